@@ -1,0 +1,54 @@
+// Package api is the contract of the rendezvous' REST interface: its routes,
+// its resources with the bound of every field, and the table of error codes.
+// The served OpenAPI document at [PathOpenAPI] is made from these types.
+//
+// # Becoming known
+//
+//	peer                                   rendezvous
+//	  │ POST /v1/challenges                     │
+//	  ├────────────────────────────────────────►│
+//	  │ Challenge{challenge, expires}           │  single use, 2 minutes
+//	  │◄────────────────────────────────────────┤
+//	  │ POST /v1/peers                          │
+//	  │ Registration{challenge, key, name,      │
+//	  │   invite, bound, expires, signature}    │
+//	  ├────────────────────────────────────────►│  the key signs it, see
+//	  │ Registered{id, token}                   │  Registration.Sign
+//	  │◄────────────────────────────────────────┤
+//
+// Everything below wants "Authorization: Bearer TOKEN". Registering again with
+// the same key needs no invite, gives a new token and ends the old one, so that
+// a peer whose answer was lost simply tries again.
+//
+// # Who finds whom
+//
+// A peer is found only by those whom it allows: PUT /v1/peers/self/allowed/{id}
+// says "id may find and signal me". GET /v1/peers/{id} of a peer that is
+// unknown and of one that does not allow the caller get the same answer, byte
+// for byte.
+//
+// # Pairing
+//
+// A mailbox carries the messages of a PAKE between two peers that do not know
+// each other yet. The rendezvous forwards and counts; it learns nothing.
+//
+//	owner                    rendezvous                     other peer
+//	  │ POST /v1/mailboxes       │                               │
+//	  ├─────────────────────────►│                               │
+//	  │ Mailbox{address}         │     (the person types it)     │
+//	  │◄─────────────────────────┤                               │
+//	  │                          │ POST /v1/mailboxes/{a}/tries  │
+//	  │ GET …/tries?wait=25      │◄──────────────────────────────┤ opening
+//	  │◄─────────────────────────┤ Try{number}                   │
+//	  │                          ├──────────────────────────────►│
+//	  │ PUT …/tries/{n}/answer   │ GET …/tries/{n}?wait=25       │
+//	  ├─────────────────────────►├──────────────────────────────►│
+//	  │ GET …/tries/{n}?wait=25  │ PUT …/tries/{n}/confirmation  │
+//	  │◄─────────────────────────┤◄──────────────────────────────┤
+//	  │ DELETE /v1/mailboxes/{a} │                               │
+//	  ├─────────────────────────►│                               │
+//
+// A mailbox takes [MaxTries] tries and then no more: it is burned. Sending the
+// same message again is answered as the first time, so that requests may be
+// repeated.
+package api

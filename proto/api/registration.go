@@ -1,0 +1,70 @@
+package api
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// Registration is a peer's proof that it holds its key.
+//
+// Bound says that the signature also covers the exporter of the TLS connection
+// that carries it (RFC 9266), so that no one in the middle can pass it on to
+// another rendezvous. A rendezvous that ends TLS itself may insist on it;
+// behind a proxy that ends TLS it cannot work.
+type Registration struct {
+	Challenge []byte    `json:"challenge" minLength:"4" maxLength:"88" doc:"as it came from /v1/challenges"`
+	PublicKey []byte    `json:"public_key" minLength:"44" maxLength:"44" doc:"Ed25519, 32 bytes"`
+	Name      string    `json:"name" minLength:"1" maxLength:"64" doc:"printable characters"`
+	Invite    string    `json:"invite,omitempty" maxLength:"64" doc:"not needed by a known peer, nor where the server is open"`
+	Bound     bool      `json:"bound,omitempty" doc:"the signature covers the TLS exporter of this connection"`
+	Expires   time.Time `json:"expires" doc:"the signature is void after this; whole seconds, at most the challenge's"`
+	Signature []byte    `json:"signature" minLength:"88" maxLength:"88" doc:"Ed25519, 64 bytes"`
+}
+
+// Sign fills in the key and the signature. The exporter is that of the
+// connection which will carry the registration, or nil for an unbound one.
+func (r *Registration) Sign(key ident.Key, exporter []byte) {
+	r.PublicKey = key.Public()
+	r.Bound = exporter != nil
+	r.Signature = key.Sign(ident.PurposeRegister, r.statement(exporter)...)
+}
+
+// Verify reports whether the key signed the registration for the connection
+// with this exporter, which an unbound registration leaves aside.
+func (r *Registration) Verify(exporter []byte) bool {
+	if !r.Bound {
+		exporter = nil
+	} else if len(exporter) != ExporterBytes {
+		return false
+	}
+	return ident.Verify(ed25519.PublicKey(r.PublicKey), ident.PurposeRegister, r.Signature, r.statement(exporter)...)
+}
+
+// statement is what is signed: challenge, public key, name, the expiry in
+// seconds since 1970 as 8 bytes big endian, the exporter or nothing.
+func (r *Registration) statement(exporter []byte) [][]byte {
+	expires := binary.BigEndian.AppendUint64(nil, uint64(r.Expires.Unix()))
+	return [][]byte{r.Challenge, r.PublicKey, []byte(r.Name), expires, exporter}
+}
+
+// ErrNoExporter is the error of a connection to which nothing can be bound.
+var ErrNoExporter = errors.New("the connection is not TLS 1.3")
+
+// Exporter returns the value that binds a statement to a TLS 1.3 connection
+// (RFC 9266 section 4.2, tls-exporter).
+func Exporter(s *tls.ConnectionState) ([]byte, error) {
+	if s == nil || s.Version < tls.VersionTLS13 {
+		return nil, ErrNoExporter
+	}
+	value, err := s.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, ExporterBytes)
+	if err != nil {
+		return nil, fmt.Errorf("exporter of the TLS connection: %w", err)
+	}
+	return value, nil
+}

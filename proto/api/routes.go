@@ -1,0 +1,118 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// The fixed addresses of the interface. Braces are a path parameter; the
+// functions below fill them in.
+const (
+	PathChallenges   = "/v1/challenges"
+	PathPeers        = "/v1/peers"
+	PathPeer         = "/v1/peers/{id}"
+	PathSelf         = "/v1/peers/self"
+	PathAllowed      = "/v1/peers/self/allowed"
+	PathAllowedPeer  = "/v1/peers/self/allowed/{id}"
+	PathMailboxes    = "/v1/mailboxes"
+	PathMailbox      = "/v1/mailboxes/{address}"
+	PathTries        = "/v1/mailboxes/{address}/tries"
+	PathTry          = "/v1/mailboxes/{address}/tries/{number}"
+	PathAnswer       = "/v1/mailboxes/{address}/tries/{number}/answer"
+	PathConfirmation = "/v1/mailboxes/{address}/tries/{number}/confirmation"
+	PathRelay        = "/v1/relay-credentials"
+	PathServer       = "/v1/server"
+	PathInvites      = "/v1/invites"
+	PathOpenAPI      = "/openapi.json"
+	PathDocs         = "/docs"
+	PathLive         = "/livez"
+	PathReady        = "/readyz"
+)
+
+// Auth says what a route wants in its Authorization header.
+type Auth string
+
+// The kinds of authorization.
+const (
+	AuthNone  Auth = ""      // nothing
+	AuthPeer  Auth = "peer"  // Bearer with the token of a registered peer
+	AuthAdmin Auth = "admin" // Bearer with the administrator's token
+)
+
+// Route is one operation of the interface.
+type Route struct {
+	Method string
+	Path   string
+	Auth   Auth
+	Status int // the status of success
+}
+
+// Routes is every operation that the OpenAPI document lists.
+//
+//	method  path                                            body → result
+//	POST    /v1/challenges                                  → Challenge
+//	POST    /v1/peers                                       Registration → Registered
+//	GET     /v1/peers/{id}                                  → Peer ("self" is the caller)
+//	PATCH   /v1/peers/self                                  PeerChange → Peer
+//	GET     /v1/peers/self/allowed                          → Allowances
+//	GET     /v1/peers/self/allowed/{id}                     → Allowance
+//	PUT     /v1/peers/self/allowed/{id}                     → Allowance
+//	DELETE  /v1/peers/self/allowed/{id}
+//	POST    /v1/mailboxes                                   → Mailbox
+//	DELETE  /v1/mailboxes/{address}
+//	POST    /v1/mailboxes/{address}/tries                   Message → Try
+//	GET     /v1/mailboxes/{address}/tries?after=&wait=      → Tries
+//	GET     /v1/mailboxes/{address}/tries/{number}?wait=    → Try
+//	PUT     /v1/mailboxes/{address}/tries/{number}/answer        Message
+//	PUT     /v1/mailboxes/{address}/tries/{number}/confirmation  Message
+//	POST    /v1/relay-credentials                           → RelayCredentials
+//	GET     /v1/server                                      → Server
+//	POST    /v1/invites                                     InviteRequest → Invite
+var Routes = []Route{
+	{http.MethodPost, PathChallenges, AuthNone, http.StatusCreated},
+	{http.MethodPost, PathPeers, AuthNone, http.StatusCreated},
+	{http.MethodGet, PathPeer, AuthPeer, http.StatusOK},
+	{http.MethodPatch, PathSelf, AuthPeer, http.StatusOK},
+	{http.MethodGet, PathAllowed, AuthPeer, http.StatusOK},
+	{http.MethodGet, PathAllowedPeer, AuthPeer, http.StatusOK},
+	{http.MethodPut, PathAllowedPeer, AuthPeer, http.StatusOK},
+	{http.MethodDelete, PathAllowedPeer, AuthPeer, http.StatusNoContent},
+	{http.MethodPost, PathMailboxes, AuthPeer, http.StatusCreated},
+	{http.MethodDelete, PathMailbox, AuthPeer, http.StatusNoContent},
+	{http.MethodPost, PathTries, AuthPeer, http.StatusCreated},
+	{http.MethodGet, PathTries, AuthPeer, http.StatusOK},
+	{http.MethodGet, PathTry, AuthPeer, http.StatusOK},
+	{http.MethodPut, PathAnswer, AuthPeer, http.StatusNoContent},
+	{http.MethodPut, PathConfirmation, AuthPeer, http.StatusNoContent},
+	{http.MethodPost, PathRelay, AuthPeer, http.StatusCreated},
+	{http.MethodGet, PathServer, AuthNone, http.StatusOK},
+	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated},
+}
+
+// PeerPath is the address of a peer.
+func PeerPath(id ident.PeerID) string { return PathPeers + "/" + id.String() }
+
+// AllowedPath is the address of the caller's permission for a peer.
+func AllowedPath(id ident.PeerID) string { return PathAllowed + "/" + id.String() }
+
+// MailboxPath is the address of a mailbox.
+func MailboxPath(a ident.Address) string { return PathMailboxes + "/" + url.PathEscape(string(a)) }
+
+// TriesPath is the address of a mailbox's tries.
+func TriesPath(a ident.Address) string { return MailboxPath(a) + "/tries" }
+
+// TryPath is the address of one try.
+func TryPath(a ident.Address, number int) string {
+	return TriesPath(a) + "/" + strconv.Itoa(number)
+}
+
+// AnswerPath is the address of the owner's answer to a try.
+func AnswerPath(a ident.Address, number int) string { return TryPath(a, number) + "/answer" }
+
+// ConfirmationPath is the address of the confirmation of a try.
+func ConfirmationPath(a ident.Address, number int) string {
+	return TryPath(a, number) + "/confirmation"
+}
