@@ -1,0 +1,46 @@
+package usbip
+
+import (
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	wire "github.com/easyfind-usb/easyfind/proto/usbip"
+)
+
+// describe puts a device into USB/IP's words.
+func describe(i usb.Info) wire.ListedDevice {
+	d := wire.ListedDevice{Device: wire.Device{
+		Path: "/easyfind/" + i.ID, BusID: i.ID, BusNum: i.BusNumber, DevNum: i.DeviceNumber, Speed: vhciSpeed(i.Speed),
+		Vendor: i.Vendor, Product: i.Product, Release: i.Release,
+		Class: i.Class, SubClass: i.SubClass, Protocol: i.Protocol,
+		Configuration: i.Configuration, NumConfigurations: i.NumConfigurations, NumInterfaces: uint8(len(i.Interfaces)),
+	}}
+	for _, f := range i.Interfaces {
+		d.Interfaces = append(d.Interfaces, wire.InterfaceClass{Class: f.Class, SubClass: f.SubClass, Protocol: f.Protocol})
+	}
+	return d
+}
+
+// undescribe is the reverse. Descriptors and strings are not in USB/IP's.
+func undescribe(d wire.ListedDevice) usb.Info {
+	i := usb.Info{
+		ID: d.BusID, Backend: "usbip", BusNumber: d.BusNum, DeviceNumber: d.DevNum, Speed: usb.Speed(min(d.Speed, uint32(usb.SpeedSuperPlus))),
+		Vendor: d.Vendor, Product: d.Product, Release: d.Release,
+		Class: d.Class, SubClass: d.SubClass, Protocol: d.Protocol,
+		Configuration: d.Configuration, NumConfigurations: d.NumConfigurations,
+	}
+	for n, f := range d.Interfaces {
+		i.Interfaces = append(i.Interfaces, usb.Interface{Number: uint8(n), Class: f.Class, SubClass: f.SubClass, Protocol: f.Protocol})
+	}
+	return i
+}
+
+// vhciSpeed maps what vhci_hcd's attach refuses, SuperSpeedPlus and unknown, to
+// what it takes.
+func vhciSpeed(s usb.Speed) uint32 {
+	switch s {
+	case usb.SpeedSuperPlus:
+		return uint32(usb.SpeedSuper)
+	case usb.SpeedUnknown:
+		return uint32(usb.SpeedHigh)
+	}
+	return uint32(s)
+}

@@ -1,0 +1,161 @@
+package usbip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// The controller's files (drivers/usb/usbip/vhci_sysfs.c): only vhci_hcd.0 has
+// attach and detach, whatever the number of controllers.
+const (
+	vhciRoot  = "/sys/devices/platform/vhci_hcd.0"
+	portFree  = 4 // VDEV_ST_NULL
+	portInUse = 6 // VDEV_ST_USED
+)
+
+// OpenVHCI finds the controller, loading its module if it may. The error wraps
+// ErrNoVHCI or usb.ErrPermission.
+func OpenVHCI() (*VHCI, error) {
+	v := &VHCI{root: vhciRoot}
+	if _, err := os.Stat(v.root); errors.Is(err, os.ErrNotExist) {
+		exec.Command("modprobe", "-q", "vhci_hcd").Run() // the second look tells whether it helped
+		if _, err := os.Stat(v.root); err != nil {
+			return nil, ErrNoVHCI
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(v.root, "attach"), os.O_WRONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: vhci_hcd is root's: run the agent as root, or use the device with --endpoint", usb.ErrPermission)
+	}
+	f.Close()
+	return v, nil
+}
+
+// attach takes a port and returns our end of the socket that it reads.
+func (v *VHCI) attach(i usb.Info) (int, net.Conn, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, nil, fmt.Errorf("socket for vhci_hcd: %w", err)
+	}
+	defer unix.Close(fds[0]) // the kernel holds its own reference
+	ours := os.NewFile(uintptr(fds[1]), "vhci")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		return 0, nil, fmt.Errorf("socket for vhci_hcd: %w", err)
+	}
+	port, err := v.take(fds[0], i)
+	if err != nil {
+		conn.Close()
+	}
+	return port, conn, err
+}
+
+// take writes the kernel's end of the socket into the first port that will have
+// it: between reading the table and writing, another program may take the port.
+func (v *VHCI) take(fd int, i usb.Info) (int, error) {
+	hub := "hs"
+	speed := vhciSpeed(i.Speed)
+	if speed >= uint32(usb.SpeedSuper) {
+		hub = "ss"
+	}
+	ports, err := v.ports()
+	if err != nil {
+		return 0, err
+	}
+	devID := i.BusNumber<<16 | i.DeviceNumber&0xffff
+	for _, p := range ports {
+		if p.hub != hub || p.state != portFree {
+			continue
+		}
+		err = os.WriteFile(filepath.Join(v.root, "attach"), fmt.Appendf(nil, "%d %d %d %d", p.number, fd, devID, speed), 0)
+		if err == nil {
+			return p.number, nil
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			return 0, fmt.Errorf("vhci_hcd port %d: %w", p.number, err)
+		}
+	}
+	return 0, ErrNoPort
+}
+
+// port is a row of the controller's table.
+type port struct {
+	hub    string // "hs" or "ss"
+	number int
+	state  int
+	busID  string // "0-0" until the kernel has numbered the device
+}
+
+// ports reads status, status.1, and so on.
+func (v *VHCI) ports() ([]port, error) {
+	names, err := filepath.Glob(filepath.Join(v.root, "status*"))
+	if err != nil || len(names) == 0 {
+		return nil, fmt.Errorf("vhci_hcd status: none in %s", v.root)
+	}
+	var all []port
+	for _, name := range names {
+		table, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("vhci_hcd status: %w", err)
+		}
+		all = append(all, parsePorts(string(table))...)
+	}
+	return all, nil
+}
+
+// parsePorts reads rows such as
+//
+//	hub port sta spd dev      sockfd local_busid
+//	hs  0000 006 002 00010001 000003 1-1
+func parsePorts(table string) []port {
+	var rows []port
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) != 7 || f[0] == "hub" {
+			continue
+		}
+		number, err1 := strconv.Atoi(f[1])
+		state, err2 := strconv.Atoi(f[2])
+		if err1 == nil && err2 == nil {
+			rows = append(rows, port{f[0], number, state, f[6]})
+		}
+	}
+	return rows
+}
+
+// busID polls the table: the kernel announces the number nowhere else.
+func (v *VHCI) busID(ctx context.Context, number int) (string, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ports, err := v.ports()
+		if err != nil {
+			return "", err
+		}
+		for _, p := range ports {
+			if p.number == number && p.state == portInUse && p.busID != "0-0" {
+				return p.busID, nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", fmt.Errorf("vhci_hcd port %d: the kernel has not numbered the device: %w", number, ctx.Err())
+		}
+	}
+}
