@@ -34,17 +34,35 @@
 //	│ frames from B's next on ──────────────────────►│   on every lane, again
 //	│◄────────────────────── frames from A's next on │   or for the first time
 //
-// An incarnation is a random number that an agent draws when it begins a
-// session; "peer" is the incarnation that it knows of the other end, 0 if none.
-// The session goes on if each end knows the other's incarnation and is known
-// by it. Otherwise one end has lost its state: both drop all attachments and
-// lanes and begin anew, on this very link. Who drops its state because the
-// budget ran out draws a new incarnation and knows no peer.
+// An incarnation is the name of the state that an agent holds of the session: a
+// random number, drawn when the session begins and again whenever the state is
+// dropped. "peer" is the one incarnation of the other end that this state
+// belongs to, 0 while it belongs to none. Who receives Hello{i, p, lanes} and
+// is itself s, belonging to q, does the first of these that applies:
+//
+//	p is neither 0 nor s   it was meant for a state that is gone: wait for the
+//	                       next Hello on this link
+//	q is 0 or i            the session goes on (or begins): q becomes i, frames
+//	                       follow from lanes on, from 1 where p is 0
+//	otherwise              the other end has lost its state: drop all
+//	                       attachments and lanes, draw a new s, close the links
+//	                       on which the old session went on, say Hello again
+//	                       on this and the others; q becomes i if p is 0
+//
+// So a restarted agent begins anew on its very first link. Who drops its state
+// because the budget ran out draws a new incarnation and belongs to no peer. A
+// link carries the frames of one pair of incarnations only. Frames on other
+// lanes may overtake the Hello; their receiver holds them back until it is there.
 //
 // Where several links are up, both ends send on the one with the highest
 // (Hello.Rank, Hello.Generation, Hello.LinkID), which they have both seen from
 // its dialer's Hello; they receive on all. A link that is no longer the
-// highest is closed by either end after a grace of a few seconds.
+// highest is closed by either end after a grace of a few seconds. A lane is
+// taken up on a link where the Hello, or a later Ack, says that the other end
+// stands, so a gap within a link is never seen.
+//
+// Goodbye closes a link on purpose; with the reason [GoodbyeStopping] the
+// whole session is over: both drop their state at once.
 //
 // There is no other way to move a session from one path to another: loss of
 // a network, a relay that gives way to a direct path, UDP that stops working
@@ -61,8 +79,18 @@
 //	│ lane 1: Detach{attachment} ──────────────────►│ resets it, gives it back
 //	│◄─────────────── lane 1: Detached{attachment, reason}   also by itself: unplugged, revoked
 //
-// URB numbers are session-wide and never used twice. A cancelled URB completes
-// like any other: with -ECONNRESET, or as it did if it was too late.
+// The peer with the lower PeerID numbers its attachments odd, the other one
+// even, and neither uses a number twice while the other end may remember it.
+// Lanes live as long as their attachment: from Attach to Detached or
+// AttachFailed. Frames on the lanes of an attachment that is no more may still
+// come in; they are dropped.
+//
+// URB numbers of a client are session-wide, rise on each lane, and are never
+// used twice. A cancelled URB completes like any other: with -ECONNRESET, or as
+// it did if it was too late. A client has at most MaxInFlight URBs of an
+// attachment submitted and not completed, of at most MaxInFlightSum together. A
+// host runs none whose result it could not keep within MaxInFlightSum, besides
+// those that wait to be acknowledged: it holds the Submit back.
 //
 // Every length that comes over the wire has a bound in this package, checked
 // before anything is allocated for it.

@@ -1,5 +1,13 @@
 package tunnel
 
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
 // Version is the protocol's version, which both Hellos must agree on.
 const Version = 1
 
@@ -7,15 +15,19 @@ const Version = 1
 const (
 	MaxTransfer    = 4 << 20 // bytes of data of one URB
 	MaxIsoPackets  = 1024    // of one URB
-	MaxFrame       = MaxTransfer + MaxIsoPackets*isoPacketSize + 256
-	MaxControl     = 256 << 10 // bytes of a frame on lanes 0 and 1
-	MaxLanes       = 4096      // of one session, both directions together
-	MaxAttachments = 64        // of one session and direction
-	MaxInFlight    = 512       // URBs of one attachment
-	MaxDevices     = 256       // in one list
+	MaxFrame       = MaxTransfer + MaxIsoPackets*isoPacketSize + urbHeaderSize
+	MaxControl     = 1 << 20  // bytes of a frame on lanes 0 and 1
+	MaxLanes       = 4096     // of one session, both directions together
+	MaxAttachments = 64       // of one session and direction
+	MaxInFlight    = 512      // URBs of one attachment
+	MaxInFlightSum = 32 << 20 // sum of their Submit.Cost
+	MaxDevices     = 256      // in one list
 )
 
-const isoPacketSize = 16
+const (
+	isoPacketSize = 8
+	urbHeaderSize = 36 // the longer one of Submit's and Complete's
+)
 
 // Lane is where a frame is ordered; see the package comment.
 type Lane uint32
@@ -39,6 +51,19 @@ func (l Lane) Attachment() uint16 { return uint16(l >> 8) }
 
 // Endpoint returns the endpoint address whose lane it is.
 func (l Lane) Endpoint() uint8 { return uint8(l) }
+
+// Limit is the bound of a frame's body on the lane, in bytes.
+func (l Lane) Limit() int {
+	if l <= LaneSession {
+		return MaxControl
+	}
+	return MaxFrame
+}
+
+// valid reports whether the lane exists: 0, 1, or an attachment's endpoint.
+func (l Lane) valid() bool {
+	return l <= LaneSession || l.Attachment() != 0 && l>>24 == 0
+}
 
 // Kind says what a frame's body is.
 type Kind uint8
@@ -64,6 +89,17 @@ const (
 	KindComplete Kind = 34 // E H  Complete, see its type
 )
 
+// travels reports whether frames of the kind belong on the lane.
+func (k Kind) travels(l Lane) bool {
+	switch l {
+	case LaneLink:
+		return k >= KindHello && k <= KindGoodbye
+	case LaneSession:
+		return k >= KindDevices && k <= KindDetached
+	}
+	return k >= KindSubmit && k <= KindComplete
+}
+
 // Frame is the unit that links carry. On the wire, big-endian:
 //
 //	length 4 (of the body) │ lane 4 │ seq 8 │ kind 1 │ body
@@ -79,3 +115,84 @@ type Frame struct {
 
 // HeaderSize is the length of a frame without its body.
 const HeaderSize = 17
+
+// ErrMalformed is wrapped by the error of everything that breaks the protocol:
+// a length out of bounds, a field that does not fit the others.
+var ErrMalformed = errors.New("the peer breaks the tunnel protocol")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// Check reports whether the frame may travel at all: lane and kind fit each
+// other, the body is within the lane's limit, and it is numbered unless it is
+// the link's own. It says nothing of what the body holds.
+func (f Frame) Check() error { return f.check(len(f.Body)) }
+
+func (f Frame) check(body int) error {
+	switch {
+	case !f.Lane.valid():
+		return malformed("no such lane: %#x", uint32(f.Lane))
+	case !f.Kind.travels(f.Lane):
+		return malformed("kind %d does not travel on lane %#x", f.Kind, uint32(f.Lane))
+	case body > f.Lane.Limit():
+		return malformed("%d bytes on lane %#x, at most %d", body, uint32(f.Lane), f.Lane.Limit())
+	case (f.Seq == 0) != (f.Lane == LaneLink):
+		return malformed("number %d on lane %#x", f.Seq, uint32(f.Lane))
+	}
+	return nil
+}
+
+// AppendHeader appends the frame without its body, which is to follow.
+func (f Frame) AppendHeader(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(f.Body)))
+	b = binary.BigEndian.AppendUint32(b, uint32(f.Lane))
+	b = binary.BigEndian.AppendUint64(b, f.Seq)
+	return append(b, byte(f.Kind))
+}
+
+// WriteFrame writes the frame, in one call of writev where w is a TCP
+// connection.
+func WriteFrame(w io.Writer, f Frame) error {
+	if err := f.Check(); err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	parts := net.Buffers{f.AppendHeader(make([]byte, 0, HeaderSize)), f.Body}
+	if _, err := parts.WriteTo(w); err != nil {
+		return fmt.Errorf("write frame: %w", err)
+	}
+	return nil
+}
+
+// ReadFrame reads one frame into a body of its own. The error is io.EOF as it
+// is if r ended between two frames, and wraps ErrMalformed if the header breaks
+// the protocol; nothing is allocated for the body then.
+func ReadFrame(r io.Reader) (Frame, error) {
+	var h [HeaderSize]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		if errors.Is(err, io.EOF) {
+			return Frame{}, io.EOF
+		}
+		return Frame{}, fmt.Errorf("read frame: %w", err)
+	}
+	f := Frame{
+		Lane: Lane(binary.BigEndian.Uint32(h[4:])),
+		Seq:  binary.BigEndian.Uint64(h[8:]),
+		Kind: Kind(h[16]),
+	}
+	size := binary.BigEndian.Uint32(h[:])
+	if size > MaxFrame {
+		return Frame{}, fmt.Errorf("read frame: %w", malformed("a body of %d bytes", size))
+	}
+	if err := f.check(int(size)); err != nil {
+		return Frame{}, fmt.Errorf("read frame: %w", err)
+	}
+	f.Body = make([]byte, size)
+	if _, err := io.ReadFull(r, f.Body); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return Frame{}, fmt.Errorf("read frame: body: %w", err)
+	}
+	return f, nil
+}

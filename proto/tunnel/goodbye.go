@@ -1,0 +1,43 @@
+package tunnel
+
+import "unicode/utf8"
+
+// MaxReason bounds the text of a Goodbye, an AttachFailed and a Detached, in
+// bytes.
+const MaxReason = 256
+
+// Goodbye is the reason, in a person's words, for which its sender is about to
+// close the link.
+type Goodbye string
+
+// GoodbyeStopping ends the session and not only the link: its sender is going
+// away and will keep nothing.
+const GoodbyeStopping Goodbye = "the agent is stopping"
+
+// Encode returns the body of a KindGoodbye frame.
+func (g Goodbye) Encode() []byte { return []byte(clip(string(g), MaxReason)) }
+
+// DecodeGoodbye reads the body of a KindGoodbye frame.
+func DecodeGoodbye(body []byte) (Goodbye, error) {
+	if len(body) > MaxReason || !utf8.Valid(body) {
+		return "", malformed("Goodbye with a reason of %d bytes that is too long or no UTF-8", len(body))
+	}
+	return Goodbye(body), nil
+}
+
+// clip makes s valid UTF-8 of at most n bytes.
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
+			s = s[:len(s)-1]
+		}
+		if r, size := utf8.DecodeLastRuneInString(s); r == utf8.RuneError && size <= 1 && len(s) > 0 {
+			s = s[:len(s)-1]
+		}
+	}
+	if !utf8.ValidString(s) {
+		return clip(string([]rune(s)), n)
+	}
+	return s
+}

@@ -1,0 +1,91 @@
+package tunnel
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Bounds of a Hello.
+const (
+	MaxFeatures = 32 // features
+	MaxWord     = 64 // bytes of one feature
+)
+
+// Hello is the first frame of each end on a link; see the package comment.
+type Hello struct {
+	Version     int      `json:"version"`
+	Features    []string `json:"features,omitempty"` // what this end can do beyond the version, at most MaxFeatures
+	Incarnation uint64   `json:"incarnation"`        // never 0
+	Peer        uint64   `json:"peer,omitempty"`     // 0: belongs to no peer yet
+	// The link's place among links. The dialer's Hello decides; the other
+	// end leaves them out.
+	Rank       uint8  `json:"rank,omitempty"`
+	Generation uint64 `json:"generation,omitempty"`
+	LinkID     uint64 `json:"link,omitempty"`
+	// Lanes are the numbers that this end expects next, of every lane on which
+	// it has received a frame; at most MaxLanes.
+	Lanes []LaneNext `json:"lanes,omitempty"`
+}
+
+// LaneNext says which frame of a lane is expected next: all before it arrived.
+type LaneNext struct {
+	Lane Lane   `json:"lane"`
+	Next uint64 `json:"next"`
+}
+
+// Encode returns the body of a KindHello frame.
+func (h Hello) Encode() []byte { return encodeJSON(h) }
+
+// DecodeHello reads the body of a KindHello frame. A Hello of another version
+// is only read as far as its version, which the caller has to compare.
+func DecodeHello(body []byte) (Hello, error) {
+	var version struct {
+		Version int `json:"version"`
+	}
+	if err := decodeJSON("Hello", body, &version); err != nil {
+		return Hello{}, err
+	}
+	if version.Version != Version {
+		return Hello{Version: version.Version}, nil
+	}
+	var h Hello
+	if err := decodeJSON("Hello", body, &h); err != nil {
+		return Hello{}, err
+	}
+	if h.Incarnation == 0 {
+		return Hello{}, malformed("Hello without an incarnation")
+	}
+	if len(h.Features) > MaxFeatures || len(h.Lanes) > MaxLanes {
+		return Hello{}, malformed("Hello with %d features and %d lanes", len(h.Features), len(h.Lanes))
+	}
+	for _, f := range h.Features {
+		if len(f) > MaxWord {
+			return Hello{}, malformed("Hello with a feature of %d bytes", len(f))
+		}
+	}
+	for _, l := range h.Lanes {
+		if !l.Lane.valid() || l.Lane == LaneLink || l.Next == 0 {
+			return Hello{}, malformed("Hello expects number %d on lane %#x", l.Next, uint32(l.Lane))
+		}
+	}
+	return h, nil
+}
+
+// encodeJSON writes a message that always has a JSON form.
+func encodeJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("tunnel: %T has no JSON form: %v", v, err))
+	}
+	return b
+}
+
+func decodeJSON(what string, body []byte, v any) error {
+	if len(body) > MaxControl {
+		return malformed("%s of %d bytes, at most %d", what, len(body), MaxControl)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return malformed("%s: %v", what, err)
+	}
+	return nil
+}
