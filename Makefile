@@ -1,0 +1,45 @@
+# Every target does its own set-up. `make help` lists them.
+SHELL := /bin/sh
+export CGO_ENABLED ?= 1
+GO ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT := mvdan.cc/gofumpt@v0.12.0
+FUZZTIME ?= 20s
+
+.PHONY: help setup setup-test build demo test lint fmt fuzz bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+
+setup: ## install what building needs (Debian, Ubuntu; root or sudo)
+	@deploy/setup/setup.sh build
+
+setup-test: ## install what the tests need besides
+	@deploy/setup/setup.sh test
+
+build: setup ## build bin/easyfind and bin/easyfind-rendezvous
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./agent/cmd/... ./rendezvous/cmd/...
+
+demo: build ## a rendezvous, a host and a client on this machine: share a virtual disk and keyboard
+	@bin/easyfind-demo
+
+test: setup-test lint ## every test that this machine permits
+	@$(GO) test -race -shuffle=on -timeout 60m ./...
+	@$(GO) test -race -shuffle=on -tags libusb ./agent/internal/usb/libusb
+
+lint: setup ## formatter, vet, staticcheck
+	@out=$$($(GO) run $(GOFUMPT) -l agent deploy migrations proto rendezvous *.go) && test -z "$$out" || { echo "not formatted, run make fmt: $$out"; exit 1; }
+	@$(GO) vet ./...
+	@$(GO) run $(STATICCHECK) ./...
+
+fmt: setup ## format the code
+	@$(GO) run $(GOFUMPT) -w agent deploy migrations proto rendezvous *.go
+
+fuzz: setup-test ## fuzz every decoder for FUZZTIME (20s)
+	@deploy/setup/fuzz.sh $(FUZZTIME)
+
+bench: build setup-test ## measure in two guests beside stock usbip
+	@$(GO) test -count=1 -timeout 60m -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb
+
+clean: ## remove what was built
+	@rm -rf bin

@@ -1,0 +1,219 @@
+package easyfind_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/easyfind-usb/easyfind/"
+
+// mayImport is the architecture: one row for each package, naming the trees of
+// this module it may import. A package without a row fails the test, so none
+// can be added without deciding where it stands. Its own subtree is always
+// allowed, tests may also use what tests are for (see testOnly).
+var mayImport = map[string][]string{
+	"proto/ident":  {},
+	"proto/api":    {"proto/ident"},
+	"proto/signal": {"proto/ident"},
+	"proto/tunnel": {"proto/ident"},
+	"proto/usbip":  {},
+
+	"migrations": {},
+
+	"rendezvous/internal/registry":           {"proto/ident"},
+	"rendezvous/internal/registry/storetest": {"proto/ident", "rendezvous/internal/registry"},
+	"rendezvous/internal/pgstore":            {"proto/ident", "migrations", "rendezvous/internal/registry"},
+	"rendezvous/internal/pgstore/pgtest":     {},
+	"rendezvous/internal/sqlitestore":        {"proto/ident", "migrations", "rendezvous/internal/registry"},
+	"rendezvous/internal/httpapi":            {"proto/ident", "proto/api", "rendezvous/internal/registry"},
+	"rendezvous/internal/hub":                {"proto/ident", "proto/signal"},
+	"rendezvous/internal/cluster":            {"proto/ident", "proto/signal", "rendezvous/internal/registry"},
+	"rendezvous/internal/relay":              {"proto/ident"},
+	"rendezvous":                             {"proto", "rendezvous/internal"},
+	"rendezvous/cmd/easyfind-rendezvous":     {"rendezvous", "deploy/settings"},
+	"agent/internal/usb":                     {},
+	"agent/internal/usb/massstorage":         {"agent/internal/usb"},
+	"agent/internal/usb/usbtest":             {"agent/internal/usb", "agent/internal/usb/massstorage"},
+	"agent/internal/usb/virtual":             {"agent/internal/usb"},
+	"agent/internal/usb/usbfs":               {"agent/internal/usb"},
+	"agent/internal/usb/libusb":              {"agent/internal/usb"},
+	"agent/internal/usbip":                   {"proto/usbip", "agent/internal/usb"},
+	"agent/internal/link":                    {"proto/ident", "proto/tunnel"},
+	"agent/internal/link/linktest":           {"proto/ident", "proto/tunnel", "agent/internal/link"},
+	"agent/internal/link/quiclink":           {"proto/ident", "proto/tunnel", "agent/internal/link"},
+	"agent/internal/link/tcplink":            {"proto/ident", "proto/tunnel", "agent/internal/link"},
+	"agent/internal/path":                    {},
+	"agent/internal/session":                 {"proto/ident", "proto/tunnel", "agent/internal/link", "agent/internal/usb"},
+	"agent/internal/rvclient":                {"proto/ident", "proto/api", "proto/signal"},
+	"agent/internal/pairing":                 {"proto/ident", "agent/internal/pairing/cpace"},
+	"agent/internal/pairing/cpace":           {},
+	"agent/internal/state":                   {"proto/ident"},
+	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb"},
+	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi"},
+	"agent/internal/peer":                    {"proto/ident", "proto/tunnel", "agent/internal"},
+	"agent":                                  {"proto/ident", "agent/internal"},
+	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings"},
+	"deploy/settings":                        {},
+}
+
+// doors names, for each third-party module, the only packages that may import
+// it. A module without a row fails the test, so a dependency is a decision too.
+var doors = map[string][]string{
+	"github.com/go-chi/chi/v5":         {"rendezvous/internal/httpapi"},
+	"github.com/danielgtaylor/huma/v2": {"rendezvous/internal/httpapi"},
+	"golang.org/x/time":                {"rendezvous/internal/httpapi", "rendezvous/internal/hub", "rendezvous/internal/relay"},
+	"github.com/jackc/pgx/v5":          {"rendezvous/internal/pgstore"},
+	"modernc.org/sqlite":               {"rendezvous/internal/sqlitestore"},
+	"github.com/pressly/goose/v3":      {"rendezvous/internal/pgstore", "rendezvous/internal/sqlitestore", "migrations"},
+	"github.com/pion/turn/v2":          {"rendezvous/internal/relay"},
+	"github.com/pion/logging":          {"rendezvous/internal/relay", "agent/internal/path"},
+	"github.com/pion/stun":             {"agent/internal/path"},
+	"github.com/pion/transport/v2":     {"agent/internal/path"},
+	"github.com/pion/ice/v2":           {"agent/internal/path"},
+	"github.com/quic-go/quic-go":       {"agent/internal/link/quiclink"},
+	"github.com/google/gousb":          {"agent/internal/usb/libusb"},
+	"github.com/gtank/ristretto255":    {"agent/internal/pairing/cpace"},
+	"github.com/alecthomas/kong":       {"deploy/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
+	"gopkg.in/yaml.v3":                 {"deploy/settings"},
+	"github.com/lmittmann/tint":        {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
+	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
+	"github.com/mdp/qrterminal/v3":     {"agent/cmd/easyfind"},
+	"golang.org/x/sys":                 {"agent/internal/usbip", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "deploy/e2e"},
+}
+
+// inTests are modules that tests of any package may import.
+var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp", "pgregory.net/rapid"}
+
+// testOnly are packages of this module that exist for tests; only tests, and
+// packages beside them, import them.
+var testOnly = []string{"rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "deploy/e2e"}
+
+// environment are the trees that may read the process's environment and flags
+// and end the process.
+var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/settings", "deploy/e2e"}
+
+// TestArchitecture parses every file itself, rather than asking go list, so that
+// the test cache sees every file it depends on.
+func TestArchitecture(t *testing.T) {
+	documented := map[string]bool{}
+	walk(t, func(name string, f *ast.File) {
+		dir, test := path.Dir(name), strings.HasSuffix(name, "_test.go")
+		documented[dir] = documented[dir] || f.Doc != nil
+		allowed, known := mayImport[dir]
+		if !known && !covers(testOnly, dir) {
+			t.Errorf("%s: no row in mayImport", dir)
+		}
+		for _, spec := range f.Imports {
+			imp, _ := strconv.Unquote(spec.Path.Value)
+			host, _, _ := strings.Cut(imp, "/")
+			to, ours := strings.CutPrefix(imp, module)
+			switch {
+			case ours && !test && !covers(testOnly, dir) && covers(testOnly, to):
+				t.Errorf("%s: imports %s, which is for tests", name, to)
+			case ours && !test && !covers(testOnly, dir) && !covers(append(allowed, dir), to):
+				t.Errorf("%s: must not import %s", name, to)
+			case ours && crosses(dir, to) && !covers(testOnly, dir):
+				t.Errorf("%s: the agent and the rendezvous never import each other (%s)", name, to)
+			case !ours && strings.Contains(host, ".") && !test && !covers(doors[moduleOf(imp, doors)], dir):
+				t.Errorf("%s: is no door to %s", name, imp)
+			case !ours && strings.Contains(host, ".") && test && moduleOf(imp, doors) == "" && !slices.Contains(inTests, imp):
+				t.Errorf("%s: tests do not use %s", name, imp)
+			}
+		}
+	})
+	for dir, ok := range documented {
+		if !ok && dir != "." {
+			t.Errorf("%s: has no package comment", dir)
+		}
+	}
+}
+
+// TestHabits looks for calls that have their place.
+func TestHabits(t *testing.T) {
+	walk(t, func(name string, f *ast.File) {
+		ast.Inspect(f, func(n ast.Node) bool {
+			test := strings.HasSuffix(name, "_test.go")
+			if id, ok := n.(*ast.Ident); ok && id.Name == "InsecureSkipVerify" && name != "proto/ident/tls.go" && !test {
+				t.Errorf("%s: only proto/ident/tls.go may turn certificate checks off", name)
+			}
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			pkg, _ := sel.X.(*ast.Ident)
+			if pkg == nil {
+				return true
+			}
+			switch call := pkg.Name + "." + sel.Sel.Name; call {
+			case "time.Sleep":
+				if test {
+					t.Errorf("%s: sleeps in a test; wait for the event, or use testing/synctest", name)
+				}
+			case "os.Getenv", "os.LookupEnv", "os.Exit", "os.Args", "flag.Parse":
+				if !test && !covers(environment, path.Dir(name)) {
+					t.Errorf("%s: %s belongs under cmd/", name, call)
+				}
+			}
+			return true
+		})
+	})
+}
+
+// walk parses every Go file below the top level.
+func walk(t *testing.T, visit func(name string, f *ast.File)) {
+	t.Helper()
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin" || d.Name() == "testdata") {
+			return fs.SkipDir
+		}
+		if path.Dir(name) == "." || path.Ext(name) != ".go" {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		if err == nil {
+			visit(name, f)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// crosses reports an import from one program's tree to the other's.
+func crosses(from, to string) bool {
+	return covers([]string{"agent"}, from) && covers([]string{"rendezvous"}, to) ||
+		covers([]string{"rendezvous"}, from) && covers([]string{"agent"}, to) ||
+		covers([]string{"proto"}, from) && covers([]string{"agent", "rendezvous"}, to)
+}
+
+// covers reports whether dir is one of trees or lies below one.
+func covers(trees []string, dir string) bool {
+	for _, tree := range trees {
+		if dir == tree || strings.HasPrefix(dir, tree+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// moduleOf returns the row that imp belongs to, or "".
+func moduleOf(imp string, rows map[string][]string) string {
+	for ; imp != "."; imp = path.Dir(imp) {
+		if _, ok := rows[imp]; ok {
+			return imp
+		}
+	}
+	return ""
+}

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Fuzzes every Fuzz function of the module for the time given, two at once.
+set -eu
+time=${1:-20s}
+grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do
+  sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$file" | while read -r name; do
+    echo "$(dirname "$file") $name"
+  done
+done | sort -u | xargs -P 2 -L 1 sh -c '
+  out=$(go test -run "^$" -fuzz "^$2\$" -fuzztime '"$time"' -parallel 1 "$1" 2>&1) ||
+    { printf "%s\n" "$out"; echo "FAIL $1 $2"; exit 255; }
+  echo "ok   $1 $2: $(printf "%s\n" "$out" | grep -E "^fuzz: elapsed" | tail -n 1 | sed "s/.*execs/execs/")"
+' sh

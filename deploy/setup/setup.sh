@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs what EasyFind needs on Debian or Ubuntu, as root or with sudo, and
+# says what is missing elsewhere. Nothing is done for what is there already.
+#
+#   setup.sh build    to build and to run the demo
+#   setup.sh test     besides, to run every test that this machine permits
+set -eu
+want=${1:-build}
+go_min=1.21 # from here on Go fetches the toolchain that go.mod names by itself
+
+build="make git ca-certificates golang-go"
+# gcc, libusb: the race detector and the libusb backend are cgo. postgresql: a
+# throw-away cluster for the store's contract. The rest: guests with real USB
+# stacks, and NATs in network namespaces.
+tests="gcc libc6-dev libusb-1.0-0-dev pkg-config postgresql iproute2 nftables kmod xz-utils e2fsprogs fdisk
+  qemu-system-x86 busybox-static usbip usbutils"
+
+has_go() {
+  command -v go >/dev/null 2>&1 &&
+    v=$(go env GOVERSION 2>/dev/null | sed 's/^go//') && [ -n "$v" ] &&
+    [ "$(printf '%s\n%s\n' "$go_min" "$v" | sort -V | head -n 1)" = "$go_min" ]
+}
+
+wanted() {
+  for p in $1; do
+    case $p in
+      golang-go) has_go && continue ;;
+      make|git|gcc) command -v "$p" >/dev/null 2>&1 && continue ;;
+    esac
+    dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || printf '%s ' "$p"
+  done
+}
+
+list=$build
+[ "$want" = test ] && list="$build $tests"
+
+if ! command -v apt-get >/dev/null 2>&1; then
+  echo "setup: this is neither Debian nor Ubuntu; please install by hand what corresponds to:" >&2
+  echo "  $list" | tr '\n' ' ' >&2
+  echo >&2
+  has_go || { echo "setup: Go $go_min or later is needed: https://go.dev/dl" >&2; exit 1; }
+  exit 0
+fi
+
+missing=$(wanted "$list")
+if [ -n "$missing" ]; then
+  echo "setup: installing $missing"
+  sudo=
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 || { echo "setup: run as root, or install sudo; missing: $missing" >&2; exit 1; }
+    sudo=sudo
+  fi
+  $sudo apt-get -q update >/dev/null
+  # shellcheck disable=SC2086 # a list of packages
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >/dev/null
+fi
+has_go || {
+  echo "setup: this release's Go is too old; install Go $go_min or later from https://go.dev/dl (or your release's backports) and put it on PATH" >&2
+  exit 1
+}
