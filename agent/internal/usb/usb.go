@@ -44,6 +44,7 @@ func (e Endpoint) Number() uint8 { return uint8(e) & 0x0f }
 const (
 	MaxTransfer = 4 << 20 // bytes of URB.Data
 	MaxPackets  = 1024    // isochronous packets (kernel: USBIP_MAX_ISO_PACKETS)
+	MaxPending  = 512     // URBs of one device that may be in flight
 )
 
 // Flags are the URB flags that a USB/IP importer sends

@@ -1,0 +1,271 @@
+package virtual
+
+import (
+	"sync"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// device is an opened gadget. One goroutine offers the oldest URB of each
+// endpoint to the gadget, again and again while anything moves, then waits for
+// the next URB, cancellation or sign of life of the gadget.
+type device struct {
+	// Static after construction.
+	info    usb.Info
+	about   description
+	gadget  Gadget
+	config  usb.Configuration
+	release func()
+	gone    chan struct{} // closed by end
+	ended   chan struct{} // closed when run has returned
+	wake    chan struct{} // holds one
+	once    sync.Once     // release
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	queues  [32][]*request // by number, and 16 more for IN
+	pending map[*usb.URB]*request
+	ending  usb.Status // not 0: the reason for which no URB runs any more
+
+	// Owned by run.
+	configured bool
+	endpoints  map[usb.Endpoint]usb.EndpointDescriptor // while configured
+	halted     map[usb.Endpoint]bool
+}
+
+// request is an URB in a queue.
+type request struct {
+	urb       *usb.URB
+	cancelled bool // guarded by mu
+	moved     int  // bytes so far; owned by run
+}
+
+func newDevice(s *slot, release func()) (*device, error) {
+	d, err := usb.ParseDescriptors(s.info.Descriptors)
+	if err != nil {
+		return nil, err
+	}
+	dev := &device{
+		info: s.info, about: s.about, gadget: s.gadget, config: d.Configurations[0], release: release,
+		gone: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		pending: make(map[*usb.URB]*request),
+	}
+	dev.restart()
+	s.gadget.attach(dev.signal)
+	return dev, nil
+}
+
+// restart is what opening and a reset do: the gadget anew, and configured, as
+// the kernel leaves it.
+func (d *device) restart() {
+	d.gadget.reset()
+	d.configure(true)
+}
+
+func (d *device) configure(on bool) {
+	d.configured, d.halted, d.endpoints = on, make(map[usb.Endpoint]bool), nil
+	if on {
+		d.endpoints = d.config.Endpoints(nil)
+	}
+}
+
+// Info implements [usb.Device].
+func (d *device) Info() usb.Info { return d.info }
+
+// Gone implements [usb.Device].
+func (d *device) Gone() <-chan struct{} { return d.gone }
+
+func queueOf(e usb.Endpoint) int {
+	if e.Number() != 0 && e.In() {
+		return int(e.Number()) + 16
+	}
+	return int(e.Number())
+}
+
+// Submit implements [usb.Device].
+func (d *device) Submit(u *usb.URB) {
+	u.Actual, u.ErrorCount = 0, 0
+	status := u.Check()
+	if status == usb.StatusOK {
+		status = d.enqueue(u)
+	}
+	if status != usb.StatusOK {
+		u.Finish(status)
+		return
+	}
+	d.signal()
+}
+
+func (d *device) enqueue(u *usb.URB) usb.Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.ending != usb.StatusOK:
+		return d.ending
+	case len(d.pending) >= usb.MaxPending:
+		return usb.StatusNoMemory
+	case len(u.Packets) > 0, d.pending[u] != nil:
+		return usb.StatusInvalid // no gadget is isochronous; no URB is in two places
+	}
+	r := &request{urb: u}
+	q := queueOf(u.Endpoint)
+	d.queues[q] = append(d.queues[q], r)
+	d.pending[u] = r
+	return usb.StatusOK
+}
+
+// Cancel implements [usb.Device].
+func (d *device) Cancel(u *usb.URB) {
+	d.mu.Lock()
+	if r := d.pending[u]; r != nil {
+		r.cancelled = true
+	}
+	d.mu.Unlock()
+	d.signal()
+}
+
+// Close implements [usb.Device].
+func (d *device) Close() error {
+	d.end(usb.StatusShutdown)
+	<-d.ended
+	d.once.Do(func() {
+		d.gadget.attach(func() {})
+		d.gadget.reset()
+		d.release()
+	})
+	return nil
+}
+
+// end makes run complete everything with that status and return.
+func (d *device) end(s usb.Status) {
+	d.mu.Lock()
+	if d.ending == usb.StatusOK {
+		d.ending = s
+		close(d.gone)
+	}
+	d.mu.Unlock()
+	d.signal()
+}
+
+func (d *device) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default: // a signal is on its way already
+	}
+}
+
+func (d *device) run() {
+	defer close(d.ended)
+	for {
+		moved := d.sweep()
+		for q := range d.queues {
+			if r := d.head(q); r != nil && d.step(r) {
+				moved = true
+			}
+		}
+		if moved {
+			continue
+		}
+		if d.over() {
+			return
+		}
+		<-d.wake
+	}
+}
+
+// over reports whether nothing is left to complete and nothing can come.
+func (d *device) over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ending != usb.StatusOK && len(d.pending) == 0
+}
+
+// sweep completes what was cancelled, and everything at the end.
+func (d *device) sweep() bool {
+	d.mu.Lock()
+	var out []*request
+	ending := d.ending
+	for _, q := range d.queues {
+		for _, r := range q {
+			if r.cancelled || ending != usb.StatusOK {
+				out = append(out, r)
+			}
+		}
+	}
+	d.mu.Unlock()
+	for _, r := range out {
+		status := usb.StatusReset
+		if !r.cancelled {
+			status = ending
+		}
+		d.finish(r, status)
+	}
+	return len(out) > 0
+}
+
+func (d *device) head(q int) *request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.queues[q]) == 0 {
+		return nil
+	}
+	return d.queues[q][0]
+}
+
+// finish takes a request off its queue and completes its URB.
+func (d *device) finish(r *request, s usb.Status) {
+	d.mu.Lock()
+	q := &d.queues[queueOf(r.urb.Endpoint)]
+	for i, other := range *q {
+		if other == r {
+			*q = append((*q)[:i], (*q)[i+1:]...)
+			break
+		}
+	}
+	delete(d.pending, r.urb)
+	d.mu.Unlock()
+	r.urb.Actual = r.moved
+	r.urb.Finish(s)
+}
+
+// step offers a request to its endpoint and reports whether anything moved.
+func (d *device) step(r *request) bool {
+	u := r.urb
+	if u.Endpoint.Number() == 0 {
+		d.control(r)
+		return true
+	}
+	e, ok := d.endpoints[u.Endpoint]
+	switch {
+	case !ok:
+		d.finish(r, usb.StatusInvalid)
+		return true
+	case d.halted[e.Address]:
+		d.finish(r, usb.StatusStall)
+		return true
+	}
+	var n int
+	var o outcome
+	if e.Address.In() {
+		n, o = d.gadget.in(e.Address, u.Data[r.moved:])
+	} else {
+		n, o = d.gadget.out(e.Address, u.Data[r.moved:])
+	}
+	r.moved += n
+	switch o {
+	case wait:
+		return n > 0
+	case done:
+		status := usb.StatusOK
+		if u.In() && u.Flags&usb.ShortNotOK != 0 && r.moved < len(u.Data) {
+			status = usb.StatusShortRead
+		}
+		d.finish(r, status)
+	case stall:
+		d.halted[e.Address] = true
+		d.finish(r, usb.StatusStall)
+	case babble:
+		d.finish(r, usb.StatusOverflow)
+	}
+	return true
+}

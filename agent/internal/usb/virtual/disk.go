@@ -1,0 +1,122 @@
+package virtual
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// BlockSize is the size of a disk's logical block in bytes.
+const BlockSize = 512
+
+// Store is what a disk's blocks are kept in: an [Image], a file. It is used by
+// one goroutine at a time. If it has a method Sync() error, as files do, the
+// computer's SYNCHRONIZE CACHE calls it.
+type Store interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// DiskConfig describes a disk.
+type DiskConfig struct {
+	ID       string    // default "v-disk"
+	Serial   string    // default "EF0000000001"; at least 12 characters 0-9 A-F to please every driver
+	Speed    usb.Speed // SpeedHigh (default) or SpeedSuper
+	Store    Store
+	Size     int64 // bytes of Store in use; a multiple of BlockSize, at most 2 TiB
+	ReadOnly bool  // writing is refused, as by a write-protect switch
+}
+
+// The endpoints of a disk.
+const (
+	diskIn  usb.Endpoint = 0x81
+	diskOut usb.Endpoint = 0x02
+)
+
+// Disk is a USB mass-storage device: SCSI commands over Bulk-Only Transport
+// ("USB Mass Storage Class, Bulk-Only Transport", revision 1.0; the thirteen
+// cases of its section 6.7 are named where they are handled).
+type Disk struct {
+	// Static after construction.
+	about     description
+	maxPacket int
+	scsi      target
+
+	// Owned by the goroutine that runs the opened device.
+	phase    phase
+	task     task   // the command in work
+	tag      uint32 // of its wrapper
+	host     int64  // bytes that the computer still expects to move
+	left     int64  // bytes that the task still has to move
+	verdict  byte   // bCSWStatus to come
+	stallIn  bool   // the next offer to the IN endpoint is answered by a stall
+	stallOut bool   // likewise OUT
+	wedged   bool   // a wrapper made no sense: both endpoints stall until reset (6.6.1)
+}
+
+// NewDisk returns a disk.
+func NewDisk(c DiskConfig) (*Disk, error) {
+	if c.ID == "" {
+		c.ID = "v-disk"
+	}
+	if c.Serial == "" {
+		c.Serial = "EF0000000001"
+	}
+	if c.Speed == usb.SpeedUnknown {
+		c.Speed = usb.SpeedHigh
+	}
+	switch {
+	case c.Store == nil:
+		return nil, errors.New("virtual disk: nothing to keep its blocks in")
+	case c.Size < BlockSize || c.Size%BlockSize != 0 || c.Size > 1<<32*BlockSize:
+		return nil, fmt.Errorf("virtual disk: a size of %d bytes is not between 512 and 2 TiB in blocks of 512", c.Size)
+	case c.Speed != usb.SpeedHigh && c.Speed != usb.SpeedSuper:
+		return nil, fmt.Errorf("virtual disk: speed %d is neither high speed nor SuperSpeed", c.Speed)
+	}
+	d := &Disk{
+		maxPacket: 512,
+		scsi:      target{store: c.Store, blocks: c.Size / BlockSize, readOnly: c.ReadOnly, serial: c.Serial},
+		about: description{
+			id: c.ID, speed: c.Speed, device: deviceDescriptor(c.Speed, productDisk),
+			strings: []string{"EasyFind", "Virtual Disk", c.Serial},
+		},
+	}
+	intf := interfaceDescriptor(2, 0x08, 0x06, 0x50) // mass storage, SCSI, bulk-only
+	in := endpointDescriptor(diskIn, usb.Bulk, 512, 0)
+	out := endpointDescriptor(diskOut, usb.Bulk, 512, 0)
+	if c.Speed == usb.SpeedSuper {
+		d.maxPacket = 1024
+		in = append(endpointDescriptor(diskIn, usb.Bulk, 1024, 0), companion()...)
+		out = append(endpointDescriptor(diskOut, usb.Bulk, 1024, 0), companion()...)
+		d.about.bos = superSpeedBOS()
+	}
+	d.about.configuration = configurationDescriptor(100, intf, in, out)
+	return d, nil
+}
+
+func (d *Disk) describe() description { return d.about }
+
+func (d *Disk) attach(func()) {} // a disk says nothing of its own accord
+
+func (d *Disk) reset() {
+	d.scsi.reset()
+	d.recover()
+}
+
+// recover is the Bulk-Only Mass Storage Reset (3.1).
+func (d *Disk) recover() {
+	d.phase, d.stallIn, d.stallOut, d.wedged = phaseCommand, false, false, false
+}
+
+func (d *Disk) control(s usb.Setup, _ []byte) ([]byte, bool) {
+	switch {
+	case s.Type == 0x21 && s.Request == 0xff && s.Value == 0 && s.Index == 0 && s.Length == 0:
+		d.recover()
+		return nil, true
+	case s.Type == 0xa1 && s.Request == 0xfe && s.Value == 0 && s.Index == 0 && s.Length == 1:
+		return []byte{0}, true // GET MAX LUN (3.2): there is logical unit 0 only
+	}
+	return nil, false
+}

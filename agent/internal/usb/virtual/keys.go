@@ -1,0 +1,60 @@
+package virtual
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Key is a key of a keyboard ("HID Usage Tables", 1.4, section 10), with the
+// modifiers that are held down meanwhile.
+type Key struct {
+	Usage     uint8
+	Modifiers uint8
+}
+
+// Modifiers of a Key.
+const (
+	ModControl uint8 = 1 << iota
+	ModShift
+	ModAlt
+	ModMeta
+)
+
+// Some keys that no character names.
+const (
+	UsageEnter     uint8 = 0x28
+	UsageEscape    uint8 = 0x29
+	UsageBackspace uint8 = 0x2a
+	UsageTab       uint8 = 0x2b
+	UsageCapsLock  uint8 = 0x39
+	UsageNumLock   uint8 = 0x53
+)
+
+// MaxText bounds what Type takes at once, in characters.
+const MaxText = 4096
+
+// plain and shifted are the characters of usages 0x04 to 0x38 on a US layout,
+// without and with shift; NUL stands for none.
+const (
+	plain   = "abcdefghijklmnopqrstuvwxyz1234567890\n\x1b\b\t -=[]\\\x00;'`,./"
+	shifted = "ABCDEFGHIJKLMNOPQRSTUVWXYZ!@#$%^&*()\x00\x00\x00\x00\x00_+{}|\x00:\"~<>?"
+)
+
+// keysFor returns the keys that make a text.
+func keysFor(text string) ([]Key, error) {
+	if len(text) > MaxText {
+		return nil, fmt.Errorf("virtual keyboard: a text of %d characters is longer than %d", len(text), MaxText)
+	}
+	keys := make([]Key, 0, len(text))
+	for _, r := range text {
+		at, mods := strings.IndexRune(plain, r), uint8(0)
+		if at < 0 {
+			at, mods = strings.IndexRune(shifted, r), ModShift
+		}
+		if at < 0 || r == 0 {
+			return nil, fmt.Errorf("virtual keyboard: a US keyboard has no key for %q", r)
+		}
+		keys = append(keys, Key{Usage: 0x04 + uint8(at), Modifiers: mods})
+	}
+	return keys, nil
+}

@@ -1,0 +1,63 @@
+package virtual_test
+
+import (
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newBus returns a bus with a disk and a keyboard, and both.
+func newBus(t *testing.T, c virtual.DiskConfig) (*virtual.Bus, *virtual.Image, *virtual.Keyboard) {
+	t.Helper()
+	image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Store, c.Size = image, image.Size()
+	disk, err := virtual.NewDisk(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{})
+	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{keyboard, disk}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bus, image, keyboard
+}
+
+func open(t *testing.T, bus usb.Bus, id string) usb.Device {
+	t.Helper()
+	d, err := bus.Open(id, usb.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// do runs an URB to its end.
+func do(d usb.Device, u *usb.URB) *usb.URB {
+	done := make(chan struct{})
+	u.Done = func(*usb.URB) { close(done) }
+	d.Submit(u)
+	<-done
+	return u
+}
+
+func TestOpenAndClose(t *testing.T) {
+	bus, _, _ := newBus(t, virtual.DiskConfig{})
+	d := open(t, bus, "v-disk")
+	u := do(d, &usb.URB{Setup: usb.Setup{Type: 0x80, Request: 6, Value: 0x0100, Length: 64}.Bytes(), Data: make([]byte, 64)})
+	if u.Status != usb.StatusOK || u.Actual != 18 {
+		t.Fatalf("device descriptor: status %d, %d bytes", u.Status, u.Actual)
+	}
+}
