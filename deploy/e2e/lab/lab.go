@@ -188,7 +188,7 @@ func (l *Lab) SetLink(node string, link Link) error {
 func cutTable(node string) string { return "cut-" + node }
 
 // Cut drops everything that a node's uplink carries, in both directions and
-// without either end noticing, or restores it: only a link that is cut can be.
+// without either end noticing, or restores it. Saying either twice is fine.
 func (l *Lab) Cut(node string, cut bool) error {
 	n := l.topo.node(node)
 	if n == nil || n.Via == "" {
@@ -197,7 +197,7 @@ func (l *Lab) Cut(node string, cut bool) error {
 	// Both ends drop what arrives at them. Carrier, addresses and routes stay,
 	// as on a radio link without reception.
 	for ns, device := range map[string]string{l.Namespace(n.Name): "up0", l.Namespace(n.Via): portOf(node)} {
-		rules := "delete table netdev " + cutTable(node) + "\n"
+		rules := fmt.Sprintf("add table netdev %[1]s\ndelete table netdev %[1]s\n", cutTable(node)) // also where there is none
 		if cut {
 			rules = fmt.Sprintf("table netdev %s {\nchain in { type filter hook ingress device %q priority 0; policy drop;\n}\n}\n", cutTable(node), device)
 		}
