@@ -1,0 +1,276 @@
+package rvclient
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+// Config is what a client needs.
+type Config struct {
+	URL    string    // the join link, see JoinLink
+	Key    ident.Key // who this agent is
+	Name   string    // what others see; 1 to 64 printable characters
+	Logger *slog.Logger
+
+	// OnMessage gets what other peers send, in order, from one goroutine. The
+	// sender is told that the message has arrived once it returns; it must not
+	// block. Nil drops every message unconfirmed.
+	OnMessage func(from ident.PeerID, body []byte)
+	// OnState is told of every change of state; it must not block. Nil is fine.
+	OnState func(State)
+}
+
+// Client is an agent's connection to its rendezvous, over many signalling
+// connections in turn:
+//
+//	          ┌──────────────── lost: at once, later with backoff ◄──┐
+//	          ▼                                                      │
+//	registering ──► connecting ──► connected ── Probe finds it dead ─┤
+//	    │  ▲            │                                            │
+//	    ▼  │            ▼                                            │
+//	   waiting ◄── refused, unreachable          drained, replaced ──┘
+type Client struct {
+	// Static after New.
+	join      JoinLink
+	key       ident.Key
+	name      string
+	log       *slog.Logger
+	tls       *tls.Config
+	rest      *rest
+	onMessage func(ident.PeerID, []byte)
+	onState   func(State)
+	doubt     chan struct{} // holds one: a Probe that has not been seen yet
+
+	// Owned by Run.
+	replays *window
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	state State
+	conn  *connection // nil while not connected
+}
+
+// New makes a client. It starts nothing.
+func New(c Config) (*Client, error) {
+	join, err := ParseJoinLink(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	client := &Client{
+		join: join, key: c.Key, name: c.Name, log: c.Logger,
+		tls:       &tls.Config{MinVersion: tls.VersionTLS13},
+		onMessage: c.OnMessage, onState: c.OnState,
+		doubt:   make(chan struct{}, 1),
+		replays: newWindow(),
+		state:   State{Since: time.Now(), Reason: "the agent has not connected to the rendezvous yet"},
+	}
+	if client.log == nil {
+		client.log = slog.New(slog.DiscardHandler)
+	}
+	if join.Pin != nil {
+		client.tls = ident.PinnedTLS(*join.Pin)
+	}
+	transport := &http.Transport{TLSClientConfig: client.tls.Clone(), IdleConnTimeout: time.Minute, MaxConnsPerHost: 32}
+	client.rest = &rest{
+		base:     "https://" + join.Host,
+		client:   &http.Client{Transport: transport},
+		register: client.register,
+	}
+	return client, nil
+}
+
+// Host is the rendezvous's host:port.
+func (c *Client) Host() string { return c.join.Host }
+
+// Run keeps the agent registered and connected until ctx ends. It returns nil.
+func (c *Client) Run(ctx context.Context) error {
+	defer c.rest.client.CloseIdleConnections()
+	var retry backoff
+	for ctx.Err() == nil {
+		began := time.Now()
+		connected, err := c.connect(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		c.rest.client.CloseIdleConnections() // they went the way of the signalling connection
+		delay := retry.next(connected && time.Since(began) > steady)
+		if said(err, signal.ByeReplaced) {
+			delay = maxDelay // whoever replaced us is there now; do not fight
+		}
+		c.setState(State{Reason: reason(err)})
+		c.log.Info("no connection to the rendezvous", "reason", err, "again_in", delay.Round(time.Millisecond))
+		c.sleep(ctx, delay)
+	}
+	c.setState(State{Reason: "the agent is stopping"})
+	return nil
+}
+
+// connect makes one connection and serves it until it ends. It reports whether
+// there was one.
+func (c *Client) connect(ctx context.Context) (connected bool, err error) {
+	if _, err := c.rest.credential(ctx, ""); err != nil && !errors.Is(err, ErrUnavailable) {
+		return false, err // a server that only lacks its database may still let us signal
+	}
+	conn, err := dial(ctx, c.join.Host, c.tls, c.key)
+	if said(err, signal.ByeNotRegistered) {
+		c.rest.forget()
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, c.serve(ctx, conn)
+}
+
+// serve runs a connection until it ends, and returns why.
+func (c *Client) serve(ctx context.Context, conn *connection) error {
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
+	c.setState(State{Connected: true})
+	c.log.Info("connected to the rendezvous", "host", c.join.Host)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	var alive sync.WaitGroup
+	alive.Go(func() {
+		if err := conn.keepAlive(ctx, c.doubt); err != nil {
+			cancel(err)
+		}
+		conn.close() // wakes read
+	})
+	err := conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })
+	cancel(err)
+	alive.Wait()
+
+	c.mu.Lock()
+	c.conn = nil
+	c.mu.Unlock()
+	return context.Cause(ctx)
+}
+
+// deliver opens what came from another peer and hands it on.
+func (c *Client) deliver(conn *connection, m signal.Deliver) bool {
+	e, err := signal.Open(m.Body, m.From, c.key.ID(), time.Now().Add(conn.ahead))
+	switch {
+	case err != nil:
+		c.log.Warn("dropped a message that its sender did not seal", "from", m.From.Short(), "reason", err)
+		return false
+	case !c.replays.fresh(e):
+		c.log.Warn("dropped a message that was seen before", "from", m.From.Short())
+		return false
+	case c.onMessage == nil:
+		return false
+	}
+	c.onMessage(e.From, e.Body)
+	return true
+}
+
+// Send seals body, at most signal.MaxEnvelopeBody bytes, for another peer and
+// returns nil once its agent has it. It does not wait for a connection to come
+// up. Errors: ErrNotConnected, ErrPeerOffline, ErrNotAllowed, ErrBusy and
+// ErrUnavailable, after which the message has not arrived; ErrUnconfirmed,
+// after which it may have.
+func (c *Client) Send(ctx context.Context, to ident.PeerID, body []byte) error {
+	c.mu.Lock()
+	conn, state := c.conn, c.state
+	c.mu.Unlock()
+	if conn == nil {
+		return fmt.Errorf("%w: %s", ErrNotConnected, state.Reason)
+	}
+	envelope, err := signal.Seal(c.key, to, body, time.Now().Add(conn.ahead), rand.Reader)
+	if err != nil {
+		return err
+	}
+	return conn.send(ctx, to, envelope)
+}
+
+// Probe says that the network may have changed: a connection is tested at once
+// and given up after 3 s without an answer, a wait before the next attempt
+// ends. It does not block.
+func (c *Client) Probe() {
+	select {
+	case c.doubt <- struct{}{}:
+	default:
+	}
+}
+
+// State tells whether the agent can be found now.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+func (c *Client) setState(s State) {
+	c.mu.Lock()
+	s.Since = c.state.Since
+	if s.Connected != c.state.Connected {
+		s.Since = time.Now()
+	}
+	changed := s != c.state
+	c.state = s
+	c.mu.Unlock()
+	if changed && c.onState != nil {
+		c.onState(s)
+	}
+}
+
+// sleep waits for the delay, ctx or a Probe.
+func (c *Client) sleep(ctx context.Context, delay time.Duration) {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-c.doubt:
+	}
+}
+
+// reason is the sentence of a failed or lost connection.
+func reason(err error) string {
+	var bye *byeError
+	switch {
+	case errors.As(err, &bye) && bye.code == signal.ByeReplaced:
+		return "another agent with the same key has connected to the rendezvous: run only one of them"
+	case errors.As(err, &bye):
+		return bye.Error()
+	case errors.Is(err, ident.ErrUntrusted):
+		return "the server at this address is not the rendezvous of the join link (its key differs): get a new join link, or find out who answers there"
+	}
+	return "the rendezvous cannot be used: " + err.Error()
+}
+
+// Bounds of the waits between two attempts.
+const (
+	minDelay   = 200 * time.Millisecond
+	firstRange = 800 * time.Millisecond
+	maxDelay   = 30 * time.Second
+	steady     = 10 * time.Second // a connection that stood longer is worth an attempt at once
+)
+
+// backoff gives the waits between attempts: none after the loss of a steady
+// connection, then random ones up to a bound that doubles (full jitter).
+type backoff struct{ bound time.Duration }
+
+func (b *backoff) next(lostSteady bool) time.Duration {
+	if lostSteady {
+		b.bound = 0
+		return 0
+	}
+	b.bound = min(max(2*b.bound, firstRange), maxDelay)
+	n, err := rand.Int(rand.Reader, big.NewInt(int64(b.bound-minDelay)))
+	if err != nil {
+		return b.bound
+	}
+	return minDelay + time.Duration(n.Int64())
+}
