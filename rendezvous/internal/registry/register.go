@@ -1,0 +1,191 @@
+package registry
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// Registered is a peer and its fresh token, which is kept nowhere.
+type Registered struct {
+	Peer    Peer
+	Token   string
+	Created bool // the peer was not known before
+}
+
+// Register admits a peer that proves its key. exporter is that of the TLS
+// connection the registration came over, nil where there is none. A known peer
+// needs no invite; its token changes, and the one before ends.
+//
+// Errors: ErrName, ErrChallenge, ErrReplayed, ErrBinding, ErrSignature,
+// ErrInviteNeeded, ErrInvite, ErrFull.
+func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter []byte) (Registered, error) {
+	var none Registered
+	if err := checkName(reg.Name); err != nil {
+		return none, err
+	}
+	challenge, expires, err := r.checkChallenge(ctx, reg.Challenge)
+	if err != nil {
+		return none, err
+	}
+	now := r.cfg.Now()
+	if !now.Before(reg.Expires) || reg.Expires.After(expires) {
+		return none, ErrChallenge
+	}
+	switch {
+	case len(reg.PublicKey) != ed25519.PublicKeySize:
+		return none, ErrSignature
+	case r.cfg.RequireBinding && !reg.Bound, reg.Bound && exporter == nil:
+		return none, ErrBinding
+	case !reg.Verify(exporter):
+		return none, ErrSignature
+	}
+	token, prefix, hash, err := r.newToken()
+	if err != nil {
+		return none, err
+	}
+	a := Admission{
+		Peer: Peer{
+			ID: ident.IDOf(reg.PublicKey), PublicKey: reg.PublicKey, Name: reg.Name, Created: now,
+			TokenPrefix: prefix, TokenHash: hash,
+		},
+		Now: now, Challenge: challenge, ChallengeExpires: expires, Open: r.cfg.Open,
+	}
+	if reg.Invite != "" {
+		digest := inviteDigest(reg.Invite)
+		a.Invite = &digest
+	}
+	if r.peers.Load() >= int64(r.cfg.MaxPeers) {
+		// Those who are known may still renew.
+		if _, err := r.cfg.Store.Peer(ctx, a.Peer.ID); err != nil {
+			return none, fmt.Errorf("%w: %w", ErrFull, err)
+		}
+	}
+	created, err := r.cfg.Store.Admit(ctx, a)
+	if err != nil {
+		return none, err
+	}
+	if created {
+		r.peers.Add(1)
+	}
+	return Registered{Peer: a.Peer, Token: token, Created: created}, nil
+}
+
+// checkName refuses what could deceive or break a terminal: control and
+// formatting characters, and spaces that nobody sees.
+func checkName(name string) error {
+	if !utf8.ValidString(name) || name == "" || utf8.RuneCountInString(name) > api.MaxName ||
+		strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return ErrName
+	}
+	return nil
+}
+
+// A token is "ef_" and the base64url of a public prefix and a 256-bit secret.
+// The store has the prefix, to find it by, and the SHA-256 of the whole.
+const (
+	tokenMark   = "ef_"
+	tokenSecret = 32
+)
+
+func (r *Registry) newToken() (token string, prefix TokenPrefix, hash Digest, err error) {
+	var raw [len(prefix) + tokenSecret]byte
+	if _, err := io.ReadFull(r.cfg.Random, raw[:]); err != nil {
+		return "", prefix, hash, fmt.Errorf("new token: %w", err)
+	}
+	copy(prefix[:], raw[:])
+	token = tokenMark + base64.RawURLEncoding.EncodeToString(raw[:])
+	return token, prefix, sha256.Sum256([]byte(token)), nil
+}
+
+// Authenticate returns the peer whose token it is. Errors: ErrUnauthenticated.
+func (r *Registry) Authenticate(ctx context.Context, token string) (ident.PeerID, error) {
+	var none ident.PeerID
+	text, ok := strings.CutPrefix(token, tokenMark)
+	if !ok || len(token) > api.MaxToken {
+		return none, ErrUnauthenticated
+	}
+	var prefix TokenPrefix
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(raw) != len(prefix)+tokenSecret {
+		return none, ErrUnauthenticated
+	}
+	copy(prefix[:], raw)
+	peer, err := r.cfg.Store.PeerByToken(ctx, prefix)
+	if err != nil {
+		return none, notFoundAs(err, ErrUnauthenticated)
+	}
+	hash := sha256.Sum256([]byte(token))
+	if !ident.Equal(hash[:], peer.TokenHash[:]) {
+		return none, ErrUnauthenticated
+	}
+	return peer.ID, nil
+}
+
+// Peer returns a registered peer, for the server's own use: no one's permission
+// is asked. Errors: ErrPeerNotFound.
+func (r *Registry) Peer(ctx context.Context, id ident.PeerID) (Peer, error) {
+	return r.cfg.Store.Peer(ctx, id)
+}
+
+// Rename changes the name of a peer and returns the peer. Errors: ErrName,
+// ErrPeerNotFound.
+func (r *Registry) Rename(ctx context.Context, id ident.PeerID, name string) (Peer, error) {
+	if err := checkName(name); err != nil {
+		return Peer{}, err
+	}
+	if err := r.cfg.Store.Rename(ctx, id, name); err != nil {
+		return Peer{}, err
+	}
+	return r.cfg.Store.Peer(ctx, id)
+}
+
+// InviteSpec is what an invite shall be.
+type InviteSpec struct {
+	Code  string        // the secret; "" draws one
+	Label string        // for whom, at most 128 characters
+	Uses  int           // 0 is any number
+	TTL   time.Duration // at most a year; 0 is a day
+}
+
+// CreateInvite makes an invite and returns its code, of which only the digest
+// is kept. An invite with the same code stays as it is. Errors: ErrInviteSpec.
+func (r *Registry) CreateInvite(ctx context.Context, s InviteSpec) (code string, i Invite, err error) {
+	if s.TTL == 0 {
+		s.TTL = 24 * time.Hour
+	}
+	if s.Uses < 0 || s.Uses > api.MaxInviteUses || s.TTL < time.Second || s.TTL > api.MaxInviteTTL ||
+		!utf8.ValidString(s.Label) || utf8.RuneCountInString(s.Label) > api.MaxLabel || len(s.Code) > api.MaxInvite {
+		return "", i, ErrInviteSpec
+	}
+	if s.Code == "" {
+		var raw [16]byte
+		if _, err := io.ReadFull(r.cfg.Random, raw[:]); err != nil {
+			return "", i, fmt.Errorf("new invite: %w", err)
+		}
+		s.Code = base64.RawURLEncoding.EncodeToString(raw[:])
+	}
+	now := r.cfg.Now()
+	i = Invite{
+		Hash: inviteDigest(s.Code), Label: s.Label, Unlimited: s.Uses == 0, Uses: s.Uses,
+		Created: now, Expires: now.Add(s.TTL),
+	}
+	return s.Code, i, r.cfg.Store.PutInvite(ctx, i)
+}
+
+// RevokeInvite ends an invite. Errors: ErrInvite.
+func (r *Registry) RevokeInvite(ctx context.Context, code string) error {
+	return r.cfg.Store.RevokeInvite(ctx, inviteDigest(code))
+}
+
+func inviteDigest(code string) Digest { return sha256.Sum256([]byte("invite " + code)) }

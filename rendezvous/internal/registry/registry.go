@@ -1,0 +1,117 @@
+// Package registry is what a rendezvous knows: its peers and their tokens, the
+// invites, who may find whom, the pairing mailboxes, and at which instance a
+// peer is connected. It has no clock and no database of its own: both are
+// given to it, and it declares the [Store] it wants.
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+)
+
+// Config is what a registry needs. The zero value of a limit is its default.
+type Config struct {
+	Store Store
+	// Open lets new peers register without an invite. Closed is the default.
+	Open bool
+	// RequireBinding refuses registrations that are not bound to their TLS
+	// connection. It cannot be used behind a proxy that ends TLS.
+	RequireBinding bool
+	Random         io.Reader        // crypto/rand without one
+	Now            func() time.Time // time.Now without one
+	Logger         *slog.Logger
+
+	MaxPeers     int           // registered peers in all; 0 is 1,000,000
+	MaxMailboxes int           // open mailboxes of one peer; 0 is 4
+	PollEvery    time.Duration // between two looks at a mailbox that is waited for; 0 is 150 ms
+	SweepEvery   time.Duration // 0 is a minute
+}
+
+// Registry answers what peers ask of a rendezvous.
+type Registry struct {
+	cfg Config // static after New
+
+	peers atomic.Int64 // as counted last, and those admitted since
+
+	key struct { // of the challenges
+		sync.Mutex
+		value []byte // nil until it was read from the store
+	}
+}
+
+// New makes a registry over a store. It does not touch the store.
+func New(cfg Config) (*Registry, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("registry: no store")
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	orDefault(&cfg.MaxPeers, 1_000_000)
+	orDefault(&cfg.MaxMailboxes, 4)
+	orDefault(&cfg.PollEvery, 150*time.Millisecond)
+	orDefault(&cfg.SweepEvery, time.Minute)
+	return &Registry{cfg: cfg}, nil
+}
+
+func orDefault[T ~int | ~int64](v *T, otherwise T) {
+	if *v <= 0 {
+		*v = otherwise
+	}
+}
+
+// Run counts the peers and sweeps the store until ctx ends. A store that fails
+// is logged and tried again.
+func (r *Registry) Run(ctx context.Context) error {
+	tick := time.NewTicker(r.cfg.SweepEvery)
+	defer tick.Stop()
+	for {
+		if err := r.upkeep(ctx); err != nil && ctx.Err() == nil {
+			r.cfg.Logger.Warn("the registry's upkeep failed; it goes on", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *Registry) upkeep(ctx context.Context) error {
+	n, err := r.cfg.Store.CountPeers(ctx)
+	if err != nil {
+		return err
+	}
+	r.peers.Store(int64(n))
+	return r.cfg.Store.Sweep(ctx, r.cfg.Now())
+}
+
+// Ready reports whether the registry can do its work.
+func (r *Registry) Ready(ctx context.Context) error { return r.cfg.Store.Ping(ctx) }
+
+// Open reports whether new peers need no invite.
+func (r *Registry) Open() bool { return r.cfg.Open }
+
+// limits of one peer's mailboxes. Those that are over count for a while, so
+// that opening and closing them fills no table.
+func (r *Registry) mailboxLimit() MailboxLimit {
+	return MailboxLimit{Open: r.cfg.MaxMailboxes, Kept: 16 * r.cfg.MaxMailboxes}
+}
+
+// MailboxKept is how long a mailbox stays known after it expired, so that who
+// comes late hears that rather than that it never was.
+const MailboxKept = api.MailboxTTL

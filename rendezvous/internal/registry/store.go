@@ -1,0 +1,246 @@
+package registry
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// Store keeps what a rendezvous must not forget. Every method takes the moment
+// it happens at where time matters, is safe for concurrent use, and takes
+// effect wholly or not at all. Times are kept to the millisecond.
+//
+// A failure of the database itself (gone, full, read-only) wraps
+// [ErrUnavailable]; the other errors are those that the methods name.
+type Store interface {
+	PeerStore
+	InviteStore
+	AllowStore
+	MailboxStore
+	LeaseStore
+	PresenceStore
+	Upkeep
+}
+
+// PeerStore keeps the registered peers.
+type PeerStore interface {
+	// Admit registers a peer, or renews one that is known: its name and token
+	// become the admission's. Only a new peer needs an invite. It reports
+	// whether the peer is new. Errors: ErrReplayed, ErrInviteNeeded, ErrInvite.
+	Admit(ctx context.Context, a Admission) (created bool, err error)
+	// Peer returns a peer. Errors: ErrPeerNotFound.
+	Peer(ctx context.Context, id ident.PeerID) (Peer, error)
+	// PeerByToken returns the peer whose token begins so. Errors:
+	// ErrPeerNotFound.
+	PeerByToken(ctx context.Context, prefix TokenPrefix) (Peer, error)
+	// PeerFor returns a peer as caller may see it: only if the peer allows it.
+	// An unknown peer and one that does not allow it cost the same work.
+	// Errors: ErrPeerNotFound.
+	PeerFor(ctx context.Context, caller, id ident.PeerID) (Peer, error)
+	// Rename changes a peer's name. Errors: ErrPeerNotFound.
+	Rename(ctx context.Context, id ident.PeerID, name string) error
+}
+
+// InviteStore keeps the invites. Admit uses them up.
+type InviteStore interface {
+	// PutInvite keeps an invite. One that is there already stays as it is.
+	PutInvite(ctx context.Context, i Invite) error
+	// Invites returns every invite that Sweep has not removed, oldest first.
+	Invites(ctx context.Context) ([]Invite, error)
+	// RevokeInvite ends an invite for good. Errors: ErrInvite if there is none.
+	RevokeInvite(ctx context.Context, hash Digest) error
+}
+
+// AllowStore keeps who may find and signal whom.
+type AllowStore interface {
+	// Allow lets peer find owner, and returns since when. peer need not be
+	// registered: the answer must not tell. Errors: ErrAllowedLimit if owner
+	// allows max others already.
+	Allow(ctx context.Context, a Allowance, max int) (since time.Time, err error)
+	// Disallow takes that back. Nothing to take back is fine.
+	Disallow(ctx context.Context, owner, peer ident.PeerID) error
+	// Allowed reports whether owner lets peer find it, and since when.
+	Allowed(ctx context.Context, owner, peer ident.PeerID) (since time.Time, ok bool, err error)
+	// AllowedBy returns everyone whom owner allows, ordered by ID.
+	AllowedBy(ctx context.Context, owner ident.PeerID) ([]Allowance, error)
+}
+
+// MailboxStore keeps the pairing mailboxes until a while after they expired.
+type MailboxStore interface {
+	// CreateMailbox keeps a new mailbox. Errors: ErrMailboxExists,
+	// ErrMailboxLimit if its owner has limit.Open open or limit.Kept in all.
+	CreateMailbox(ctx context.Context, m Mailbox, limit MailboxLimit) error
+	// Mailbox returns a mailbox. Errors: ErrMailboxNotFound.
+	Mailbox(ctx context.Context, a ident.Address) (Mailbox, error)
+	// AddTry adds a try by t.Peer at t.Made and returns its number, counted
+	// from 1. The same opening by the same peer is the same try. Errors:
+	// ErrMailboxNotFound, ErrMailboxExpired, ErrMailboxClosed,
+	// ErrMailboxBurned beyond max tries.
+	AddTry(ctx context.Context, a ident.Address, t Try, max int) (number int, err error)
+	// Tries returns the tries of a mailbox in order.
+	Tries(ctx context.Context, a ident.Address) ([]Try, error)
+	// SetStep adds a message to a try that has the one before. The same
+	// message again is fine. Errors: ErrTryNotFound, ErrTryState.
+	SetStep(ctx context.Context, a ident.Address, number int, step Step, body []byte) error
+	// CloseMailbox closes a mailbox and forgets its messages. Closing twice, or
+	// one that is not there, is fine.
+	CloseMailbox(ctx context.Context, a ident.Address) error
+}
+
+// LeaseStore keeps the leases of the instances: one row each, by which all of
+// an instance's presence lives and dies.
+type LeaseStore interface {
+	// TakeLease makes this process the instance, whoever was it before, and
+	// returns its epoch, which no lease ever had.
+	TakeLease(ctx context.Context, instance, address string, now time.Time, ttl time.Duration) (epoch int64, err error)
+	// RenewLease prolongs a lease until now+ttl. Errors: ErrFenced if the lease
+	// has lapsed or another process has it.
+	RenewLease(ctx context.Context, h Holder, now time.Time, ttl time.Duration) error
+	// ReleaseLease ends a lease, and with it the presence under it. A lease
+	// that is not held is fine.
+	ReleaseLease(ctx context.Context, h Holder) error
+	// Instances returns the instances with a lease at now, ordered by name.
+	Instances(ctx context.Context, now time.Time) ([]Instance, error)
+}
+
+// PresenceStore keeps at which instance a peer is connected.
+type PresenceStore interface {
+	// PutPresence says that peers are connected at the holder. For each peer
+	// the newest connection wins; rows of lapsed leases always lose. Errors:
+	// ErrFenced if the holder has no lease at now; then nothing is written.
+	PutPresence(ctx context.Context, h Holder, now time.Time, peers []Presence) error
+	// RemovePresence says that connections have ended. It removes only what the
+	// holder wrote for these connections or older ones. Errors: ErrFenced.
+	RemovePresence(ctx context.Context, h Holder, now time.Time, peers []Presence) error
+	// LocatePeers returns where peers are connected. Who is nowhere is not in
+	// the map.
+	LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Time) (map[ident.PeerID]Location, error)
+}
+
+// Upkeep is the store's own life.
+type Upkeep interface {
+	// Sweep removes what is over: used challenges, mailboxes, invites, lapsed
+	// leases and the presence under them.
+	Sweep(ctx context.Context, now time.Time) error
+	// CountPeers returns how many peers are registered.
+	CountPeers(ctx context.Context) (int, error)
+	// Secret returns the secret kept under a name, which is fresh if there was
+	// none: every instance gets the same.
+	Secret(ctx context.Context, name string, fresh []byte) ([]byte, error)
+	// Ping reports whether the store can be written to.
+	Ping(ctx context.Context) error
+	// Close lets go of it.
+	Close() error
+}
+
+// MaxBatch bounds the peers of one call of PutPresence, RemovePresence or
+// LocatePeers.
+const MaxBatch = 1000
+
+// Digest is the SHA-256 of a secret, which is all that is kept of it.
+type Digest [sha256.Size]byte
+
+// TokenPrefix is the public beginning of a token, by which it is found.
+type TokenPrefix [8]byte
+
+// Peer is a registered peer.
+type Peer struct {
+	ID          ident.PeerID
+	PublicKey   ed25519.PublicKey
+	Name        string
+	Created     time.Time
+	TokenPrefix TokenPrefix
+	TokenHash   Digest
+}
+
+// Admission is a registration whose proof was checked.
+type Admission struct {
+	Peer             Peer
+	Now              time.Time
+	Challenge        [challengeRandom]byte // good once
+	ChallengeExpires time.Time
+	Open             bool    // a new peer needs no invite
+	Invite           *Digest // nil without one
+}
+
+// Invite lets new peers register.
+type Invite struct {
+	Hash      Digest
+	Label     string
+	Unlimited bool
+	Uses      int // left, unless unlimited
+	Created   time.Time
+	Expires   time.Time
+	Revoked   bool
+}
+
+// Allowance is one peer's permission to find and signal another.
+type Allowance struct {
+	Owner ident.PeerID
+	Peer  ident.PeerID
+	Since time.Time
+}
+
+// Mailbox is a pairing mailbox.
+type Mailbox struct {
+	Address ident.Address
+	Owner   ident.PeerID
+	Created time.Time
+	Expires time.Time
+	Closed  bool
+}
+
+// MailboxLimit bounds the mailboxes of one owner.
+type MailboxLimit struct {
+	Open int // neither closed nor expired
+	Kept int // in all, until Sweep removes them
+}
+
+// Try is one attempt to pair through a mailbox.
+type Try struct {
+	Number       int
+	Peer         ident.PeerID
+	Made         time.Time
+	Opening      []byte
+	Answer       []byte // nil until it is there
+	Confirmation []byte // nil until it is there
+}
+
+// Step is a message of a try after its opening.
+type Step int
+
+// The steps, in order.
+const (
+	StepAnswer       Step = iota + 1 // by the owner
+	StepConfirmation                 // by the peer that made the try
+)
+
+// Holder is an instance's claim to its lease.
+type Holder struct {
+	Instance string
+	Epoch    int64
+}
+
+// Instance is a process of the rendezvous that has a lease.
+type Instance struct {
+	Name    string
+	Epoch   int64
+	Address string // where the other instances reach it
+	Until   time.Time
+}
+
+// Presence is one connection of a peer.
+type Presence struct {
+	Peer  ident.PeerID
+	Since time.Time
+}
+
+// Location is where a peer is connected.
+type Location struct {
+	Instance string
+	Epoch    int64
+	Since    time.Time
+}
