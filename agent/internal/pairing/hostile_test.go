@@ -38,35 +38,32 @@ func TestHostileRendezvous(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	anyTry := func(f func([]byte) []byte) func(string, []byte) []byte {
-		return func(_ string, raw []byte) []byte { return f(raw) }
-	}
 	var opened []byte
 	for name, hostile := range map[string]func(*memory){
 		"client's key swapped":   func(m *memory) { m.onTry = change(func(o *opening) { o.Key = mallory.Public() }) },
-		"host's key swapped":     func(m *memory) { m.onAnswer = anyTry(change(func(a *answer) { a.Key = mallory.Public() })) },
+		"host's key swapped":     func(m *memory) { m.onAnswer = change(func(a *answer) { a.Key = mallory.Public() }) },
 		"client's share swapped": func(m *memory) { m.onTry = change(func(o *opening) { o.Share = guess.Share() }) },
-		"host's share swapped":   func(m *memory) { m.onAnswer = anyTry(change(func(a *answer) { a.Share = guess.Share() })) },
-		"host's share neutral":   func(m *memory) { m.onAnswer = anyTry(change(func(a *answer) { clear(a.Share) })) },
+		"host's share swapped":   func(m *memory) { m.onAnswer = change(func(a *answer) { a.Share = guess.Share() }) },
+		"host's share neutral":   func(m *memory) { m.onAnswer = change(func(a *answer) { clear(a.Share) }) },
 		"client's share neutral": func(m *memory) { m.onTry = change(func(o *opening) { clear(o.Share) }) },
-		"host's tag changed":     func(m *memory) { m.onAnswer = anyTry(change(func(a *answer) { a.Tag[0] ^= 1 })) },
-		"host's card changed":    func(m *memory) { m.onAnswer = anyTry(change(func(a *answer) { a.Card[0] ^= 1 })) },
+		"host's tag changed":     func(m *memory) { m.onAnswer = change(func(a *answer) { a.Tag[0] ^= 1 }) },
+		"host's card changed":    func(m *memory) { m.onAnswer = change(func(a *answer) { a.Card[0] ^= 1 }) },
 		"both keys swapped": func(m *memory) {
 			m.onTry = change(func(o *opening) { o.Key = mallory.Public() })
-			m.onAnswer = anyTry(change(func(a *answer) { a.Key = mallory.Public() }))
+			m.onAnswer = change(func(a *answer) { a.Key = mallory.Public() })
 		},
 		"opening sent back as answer": func(m *memory) {
 			m.onTry = func(raw []byte) []byte { opened = raw; return raw }
-			m.onAnswer = anyTry(change(func(a *answer) {
+			m.onAnswer = change(func(a *answer) {
 				o, err := decode[opening](opened)
 				if err != nil {
 					t.Error(err)
 				}
 				a.Share, a.Key = o.Share, mallory.Public()
-			}))
+			})
 		},
-		"answer is rubbish":   func(m *memory) { m.onAnswer = anyTry(func([]byte) []byte { return []byte("{}") }) },
-		"answer is too long":  func(m *memory) { m.onAnswer = anyTry(func([]byte) []byte { return make([]byte, 1<<20) }) },
+		"answer is rubbish":   func(m *memory) { m.onAnswer = func([]byte) []byte { return []byte("{}") } },
+		"answer is too long":  func(m *memory) { m.onAnswer = func([]byte) []byte { return make([]byte, 1<<20) } },
 		"opening is rubbish":  func(m *memory) { m.onTry = func([]byte) []byte { return []byte("null") } },
 		"opening has a twin":  func(m *memory) { m.onTry = func(raw []byte) []byte { return append(raw, raw...) } },
 		"opening of tomorrow": func(m *memory) { m.onTry = change(func(o *opening) { o.Version = 2 }) },
@@ -125,7 +122,7 @@ func TestAnswersExchangedBetweenTwoClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		var first []byte
-		m.onAnswer = func(try string, raw []byte) []byte {
+		m.onAnswer = func(raw []byte) []byte {
 			if first == nil {
 				first = raw
 			}

@@ -14,7 +14,7 @@ import (
 func (p *Pairing) Join(ctx context.Context, address ident.Address, pin ident.PIN) (Peer, error) {
 	got, err := p.join(ctx, address, pin)
 	if err != nil {
-		return Peer{}, fmt.Errorf("pairing with %s: %w", address, err)
+		return Peer{}, fmt.Errorf("pairing with %s: %w", address, reason(err))
 	}
 	return got, nil
 }
@@ -33,16 +33,16 @@ func (p *Pairing) join(ctx context.Context, address ident.Address, pin ident.PIN
 	if err != nil {
 		return Peer{}, err
 	}
-	raw, err := p.awaitAnswer(ctx, address, try)
+	raw, err := p.awaitAnswer(ctx, address, try.Number)
 	if err != nil {
 		return Peer{}, err
 	}
 	got, second, err := p.checkAnswer(run, raw)
 	if err != nil {
-		p.giveUp(ctx, address, try)
+		p.giveUp(ctx, address, try.Number)
 		return Peer{}, err
 	}
-	if err := p.cfg.Mailbox.Confirm(ctx, address, try, second); err != nil {
+	if err := p.cfg.Mailbox.Confirm(ctx, address, try.Number, second); err != nil {
 		return Peer{}, err
 	}
 	return got, nil
@@ -50,7 +50,7 @@ func (p *Pairing) join(ctx context.Context, address ident.Address, pin ident.PIN
 
 // giveUp lets the host say at once that somebody guessed wrong. It has counted
 // the try anyway, so that nothing depends on its arrival.
-func (p *Pairing) giveUp(ctx context.Context, address ident.Address, try string) {
+func (p *Pairing) giveUp(ctx context.Context, address ident.Address, try int) {
 	empty, err := encode(confirmation{})
 	if err == nil {
 		err = p.cfg.Mailbox.Confirm(ctx, address, try, empty)
@@ -61,16 +61,16 @@ func (p *Pairing) giveUp(ctx context.Context, address ident.Address, try string)
 }
 
 // awaitAnswer asks until the host has answered.
-func (p *Pairing) awaitAnswer(ctx context.Context, address ident.Address, try string) ([]byte, error) {
+func (p *Pairing) awaitAnswer(ctx context.Context, address ident.Address, try int) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, ErrNoAnswer)
 	defer cancel()
 	for {
-		raw, err := p.cfg.Mailbox.Result(ctx, address, try)
+		t, err := p.cfg.Mailbox.Result(ctx, address, try)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err != nil || raw != nil {
-			return raw, err
+		if err != nil || t.Answer != nil {
+			return t.Answer, err
 		}
 		if err := sleep(ctx, pollPause); err != nil {
 			return nil, err

@@ -3,10 +3,11 @@ package pairing
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -17,7 +18,7 @@ type memory struct {
 	lifetime time.Duration
 
 	onTry     func(opening []byte) []byte
-	onAnswer  func(try string, answer []byte) []byte
+	onAnswer  func(answer []byte) []byte
 	onConfirm func(confirmation []byte) []byte
 
 	mu       sync.Mutex // guards what follows
@@ -27,111 +28,123 @@ type memory struct {
 
 type box struct {
 	expires time.Time
-	tries   []Try
-	answers map[string][]byte
+	tries   []api.Try
+	changed chan struct{} // closed and replaced
 }
 
 func newMemory() *memory {
 	return &memory{maxTries: MaxTries, lifetime: Lifetime, boxes: map[ident.Address]*box{}}
 }
 
-func (m *memory) box(a ident.Address) (*box, error) {
+// with runs f on a mailbox under the lock.
+func (m *memory) with(a ident.Address, f func(*box) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	b := m.boxes[a]
 	switch {
 	case b == nil:
-		return nil, ErrUnknownAddress
+		return api.NewProblem(api.CodeMailboxNotFound)
 	case time.Now().After(b.expires):
-		return nil, ErrExpired
+		return api.NewProblem(api.CodeMailboxExpired)
 	}
-	return b, nil
+	return f(b)
 }
 
-func (m *memory) OpenMailbox(context.Context) (ident.Address, time.Time, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// change is with, and tells those who wait.
+func (m *memory) change(a ident.Address, f func(*box) error) error {
+	return m.with(a, func(b *box) error {
+		close(b.changed)
+		b.changed = make(chan struct{})
+		return f(b)
+	})
+}
+
+// wait asks ready, again after every change, for at most the time of a long poll.
+func (m *memory) wait(ctx context.Context, a ident.Address, ready func(*box) bool) error {
+	timeout := time.NewTimer(api.MaxWait)
+	defer timeout.Stop()
+	for {
+		var changed chan struct{}
+		done := false
+		err := m.with(a, func(b *box) error { changed, done = b.changed, ready(b); return nil })
+		if err != nil || done {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (m *memory) OpenMailbox(context.Context) (api.Mailbox, error) {
 	a, err := ident.NewAddress(rand.Reader)
 	if err != nil {
-		return "", time.Time{}, err
+		return api.Mailbox{}, err
 	}
-	b := &box{expires: time.Now().Add(m.lifetime), answers: map[string][]byte{}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := &box{expires: time.Now().Add(m.lifetime), changed: make(chan struct{})}
 	m.boxes[a] = b
-	return a, b.expires, nil
+	return api.Mailbox{Address: a, Expires: b.expires}, nil
 }
 
 func (m *memory) CloseMailbox(_ context.Context, a ident.Address) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.boxes, a)
-	return nil
+	return m.change(a, func(*box) error { delete(m.boxes, a); return nil })
 }
 
-func (m *memory) Tries(_ context.Context, a ident.Address) ([]Try, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, err := m.box(a)
-	if err != nil {
-		return nil, err
-	}
-	return append([]Try(nil), b.tries...), nil
+func (m *memory) Tries(ctx context.Context, a ident.Address, after int) (tries []api.Try, err error) {
+	err = m.wait(ctx, a, func(b *box) bool {
+		tries = slices.Clone(b.tries[min(after, len(b.tries)):])
+		return len(tries) > 0
+	})
+	return tries, err
 }
 
-func (m *memory) Answer(_ context.Context, a ident.Address, try string, answer []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, err := m.box(a)
-	if err != nil {
-		return err
-	}
-	m.answered++
-	if m.onAnswer != nil {
-		answer = m.onAnswer(try, answer)
-	}
-	b.answers[try] = answer
-	return nil
+func (m *memory) Result(ctx context.Context, a ident.Address, n int) (t api.Try, err error) {
+	before := -1
+	err = m.wait(ctx, a, func(b *box) bool {
+		t = b.tries[n-1]
+		size := len(t.Answer) + len(t.Confirmation)
+		was := before
+		before = size
+		return t.Confirmation != nil || was >= 0 && size != was
+	})
+	return t, err
 }
 
-func (m *memory) Try(_ context.Context, a ident.Address, opening []byte) (string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, err := m.box(a)
-	if err != nil {
-		return "", err
-	}
-	if len(b.tries) >= m.maxTries {
-		return "", ErrBurned
-	}
-	if m.onTry != nil {
-		opening = m.onTry(opening)
-	}
-	id := fmt.Sprint("try-", len(b.tries))
-	b.tries = append(b.tries, Try{ID: id, Opening: opening})
-	return id, nil
-}
-
-func (m *memory) Result(_ context.Context, a ident.Address, try string) ([]byte, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, err := m.box(a)
-	if err != nil {
-		return nil, err
-	}
-	return b.answers[try], nil
-}
-
-func (m *memory) Confirm(_ context.Context, a ident.Address, try string, confirmation []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, err := m.box(a)
-	if err != nil {
-		return err
-	}
-	if m.onConfirm != nil {
-		confirmation = m.onConfirm(confirmation)
-	}
-	for i := range b.tries {
-		if b.tries[i].ID == try {
-			b.tries[i].Confirmation = confirmation
+func (m *memory) Try(_ context.Context, a ident.Address, opening []byte) (t api.Try, err error) {
+	return t, m.change(a, func(b *box) error {
+		if len(b.tries) >= m.maxTries {
+			return api.NewProblem(api.CodeMailboxBurned)
 		}
+		t = api.Try{Number: len(b.tries) + 1, Opening: through(m.onTry, opening)}
+		b.tries = append(b.tries, t)
+		return nil
+	})
+}
+
+func (m *memory) Answer(_ context.Context, a ident.Address, n int, answer []byte) error {
+	return m.change(a, func(b *box) error {
+		m.answered++
+		b.tries[n-1].Answer = through(m.onAnswer, answer)
+		return nil
+	})
+}
+
+func (m *memory) Confirm(_ context.Context, a ident.Address, n int, confirmation []byte) error {
+	return m.change(a, func(b *box) error {
+		b.tries[n-1].Confirmation = through(m.onConfirm, confirmation)
+		return nil
+	})
+}
+
+func through(hook func([]byte) []byte, raw []byte) []byte {
+	if hook != nil {
+		raw = hook(raw)
 	}
-	return nil
+	return raw
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/pairing/cpace"
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -18,17 +20,16 @@ type Offer struct {
 	Expires time.Time
 
 	pairing *Pairing
+
 	// Owned by Wait.
-	tries  map[string]*hostTry
-	failed func(left int)
+	tries   map[int]*hostTry // by number
+	settled int              // how many of them have failed
+	failed  func(left int)
 }
 
-// hostTry is a try as the host remembers it.
+// hostTry is a try as the host remembers it. Without a session its opening was
+// malformed, and nothing confirms it.
 type hostTry struct {
-	answered time.Time
-	settled  bool // confirmed, wrongly or rightly, or given up by the client
-	// What the confirmation must match. Without a session the opening was
-	// malformed, and nothing matches.
 	session  *cpace.Key
 	theirs   cpace.Message
 	theirKey []byte
@@ -40,14 +41,24 @@ func (p *Pairing) Offer(ctx context.Context) (*Offer, error) {
 	if err != nil {
 		return nil, err
 	}
-	address, expires, err := p.cfg.Mailbox.OpenMailbox(ctx)
+	box, err := p.cfg.Mailbox.OpenMailbox(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("EasyFind address: %w", err)
+		return nil, fmt.Errorf("new EasyFind address: %w", err)
 	}
-	if latest := time.Now().Add(Lifetime); expires.IsZero() || expires.After(latest) {
-		expires = latest
+	if latest := time.Now().Add(Lifetime); box.Expires.IsZero() || box.Expires.After(latest) {
+		box.Expires = latest
 	}
-	return &Offer{Address: address, PIN: pin, Expires: expires, pairing: p, tries: map[string]*hostTry{}}, nil
+	return &Offer{
+		Address: box.Address, PIN: pin, Expires: box.Expires, pairing: p, tries: map[int]*hostTry{},
+	}, nil
+}
+
+// news is what a watcher of the mailbox has seen.
+type news struct {
+	opened       *api.Try
+	confirmed    int // the number of a try whose confirmation has come or is overdue
+	confirmation []byte
+	err          error
 }
 
 // Wait answers tries until one succeeds, the address is burned (ErrBurned) or
@@ -55,30 +66,42 @@ func (p *Pairing) Offer(ctx context.Context) (*Offer, error) {
 // failed, which may be nil, is called for every try that has failed, with the
 // number of those that are left.
 func (o *Offer) Wait(ctx context.Context, failed func(left int)) (Peer, error) {
+	o.failed = failed
 	defer o.close(ctx)
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
 	ctx, cancel := context.WithDeadlineCause(ctx, o.Expires, ErrExpired)
 	defer cancel()
-	o.failed = failed
+
+	seen := make(chan news)
+	watchers.Go(func() { o.watchTries(ctx, seen) })
 	for {
-		tries, err := o.pairing.cfg.Mailbox.Tries(ctx, o.Address)
-		switch {
-		case ctx.Err() != nil:
+		var n news
+		select {
+		case <-ctx.Done():
 			return Peer{}, context.Cause(ctx)
-		case errors.Is(err, ErrUnknownAddress) || errors.Is(err, ErrExpired) || errors.Is(err, ErrBurned):
-			return Peer{}, err
-		case err != nil:
-			// The rendezvous may be away for a moment; the deadline ends it.
-			o.pairing.cfg.Logger.Warn("pairing mailbox cannot be read, trying again", "error", err)
+		case n = <-seen:
 		}
-		got, ok, err := o.look(ctx, tries)
-		if err != nil || ok {
-			return got, err
+		switch {
+		case n.err != nil:
+			return Peer{}, n.err
+		case n.opened != nil:
+			answered, err := o.answer(ctx, *n.opened)
+			if err != nil {
+				return Peer{}, err
+			}
+			if answered {
+				watchers.Go(func() { o.watchConfirmation(ctx, n.opened.Number, seen) })
+			}
+		default:
+			got, err := o.confirm(n)
+			if err == nil {
+				return got, nil
+			}
+			o.settle(err)
 		}
-		if o.burned() {
+		if o.settled == MaxTries {
 			return Peer{}, ErrBurned
-		}
-		if err := sleep(ctx, pollPause); err != nil {
-			return Peer{}, err
 		}
 	}
 }
@@ -88,76 +111,90 @@ func (o *Offer) Wait(ctx context.Context, failed func(left int)) (Peer, error) {
 func (o *Offer) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := o.pairing.cfg.Mailbox.CloseMailbox(ctx, o.Address); err != nil {
+	if err := reason(o.pairing.cfg.Mailbox.CloseMailbox(ctx, o.Address)); err != nil && !over(err) {
 		o.pairing.cfg.Logger.Warn("pairing mailbox could not be closed; it expires by itself", "error", err)
 	}
 }
 
-// look answers what is new and checks what has been confirmed.
-func (o *Offer) look(ctx context.Context, tries []Try) (Peer, bool, error) {
-	for _, t := range tries {
-		known := o.tries[t.ID]
-		if known == nil {
-			if len(o.tries) == MaxTries {
-				continue // the rendezvous should have refused it; never answered
+// watchTries reports new tries, MaxTries at most: a rendezvous that does not
+// count gains nothing.
+func (o *Offer) watchTries(ctx context.Context, seen chan<- news) {
+	for number := 0; number < MaxTries; {
+		tries, err := o.pairing.cfg.Mailbox.Tries(ctx, o.Address, number)
+		if err = reason(err); over(err) {
+			send(ctx, seen, news{err: err})
+			return
+		}
+		o.away(ctx, err)
+		for _, t := range tries {
+			if t.Number == number+1 && number < MaxTries {
+				number++
+				send(ctx, seen, news{opened: &t})
 			}
-			if err := o.answer(ctx, t); err != nil {
-				return Peer{}, false, err
-			}
-			continue
 		}
-		if known.settled || t.Confirmation == nil {
-			continue
+		if sleep(ctx, pollPause) != nil {
+			return
 		}
-		got, err := known.confirm(t.Confirmation)
-		if err == nil && got.ID == o.pairing.cfg.Key.ID() {
-			err = ErrSelf
-		}
-		if err == nil {
-			return got, true, nil
-		}
-		o.settle(known, err)
 	}
-	return Peer{}, false, nil
+}
+
+// watchConfirmation reports the confirmation of a try, or that its time is over.
+func (o *Offer) watchConfirmation(ctx context.Context, number int, seen chan<- news) {
+	bounded, cancel := context.WithTimeout(ctx, confirmTime)
+	defer cancel()
+	for {
+		t, err := o.pairing.cfg.Mailbox.Result(bounded, o.Address, number)
+		if err == nil && t.Confirmation != nil {
+			send(ctx, seen, news{confirmed: number, confirmation: t.Confirmation})
+			return
+		}
+		o.away(bounded, err)
+		if sleep(bounded, pollPause) != nil {
+			send(ctx, seen, news{confirmed: number})
+			return
+		}
+	}
+}
+
+// away logs that the rendezvous cannot be asked. It may be back in a moment;
+// the deadline ends the waiting.
+func (o *Offer) away(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		o.pairing.cfg.Logger.Warn("pairing mailbox cannot be read, trying again", "error", err)
+	}
+}
+
+func send(ctx context.Context, seen chan<- news, n news) {
+	select {
+	case seen <- n:
+	case <-ctx.Done():
+	}
 }
 
 // settle ends a try that has failed.
-func (o *Offer) settle(t *hostTry, reason error) {
-	t.settled = true
+func (o *Offer) settle(reason error) {
+	o.settled++
 	o.pairing.cfg.Logger.Warn("pairing try failed", "error", reason)
 	if o.failed != nil {
 		o.failed(MaxTries - len(o.tries))
 	}
 }
 
-// burned reports whether nothing more can come of the address: all tries are
-// used, and each has failed or had its time.
-func (o *Offer) burned() bool {
-	for _, t := range o.tries {
-		if !t.settled && time.Since(t.answered) < confirmTime {
-			return false
-		}
-	}
-	return len(o.tries) == MaxTries
-}
-
 // answer counts the try and only then answers it. Whatever goes wrong, the try
 // stays counted.
-func (o *Offer) answer(ctx context.Context, t Try) error {
-	known := &hostTry{answered: time.Now()}
-	o.tries[t.ID] = known
+func (o *Offer) answer(ctx context.Context, t api.Try) (bool, error) {
+	known := &hostTry{}
+	o.tries[t.Number] = known
 	raw, err := o.compute(known, t.Opening)
 	if errors.Is(err, errMessage) || errors.Is(err, cpace.ErrShare) {
-		o.settle(known, err)
-		return nil
+		o.settle(err)
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := o.pairing.cfg.Mailbox.Answer(ctx, o.Address, t.ID, raw); err != nil && ctx.Err() == nil {
-		o.pairing.cfg.Logger.Warn("pairing try could not be answered", "error", err)
-	}
-	return nil
+	o.away(ctx, o.pairing.cfg.Mailbox.Answer(ctx, o.Address, t.Number, raw))
+	return true, nil
 }
 
 // compute runs the responder's part and returns the answer.
@@ -188,18 +225,26 @@ func (o *Offer) compute(known *hostTry, raw []byte) ([]byte, error) {
 	})
 }
 
-// confirm returns the proved client.
-func (t *hostTry) confirm(raw []byte) (Peer, error) {
-	c, err := decode[confirmation](raw)
+// confirm returns the client that a confirmation proves.
+func (o *Offer) confirm(n news) (Peer, error) {
+	t := o.tries[n.confirmed]
+	if n.confirmation == nil {
+		return Peer{}, ErrNoAnswer
+	}
+	c, err := decode[confirmation](n.confirmation)
 	if err != nil {
 		return Peer{}, err
 	}
 	if t.session == nil || !t.session.Confirms(c.Tag, t.theirs) {
 		return Peer{}, ErrWrongPIN
 	}
-	got, err := open(*t.session, roleClient, c.Card)
+	theirs, err := open(*t.session, roleClient, c.Card)
 	if err != nil {
 		return Peer{}, err
 	}
-	return peer(t.theirKey, got), nil
+	got := peer(t.theirKey, theirs)
+	if got.ID == o.pairing.cfg.Key.ID() {
+		return Peer{}, ErrSelf
+	}
+	return got, nil
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -21,17 +22,16 @@ const (
 
 	// answerTime bounds a client's wait for the host's answer.
 	answerTime = 20 * time.Second
-	// confirmTime bounds the host's wait for the confirmation of the last try.
+	// confirmTime bounds the host's wait for the confirmation of a try.
 	confirmTime = 20 * time.Second
 	// pollPause separates two questions to a mailbox that answers at once.
 	pollPause = 300 * time.Millisecond
 )
 
-// The reasons for which a pairing fails. A Mailbox wraps ErrUnknownAddress,
-// ErrExpired and ErrBurned where these are the reason.
+// The reasons for which a pairing fails.
 var (
 	ErrUnknownAddress = errors.New("no such EasyFind address: compare it with what the other machine shows, or run \"easyfind pair\" there for a new one")
-	ErrExpired        = errors.New("this EasyFind address has expired: run \"easyfind pair\" again for a new one")
+	ErrExpired        = errors.New("this EasyFind address has expired or has been used: run \"easyfind pair\" again for a new one")
 	ErrBurned         = errors.New("too many wrong PINs, the EasyFind address is no longer valid: run \"easyfind pair\" again for a new one")
 	ErrNoAnswer       = errors.New("the other machine does not answer: check that \"easyfind pair\" still waits there")
 	ErrSelf           = errors.New("this EasyFind address is this machine's own: use it on the other one")
@@ -67,43 +67,35 @@ type Peer struct {
 	Addresses []string // where it can be reached directly, as it says: hints
 }
 
-// Try is a client's attempt as the mailbox has it.
-type Try struct {
-	ID           string
-	Opening      []byte
-	Confirmation []byte // nil until it has come
-}
-
 // HostMailbox is what the host needs of the rendezvous.
 type HostMailbox interface {
-	// OpenMailbox opens a mailbox that only this peer may read. The time is
-	// when it expires.
-	OpenMailbox(ctx context.Context) (ident.Address, time.Time, error)
-	// Tries returns all tries so far, oldest first. It may wait a while for
-	// something new to be there.
-	Tries(ctx context.Context, a ident.Address) ([]Try, error)
+	// OpenMailbox opens a mailbox that only this peer may read.
+	OpenMailbox(ctx context.Context) (api.Mailbox, error)
+	// Tries returns the tries numbered above after, in order. It may wait a
+	// while for one.
+	Tries(ctx context.Context, a ident.Address, after int) ([]api.Try, error)
 	// Answer answers a try.
-	Answer(ctx context.Context, a ident.Address, try string, answer []byte) error
-	// CloseMailbox ends it; closing one that is gone is no error.
+	Answer(ctx context.Context, a ident.Address, try int, answer []byte) error
+	// CloseMailbox ends it.
 	CloseMailbox(ctx context.Context, a ident.Address) error
 }
 
 // ClientMailbox is what the client needs of the rendezvous.
 type ClientMailbox interface {
-	// Try begins a try and returns its identifier.
-	Try(ctx context.Context, a ident.Address, opening []byte) (string, error)
-	// Result returns the host's answer, nil if there is none yet. It may wait a
-	// while for it.
-	Result(ctx context.Context, a ident.Address, try string) ([]byte, error)
-	// Confirm ends a try.
-	Confirm(ctx context.Context, a ident.Address, try string, confirmation []byte) error
+	// Try begins a try.
+	Try(ctx context.Context, a ident.Address, opening []byte) (api.Try, error)
+	// Confirm ends it.
+	Confirm(ctx context.Context, a ident.Address, try int, confirmation []byte) error
 }
 
-// Mailbox is both; its methods may be called concurrently. No message is
-// longer than MaxMessage.
+// Mailbox is what both need. Its methods may be called concurrently. No message
+// is longer than MaxMessage. An error that is an *api.Problem is understood.
 type Mailbox interface {
 	HostMailbox
 	ClientMailbox
+	// Result returns a try as it is. It may wait a while for what the other end
+	// is to add: the answer for the client, the confirmation for the host.
+	Result(ctx context.Context, a ident.Address, try int) (api.Try, error)
 }
 
 // Config is what pairing needs.
@@ -146,6 +138,31 @@ func (p *Pairing) card() card {
 	}
 	c.Addresses = c.Addresses[:min(len(c.Addresses), MaxAddresses)]
 	return c
+}
+
+// reason turns the rendezvous' refusals into this package's errors, and leaves
+// other errors as they are.
+func reason(err error) error {
+	var problem *api.Problem
+	if !errors.As(err, &problem) {
+		return err
+	}
+	switch problem.Code {
+	case api.CodeMailboxNotFound, api.CodeTryNotFound:
+		return ErrUnknownAddress
+	case api.CodeMailboxExpired, api.CodeMailboxClosed:
+		return ErrExpired
+	case api.CodeMailboxBurned:
+		return ErrBurned
+	case api.CodeMailboxOwn:
+		return ErrSelf
+	}
+	return err
+}
+
+// over reports whether err says that the mailbox takes nothing more.
+func over(err error) bool {
+	return errors.Is(err, ErrUnknownAddress) || errors.Is(err, ErrExpired) || errors.Is(err, ErrBurned)
 }
 
 // sleep waits for d or for the end of ctx.
