@@ -1,0 +1,398 @@
+package path
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pion/ice/v2"
+	"github.com/pion/stun"
+)
+
+// How the checks are made.
+const (
+	// checkEvery is how often every pair is checked until one is selected. A
+	// tick is also the time until a pair that works is nominated.
+	checkEvery = 100 * time.Millisecond
+	// maxChecks of one pair: the peer may hear of us 5 s late, and the check
+	// that opens our NAT for it may be lost; the library's own 7 are over by then.
+	maxChecks = 200
+	// relayWait is how long a relayed pair waits for a direct one.
+	relayWait = time.Second
+	// connectTimeout bounds Connect.
+	connectTimeout = 20 * time.Second
+)
+
+// AttemptConfig configures one Attempt.
+type AttemptConfig struct {
+	// Controlling is true at exactly one end: the one that chooses the pair.
+	Controlling bool
+	Servers     []Server // at most 16 are used
+	// OnLocal is told of every candidate to send to the peer as it is found,
+	// one after the other; what the Description holds is not repeated. It must
+	// not block for long nor call Close, and may be nil.
+	OnLocal func(Candidate)
+}
+
+// Attempt is one run of ICE with one peer, from NewAttempt to Close.
+type Attempt struct {
+	paths *Paths
+	cfg   AttemptConfig
+	own   NAT // when it began
+	local Description
+	agent *ice.Agent
+	relay *relayNet
+	mux   *agentMux
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+	once   sync.Once
+
+	telling sync.Mutex // held while OnLocal runs
+
+	mu      sync.Mutex // guards the rest
+	remotes map[netip.AddrPort]Candidate
+	peer    *Description // once Connect has been called
+	allocs  map[netip.AddrPort]allocation
+	relayed *relayedConn
+}
+
+// allocation is a relay candidate of our own.
+type allocation struct {
+	via    Via
+	server string // IP address and port
+}
+
+var errClosed = errors.New("the attempt was closed")
+
+// NewAttempt begins an Attempt: it allocates at the TURN servers and asks for
+// the public address at once, so that OnLocal is called before Connect. Close
+// must be called. Paths must be running for anything to be found.
+func (p *Paths) NewAttempt(cfg AttemptConfig) (*Attempt, error) {
+	own := p.NAT()
+	uris, err := relayURIs(cfg.Servers, own)
+	if err != nil {
+		return nil, err
+	}
+	a := &Attempt{
+		paths: p, cfg: cfg, own: own,
+		// 52 characters of 5 bits; two texts of 26.
+		local:   Description{Ufrag: rand.Text()[:16], Pwd: rand.Text(), Hosts: p.hosts(true), NAT: own},
+		mux:     &agentMux{mux: p.mux},
+		remotes: make(map[netip.AddrPort]Candidate),
+		allocs:  make(map[netip.AddrPort]allocation),
+	}
+	a.ctx, a.cancel = context.WithCancelCause(context.Background())
+	if err := a.start(uris); err != nil {
+		a.cancel(err)
+		return nil, fmt.Errorf("ICE: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		// Run ended meanwhile: it does not know of this one.
+		go a.Close()
+		return nil, fmt.Errorf("ICE: %w", net.ErrClosed)
+	}
+	p.attempts[a] = struct{}{}
+	return a, nil
+}
+
+// start makes the agent and begins to gather.
+func (a *Attempt) start(uris []*stun.URI) error {
+	var err error
+	if a.relay, err = newRelayNet(a.ctx, a.paths.cfg.TLS); err != nil {
+		return err
+	}
+	for _, u := range uris {
+		if via(u) == ViaTLS {
+			a.relay.secure[net.JoinHostPort(u.Host, fmt.Sprint(u.Port))] = true
+		}
+	}
+	var families []ice.NetworkType
+	a.mux.addrs, families = bases(a.local.Hosts)
+	if a.agent, err = ice.NewAgent(a.agentConfig(uris, families)); err != nil {
+		return err
+	}
+	gathering := []error{
+		a.agent.OnCandidate(a.gathered),
+		a.agent.OnConnectionStateChange(a.stateChanged),
+		a.agent.GatherCandidates(),
+	}
+	if err := errors.Join(gathering...); err != nil {
+		return errors.Join(err, a.agent.Close())
+	}
+	a.wg.Go(a.askReflexive)
+	return nil
+}
+
+func (a *Attempt) agentConfig(uris []*stun.URI, families []ice.NetworkType) *ice.AgentConfig {
+	var none time.Duration
+	wait, interval, checks := relayWait, checkEvery, uint16(maxChecks)
+	if a.own.UDPBlocked {
+		wait = none // all we have is relayed
+	}
+	conf := &ice.AgentConfig{
+		LocalUfrag:             a.local.Ufrag,
+		LocalPwd:               a.local.Pwd,
+		MulticastDNSMode:       ice.MulticastDNSModeDisabled,
+		NetworkTypes:           families,
+		CandidateTypes:         []ice.CandidateType{ice.CandidateTypeHost},
+		LoggerFactory:          iceLog{a.paths.log},
+		CheckInterval:          &interval,
+		MaxBindingRequests:     &checks,
+		HostAcceptanceMinWait:  &none,
+		SrflxAcceptanceMinWait: &none,
+		PrflxAcceptanceMinWait: &none,
+		RelayAcceptanceMinWait: &wait,
+		IncludeLoopback:        a.paths.cfg.AllowLoopback,
+		UDPMux:                 a.mux,
+		Net:                    a.relay,
+		ProxyDialer:            a.relay,
+	}
+	if len(uris) > 0 {
+		conf.Urls = uris
+		conf.CandidateTypes = append(conf.CandidateTypes, ice.CandidateTypeRelay)
+	}
+	return conf
+}
+
+// bases chooses one address for each family as the base of all that is sent
+// from the socket, and the agent's network types.
+func bases(hosts []netip.AddrPort) (addrs []net.Addr, families []ice.NetworkType) {
+	// A relayed candidate is IPv4 even where the socket has no such address.
+	families = []ice.NetworkType{ice.NetworkTypeUDP4}
+	var have4, have6 bool
+	for _, h := range hosts {
+		switch {
+		case h.Addr().Is4() && !have4:
+			have4 = true
+			addrs = append(addrs, net.UDPAddrFromAddrPort(h))
+		case h.Addr().Is6() && !have6:
+			have6 = true
+			addrs = append(addrs, net.UDPAddrFromAddrPort(h))
+			families = append(families, ice.NetworkTypeUDP6)
+		}
+	}
+	return addrs, families
+}
+
+// Local returns what to tell the peer before anything else.
+func (a *Attempt) Local() Description { return a.local }
+
+// gathered is the agent's report of a local candidate; nil ends gathering.
+func (a *Attempt) gathered(c ice.Candidate) {
+	r, ok := c.(*ice.CandidateRelay)
+	if !ok {
+		return
+	}
+	addr, err := netip.ParseAddr(r.Address())
+	if err != nil {
+		return
+	}
+	at := netip.AddrPortFrom(addr.Unmap(), uint16(r.Port()))
+	v := Via(r.RelayProtocol())
+	server := a.relay.allocated(relaySocket{v != ViaUDP, r.RelatedAddress().Port})
+	a.mu.Lock()
+	a.allocs[at] = allocation{v, server}
+	a.mu.Unlock()
+	a.tell(Candidate{Type: RelayCandidate, Addr: at, Priority: relayPriority(v), Via: v})
+}
+
+// askReflexive finds the public addresses of the socket.
+func (a *Attempt) askReflexive() {
+	servers, err := a.paths.stunAddrs(a.ctx, a.cfg.Servers, maxProbed)
+	if err != nil {
+		return // of a URL that NewAttempt has accepted: cannot happen
+	}
+	told := make(map[netip.AddrPort]bool)
+	for _, h := range a.local.Hosts {
+		told[h] = true
+	}
+	found := make(chan netip.AddrPort)
+	for _, s := range servers {
+		go func() {
+			seen, err := a.paths.mux.ask(a.ctx, s)
+			if err != nil {
+				a.paths.log.Debug("no public address from STUN server", "server", s, "error", err)
+			}
+			found <- seen
+		}()
+	}
+	preference := uint32(preferFirst)
+	for range servers {
+		seen := <-found
+		if !seen.IsValid() || told[seen] {
+			continue
+		}
+		told[seen] = true
+		a.tell(Candidate{Type: ReflexiveCandidate, Addr: seen, Priority: priority(ReflexiveCandidate, preference)})
+		preference--
+	}
+}
+
+func (a *Attempt) tell(c Candidate) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	if a.cfg.OnLocal != nil && a.ctx.Err() == nil {
+		a.cfg.OnLocal(c)
+	}
+}
+
+// AddRemote adds a candidate of the peer, before Connect or while it runs. An
+// address that must not be tried, or one above the bound, is refused with an
+// error that wraps [ErrRefused]; the Attempt goes on without it.
+func (a *Attempt) AddRemote(c Candidate) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	addr, err := admit(c.Addr, a.paths.cfg.AllowLoopback)
+	if err != nil {
+		return err
+	}
+	c.Addr = addr
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.remotes[addr] == c:
+		return nil
+	case len(a.remotes) >= MaxRemote:
+		return fmt.Errorf("%w: %v is one address too many, %d are tried", ErrRefused, addr, MaxRemote)
+	}
+	if _, known := a.remotes[addr]; known {
+		return nil // the first word on an address stands
+	}
+	a.remotes[addr] = c
+	if a.peer == nil {
+		return nil // Connect adds it
+	}
+	return a.check(c)
+}
+
+// check gives the agent a candidate to check. The caller holds mu.
+func (a *Attempt) check(c Candidate) error {
+	addr, port := c.Addr.Addr().String(), int(c.Addr.Port())
+	var rc ice.Candidate
+	var err error
+	switch {
+	case c.Type == HostCandidate:
+		rc, err = ice.NewCandidateHost(&ice.CandidateHostConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
+	case c.Type == RelayCandidate && !onlyRelayed(a.own, a.peer.NAT):
+		rc, err = ice.NewCandidateRelay(&ice.CandidateRelayConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
+	default:
+		// Where only a relay can do, the peer's is called reflexive, which the
+		// agent accepts without its wait.
+		rc, err = ice.NewCandidateServerReflexive(&ice.CandidateServerReflexiveConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
+	}
+	if err == nil {
+		err = a.agent.AddRemoteCandidate(rc)
+	}
+	if err != nil {
+		return fmt.Errorf("candidate %v: %w", c.Addr, err)
+	}
+	return nil
+}
+
+// onlyRelayed reports whether no direct path through the two NATs is possible.
+func onlyRelayed(own, peer NAT) bool {
+	both := own.Mapping == MappingDependent && peer.Mapping == MappingDependent
+	return own.UDPBlocked || peer.UDPBlocked || both && own.Public.Addr() != peer.Public.Addr()
+}
+
+// Connect checks until a pair works in both directions and is selected, for
+// 20 s or until ctx ends. It is called once. The error is an [*Error].
+func (a *Attempt) Connect(ctx context.Context, peer Description) (Result, error) {
+	if err := peer.check(); err != nil {
+		return Result{}, a.failure(NAT{}, err)
+	}
+	a.mu.Lock()
+	if a.peer != nil {
+		a.mu.Unlock()
+		return Result{}, a.failure(peer.NAT, errors.New("connected already"))
+	}
+	early := slices.Collect(maps.Values(a.remotes))
+	a.peer = &peer
+	for _, c := range early {
+		if err := a.check(c); err != nil {
+			a.paths.log.Debug("candidate of the peer not used", "error", err)
+		}
+	}
+	a.mu.Unlock()
+	for i, h := range peer.Hosts {
+		err := a.AddRemote(Candidate{Type: HostCandidate, Addr: h, Priority: priority(HostCandidate, preferFirst-uint32(i))})
+		if err != nil {
+			a.paths.log.Debug("address of the peer not used", "error", err)
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, errTimeout)
+	defer cancel()
+	stop := context.AfterFunc(a.ctx, cancel)
+	defer stop()
+	connect := a.agent.Accept
+	if a.cfg.Controlling {
+		connect = a.agent.Dial
+	}
+	conn, err := connect(ctx, peer.Ufrag, peer.Pwd)
+	switch {
+	case a.ctx.Err() != nil:
+		err = errClosed
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return Result{}, a.failure(peer.NAT, err)
+	}
+	r, err := a.result(conn)
+	if err != nil {
+		return Result{}, a.failure(peer.NAT, err)
+	}
+	return r, nil
+}
+
+// stateChanged ends a relayed conn whose pair has stopped to answer for 30 s:
+// the agent lets go of its allocation then.
+func (a *Attempt) stateChanged(s ice.ConnectionState) {
+	if s != ice.ConnectionStateFailed {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.relayed != nil {
+		a.relayed.end()
+	}
+}
+
+// Close ends the Attempt, its allocations and its Relayed conn, and waits for
+// what it started. A link over an allocation holds its Attempt open; one
+// between the sockets themselves needs it no longer once packets flow both
+// ways. Closing twice is fine.
+func (a *Attempt) Close() {
+	a.once.Do(func() {
+		a.cancel(errClosed)
+		a.relay.abort()
+		a.mu.Lock()
+		relayed := a.relayed
+		a.mu.Unlock()
+		if relayed != nil {
+			relayed.end()
+		}
+		if err := a.agent.GracefulClose(); err != nil {
+			a.paths.log.Debug("ICE agent closed", "error", err)
+		}
+		if relayed != nil {
+			relayed.wait()
+		}
+		a.paths.mu.Lock()
+		delete(a.paths.attempts, a)
+		a.paths.mu.Unlock()
+	})
+	a.wg.Wait()
+}

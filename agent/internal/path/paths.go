@@ -1,0 +1,160 @@
+package path
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Config of Paths.
+type Config struct {
+	// Conn carries the packets of the agent's UDP socket that are not QUIC's.
+	// Its LocalAddr is a *net.UDPAddr; where that is unspecified ([::] is taken
+	// for both families), the addresses of the machine's interfaces are used.
+	// Run closes it.
+	Conn   net.PacketConn
+	Logger *slog.Logger // nil: none
+	// AllowLoopback uses and accepts loopback addresses, for tests on one machine.
+	AllowLoopback bool
+	// Interface says which interfaces are offered to peers, by name; nil: all.
+	// What Docker bridges and the like offer costs checks and does no harm.
+	Interface func(name string) bool
+	// TLS is used to reach "turns:" servers; nil: the system's roots. The
+	// server's name is filled in.
+	TLS *tls.Config
+}
+
+// Paths makes Attempts on one socket.
+type Paths struct {
+	cfg   Config
+	log   *slog.Logger
+	local netip.AddrPort // of the socket
+	mux   *mux
+
+	mu       sync.Mutex // guards the rest
+	nat      NAT        // found by Probe
+	attempts map[*Attempt]struct{}
+	closed   bool
+}
+
+// New makes Paths; nothing runs before [Paths.Run].
+func New(cfg Config) (*Paths, error) {
+	if cfg.Conn == nil {
+		return nil, errors.New("paths: no socket")
+	}
+	local, ok := cfg.Conn.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return nil, fmt.Errorf("paths: a socket of type %T, want UDP", cfg.Conn.LocalAddr())
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Paths{
+		cfg: cfg, log: cfg.Logger, local: local.AddrPort(), mux: newMux(cfg.Conn),
+		attempts: make(map[*Attempt]struct{}),
+	}, nil
+}
+
+// Run reads the socket until ctx ends or the socket does; then it closes every
+// Attempt that is still open, and the socket. It is called once.
+func (p *Paths) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		_ = p.cfg.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes a reader whose Close would not
+		_ = p.cfg.Conn.Close()
+	})
+	err := p.mux.serve()
+	stop()
+	p.mu.Lock()
+	p.closed = true
+	open := make([]*Attempt, 0, len(p.attempts))
+	for a := range p.attempts {
+		open = append(open, a)
+	}
+	p.mu.Unlock()
+	for _, a := range open {
+		a.Close()
+	}
+	p.mux.close()
+	_ = p.cfg.Conn.Close()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// NAT returns what the last Probe found.
+func (p *Paths) NAT() NAT {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.nat
+}
+
+// hosts lists the addresses at which the socket can be reached without NAT:
+// IPv6 first, then in the order of the interfaces. offered leaves out what the
+// configuration does.
+func (p *Paths) hosts(offered bool) []netip.AddrPort {
+	if !p.local.Addr().IsUnspecified() {
+		if a, err := admit(p.local, p.cfg.AllowLoopback); err == nil {
+			return []netip.AddrPort{a}
+		}
+		return nil
+	}
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		p.log.Warn("network interfaces cannot be listed", "error", err)
+		return nil
+	}
+	dual := p.local.Addr().Is6()
+	var v4, v6 []netip.AddrPort
+	for _, i := range ifaces {
+		if i.Flags&net.FlagUp == 0 || offered && p.cfg.Interface != nil && !p.cfg.Interface(i.Name) {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // the interface has gone
+		}
+		for _, a := range addrs {
+			n, ok := a.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			ip, _ := netip.AddrFromSlice(n.IP)
+			ap, err := admit(netip.AddrPortFrom(ip.Unmap(), p.local.Port()), p.cfg.AllowLoopback)
+			switch {
+			case err != nil:
+			case ap.Addr().Is4():
+				v4 = append(v4, ap)
+			case dual:
+				v6 = append(v6, ap)
+			}
+		}
+	}
+	slices.SortStableFunc(v4, loopbackLast)
+	slices.SortStableFunc(v6, loopbackLast)
+	// Half of the room for each family, at least: a machine may have many
+	// temporary IPv6 addresses.
+	v6 = v6[:min(len(v6), MaxHosts-min(len(v4), MaxHosts/2))]
+	return append(v6, v4[:min(len(v4), MaxHosts-len(v6))]...)
+}
+
+func loopbackLast(a, b netip.AddrPort) int {
+	switch {
+	case a.Addr().IsLoopback() == b.Addr().IsLoopback():
+		return 0
+	case a.Addr().IsLoopback():
+		return 1
+	}
+	return -1
+}
+
+// isOwn reports whether an address is the socket's own on one of the
+// machine's interfaces: no NAT has changed it.
+func (p *Paths) isOwn(a netip.AddrPort) bool { return slices.Contains(p.hosts(false), a) }

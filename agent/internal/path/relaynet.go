@@ -1,0 +1,168 @@
+package path
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pion/transport/v2/stdnet"
+)
+
+// relayNet makes the sockets on which one ICE agent talks to TURN servers. It
+// knows them all, so that gathering can be ended at once: the agent itself
+// would wait for every server that does not answer.
+type relayNet struct {
+	*stdnet.Net
+	ctx context.Context // of the Attempt; the agent's calls have none
+	tls *tls.Config
+	// secure are the servers, "host:port", that are reached over TLS.
+	secure map[string]bool
+
+	mu     sync.Mutex // guards the rest
+	closed bool
+	conns  map[relaySocket]relayConn
+}
+
+// relaySocket names a socket by what the agent says of its candidates.
+type relaySocket struct {
+	tcp  bool
+	port int // local
+}
+
+type relayConn interface {
+	Close() error
+	server() string
+}
+
+// dialTimeout bounds connecting to a TURN server over TCP, TLS included.
+const dialTimeout = 5 * time.Second
+
+func newRelayNet(ctx context.Context, conf *tls.Config) (*relayNet, error) {
+	n, err := stdnet.NewNet()
+	if err != nil {
+		return nil, fmt.Errorf("network interfaces: %w", err)
+	}
+	return &relayNet{Net: n, ctx: ctx, tls: conf, secure: make(map[string]bool), conns: make(map[relaySocket]relayConn)}, nil
+}
+
+// ResolveUDPAddr resolves with the Attempt's context.
+func (n *relayNet) ResolveUDPAddr(_, address string) (*net.UDPAddr, error) {
+	a, err := n.resolve(address)
+	if err != nil {
+		return nil, err
+	}
+	return net.UDPAddrFromAddrPort(a), nil
+}
+
+func (n *relayNet) resolve(address string) (netip.AddrPort, error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return resolve(n.ctx, host, int(port))
+}
+
+// ListenPacket makes the socket of one allocation over UDP.
+func (n *relayNet) ListenPacket(network, address string) (net.PacketConn, error) {
+	c, err := new(net.ListenConfig).ListenPacket(n.ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	u := &udpToRelay{PacketConn: c}
+	return u, n.keep(relaySocket{port: c.LocalAddr().(*net.UDPAddr).Port}, u)
+}
+
+// Dial connects to a TURN server over TCP, and TLS where its URL says so.
+func (n *relayNet) Dial(network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
+	defer cancel()
+	c, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	port := c.LocalAddr().(*net.TCPAddr).Port
+	if n.secure[address] {
+		conf := &tls.Config{MinVersion: tls.VersionTLS12}
+		if n.tls != nil {
+			conf = n.tls.Clone()
+		}
+		conf.ServerName, _, _ = net.SplitHostPort(address)
+		t := tls.Client(c, conf)
+		if err := t.HandshakeContext(ctx); err != nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("TLS to TURN server %s: %w", address, err)
+		}
+		c = t
+	}
+	f := newFrameConn(c)
+	return f, n.keep(relaySocket{tcp: true, port: port}, f)
+}
+
+// keep remembers a socket, or closes it if the Attempt has ended.
+func (n *relayNet) keep(s relaySocket, c relayConn) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		_ = c.Close()
+		return net.ErrClosed
+	}
+	n.conns[s] = c
+	return nil
+}
+
+// allocated says that an allocation stands: its socket is the agent's from
+// now on. It returns the server's address.
+func (n *relayNet) allocated(s relaySocket) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.conns[s]
+	delete(n.conns, s)
+	if c == nil {
+		return ""
+	}
+	return c.server()
+}
+
+// abort closes the sockets that have no allocation yet.
+func (n *relayNet) abort() {
+	n.mu.Lock()
+	n.closed = true
+	conns := n.conns
+	n.conns = nil
+	n.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+// udpToRelay is a UDP socket that remembers which server it talks to.
+type udpToRelay struct {
+	net.PacketConn
+	mu sync.Mutex
+	to string
+}
+
+// WriteTo sends to the server.
+func (u *udpToRelay) WriteTo(b []byte, to net.Addr) (int, error) {
+	u.mu.Lock()
+	if u.to == "" {
+		u.to = to.String()
+	}
+	u.mu.Unlock()
+	return u.PacketConn.WriteTo(b, to)
+}
+
+func (u *udpToRelay) server() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.to
+}
