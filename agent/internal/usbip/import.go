@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	wire "github.com/easyfind-usb/easyfind/proto/usbip"
@@ -243,17 +242,10 @@ func (d *imported) describe(ctx context.Context) error {
 
 // descriptor is GET_DESCRIPTOR (USB 2.0 section 9.4.3).
 func (d *imported) descriptor(ctx context.Context, kind, index uint8, length uint16) ([]byte, error) {
-	done := make(chan struct{})
-	u := &usb.URB{Data: make([]byte, length), Done: func(*usb.URB) { close(done) }}
-	u.Setup = [8]byte{0x80, 6, index, kind, 0, 0, byte(length), byte(length >> 8)}
-	d.Submit(u)
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-time.After(operationTimeout):
-		return nil, errors.New("no answer from the device")
-	}
+	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	defer cancel()
+	u := &usb.URB{Data: make([]byte, length), Setup: [8]byte{0x80, 6, index, kind, 0, 0, byte(length), byte(length >> 8)}}
+	usb.Do(ctx, d, u)
 	if u.Status != usb.StatusOK {
 		return nil, fmt.Errorf("status %d", u.Status)
 	}

@@ -1,0 +1,77 @@
+package usbip
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// table is what Linux 6.1 prints, shortened.
+const table = `hub port sta spd dev      sockfd local_busid
+hs  0000 006 002 00010001 000003 1-1
+hs  0001 004 000 00000000 000000 0-0
+ss  0008 004 000 00000000 000000 0-0
+`
+
+func TestPortsAreRead(t *testing.T) {
+	want := []port{{"hs", 0, portInUse, "1-1"}, {"hs", 1, portFree, "0-0"}, {"ss", 8, portFree, "0-0"}}
+	if got := parsePorts(table); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// TestAttachTakesAPortThatFits uses files in the place of sysfs's: what is
+// written is what the kernel would be told.
+func TestAttachTakesAPortThatFits(t *testing.T) {
+	v := &VHCI{root: t.TempDir()}
+	for name, content := range map[string]string{"status": table, "attach": ""} {
+		if err := os.WriteFile(filepath.Join(v.root, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for speed, want := range map[usb.Speed]int{usb.SpeedHigh: 1, usb.SpeedSuperPlus: 8} {
+		number, conn, err := v.attach(usb.Info{Speed: speed, BusNumber: 2, DeviceNumber: 3})
+		if err != nil || number != want {
+			t.Errorf("speed %d: port %d, %v; want port %d", speed, number, err, want)
+			continue
+		}
+		conn.Close()
+	}
+	all := "hub port sta spd dev      sockfd local_busid\nhs  0000 006 002 00010001 000003 1-1\n"
+	if err := os.WriteFile(filepath.Join(v.root, "status"), []byte(all), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := v.attach(usb.Info{Speed: usb.SpeedHigh}); !errors.Is(err, ErrNoPort) {
+		t.Errorf("no port free: %v, want ErrNoPort", err)
+	}
+}
+
+// blocked is a connection that takes nothing until it is closed.
+type blocked struct{ closed chan struct{} }
+
+func (b blocked) Write([]byte) (int, error) { <-b.closed; return 0, unix.EPIPE }
+func (b blocked) Close() error              { close(b.closed); return nil }
+
+func TestOutboxNeverBlocksWhoQueues(t *testing.T) {
+	conn := blocked{make(chan struct{})}
+	o := newOutbox(conn)
+	ended := make(chan struct{})
+	go func() { o.run(); close(ended) }()
+	for range 1000 {
+		o.put([]byte("x"))
+	}
+	o.close()
+	conn.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the writer does not end")
+	}
+}
