@@ -40,9 +40,6 @@ func (d *Disk) out(_ usb.Endpoint, data []byte) (int, outcome) {
 	switch {
 	case d.wedged:
 		return 0, stall
-	case d.stallOut:
-		d.stallOut = false
-		return 0, stall
 	case len(data) == 0:
 		return 0, done // an empty packet closes a transfer that is over already
 	case d.phase == phaseCommand:
@@ -56,9 +53,6 @@ func (d *Disk) out(_ usb.Endpoint, data []byte) (int, outcome) {
 func (d *Disk) in(_ usb.Endpoint, room []byte) (int, outcome) {
 	switch {
 	case d.wedged:
-		return 0, stall
-	case d.stallIn:
-		d.stallIn = false
 		return 0, stall
 	case len(room) == 0:
 		return 0, done
@@ -108,7 +102,11 @@ func (d *Disk) command(b []byte) (int, outcome) {
 
 // refuse halts the endpoint on which the computer expects a data phase.
 func (d *Disk) refuse(toHost bool) {
-	d.stallIn, d.stallOut = toHost, !toHost
+	if toHost {
+		d.port.halt(diskIn)
+	} else {
+		d.port.halt(diskOut)
+	}
 }
 
 // moved counts bytes of the data phase.
@@ -145,7 +143,7 @@ func (d *Disk) send(room []byte) (int, outcome) {
 	case d.host > 0 && unended: // case 5
 		return n, stall
 	case d.host > 0: // case 5; what is read before the halt is cleared is not the status
-		d.stallIn = true
+		d.port.halt(diskIn)
 		return n, done
 	case unended: // the computer asked for more than it announced: the status follows
 		return n, wait
@@ -164,7 +162,7 @@ func (d *Disk) receive(data []byte) (int, outcome) {
 	case n < len(data):
 		return n, stall // case 11, or more than was announced
 	case d.left == 0 && d.host > 0: // case 11
-		d.stallOut = true
+		d.port.halt(diskOut)
 	case n%d.maxPacket != 0:
 		d.phase = phaseStatus // a short packet ends the data, however much was announced
 	}
@@ -180,6 +178,6 @@ func (d *Disk) status(room []byte) (int, outcome) {
 	binary.LittleEndian.PutUint32(room[4:], d.tag)
 	binary.LittleEndian.PutUint32(room[8:], uint32(d.host))
 	room[12] = d.verdict
-	d.phase, d.stallOut = phaseCommand, false
+	d.phase = phaseCommand
 	return statusLength, done
 }

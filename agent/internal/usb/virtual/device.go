@@ -51,7 +51,7 @@ func newDevice(s *slot, release func()) (*device, error) {
 		pending: make(map[*usb.URB]*request),
 	}
 	dev.restart()
-	s.gadget.attach(dev.signal)
+	s.gadget.attach(port{wake: dev.signal, halt: func(e usb.Endpoint) { dev.halted[e] = true }})
 	return dev, nil
 }
 
@@ -129,7 +129,7 @@ func (d *device) Close() error {
 	d.end(usb.StatusShutdown)
 	<-d.ended
 	d.once.Do(func() {
-		d.gadget.attach(func() {})
+		d.gadget.attach(port{})
 		d.gadget.reset()
 		d.release()
 	})

@@ -45,15 +45,14 @@ type Disk struct {
 	scsi      target
 
 	// Owned by the goroutine that runs the opened device.
-	phase    phase
-	task     task   // the command in work
-	tag      uint32 // of its wrapper
-	host     int64  // bytes that the computer still expects to move
-	left     int64  // bytes that the task still has to move
-	verdict  byte   // bCSWStatus to come
-	stallIn  bool   // the next offer to the IN endpoint is answered by a stall
-	stallOut bool   // likewise OUT
-	wedged   bool   // a wrapper made no sense: both endpoints stall until reset (6.6.1)
+	port    port
+	phase   phase
+	task    task   // the command in work
+	tag     uint32 // of its wrapper
+	host    int64  // bytes that the computer still expects to move
+	left    int64  // bytes that the task still has to move
+	verdict byte   // bCSWStatus to come
+	wedged  bool   // a wrapper made no sense: both endpoints stall until reset (6.6.1)
 }
 
 // NewDisk returns a disk.
@@ -98,7 +97,7 @@ func NewDisk(c DiskConfig) (*Disk, error) {
 
 func (d *Disk) describe() description { return d.about }
 
-func (d *Disk) attach(func()) {} // a disk says nothing of its own accord
+func (d *Disk) attach(p port) { d.port = p }
 
 func (d *Disk) reset() {
 	d.scsi.reset()
@@ -107,7 +106,7 @@ func (d *Disk) reset() {
 
 // recover is the Bulk-Only Mass Storage Reset (3.1).
 func (d *Disk) recover() {
-	d.phase, d.stallIn, d.stallOut, d.wedged = phaseCommand, false, false, false
+	d.phase, d.wedged = phaseCommand, false
 }
 
 func (d *Disk) control(s usb.Setup, _ []byte) ([]byte, bool) {

@@ -22,9 +22,9 @@ const (
 // describe and attach are called by the goroutine that runs the opened device.
 type Gadget interface {
 	describe() description
-	// attach hands over a function that makes the endpoints be asked again. It
-	// may be called on any goroutine, and before attach there is none.
-	attach(wake func())
+	// attach hands over what the device needs of the one who runs it; the zero
+	// port takes it back.
+	attach(p port)
 	// control answers a request that the device as a whole does not know; ok is
 	// false for a stall. out is the data stage of an OUT request.
 	control(s usb.Setup, out []byte) (in []byte, ok bool)
@@ -34,6 +34,12 @@ type Gadget interface {
 	in(e usb.Endpoint, room []byte) (int, outcome)
 	// reset brings the device to the state that it has when plugged in.
 	reset()
+}
+
+// port is what a gadget may ask of the opened device.
+type port struct {
+	wake func()             // makes the endpoints be asked again; on any goroutine
+	halt func(usb.Endpoint) // halts one from now on; within a method of Gadget only
 }
 
 // description is what a gadget says of itself.

@@ -28,7 +28,7 @@ type Keyboard struct {
 	about description
 
 	mu       sync.Mutex
-	wake     func()             // never nil
+	port     port
 	queue    []*keyEvent        // reports that the computer has yet to fetch
 	now      [reportLength]byte // the report of the keys as they are
 	leds     byte
@@ -58,7 +58,7 @@ func NewKeyboard(c KeyboardConfig) *Keyboard {
 	device := deviceDescriptor(c.Speed, productKeyboard)
 	device[7] = 8 // all that a low-speed device may have
 	return &Keyboard{
-		wake: func() {}, protocol: 1,
+		protocol: 1,
 		about: description{
 			id: c.ID, speed: c.Speed, device: device,
 			configuration: configurationDescriptor(100,
@@ -100,9 +100,10 @@ func (k *Keyboard) Press(ctx context.Context, key Key) error {
 	up := &keyEvent{fetched: make(chan struct{})}
 	k.mu.Lock()
 	k.queue = append(k.queue, down, up)
-	wake := k.wake
+	if k.port.wake != nil {
+		k.port.wake()
+	}
 	k.mu.Unlock()
-	wake()
 	select {
 	case <-ctx.Done():
 		k.giveUp(down, up)
@@ -148,10 +149,10 @@ func (k *Keyboard) LEDs() uint8 {
 
 func (k *Keyboard) describe() description { return k.about }
 
-func (k *Keyboard) attach(wake func()) {
+func (k *Keyboard) attach(p port) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.wake = wake
+	k.port = p
 }
 
 func (k *Keyboard) reset() {
@@ -170,7 +171,7 @@ func (k *Keyboard) setIdle(d time.Duration) {
 	}
 	if d > 0 {
 		k.again = time.Now().Add(d)
-		k.timer = time.AfterFunc(d, k.wake)
+		k.timer = time.AfterFunc(d, k.port.wake)
 	}
 }
 

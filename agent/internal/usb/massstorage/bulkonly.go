@@ -1,0 +1,203 @@
+package massstorage
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// Command is a SCSI command. At most one of Out and In may be used.
+type Command struct {
+	Block []byte // 1 to 16 bytes
+	Out   []byte // data to send; at most usb.MaxTransfer
+	In    []byte // room for data; at most usb.MaxTransfer
+}
+
+// Sense keys (SPC-4, table 48).
+const (
+	keyNotReady      = 2
+	keyUnitAttention = 6
+)
+
+// SenseError is a disk's reason for not doing a command (SPC-4, 4.5.3).
+type SenseError struct{ Key, Code, Qualifier uint8 }
+
+func (e *SenseError) Error() string {
+	names := [16]string{
+		"no sense", "recovered", "not ready", "medium error", "hardware error", "illegal request", "unit attention",
+		"data protect", "blank", "vendor specific", "copy aborted", "aborted", "reserved", "overflow", "miscompare", "completed",
+	}
+	return fmt.Sprintf("the disk says %s (%02x/%02x)", names[e.Key&0x0f], e.Code, e.Qualifier)
+}
+
+// errProtocol says that a device does not keep to Bulk-Only Transport.
+var errProtocol = errors.New("the disk broke the Bulk-Only Transport protocol")
+
+// Do runs a command and returns how many bytes of its data were moved. A
+// command that the disk refuses ends in a *SenseError.
+func (d *Disk) Do(ctx context.Context, c Command) (int, error) {
+	if len(c.Block) < 1 || len(c.Block) > 16 || len(c.In) > 0 && len(c.Out) > 0 {
+		return 0, errors.New("SCSI command: one of 1 to 16 bytes with data in one direction at most is needed")
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, failed, err := d.transport(ctx, c)
+	if err != nil || !failed {
+		return n, err
+	}
+	b := make([]byte, 18)
+	n, failed, err = d.transport(ctx, Command{Block: []byte{0x03, 0, 0, 0, byte(len(b)), 0}, In: b})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("request sense: %w", err)
+	case failed || n < 14:
+		return 0, fmt.Errorf("request sense: %w", errProtocol)
+	}
+	return 0, &SenseError{Key: b[2] & 0x0f, Code: b[12], Qualifier: b[13]}
+}
+
+// transport runs a command without asking for the reason if it has failed. The
+// three transfers are submitted at once: over a long way a command takes one
+// round trip instead of three. An endpoint that halts at the end of the data
+// also ends the transfer for the status, which is then asked for again.
+func (d *Disk) transport(ctx context.Context, c Command) (moved int, failed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	if d.dirty {
+		if err := d.recover(ctx); err != nil {
+			return 0, false, err
+		}
+	}
+	d.dirty = true
+	d.tag++
+	steps := d.urbs(c)
+	if err := d.exchange(ctx, steps); err != nil {
+		return 0, false, fmt.Errorf("SCSI command %#02x: %w", c.Block[0], err)
+	}
+	moved, failed, err = d.verdict(len(c.In)+len(c.Out), steps[len(steps)-1])
+	if err != nil {
+		return 0, false, fmt.Errorf("SCSI command %#02x: %w", c.Block[0], err)
+	}
+	d.dirty = false
+	return moved, failed, nil
+}
+
+// exchange runs a command's transfers. Afterwards the last is complete, with
+// the status.
+func (d *Disk) exchange(ctx context.Context, steps []*usb.URB) error {
+	done := make([]<-chan struct{}, len(steps))
+	for i, u := range steps {
+		done[i] = usb.Start(d.device, u)
+	}
+	for i, u := range steps {
+		select {
+		case <-done[i]:
+			if u.Status != usb.StatusOK && (i == 0 || u.Status != usb.StatusStall) {
+				d.cancel(steps)
+			}
+		case <-ctx.Done():
+			d.cancel(steps)
+			<-done[i]
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	last := len(steps) - 1
+	for i, u := range steps {
+		switch {
+		case u.Status == usb.StatusOK:
+		case u.Status != usb.StatusStall || i == 0:
+			return &StatusError{u.Status}
+		case i < last && u.Endpoint == d.in:
+			// The status met the same halt.
+		default:
+			if err := d.clearHalt(ctx, u.Endpoint); err != nil {
+				return err
+			}
+		}
+	}
+	if steps[last].Status == usb.StatusOK {
+		return nil
+	}
+	if s := usb.Do(ctx, d.device, steps[last]); s != usb.StatusOK {
+		return &StatusError{s}
+	}
+	return nil
+}
+
+func (d *Disk) cancel(steps []*usb.URB) {
+	for _, u := range steps {
+		d.device.Cancel(u)
+	}
+}
+
+// urbs returns the transfers of a command: wrapper, data if any, status.
+func (d *Disk) urbs(c Command) []*usb.URB {
+	wrapper := make([]byte, 31)
+	copy(wrapper, "USBC")
+	binary.LittleEndian.PutUint32(wrapper[4:], d.tag)
+	binary.LittleEndian.PutUint32(wrapper[8:], uint32(len(c.In)+len(c.Out)))
+	wrapper[14] = byte(len(c.Block))
+	copy(wrapper[15:], c.Block)
+	steps := []*usb.URB{{Endpoint: d.out, Data: wrapper}}
+	switch {
+	case len(c.In) > 0:
+		wrapper[12] = 0x80
+		steps = append(steps, &usb.URB{Endpoint: d.in, Data: c.In})
+	case len(c.Out) > 0:
+		steps = append(steps, &usb.URB{Endpoint: d.out, Data: c.Out})
+	}
+	return append(steps, &usb.URB{Endpoint: d.in, Data: make([]byte, 13)})
+}
+
+// verdict reads the status wrapper of a command that asked to move so many
+// bytes.
+func (d *Disk) verdict(asked int, u *usb.URB) (moved int, failed bool, err error) {
+	b := u.Data[:u.Actual]
+	if len(b) != 13 || string(b[:4]) != "USBS" || binary.LittleEndian.Uint32(b[4:]) != d.tag || b[12] > 1 {
+		return 0, false, errProtocol
+	}
+	residue := binary.LittleEndian.Uint32(b[8:])
+	return asked - int(min(uint64(residue), uint64(asked))), b[12] == 1, nil
+}
+
+// recover is the Reset Recovery of section 5.3.4.
+func (d *Disk) recover(ctx context.Context) error {
+	reset := usb.Setup{Type: 0x21, Request: 0xff, Index: uint16(d.number)}
+	if s := usb.Do(ctx, d.device, &usb.URB{Setup: reset.Bytes()}); s != usb.StatusOK {
+		return fmt.Errorf("reset of the disk: %w", &StatusError{s})
+	}
+	for _, e := range []usb.Endpoint{d.in, d.out} {
+		if err := d.clearHalt(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Disk) clearHalt(ctx context.Context, e usb.Endpoint) error {
+	clearing := usb.Setup{Type: 0x02, Request: 1, Index: uint16(e)}
+	if s := usb.Do(ctx, d.device, &usb.URB{Setup: clearing.Bytes()}); s != usb.StatusOK {
+		return fmt.Errorf("clearing the halt of endpoint %#02x: %w", uint8(e), &StatusError{s})
+	}
+	return nil
+}
+
+// StatusError is the status of an URB that did not end well.
+type StatusError struct{ Status usb.Status }
+
+func (e *StatusError) Error() string {
+	switch e.Status {
+	case usb.StatusNoDevice, usb.StatusShutdown:
+		return "the device is gone"
+	case usb.StatusStall:
+		return "the device refuses (stall)"
+	case usb.StatusReset, usb.StatusNoEntry:
+		return "cancelled"
+	}
+	return fmt.Sprintf("transfer failed with USB status %d", e.Status)
+}
