@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Failure is why a [Send] was not confirmed.
+// Failure is why a [Send] was not confirmed. It is an error.
 type Failure uint8
 
 // The failures. A peer that does not exist and one that does not allow the
@@ -19,8 +19,8 @@ const (
 	FailureUnavailable Failure = 6 // the rendezvous cannot tell now, its database or another instance does not answer
 )
 
-// String is the failure in a person's words.
-func (f Failure) String() string {
+// Error is the failure in a person's words.
+func (f Failure) Error() string {
 	switch f {
 	case FailureOffline:
 		return "the peer is not connected to the rendezvous"

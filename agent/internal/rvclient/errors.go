@@ -42,7 +42,7 @@ func failure(code signal.Failure) error {
 	case signal.FailureUnavailable:
 		return ErrUnavailable
 	}
-	return fmt.Errorf("%w: %s", ErrUnavailable, code)
+	return fmt.Errorf("%w: %w", ErrUnavailable, code)
 }
 
 // byeError is the end of a connection as the rendezvous explained it.

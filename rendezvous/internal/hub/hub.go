@@ -1,0 +1,291 @@
+package hub
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+// Errors by which a Registry refuses a peer.
+var (
+	ErrUnknown = errors.New("the peer is not registered")
+	ErrRevoked = errors.New("the peer has been revoked")
+)
+
+// Registry says who may connect and who may signal whom.
+type Registry interface {
+	// Admit returns nil for a peer that may connect, and otherwise ErrUnknown,
+	// ErrRevoked or why it cannot tell.
+	Admit(ctx context.Context, id ident.PeerID) error
+	// Allowed reports whether owner lets other signal it.
+	Allowed(ctx context.Context, owner, other ident.PeerID) (bool, error)
+}
+
+// Cluster knows the peers of other instances, and is told of those here.
+type Cluster interface {
+	// Connected and Disconnected tell of a peer's presence on this instance.
+	// They do not block.
+	Connected(id ident.PeerID)
+	Disconnected(id ident.PeerID)
+	// Forward hands a message to a peer that is not here. It returns nil once
+	// that peer has confirmed it, otherwise a signal.Failure.
+	Forward(ctx context.Context, m Message) error
+}
+
+// Message is what one peer sends to another.
+type Message struct {
+	From, To ident.PeerID
+	Body     []byte // at most signal.MaxBody bytes
+}
+
+// Config is what a hub needs.
+type Config struct {
+	Registry Registry
+	Cluster  Cluster
+	Logger   *slog.Logger
+	Now      func() time.Time // nil: the machine's clock
+}
+
+// Bounds of a hub.
+const (
+	maxGreeting    = 4096             // connections whose peer is not known yet
+	lookupTimeout  = 5 * time.Second  // of a question to the registry
+	forwardTimeout = 9 * time.Second  // of a message to another instance
+	confirmTimeout = 8 * time.Second  // between Deliver and Got
+	writeTimeout   = 10 * time.Second // of what is queued for a peer
+	byeTimeout     = 2 * time.Second  // of the last frame
+)
+
+// Hub is this instance's sessions. Its methods may be called concurrently.
+type Hub struct {
+	// Static after New.
+	registry Registry
+	cluster  Cluster
+	log      *slog.Logger
+	now      func() time.Time
+	consents *consents
+	greeting chan struct{} // a place for each connection that is not known yet
+	serving  sync.WaitGroup
+
+	// Guarded by mu.
+	mu       sync.RWMutex
+	peers    map[ident.PeerID]*session
+	draining bool
+}
+
+// New makes a hub. It starts nothing.
+func New(c Config) (*Hub, error) {
+	if c.Registry == nil || c.Cluster == nil || c.Logger == nil {
+		return nil, errors.New("hub: a registry, a cluster and a logger are needed")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Hub{
+		registry: c.Registry,
+		cluster:  c.Cluster,
+		log:      c.Logger,
+		now:      c.Now,
+		consents: newConsents(c.Registry, c.Now),
+		greeting: make(chan struct{}, maxGreeting),
+		peers:    map[ident.PeerID]*session{},
+	}, nil
+}
+
+// Serve runs the connection of one peer, whose TLS handshake is complete, until
+// it ends, and closes it.
+func (h *Hub) Serve(ctx context.Context, conn *tls.Conn) {
+	h.mu.Lock()
+	draining := h.draining
+	if !draining {
+		h.serving.Add(1)
+	}
+	h.mu.Unlock()
+	defer conn.Close()
+	if draining {
+		return
+	}
+	defer h.serving.Done()
+	select {
+	case h.greeting <- struct{}{}:
+	default:
+		return // a flood of strangers; those who belong try again
+	}
+	frames := signal.NewReader(conn)
+	id, bye := h.greet(ctx, conn, frames)
+	<-h.greeting
+	if bye != nil {
+		h.log.Debug("refused a signalling connection", "remote", conn.RemoteAddr(), "reason", bye.Text)
+		conn.SetWriteDeadline(time.Now().Add(byeTimeout))
+		conn.Write(signal.AppendFromRendezvous(nil, *bye))
+		return
+	}
+	frames.Greeted()
+	s := newSession(h, id, conn)
+	s.run(ctx, frames)
+}
+
+// greet challenges whoever connected and returns the peer it is, or why it is
+// refused.
+func (h *Hub) greet(ctx context.Context, conn *tls.Conn, frames *signal.Reader) (ident.PeerID, *signal.Bye) {
+	conn.SetDeadline(time.Now().Add(signal.HelloTimeout))
+	challenge := signal.Challenge{Time: h.now().Truncate(time.Millisecond)}
+	rand.Read(challenge.Nonce[:]) // never fails: crypto/rand ends the program instead
+	if _, err := conn.Write(signal.AppendFromRendezvous(nil, challenge)); err != nil {
+		return ident.PeerID{}, &signal.Bye{Code: signal.ByeProtocol, Text: "the challenge could not be written"}
+	}
+	m, err := frames.FromPeer()
+	if err != nil {
+		return ident.PeerID{}, &signal.Bye{Code: signal.ByeProtocol, Text: fmt.Sprintf("no Hello came: %v", err)}
+	}
+	hello, ok := m.(signal.Hello)
+	if !ok {
+		return ident.PeerID{}, &signal.Bye{Code: signal.ByeProtocol, Text: "the first message must be a Hello"}
+	}
+	id, err := hello.Verify(challenge, conn.ConnectionState(), h.now())
+	if err != nil {
+		return id, &signal.Bye{Code: signal.ByeRefused, Text: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	switch err := h.registry.Admit(ctx, id); {
+	case err == nil:
+		conn.SetDeadline(time.Time{})
+		return id, nil
+	case errors.Is(err, ErrUnknown):
+		return id, &signal.Bye{Code: signal.ByeNotRegistered, Text: "this key is not registered here: register it with an invite"}
+	case errors.Is(err, ErrRevoked):
+		return id, &signal.Bye{Code: signal.ByeRevoked, Text: "the operator has revoked this peer: ask for a new invite"}
+	default:
+		h.log.Warn("cannot tell whether a peer may connect", "peer", id.Short(), "reason", err)
+		return id, &signal.Bye{Code: signal.ByeUnavailable, Text: "the rendezvous cannot reach its database at the moment: it is tried again"}
+	}
+}
+
+// enter makes s the session of its peer and sends the older one away. It
+// reports whether the hub still takes sessions.
+func (h *Hub) enter(s *session) bool {
+	h.mu.Lock()
+	if h.draining {
+		h.mu.Unlock()
+		return false
+	}
+	older := h.peers[s.id]
+	h.peers[s.id] = s
+	h.cluster.Connected(s.id) // under the lock: these two must not overtake each other
+	h.mu.Unlock()
+	if older != nil {
+		older.bye(signal.ByeReplaced, "the same peer has connected anew")
+	}
+	return true
+}
+
+// leave ends the presence of s, unless a newer session has replaced it.
+func (h *Hub) leave(s *session) {
+	h.mu.Lock()
+	current := h.peers[s.id] == s
+	if current {
+		delete(h.peers, s.id)
+		h.cluster.Disconnected(s.id)
+	}
+	h.mu.Unlock()
+}
+
+func (h *Hub) session(id ident.PeerID) *session {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.peers[id]
+}
+
+// Online reports whether a peer is connected to this instance.
+func (h *Hub) Online(id ident.PeerID) bool { return h.session(id) != nil }
+
+// Count is the number of peers connected to this instance.
+func (h *Hub) Count() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.peers)
+}
+
+// Peers lists those connected to this instance, in no order.
+func (h *Hub) Peers() []ident.PeerID {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	ids := make([]ident.PeerID, 0, len(h.peers))
+	for id := range h.peers {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Deliver hands a message that another instance forwards to a peer here. It
+// returns nil once the peer has confirmed it, otherwise a signal.Failure. The
+// sender's instance has asked for the peer's consent.
+func (h *Hub) Deliver(ctx context.Context, m Message) error {
+	result := make(chan error, 1)
+	h.deliver(m, func(err error) { result <- err })
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return signal.FailureUnconfirmed
+	}
+}
+
+// deliver queues a message for a peer here; done is called once, with nil or a
+// signal.Failure, from any goroutine.
+func (h *Hub) deliver(m Message, done func(error)) {
+	if s := h.session(m.To); s != nil {
+		s.deliver(m, done)
+		return
+	}
+	done(signal.FailureOffline)
+}
+
+// Revoke ends the session of a peer that is not welcome any more.
+func (h *Hub) Revoke(id ident.PeerID) {
+	if s := h.session(id); s != nil {
+		s.bye(signal.ByeRevoked, "the operator has revoked this peer")
+	}
+}
+
+// Disallow forgets at once that owner let other signal it.
+func (h *Hub) Disallow(owner, other ident.PeerID) { h.consents.forget(owner, other) }
+
+// Drain tells every peer to connect to another instance and waits until all
+// connections have ended, or ctx. No connection is taken from now on.
+func (h *Hub) Drain(ctx context.Context) error {
+	h.mu.Lock()
+	h.draining = true
+	sessions := make([]*session, 0, len(h.peers))
+	for _, s := range h.peers {
+		sessions = append(sessions, s)
+	}
+	h.mu.Unlock()
+	for _, s := range sessions {
+		s.bye(signal.ByeDraining, "this instance of the rendezvous is stopping")
+	}
+	done := make(chan struct{})
+	go func() {
+		h.serving.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		for _, s := range sessions {
+			s.conn.NetConn().Close()
+		}
+		<-done
+		return fmt.Errorf("drain signalling: %w", context.Cause(ctx))
+	}
+}

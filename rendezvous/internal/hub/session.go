@@ -1,0 +1,301 @@
+package hub
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+// Bounds of a session.
+const (
+	maxUnconfirmed = 64        // messages delivered to a peer and not confirmed
+	maxQueue       = 256       // frames queued for a peer
+	maxQueueBytes  = 512 << 10 // bytes of them
+	maxForwards    = 32        // messages of a peer on the way to other instances
+)
+
+// session is one peer's connection. Its life:
+//
+//	entering ──► open ──► closing (Bye queued) ──► closed
+//	               └──── connection lost ────────────▲
+//
+// run owns the reading side. What is queued is written by a goroutine that
+// exists only until the queue is empty.
+type session struct {
+	// Static after newSession.
+	hub     *Hub
+	id      ident.PeerID
+	conn    *tls.Conn
+	running sync.WaitGroup // writer and forwarder, while they exist
+
+	// Owned by run.
+	budget bucket
+
+	// Guarded by mu.
+	mu          sync.Mutex
+	queue       [][]byte
+	queueBytes  int
+	writing     bool
+	closing     bool // nothing is queued any more, run is about to end
+	unconfirmed map[uint32]*delivery
+	lastNumber  uint32
+	forwards    []signal.Send
+	forwarding  bool
+}
+
+// delivery is a message whose Got is awaited.
+type delivery struct {
+	done  func(error)
+	timer *time.Timer
+}
+
+func newSession(h *Hub, id ident.PeerID, conn *tls.Conn) *session {
+	return &session{hub: h, id: id, conn: conn, budget: newBucket(h.now())}
+}
+
+// run serves the peer until its connection ends.
+func (s *session) run(ctx context.Context, frames *signal.Reader) {
+	ctx, cancel := context.WithCancel(ctx)
+	s.enqueue(signal.Welcome{Idle: signal.IdleTimeout})
+	if s.hub.enter(s) {
+		s.read(ctx, frames)
+		s.hub.leave(s)
+	}
+	cancel()
+	s.close()
+	s.conn.Close()
+	s.running.Wait()
+}
+
+// read handles what the peer sends.
+func (s *session) read(ctx context.Context, frames *signal.Reader) {
+	for {
+		s.conn.SetReadDeadline(time.Now().Add(signal.IdleTimeout))
+		m, err := frames.FromPeer()
+		if err != nil {
+			s.explain(err)
+			return
+		}
+		switch m := m.(type) {
+		case signal.Ping:
+			s.enqueue(signal.Pong{Token: m.Token})
+		case signal.Got:
+			s.settle(m.Number, nil)
+		case signal.Send:
+			s.send(ctx, m)
+		default:
+			s.bye(signal.ByeProtocol, "a second Hello came")
+		}
+	}
+}
+
+// explain tells the peer why its connection ends, where it is its own doing.
+func (s *session) explain(err error) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.bye(signal.ByeIdle, "nothing came for too long")
+	case errors.Is(err, signal.ErrFrameSize), errors.Is(err, signal.ErrKind), errors.Is(err, signal.ErrBody):
+		s.bye(signal.ByeProtocol, err.Error())
+	default:
+		return
+	}
+	s.running.Wait() // until the Bye is out
+}
+
+// send takes a message from the peer.
+func (s *session) send(ctx context.Context, m signal.Send) {
+	if !s.budget.take(s.hub.now(), messageCost(len(m.Body))) {
+		s.answer(m.ID, signal.FailureRate)
+		return
+	}
+	if err := s.hub.consents.check(ctx, m.To, s.id); err != nil {
+		s.answer(m.ID, err)
+		return
+	}
+	if to := s.hub.session(m.To); to != nil {
+		to.deliver(Message{From: s.id, To: m.To, Body: m.Body}, func(err error) { s.answer(m.ID, err) })
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closing:
+	case len(s.forwards) >= maxForwards:
+		s.enqueueLocked(signal.Failed{ID: m.ID, Code: signal.FailureBusy})
+	default:
+		s.forwards = append(s.forwards, m)
+		if !s.forwarding {
+			s.forwarding = true
+			s.running.Go(func() { s.forward(ctx) })
+		}
+	}
+}
+
+// forward hands the peer's messages to other instances, in order, until there
+// are no more.
+func (s *session) forward(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		if len(s.forwards) == 0 || s.closing {
+			s.forwards, s.forwarding = nil, false
+			s.mu.Unlock()
+			return
+		}
+		m := s.forwards[0]
+		s.forwards = s.forwards[1:]
+		s.mu.Unlock()
+		limited, cancel := context.WithTimeout(ctx, forwardTimeout)
+		err := s.hub.cluster.Forward(limited, Message{From: s.id, To: m.To, Body: m.Body})
+		cancel()
+		s.answer(m.ID, err)
+	}
+}
+
+// answer tells the peer how its Send went: err is nil or a signal.Failure.
+func (s *session) answer(id uint32, err error) {
+	if err == nil {
+		s.enqueue(signal.Sent{ID: id})
+		return
+	}
+	code := signal.FailureUnavailable
+	errors.As(err, &code)
+	s.enqueue(signal.Failed{ID: id, Code: code})
+}
+
+// deliver queues a message for the peer and calls done once it is confirmed or
+// will not be. It never blocks.
+func (s *session) deliver(m Message, done func(error)) {
+	if err := s.queueDelivery(m, done); err != nil {
+		done(err)
+	}
+}
+
+func (s *session) queueDelivery(m Message, done func(error)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return signal.FailureOffline
+	}
+	if len(s.unconfirmed) >= maxUnconfirmed || s.queueBytes+len(m.Body) > maxQueueBytes {
+		return signal.FailureBusy
+	}
+	if s.unconfirmed == nil {
+		s.unconfirmed = map[uint32]*delivery{}
+	}
+	s.lastNumber++
+	number := s.lastNumber
+	s.unconfirmed[number] = &delivery{
+		done:  done,
+		timer: time.AfterFunc(confirmTimeout, func() { s.settle(number, signal.FailureUnconfirmed) }),
+	}
+	s.enqueueLocked(signal.Deliver{Number: number, From: m.From, Body: m.Body})
+	return nil
+}
+
+// settle ends a delivery with its result, once.
+func (s *session) settle(number uint32, result error) {
+	s.mu.Lock()
+	d := s.unconfirmed[number]
+	delete(s.unconfirmed, number)
+	if len(s.unconfirmed) == 0 {
+		s.unconfirmed = nil // an idle session keeps no map
+	}
+	s.mu.Unlock()
+	if d != nil {
+		d.timer.Stop()
+		d.done(result)
+	}
+}
+
+// enqueue queues a frame for the peer.
+func (s *session) enqueue(m signal.FromRendezvous) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.enqueueLocked(m)
+}
+
+func (s *session) enqueueLocked(m signal.FromRendezvous) {
+	if s.closing {
+		return
+	}
+	if len(s.queue) >= maxQueue {
+		s.closing = true // it sends and does not read; there is no room for a Bye
+		s.conn.NetConn().Close()
+		return
+	}
+	s.appendLocked(m)
+}
+
+// appendLocked puts a frame into the queue and sees to it that it is written.
+func (s *session) appendLocked(m signal.FromRendezvous) {
+	frame := signal.AppendFromRendezvous(nil, m)
+	s.queue = append(s.queue, frame)
+	s.queueBytes += len(frame)
+	if !s.writing {
+		s.writing = true
+		s.running.Go(s.flush)
+	}
+}
+
+// flush writes what is queued until nothing is, and closes the connection
+// behind a Bye.
+func (s *session) flush() {
+	var out []byte
+	for {
+		s.mu.Lock()
+		frames, closing := s.queue, s.closing
+		s.queue, s.queueBytes = nil, 0
+		if len(frames) == 0 {
+			s.writing = false
+		}
+		s.mu.Unlock()
+		if len(frames) == 0 {
+			if closing {
+				s.conn.Close()
+			}
+			return
+		}
+		out = out[:0]
+		for _, f := range frames {
+			out = append(out, f...)
+		}
+		patience := writeTimeout
+		if closing {
+			patience = byeTimeout
+		}
+		s.conn.SetWriteDeadline(time.Now().Add(patience))
+		if _, err := s.conn.Write(out); err != nil {
+			s.conn.NetConn().Close()
+		}
+	}
+}
+
+// bye says why the connection ends, and ends it. It does not wait.
+func (s *session) bye(code signal.ByeCode, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return
+	}
+	s.appendLocked(signal.Bye{Code: code, Text: text})
+	s.closing = true
+}
+
+// close lets nothing more in and tells the senders of what is unconfirmed.
+func (s *session) close() {
+	s.mu.Lock()
+	s.closing = true
+	unconfirmed := s.unconfirmed
+	s.unconfirmed = nil
+	s.mu.Unlock()
+	for _, d := range unconfirmed {
+		d.timer.Stop()
+		d.done(signal.FailureUnconfirmed)
+	}
+}
