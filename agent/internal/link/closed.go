@@ -24,9 +24,8 @@ func (e *ClosedError) Error() string {
 
 // The ways in which a link ends by itself.
 var (
-	ErrClosed    = errors.New("the link is closed")
-	ErrSilent    = errors.New("nothing came from the other end in time: the path is dead or the other end is")
-	ErrMalformed = errors.New("what came over the link is not what this protocol sends")
+	ErrClosed = errors.New("the link is closed")
+	ErrSilent = errors.New("nothing came from the other end in time: the path is dead or the other end is")
 )
 
 // CleanReason cuts a reason to [MaxReason] bytes of printable text. What the

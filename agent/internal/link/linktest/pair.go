@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -26,13 +25,14 @@ type Memory struct {
 	ended  *ending // shared by both ends
 
 	mu    sync.Mutex
-	out   map[tunnel.Lane]chan tunnel.Frame // guarded by mu
-	fresh chan *memoryLane                  // lanes that this end has yet to run
-	stats link.Stats                        // guarded by mu
+	out   map[tunnel.Lane]*memoryLane // guarded by mu
+	fresh chan *memoryLane            // lanes that this end has yet to run
+	stats link.Stats                  // guarded by mu
 }
 
 type memoryLane struct {
-	frames <-chan tunnel.Frame
+	frames chan tunnel.Frame
+	over   chan struct{} // closed by EndLane
 }
 
 // ending is how a link in memory ended.
@@ -57,7 +57,7 @@ func Pair(dialer, acceptor ident.PeerID, path link.Path) (dialing, accepting *Me
 	end := func(remote ident.PeerID, dialed bool) *Memory {
 		return &Memory{
 			remote: remote, dialed: dialed, path: path, ended: ended,
-			out:   make(map[tunnel.Lane]chan tunnel.Frame),
+			out:   make(map[tunnel.Lane]*memoryLane),
 			fresh: make(chan *memoryLane, tunnel.MaxLanes),
 		}
 	}
@@ -88,16 +88,16 @@ func (m *Memory) Stats() link.Stats {
 
 // Send hands a copy of the frame to the other end.
 func (m *Memory) Send(f tunnel.Frame) error {
-	if len(f.Body) > tunnel.MaxFrame {
-		return fmt.Errorf("frame of %d bytes, at most %d are allowed", len(f.Body), tunnel.MaxFrame)
+	if err := f.Check(); err != nil {
+		return fmt.Errorf("write frame: %w", err)
 	}
 	m.mu.Lock()
 	lane, ok := m.out[f.Lane]
 	if !ok {
-		lane = make(chan tunnel.Frame, laneDepth)
+		lane = &memoryLane{frames: make(chan tunnel.Frame, laneDepth), over: make(chan struct{})}
 		m.out[f.Lane] = lane
 		select {
-		case m.other.fresh <- &memoryLane{frames: lane}:
+		case m.other.fresh <- lane:
 		default:
 			m.mu.Unlock()
 			return errors.New("too many lanes that the other end has not run")
@@ -111,7 +111,7 @@ func (m *Memory) Send(f tunnel.Frame) error {
 	default:
 	}
 	select {
-	case lane <- f:
+	case lane.frames <- f:
 		m.count(func(s *link.Stats) *uint64 { return &s.BytesSent }, f)
 		return nil
 	case <-m.ended.done:
@@ -129,8 +129,8 @@ func (m *Memory) count(field func(*link.Stats) *uint64, f tunnel.Frame) {
 func (m *Memory) EndLane(lane tunnel.Lane) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if frames, ok := m.out[lane]; ok {
-		close(frames)
+	if ending, ok := m.out[lane]; ok {
+		close(ending.over)
 		delete(m.out, lane)
 	}
 }
@@ -174,13 +174,14 @@ func (m *Memory) runLane(lane *memoryLane, deliver func(tunnel.Frame) error) err
 		select {
 		case <-m.ended.done:
 			return nil
-		case f, ok := <-lane.frames:
-			if !ok {
-				return nil
-			}
+		case f := <-lane.frames:
 			m.count(func(s *link.Stats) *uint64 { return &s.BytesReceived }, f)
 			if err := deliver(f); err != nil {
 				return err
+			}
+		case <-lane.over:
+			if len(lane.frames) == 0 { // what was sent before the end comes first
+				return nil
 			}
 		}
 	}
@@ -203,6 +204,3 @@ func (m *Memory) reason() error {
 func LAN() link.Path {
 	return link.Path{Rank: link.RankHost, Transport: "memory", Local: "here", Remote: "there", Encrypted: true}
 }
-
-// Patience is how long the tests of this package wait for what must happen.
-const Patience = 20 * time.Second

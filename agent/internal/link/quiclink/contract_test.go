@@ -1,0 +1,116 @@
+package quiclink
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// agent is an endpoint that runs until the test ends.
+type agent struct {
+	*Endpoint
+	id       ident.PeerID
+	accepted chan link.Link
+}
+
+func newAgent(t *testing.T, trust func(ident.PeerID) error) *agent {
+	t.Helper()
+	key, err := ident.NewKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trust == nil {
+		trust = func(ident.PeerID) error { return nil }
+	}
+	a := &agent{id: key.ID(), accepted: make(chan link.Link, 8)}
+	a.Endpoint, err = NewEndpoint(Config{
+		Key: key, Listen: "127.0.0.1:0", Trust: trust,
+		Accept: func(l link.Link) { a.accepted <- l },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := linktest.Within(t, ended, "the endpoint to stop"); err != nil {
+			t.Errorf("the endpoint stopped: %v", err)
+		}
+	})
+	return a
+}
+
+func (a *agent) addr() *net.UDPAddr { return a.LocalAddr().(*net.UDPAddr) }
+
+func patient(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), linktest.Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func dial(t *testing.T, from, to *agent) (dialer, acceptor link.Link) {
+	t.Helper()
+	dialer, err := from.Dial(patient(t), to.addr(), to.id, link.Path{Rank: link.RankHost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acceptor = linktest.Within(t, to.accepted, "the link to be accepted")
+	if dialer.Remote() != to.id || acceptor.Remote() != from.id {
+		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Remote(), acceptor.Remote(), to.id, from.id)
+	}
+	return dialer, acceptor
+}
+
+func TestOwnSocketKeepsTheContract(t *testing.T) {
+	linktest.Run(t, func(t *testing.T) (link.Link, link.Link) {
+		return dial(t, newAgent(t, nil), newAgent(t, nil))
+	})
+}
+
+// plainPacketConn hides that a packet connection is a UDP socket.
+type plainPacketConn struct{ net.PacketConn }
+
+func loopback(t *testing.T) net.PacketConn {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return plainPacketConn{c}
+}
+
+func dialOver(t *testing.T, from, to *agent, near, far net.PacketConn) (dialer, acceptor link.Link) {
+	t.Helper()
+	path := link.Path{Rank: link.RankRelayUDP, Relay: "192.0.2.1:3478"}
+	listened := make(chan link.Link, 1)
+	go func() {
+		l, err := to.ListenOver(patient(t), far, near.LocalAddr(), from.id, path)
+		if err != nil {
+			t.Errorf("listen over a packet connection: %v", err)
+		}
+		listened <- l
+	}()
+	dialer, err := from.DialOver(patient(t), near, far.LocalAddr(), to.id, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dialer, linktest.Within(t, listened, "the other end of the link")
+}
+
+func TestWrappedPacketConnKeepsTheContract(t *testing.T) {
+	linktest.Run(t, func(t *testing.T) (link.Link, link.Link) {
+		return dialOver(t, newAgent(t, nil), newAgent(t, nil), loopback(t), loopback(t))
+	})
+}

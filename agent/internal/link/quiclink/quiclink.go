@@ -1,0 +1,304 @@
+package quiclink
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/tunnel"
+)
+
+// smallFrame is the size above which a frame makes its lane a bulk one.
+const smallFrame = 4 << 10
+
+// readAhead is the buffer of a lane that is read, in bytes. Bodies that are
+// larger go round it.
+const readAhead = 2 << 10
+
+// quicLink is a link.Link over one QUIC connection.
+type quicLink struct {
+	conn   *engineConn
+	remote ident.PeerID
+	dialed bool
+	path   link.Path
+	frames link.FrameReader
+
+	mu     sync.Mutex
+	out    map[tunnel.Lane]*outLane      // guarded by mu
+	in     map[tunnel.Lane]chan struct{} // guarded by mu; closed when the lane's reader ends
+	closed bool                          // guarded by mu: Close was called here
+}
+
+// outLane is a lane that this end sends on.
+type outLane struct {
+	lane    tunnel.Lane
+	writing sync.Mutex // held while a frame is written
+	stream  *sendStream
+	bulk    bool // guarded by writing
+
+	mu      sync.Mutex
+	senders int  // guarded by mu
+	ended   bool // guarded by mu
+}
+
+// newLink makes a link of a connection whose handshake is complete. A
+// congestion controller would be put in here.
+func newLink(conn *engineConn, dialed bool, path link.Path) (*quicLink, error) {
+	remote, err := ident.PeerOf(conn.ConnectionState().TLS)
+	if err != nil {
+		return nil, err
+	}
+	path.Transport, path.Encrypted = "quic", true
+	if path.Local == "" {
+		path.Local = conn.LocalAddr().String()
+	}
+	if path.Remote == "" {
+		path.Remote = conn.RemoteAddr().String()
+	}
+	return &quicLink{
+		conn: conn, remote: remote, dialed: dialed, path: path,
+		out: make(map[tunnel.Lane]*outLane), in: make(map[tunnel.Lane]chan struct{}),
+	}, nil
+}
+
+func (l *quicLink) Remote() ident.PeerID { return l.remote }
+func (l *quicLink) Dialed() bool         { return l.dialed }
+func (l *quicLink) Path() link.Path      { return l.path }
+
+func (l *quicLink) Stats() link.Stats {
+	s := l.conn.ConnectionStats()
+	stats := link.Stats{RTT: s.SmoothedRTT, BytesSent: s.BytesSent, BytesReceived: s.BytesReceived}
+	if s.PacketsSent > 0 {
+		stats.Loss = min(1, float64(s.PacketsLost)/float64(s.PacketsSent))
+	}
+	return stats
+}
+
+func (l *quicLink) Send(f tunnel.Frame) error {
+	lane, err := l.enter(f.Lane)
+	if err != nil {
+		return err
+	}
+	defer lane.leave()
+	lane.writing.Lock()
+	defer lane.writing.Unlock()
+	if lane.stream == nil {
+		if err := l.open(lane); err != nil {
+			return l.why(err)
+		}
+	}
+	if !lane.bulk && f.Lane > tunnel.LaneSession && len(f.Body) > smallFrame {
+		lane.bulk = true
+		setUrgency(lane.stream, bulk)
+	}
+	if err := link.WriteFrame(lane.stream, f); err != nil {
+		return l.why(err)
+	}
+	return nil
+}
+
+// enter finds or makes a lane and counts the caller as a sender.
+func (l *quicLink) enter(number tunnel.Lane) (*outLane, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lane, ok := l.out[number]
+	if !ok {
+		if len(l.out) >= tunnel.MaxLanes {
+			return nil, fmt.Errorf("open lane %d: %d are open already", number, len(l.out))
+		}
+		lane = &outLane{lane: number}
+		l.out[number] = lane
+	}
+	lane.mu.Lock()
+	lane.senders++
+	lane.mu.Unlock()
+	return lane, nil
+}
+
+// leave closes the stream if the lane was ended while a frame was written.
+func (o *outLane) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.senders--
+	o.finish()
+}
+
+// finish closes the stream of a lane that is ended and idle. mu is held.
+func (o *outLane) finish() {
+	if o.ended && o.senders == 0 && o.stream != nil {
+		_ = o.stream.Close() // fails only if the stream has failed, which Send has told
+	}
+}
+
+func (l *quicLink) open(lane *outLane) error {
+	stream, err := l.conn.OpenUniStreamSync(l.conn.Context())
+	if err != nil {
+		return err
+	}
+	setUrgency(stream, urgent)
+	if _, err := stream.Write(binary.BigEndian.AppendUint32(nil, uint32(lane.lane))); err != nil {
+		return err
+	}
+	lane.mu.Lock()
+	lane.stream = stream
+	lane.mu.Unlock()
+	return nil
+}
+
+func (l *quicLink) EndLane(number tunnel.Lane) {
+	l.mu.Lock()
+	lane, ok := l.out[number]
+	delete(l.out, number)
+	l.mu.Unlock()
+	if !ok {
+		return
+	}
+	lane.mu.Lock()
+	defer lane.mu.Unlock()
+	lane.ended = true
+	lane.finish()
+}
+
+func (l *quicLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
+	stop := context.AfterFunc(ctx, func() { l.Close("") })
+	defer stop()
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	failed := make(chan error, 1) // the first failure that this end found
+	for {
+		stream, err := l.conn.AcceptUniStream(l.conn.Context())
+		if err != nil {
+			lanes.Wait()
+			select {
+			case found := <-failed:
+				return found
+			default:
+			}
+			if l.wasClosed() {
+				return nil
+			}
+			return l.why(err)
+		}
+		lanes.Go(func() {
+			if err := l.runLane(stream, deliver); err != nil {
+				select {
+				case failed <- err:
+				default:
+				}
+				l.end(err.Error())
+			}
+		})
+	}
+}
+
+// runLane delivers a lane's frames. Its error is one that ends the link for
+// another reason than the connection's end.
+func (l *quicLink) runLane(stream *receiveStream, deliver func(tunnel.Frame) error) error {
+	from := bufio.NewReaderSize(stream, readAhead)
+	var number [4]byte
+	if _, err := io.ReadFull(from, number[:]); err != nil {
+		return l.laneError(err)
+	}
+	lane := tunnel.Lane(binary.BigEndian.Uint32(number[:]))
+	leave, ok := l.arrive(lane)
+	if !ok {
+		return nil
+	}
+	defer leave()
+	for {
+		f, err := l.frames.Read(from)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return l.laneError(err)
+		}
+		if f.Lane != lane {
+			return fmt.Errorf("%w: a frame of lane %d on the stream of lane %d", tunnel.ErrMalformed, f.Lane, lane)
+		}
+		if l.conn.Context().Err() != nil {
+			return nil
+		}
+		if err := deliver(f); err != nil {
+			return err
+		}
+	}
+}
+
+// arrive waits until an earlier stream of the same lane has been delivered, so
+// that nobody sees a lane from two goroutines at once.
+func (l *quicLink) arrive(lane tunnel.Lane) (leave func(), ok bool) {
+	done := make(chan struct{})
+	l.mu.Lock()
+	earlier := l.in[lane]
+	l.in[lane] = done
+	l.mu.Unlock()
+	if earlier != nil {
+		select {
+		case <-earlier:
+		case <-l.conn.Context().Done():
+			return nil, false
+		}
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.in[lane] == done {
+			delete(l.in, lane)
+		}
+		close(done)
+	}, true
+}
+
+// laneError keeps the end of the connection from being told as the failure of
+// a lane: that has a reason of its own.
+func (l *quicLink) laneError(err error) error {
+	if l.conn.Context().Err() != nil {
+		return nil
+	}
+	if errors.Is(err, tunnel.ErrMalformed) {
+		return err
+	}
+	return fmt.Errorf("%w: a lane broke off: %w", tunnel.ErrMalformed, err)
+}
+
+// Close sends the reason as that of CONNECTION_CLOSE (RFC 9000 section 19.19).
+func (l *quicLink) Close(reason string) {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.end(reason)
+}
+
+func (l *quicLink) end(reason string) {
+	_ = l.conn.CloseWithError(0, link.CleanReason(reason)) // never fails
+}
+
+func (l *quicLink) wasClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// why translates the end of the connection, whichever call met it.
+func (l *quicLink) why(err error) error {
+	if cause := context.Cause(l.conn.Context()); cause != nil {
+		err = cause
+	}
+	if l.wasClosed() {
+		return link.ErrClosed
+	}
+	if closed, ok := errors.AsType[*applicationError](err); ok && closed.Remote {
+		return &link.ClosedError{Reason: link.CleanReason(closed.ErrorMessage)}
+	}
+	if _, ok := errors.AsType[*idleTimeout](err); ok {
+		return fmt.Errorf("%w: %w", link.ErrSilent, err)
+	}
+	return fmt.Errorf("QUIC connection to %s: %w", l.path.Remote, err)
+}
