@@ -59,10 +59,7 @@ func (d *Disk) Do(ctx context.Context, c Command) (int, error) {
 	return 0, &SenseError{Key: b[2] & 0x0f, Code: b[12], Qualifier: b[13]}
 }
 
-// transport runs a command without asking for the reason if it has failed. The
-// three transfers are submitted at once: over a long way a command takes one
-// round trip instead of three. An endpoint that halts at the end of the data
-// also ends the transfer for the status, which is then asked for again.
+// transport runs a command without asking for the reason if it has failed.
 func (d *Disk) transport(ctx context.Context, c Command) (moved int, failed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -86,53 +83,74 @@ func (d *Disk) transport(ctx context.Context, c Command) (moved int, failed bool
 }
 
 // exchange runs a command's transfers. Afterwards the last is complete, with
-// the status.
+// the status. The status is asked for together with data to come: over a long
+// way a read takes two round trips instead of three. More cannot be had, as
+// there are devices that stall a transfer which they do not expect yet. An
+// endpoint that halts at the end of the data also ends the transfer for the
+// status, which is then asked for again.
 func (d *Disk) exchange(ctx context.Context, steps []*usb.URB) error {
-	done := make([]<-chan struct{}, len(steps))
-	for i, u := range steps {
-		done[i] = usb.Start(d.device, u)
-	}
-	for i, u := range steps {
-		select {
-		case <-done[i]:
-			if u.Status != usb.StatusOK && (i == 0 || u.Status != usb.StatusStall) {
-				d.cancel(steps)
-			}
-		case <-ctx.Done():
-			d.cancel(steps)
-			<-done[i]
+	last := len(steps) - 1
+	for i, u := range steps[:last] {
+		if i > 0 && u.Endpoint == d.in {
+			return d.fetch(ctx, u, steps[last])
 		}
+		s := usb.Do(ctx, d.device, u)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch {
+		case s == usb.StatusOK:
+		case s == usb.StatusStall && i > 0:
+			if err := d.clearHalt(ctx, u.Endpoint); err != nil {
+				return err
+			}
+		default:
+			return &StatusError{s}
+		}
+	}
+	return d.status(ctx, usb.Do(ctx, d.device, steps[last]), steps[last])
+}
+
+// fetch runs the transfers for data and status.
+func (d *Disk) fetch(ctx context.Context, data, status *usb.URB) error {
+	dataDone, statusDone := usb.Start(d.device, data), usb.Start(d.device, status)
+	select {
+	case <-dataDone:
+	case <-ctx.Done():
+		d.device.Cancel(data)
+		<-dataDone
+	}
+	bad := data.Status != usb.StatusOK && data.Status != usb.StatusStall
+	if bad {
+		d.device.Cancel(status)
+	}
+	select {
+	case <-statusDone:
+	case <-ctx.Done():
+		d.device.Cancel(status)
+		<-statusDone
+	}
+	if bad && ctx.Err() == nil {
+		return &StatusError{data.Status}
+	}
+	return d.status(ctx, status.Status, status)
+}
+
+// status asks for the status again if its endpoint had halted.
+func (d *Disk) status(ctx context.Context, s usb.Status, u *usb.URB) error {
+	if s == usb.StatusStall {
+		if err := d.clearHalt(ctx, d.in); err != nil {
+			return err
+		}
+		s = usb.Do(ctx, d.device, u)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	last := len(steps) - 1
-	for i, u := range steps {
-		switch {
-		case u.Status == usb.StatusOK:
-		case u.Status != usb.StatusStall || i == 0:
-			return &StatusError{u.Status}
-		case i < last && u.Endpoint == d.in:
-			// The status met the same halt.
-		default:
-			if err := d.clearHalt(ctx, u.Endpoint); err != nil {
-				return err
-			}
-		}
-	}
-	if steps[last].Status == usb.StatusOK {
-		return nil
-	}
-	if s := usb.Do(ctx, d.device, steps[last]); s != usb.StatusOK {
+	if s != usb.StatusOK {
 		return &StatusError{s}
 	}
 	return nil
-}
-
-func (d *Disk) cancel(steps []*usb.URB) {
-	for _, u := range steps {
-		d.device.Cancel(u)
-	}
 }
 
 // urbs returns the transfers of a command: wrapper, data if any, status.

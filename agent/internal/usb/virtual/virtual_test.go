@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbtest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
 	"go.uber.org/goleak"
 )
@@ -59,5 +60,23 @@ func TestOpenAndClose(t *testing.T) {
 	u := do(d, &usb.URB{Setup: usb.Setup{Type: 0x80, Request: 6, Value: 0x0100, Length: 64}.Bytes(), Data: make([]byte, 64)})
 	if u.Status != usb.StatusOK || u.Actual != 18 {
 		t.Fatalf("device descriptor: status %d, %d bytes", u.Status, u.Actual)
+	}
+}
+
+func TestContract(t *testing.T) {
+	for name, c := range map[string]struct {
+		id    string
+		speed usb.Speed
+	}{
+		"HighSpeedDisk":  {"v-disk", usb.SpeedHigh},
+		"SuperSpeedDisk": {"v-disk", usb.SpeedSuper},
+		"Keyboard":       {"v-keyboard", usb.SpeedUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			usbtest.Run(t, func(t *testing.T) usb.Bus {
+				bus, _, _ := newBus(t, virtual.DiskConfig{Speed: c.speed})
+				return bus
+			}, c.id)
+		})
 	}
 }
