@@ -1,0 +1,180 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/easyfind-usb/easyfind/deploy/e2e/guest/frame"
+)
+
+// ErrGone is the error of a program whose guest has ended.
+var ErrGone = errors.New("the guest is gone")
+
+// backlog is how many frames of output may wait for their reader.
+const backlog = 256
+
+// session is one program in the guest.
+type session struct {
+	frames chan frame.Frame
+	gone   chan struct{} // closed when no more frames will come
+	done   chan struct{} // closed when nobody reads them
+}
+
+// deliver hands a frame to its session's reader.
+func (g *Guest) deliver(f frame.Frame) {
+	g.mu.Lock()
+	s := g.sessions[f.Session]
+	g.mu.Unlock()
+	if s == nil {
+		return
+	}
+	select {
+	case s.frames <- f:
+	case <-s.done:
+	}
+}
+
+// hangUp ends all sessions. Doing it twice is fine.
+func (g *Guest) hangUp() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, s := range g.sessions {
+		close(s.gone)
+	}
+	g.sessions = nil
+}
+
+func (g *Guest) open() (uint32, *session, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sessions == nil {
+		return 0, nil, ErrGone
+	}
+	g.next++
+	s := &session{frames: make(chan frame.Frame, backlog), gone: make(chan struct{}), done: make(chan struct{})}
+	g.sessions[g.next] = s
+	return g.next, s, nil
+}
+
+func (g *Guest) finish(id uint32, s *session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sessions, id)
+	close(s.done)
+}
+
+// Stream runs a program in the guest until it ends and returns its exit
+// status, which is 128 and the signal's number if it was killed. The end of ctx
+// kills it and all that it started. A nil stdin is empty; reading stdin must not
+// block for ever after the program has ended.
+func (g *Guest) Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, argv ...string) (int, error) {
+	id, s, err := g.open()
+	if err != nil {
+		return -1, err
+	}
+	defer g.finish(id, s)
+	program, err := json.Marshal(frame.Program{Argv: argv})
+	if err != nil {
+		return -1, err
+	}
+	if err := g.w.Write(frame.Exec, id, program); err != nil {
+		return -1, fmt.Errorf("guest %s: %w", g.cfg.Name, err)
+	}
+	g.wg.Go(func() { g.feed(id, s, stdin) })
+	for {
+		select {
+		case f := <-s.frames:
+			if f.Type == frame.Exit {
+				return result(f)
+			}
+			to := stdout
+			if f.Type == frame.Stderr {
+				to = stderr
+			}
+			if _, err := to.Write(f.Payload); err != nil {
+				return -1, errors.Join(err, g.w.Write(frame.Kill, id, nil))
+			}
+		case <-s.gone:
+			return -1, ErrGone
+		case <-ctx.Done():
+			return -1, errors.Join(ctx.Err(), g.w.Write(frame.Kill, id, nil))
+		}
+	}
+}
+
+func result(f frame.Frame) (int, error) {
+	var r frame.Result
+	if err := json.Unmarshal(f.Payload, &r); err != nil {
+		return -1, fmt.Errorf("result of a guest's program: %w", err)
+	}
+	if r.Error != "" {
+		return r.Code, errors.New(r.Error)
+	}
+	return r.Code, nil
+}
+
+// feed sends the program's input, and its end.
+func (g *Guest) feed(id uint32, s *session, stdin io.Reader) {
+	buf := make([]byte, frame.MaxPayload)
+	for stdin != nil {
+		n, err := stdin.Read(buf)
+		if n > 0 && g.w.Write(frame.Stdin, id, buf[:n]) != nil {
+			return // the guest is gone, which its reader notices
+		}
+		if err != nil {
+			break
+		}
+		select {
+		case <-s.done:
+			return
+		default:
+		}
+	}
+	if g.w.Write(frame.Stdin, id, nil) != nil {
+		return
+	}
+}
+
+// Exec runs a shell script in the guest and returns what it wrote to both
+// outputs, without the last newline. An exit status that is not 0 is an error
+// that quotes script and output.
+func (g *Guest) Exec(ctx context.Context, script string) (string, error) {
+	var b bytes.Buffer
+	code, err := g.Stream(ctx, nil, &b, &b, "sh", "-c", script)
+	out := strings.TrimSuffix(b.String(), "\n")
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit status %d", code)
+	}
+	if err != nil {
+		return out, fmt.Errorf("guest %s: %s: %w\n%s", g.cfg.Name, script, err, out)
+	}
+	return out, nil
+}
+
+// Put copies a file of this machine into the guest.
+func (g *Guest) Put(ctx context.Context, from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	var said bytes.Buffer
+	code, err := g.Stream(ctx, f, &said, &said, "sh", "-c", `cat > "$1" && chmod "$2" "$1"`, "put", to, fmt.Sprintf("%o", info.Mode().Perm()))
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit status %d: %s", code, &said)
+	}
+	if err != nil {
+		return fmt.Errorf("guest %s: put %s: %w", g.cfg.Name, to, err)
+	}
+	return nil
+}

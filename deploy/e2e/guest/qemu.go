@@ -1,0 +1,92 @@
+package guest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// cpu is the emulated processor: a plain one, whose kernel boots fastest, with
+// the instructions that make Go's TLS and hashes fast.
+const cpu = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand"
+
+// USB is a device to plug in: QEMU's arguments.
+type USB struct{ Args []string }
+
+// Disk is a SuperSpeed USB disk with the content of a file.
+func Disk(id, file string) USB {
+	return USB{[]string{
+		"-blockdev", "driver=raw,node-name=" + id + "-file,file.driver=file,file.filename=" + file,
+		"-device", "usb-storage,id=" + id + ",drive=" + id + "-file,serial=EF-" + id + ",bus=xhci.0",
+	}}
+}
+
+// Keyboard is a USB keyboard; QMP's send-key presses its keys.
+func Keyboard(id string) USB { return USB{[]string{"-device", "usb-kbd,id=" + id + ",bus=xhci.0"}} }
+
+// Tablet is a USB tablet; QMP's input-send-event moves its pointer.
+func Tablet(id string) USB { return USB{[]string{"-device", "usb-tablet,id=" + id + ",bus=xhci.0"}} }
+
+// Serial is a USB serial adapter (FTDI); its other end is a Unix socket that
+// QEMU listens on. The adapter drops what arrives while nobody is connected.
+func Serial(id, socket string) USB {
+	return USB{[]string{
+		"-chardev", "socket,id=" + id + "-line,path=" + socket + ",server=on,wait=off",
+		"-device", "usb-serial,id=" + id + ",chardev=" + id + "-line,always-plugged=on,bus=xhci.0",
+	}}
+}
+
+// startQEMU starts the machine.
+func (g *Guest) startQEMU(initramfs string) error {
+	c := &g.cfg
+	params := []string{
+		"console=ttyS0", "quiet", "panic=-1", // the end of init is the end of the guest
+		"nokaslr", "tsc=reliable", "mitigations=off", // a faster start
+		"guest.name=" + c.Name,
+	}
+	args := []string{
+		"qemu-system-x86_64", "-name", c.Name, "-machine", "q35,usb=off", "-accel", "tcg", "-cpu", cpu, "-smp", "1",
+		"-m", strconv.Itoa(c.Memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-kernel", c.Image.Kernel, "-initrd", initramfs,
+		"-serial", "file:" + g.file("console.log"), "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+		"-chardev", "socket,id=guest,path=" + g.file("guest.sock"), "-device", "virtserialport,chardev=guest,name=guest",
+		"-chardev", "socket,id=qmp,path=" + g.file("qmp.sock"), "-mon", "chardev=qmp,mode=control",
+	}
+	if n := c.NIC; n != nil {
+		params = append(params, "guest.ip="+n.Addr, "guest.gw="+n.Gateway)
+		args = append(args, "-netdev", "tap,id=lan,ifname="+g.tap+",script=no,downscript=no",
+			"-device", "virtio-net-pci,netdev=lan,romfile=,mac="+c.mac())
+		args = append([]string{"ip", "netns", "exec", n.Namespace}, args...)
+	}
+	if len(c.Modules) > 0 {
+		params = append(params, "guest.modules="+strings.Join(c.Modules, ","))
+	}
+	args = append(args, "-append", strings.Join(params, " "), "-device", "qemu-xhci,id=xhci,p2=15,p3=15")
+	for _, u := range c.USB {
+		args = append(args, u.Args...)
+	}
+	log, err := os.Create(g.file("qemu.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	g.cmd = exec.Command(args[0], args[1:]...)
+	g.cmd.Stdout, g.cmd.Stderr = log, log
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a test's interrupt is not the guest's
+	if err := g.cmd.Start(); err != nil {
+		return fmt.Errorf("start QEMU: %w", err)
+	}
+	return nil
+}
+
+// mac is a locally administered address made from the name.
+func (c *Config) mac() string {
+	sum := uint32(0)
+	for _, r := range c.Name {
+		sum = sum*31 + uint32(r)
+	}
+	return fmt.Sprintf("52:54:00:%02x:%02x:%02x", sum>>16&255, sum>>8&255, sum&255)
+}
