@@ -61,8 +61,11 @@ type Attempt struct {
 	mu      sync.Mutex // guards the rest
 	remotes map[netip.AddrPort]Candidate
 	peer    *Description // once Connect has been called
-	allocs  map[netip.AddrPort]allocation
-	relayed *relayedConn
+	// reflexiveAt is when the first reflexive candidate of the peer came, if
+	// that was while Connect ran.
+	reflexiveAt time.Time
+	allocs      map[netip.AddrPort]allocation
+	relayed     *relayedConn
 }
 
 // allocation is a relay candidate of our own.
@@ -96,13 +99,15 @@ func (p *Paths) NewAttempt(cfg AttemptConfig) (*Attempt, error) {
 		return nil, fmt.Errorf("ICE: %w", err)
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		// Run ended meanwhile: it does not know of this one.
-		go a.Close()
+	closed := p.closed
+	if !closed {
+		p.attempts[a] = struct{}{}
+	}
+	p.mu.Unlock()
+	if closed { // Run has ended and does not know of this one
+		a.Close()
 		return nil, fmt.Errorf("ICE: %w", net.ErrClosed)
 	}
-	p.attempts[a] = struct{}{}
 	return a, nil
 }
 
@@ -194,17 +199,29 @@ func (a *Attempt) gathered(c ice.Candidate) {
 	if !ok {
 		return
 	}
-	addr, err := netip.ParseAddr(r.Address())
+	a.mu.Lock()
+	at, alloc, err := a.allocated(r)
+	a.mu.Unlock()
 	if err != nil {
+		a.paths.log.Debug("allocation not used", "error", err)
 		return
 	}
-	at := netip.AddrPortFrom(addr.Unmap(), uint16(r.Port()))
-	v := Via(r.RelayProtocol())
-	server := a.relay.allocated(relaySocket{v != ViaUDP, r.RelatedAddress().Port})
-	a.mu.Lock()
-	a.allocs[at] = allocation{v, server}
-	a.mu.Unlock()
-	a.tell(Candidate{Type: RelayCandidate, Addr: at, Priority: relayPriority(v), Via: v})
+	a.tell(Candidate{Type: RelayCandidate, Addr: at, Priority: relayPriority(alloc.via), Via: alloc.via})
+}
+
+// allocated notes an allocation, once. The caller holds mu.
+func (a *Attempt) allocated(r *ice.CandidateRelay) (netip.AddrPort, allocation, error) {
+	at, err := candidateAddr(r)
+	if err != nil {
+		return at, allocation{}, err
+	}
+	alloc, known := a.allocs[at]
+	if !known {
+		v := Via(r.RelayProtocol())
+		alloc = allocation{v, a.relay.allocated(relaySocket{v != ViaUDP, r.RelatedAddress().Port})}
+		a.allocs[at] = alloc
+	}
+	return at, alloc, nil
 }
 
 // askReflexive finds the public addresses of the socket.
@@ -245,66 +262,6 @@ func (a *Attempt) tell(c Candidate) {
 	if a.cfg.OnLocal != nil && a.ctx.Err() == nil {
 		a.cfg.OnLocal(c)
 	}
-}
-
-// AddRemote adds a candidate of the peer, before Connect or while it runs. An
-// address that must not be tried, or one above the bound, is refused with an
-// error that wraps [ErrRefused]; the Attempt goes on without it.
-func (a *Attempt) AddRemote(c Candidate) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	addr, err := admit(c.Addr, a.paths.cfg.AllowLoopback)
-	if err != nil {
-		return err
-	}
-	c.Addr = addr
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	switch {
-	case a.remotes[addr] == c:
-		return nil
-	case len(a.remotes) >= MaxRemote:
-		return fmt.Errorf("%w: %v is one address too many, %d are tried", ErrRefused, addr, MaxRemote)
-	}
-	if _, known := a.remotes[addr]; known {
-		return nil // the first word on an address stands
-	}
-	a.remotes[addr] = c
-	if a.peer == nil {
-		return nil // Connect adds it
-	}
-	return a.check(c)
-}
-
-// check gives the agent a candidate to check. The caller holds mu.
-func (a *Attempt) check(c Candidate) error {
-	addr, port := c.Addr.Addr().String(), int(c.Addr.Port())
-	var rc ice.Candidate
-	var err error
-	switch {
-	case c.Type == HostCandidate:
-		rc, err = ice.NewCandidateHost(&ice.CandidateHostConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
-	case c.Type == RelayCandidate && !onlyRelayed(a.own, a.peer.NAT):
-		rc, err = ice.NewCandidateRelay(&ice.CandidateRelayConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
-	default:
-		// Where only a relay can do, the peer's is called reflexive, which the
-		// agent accepts without its wait.
-		rc, err = ice.NewCandidateServerReflexive(&ice.CandidateServerReflexiveConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
-	}
-	if err == nil {
-		err = a.agent.AddRemoteCandidate(rc)
-	}
-	if err != nil {
-		return fmt.Errorf("candidate %v: %w", c.Addr, err)
-	}
-	return nil
-}
-
-// onlyRelayed reports whether no direct path through the two NATs is possible.
-func onlyRelayed(own, peer NAT) bool {
-	both := own.Mapping == MappingDependent && peer.Mapping == MappingDependent
-	return own.UDPBlocked || peer.UDPBlocked || both && own.Public.Addr() != peer.Public.Addr()
 }
 
 // Connect checks until a pair works in both directions and is selected, for
@@ -376,11 +333,11 @@ func (a *Attempt) stateChanged(s ice.ConnectionState) {
 // ways. Closing twice is fine.
 func (a *Attempt) Close() {
 	a.once.Do(func() {
-		a.cancel(errClosed)
-		a.relay.abort()
 		a.mu.Lock()
+		a.cancel(errClosed) // under mu: AddRemote starts nothing after it
 		relayed := a.relayed
 		a.mu.Unlock()
+		a.relay.abort()
 		if relayed != nil {
 			relayed.end()
 		}

@@ -77,10 +77,7 @@ func (m *mux) deliver(b []byte, from netip.AddrPort) {
 			return
 		}
 		ufrag, _, _ := strings.Cut(string(user), ":")
-		m.mu.Lock()
-		c := m.conns[muxKey{ufrag, from.Addr().Is6()}]
-		m.mu.Unlock()
-		c.push(msg.Raw, from)
+		m.find(muxKey{ufrag, from.Addr().Is6()}).push(msg.Raw, from)
 	case stun.ClassSuccessResponse, stun.ClassErrorResponse:
 		seen, ok := reflexive(msg)
 		m.mu.Lock()
@@ -131,6 +128,13 @@ func (m *mux) open(key muxKey) (*muxConn, error) {
 	return c, nil
 }
 
+// find returns the conn, or nil.
+func (m *mux) find(key muxKey) *muxConn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.conns[key]
+}
+
 // close ends what still uses the mux; its packet conn is not its to close.
 func (m *mux) close() {
 	m.mu.Lock()
@@ -171,10 +175,7 @@ func (a *agentMux) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error) 
 // RemoveConnByUfrag ends the agent's conns.
 func (a *agentMux) RemoveConnByUfrag(ufrag string) {
 	for _, ipv6 := range []bool{false, true} {
-		a.mu.Lock()
-		c := a.conns[muxKey{ufrag, ipv6}]
-		a.mu.Unlock()
-		if c != nil {
+		if c := a.find(muxKey{ufrag, ipv6}); c != nil {
 			c.Close()
 		}
 	}

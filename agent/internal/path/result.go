@@ -61,7 +61,10 @@ func (a *Attempt) result(conn *ice.Conn) (Result, error) {
 	r := Result{Remote: to, RemoteAddr: to, Local: local.String(), RemoteString: remote.String()}
 	via := a.peerVia(remote)
 	if pair.Local.Type() == ice.CandidateTypeRelay {
-		alloc := a.allocs[local]
+		alloc, err := a.ownAllocation(local)
+		if err != nil {
+			return Result{}, err
+		}
 		via = worse(via, alloc.via)
 		r.Relay = alloc.server
 		a.relayed = newRelayedConn(conn, net.UDPAddrFromAddrPort(local), to)
@@ -90,13 +93,32 @@ func (a *Attempt) result(conn *ice.Conn) (Result, error) {
 	return r, nil
 }
 
+// ownAllocation finds an allocation; the pair may be selected before it is
+// reported. The caller holds mu.
+func (a *Attempt) ownAllocation(at netip.AddrPort) (allocation, error) {
+	if alloc, ok := a.allocs[at]; ok {
+		return alloc, nil
+	}
+	locals, err := a.agent.GetLocalCandidates()
+	if err != nil {
+		return allocation{}, fmt.Errorf("the selected pair: %w", err)
+	}
+	for _, c := range locals {
+		if r, ok := c.(*ice.CandidateRelay); ok {
+			if here, alloc, err := a.allocated(r); err == nil && here == at {
+				return alloc, nil
+			}
+		}
+	}
+	return allocation{}, fmt.Errorf("the selected pair: %w", errVanished)
+}
+
 // seenBy returns the socket's address as the remote end sees it.
 func (a *Attempt) seenBy(remote netip.AddrPort) netip.AddrPort {
-	c, err := a.mux.open(muxKey{a.local.Ufrag, remote.Addr().Is6()})
-	if err != nil {
-		return netip.AddrPort{}
+	if c := a.mux.find(muxKey{a.local.Ufrag, remote.Addr().Is6()}); c != nil {
+		return c.seenBy(remote)
 	}
-	return c.seenBy(remote)
+	return netip.AddrPort{}
 }
 
 // isHost reports whether neither end's address was changed on the way. An
