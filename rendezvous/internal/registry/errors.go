@@ -30,3 +30,18 @@ var (
 	ErrTryState        = errors.New("the try is not at this step")
 	ErrFenced          = errors.New("the lease is lost")
 )
+
+// Expected reports whether err is one that the methods of a [Store] name, and
+// not a failure of the database.
+func Expected(err error) bool {
+	for _, e := range []error{
+		ErrReplayed, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
+		ErrMailboxNotFound, ErrMailboxExists, ErrMailboxExpired, ErrMailboxClosed, ErrMailboxBurned, ErrMailboxLimit,
+		ErrTryNotFound, ErrTryState, ErrFenced,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

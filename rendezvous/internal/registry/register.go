@@ -68,7 +68,7 @@ func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter 
 	if r.peers.Load() >= int64(r.cfg.MaxPeers) {
 		// Those who are known may still renew.
 		if _, err := r.cfg.Store.Peer(ctx, a.Peer.ID); err != nil {
-			return none, fmt.Errorf("%w: %w", ErrFull, err)
+			return none, notFoundAs(err, ErrFull)
 		}
 	}
 	created, err := r.cfg.Store.Admit(ctx, a)

@@ -112,6 +112,13 @@ func (r *Registry) mailboxLimit() MailboxLimit {
 	return MailboxLimit{Open: r.cfg.MaxMailboxes, Kept: 16 * r.cfg.MaxMailboxes}
 }
 
-// MailboxKept is how long a mailbox stays known after it expired, so that who
-// comes late hears that rather than that it never was.
-const MailboxKept = api.MailboxTTL
+// How long a Store keeps what is over, until Sweep removes it.
+const (
+	// Who comes late to a mailbox shall hear that it expired rather than that
+	// it never was.
+	MailboxKept = api.MailboxTTL
+	// An operator may look at invites that have ended.
+	InviteKept = 7 * 24 * time.Hour
+	// A clock that runs ahead must not remove a lease that still holds.
+	InstanceKept = time.Minute
+)

@@ -1,0 +1,255 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+func admitNewAndKnown(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	_, err := s.Peer(ctx, id(1))
+	is(t, "peer before", err, registry.ErrPeerNotFound)
+
+	a := admission(1, 1)
+	created, err := s.Admit(ctx, a)
+	must(t, "admit", err)
+	equal(t, "new", created, true)
+	p, err := s.Peer(ctx, id(1))
+	must(t, "peer", err)
+	if p.ID != a.Peer.ID || !bytes.Equal(p.PublicKey, a.Peer.PublicKey) || p.Name != a.Peer.Name || !p.Created.Equal(start) ||
+		p.TokenPrefix != a.Peer.TokenPrefix || p.TokenHash != a.Peer.TokenHash {
+		t.Errorf("got %+v, want %+v", p, a.Peer)
+	}
+
+	b := admission(1, 2)
+	b.Open, b.Peer.Name, b.Peer.Created = false, "renamed", start.Add(time.Hour)
+	created, err = s.Admit(ctx, b)
+	must(t, "admit a known peer without an invite", err)
+	equal(t, "new again", created, false)
+	p, err = s.Peer(ctx, id(1))
+	must(t, "peer", err)
+	if p.Name != "renamed" || p.TokenHash != b.Peer.TokenHash || !p.Created.Equal(start) {
+		t.Errorf("renewed as %+v", p)
+	}
+
+	must(t, "rename", s.Rename(ctx, id(1), "third"))
+	p, err = s.Peer(ctx, id(1))
+	must(t, "peer", err)
+	equal(t, "name", p.Name, "third")
+	is(t, "rename nobody", s.Rename(ctx, id(9), "x"), registry.ErrPeerNotFound)
+	n, err := s.CountPeers(ctx)
+	must(t, "count", err)
+	equal(t, "peers", n, 1)
+}
+
+func invite(n byte, uses int) registry.Invite {
+	return registry.Invite{
+		Hash: registry.Digest{n}, Label: "for n", Uses: uses, Unlimited: uses == 0,
+		Created: start.Add(time.Duration(n) * time.Millisecond), Expires: start.Add(time.Hour),
+	}
+}
+
+func admitWantsAnInvite(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	must(t, "put", s.PutInvite(ctx, invite(1, 2)))
+	must(t, "put", s.PutInvite(ctx, invite(2, 0)))
+	must(t, "put", s.PutInvite(ctx, invite(3, 5)))
+	must(t, "revoke", s.RevokeInvite(ctx, registry.Digest{3}))
+	is(t, "revoke nothing", s.RevokeInvite(ctx, registry.Digest{9}), registry.ErrInvite)
+	must(t, "put a revoked one again", s.PutInvite(ctx, invite(3, 5)))
+
+	next := 0
+	try := func(hash *registry.Digest, now time.Time) error {
+		next++
+		a := admission(next, next)
+		a.Open, a.Invite, a.Now = false, hash, now
+		_, err := s.Admit(ctx, a)
+		return err
+	}
+	is(t, "none", try(nil, start), registry.ErrInviteNeeded)
+	is(t, "unknown", try(&registry.Digest{9}, start), registry.ErrInvite)
+	is(t, "revoked", try(&registry.Digest{3}, start), registry.ErrInvite)
+	is(t, "expired", try(&registry.Digest{2}, start.Add(time.Hour)), registry.ErrInvite)
+	for range 4 {
+		is(t, "unlimited", try(&registry.Digest{2}, start), nil)
+	}
+	is(t, "first use", try(&registry.Digest{1}, start), nil)
+	is(t, "second use", try(&registry.Digest{1}, start.Add(time.Hour-time.Millisecond)), nil)
+	is(t, "third use", try(&registry.Digest{1}, start), registry.ErrInvite)
+}
+
+func admitRefusesReplay(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	_, err := s.Admit(ctx, admission(1, 1))
+	must(t, "admit", err)
+	_, err = s.Admit(ctx, admission(1, 1))
+	is(t, "the same again", err, registry.ErrReplayed)
+	_, err = s.Admit(ctx, admission(2, 1))
+	is(t, "another peer's", err, registry.ErrReplayed)
+	_, err = s.Peer(ctx, id(2))
+	is(t, "the other peer", err, registry.ErrPeerNotFound)
+
+	ok, failed := race(20, func(int) error {
+		_, err := s.Admit(ctx, admission(3, 3))
+		return err
+	})
+	equal(t, "raced admissions", ok, 1)
+	for _, err := range failed {
+		is(t, "raced", err, registry.ErrReplayed)
+	}
+}
+
+// admitFailsWhole: a registration that is refused must not use its challenge
+// up, so that it may be repeated with an invite.
+func admitFailsWhole(t *testing.T, s registry.Store) {
+	a := admission(1, 1)
+	a.Open = false
+	_, err := s.Admit(t.Context(), a)
+	is(t, "without an invite", err, registry.ErrInviteNeeded)
+	a.Open = true
+	_, err = s.Admit(t.Context(), a)
+	is(t, "with the same challenge", err, nil)
+}
+
+func inviteRacedIsUsedOnce(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	must(t, "put", s.PutInvite(ctx, invite(1, 1)))
+	ok, failed := race(20, func(i int) error {
+		a := admission(i, i)
+		a.Open, a.Invite = false, &registry.Digest{1}
+		_, err := s.Admit(ctx, a)
+		return err
+	})
+	equal(t, "peers let in", ok, 1)
+	for _, err := range failed {
+		is(t, "raced", err, registry.ErrInvite)
+	}
+
+	// One peer that asks twice at once, as after a lost answer, uses one.
+	must(t, "put", s.PutInvite(ctx, invite(2, 1)))
+	ok, failed = race(10, func(i int) error {
+		a := admission(500, 500+i)
+		a.Open, a.Invite = false, &registry.Digest{2}
+		_, err := s.Admit(ctx, a)
+		return err
+	})
+	if ok != 10 {
+		t.Errorf("the same peer: %d of 10 let in: %v", ok, failed)
+	}
+}
+
+func invitesAreListed(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	for _, i := range []registry.Invite{invite(2, 0), invite(1, 7)} {
+		must(t, "put", s.PutInvite(ctx, i))
+	}
+	must(t, "revoke", s.RevokeInvite(ctx, registry.Digest{2}))
+	got, err := s.Invites(ctx)
+	must(t, "list", err)
+	first, second := invite(1, 7), invite(2, 0)
+	second.Revoked = true
+	if want := []registry.Invite{first, second}; !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func tokensFindTheirPeer(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	admit(t, s, 1)
+	admit(t, s, 2)
+	old := admission(2, 1_000_002).Peer.TokenPrefix
+	p, err := s.PeerByToken(ctx, old)
+	must(t, "by token", err)
+	equal(t, "peer", p.ID, id(2))
+	_, err = s.Admit(ctx, admission(2, 77))
+	must(t, "renew", err)
+	_, err = s.PeerByToken(ctx, old)
+	is(t, "the old token", err, registry.ErrPeerNotFound)
+	p, err = s.PeerByToken(ctx, admission(2, 77).Peer.TokenPrefix)
+	must(t, "by the new token", err)
+	equal(t, "peer", p.ID, id(2))
+}
+
+func onlyTheAllowedFind(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	admit(t, s, 1)
+	admit(t, s, 2)
+	_, denied := s.PeerFor(ctx, id(2), id(1))
+	is(t, "denied", denied, registry.ErrPeerNotFound)
+	_, unknown := s.PeerFor(ctx, id(2), id(3))
+	is(t, "unknown", unknown, registry.ErrPeerNotFound)
+	if denied == nil || unknown == nil || denied.Error() != unknown.Error() {
+		t.Errorf("denied %q and unknown %q differ", denied, unknown)
+	}
+
+	a := registry.Allowance{Owner: id(1), Peer: id(2), Since: start}
+	since, err := s.Allow(ctx, a, 10)
+	must(t, "allow", err)
+	equal(t, "since", since, start)
+	a.Since = start.Add(time.Hour)
+	since, err = s.Allow(ctx, a, 10)
+	must(t, "allow again", err)
+	equal(t, "since", since, start)
+	p, err := s.PeerFor(ctx, id(2), id(1))
+	must(t, "allowed", err)
+	equal(t, "found", p.ID, id(1))
+	_, err = s.PeerFor(ctx, id(1), id(2))
+	is(t, "the other way round", err, registry.ErrPeerNotFound)
+	_, ok, err := s.Allowed(ctx, id(1), id(2))
+	must(t, "allowed", err)
+	equal(t, "allowed", ok, true)
+
+	must(t, "disallow", s.Disallow(ctx, id(1), id(2)))
+	must(t, "disallow again", s.Disallow(ctx, id(1), id(2)))
+	_, err = s.PeerFor(ctx, id(2), id(1))
+	is(t, "denied again", err, registry.ErrPeerNotFound)
+	_, ok, err = s.Allowed(ctx, id(1), id(2))
+	must(t, "allowed", err)
+	equal(t, "allowed", ok, false)
+}
+
+func allowedIsBounded(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	admit(t, s, 1)
+	for i := range 3 {
+		_, err := s.Allow(ctx, registry.Allowance{Owner: id(1), Peer: id(10 + i), Since: start}, 3)
+		must(t, "allow", err)
+	}
+	_, err := s.Allow(ctx, registry.Allowance{Owner: id(1), Peer: id(20), Since: start}, 3)
+	is(t, "one too many", err, registry.ErrAllowedLimit)
+	_, err = s.Allow(ctx, registry.Allowance{Owner: id(1), Peer: id(10), Since: start}, 3)
+	is(t, "one that is there", err, nil)
+
+	got, err := s.AllowedBy(ctx, id(1))
+	must(t, "list", err)
+	want := []ident.PeerID{id(10), id(11), id(12)}
+	slices.SortFunc(want, ident.PeerID.Compare)
+	if len(got) != 3 {
+		t.Fatalf("got %d permissions", len(got))
+	}
+	for i, a := range got {
+		if a.Owner != id(1) || a.Peer != want[i] || !a.Since.Equal(start) {
+			t.Errorf("permission %d: %+v", i, a)
+		}
+	}
+}
+
+func allowedRacedIsBounded(t *testing.T, s registry.Store) {
+	admit(t, s, 1)
+	ok, failed := race(20, func(i int) error {
+		_, err := s.Allow(t.Context(), registry.Allowance{Owner: id(1), Peer: id(100 + i), Since: start}, 5)
+		return err
+	})
+	equal(t, "allowed", ok, 5)
+	for _, err := range failed {
+		if !errors.Is(err, registry.ErrAllowedLimit) {
+			t.Errorf("raced: %v", err)
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package storetest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+const ttl = 5 * time.Second
+
+func take(t *testing.T, s registry.Store, name string, now time.Time) registry.Holder {
+	t.Helper()
+	epoch, err := s.TakeLease(t.Context(), name, name+":1", now, ttl)
+	must(t, "take the lease of "+name, err)
+	return registry.Holder{Instance: name, Epoch: epoch}
+}
+
+func at(since time.Time, peers ...int) []registry.Presence {
+	var all []registry.Presence
+	for _, p := range peers {
+		all = append(all, registry.Presence{Peer: id(p), Since: since})
+	}
+	return all
+}
+
+func locate(t *testing.T, s registry.Store, peer int, now time.Time) string {
+	t.Helper()
+	found, err := s.LocatePeers(t.Context(), []ident.PeerID{id(peer)}, now)
+	must(t, "locate", err)
+	return found[id(peer)].Instance
+}
+
+func leaseIsFenced(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	a := take(t, s, "a", start)
+	b := take(t, s, "b", start)
+	if b.Epoch <= a.Epoch {
+		t.Errorf("epochs %d, then %d", a.Epoch, b.Epoch)
+	}
+	got, err := s.Instances(ctx, start)
+	must(t, "instances", err)
+	want := []registry.Instance{
+		{Name: "a", Epoch: a.Epoch, Address: "a:1", Until: start.Add(ttl)},
+		{Name: "b", Epoch: b.Epoch, Address: "b:1", Until: start.Add(ttl)},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+
+	is(t, "renew", s.RenewLease(ctx, a, start.Add(time.Second), ttl), nil)
+	is(t, "renew with a wrong epoch", s.RenewLease(ctx, registry.Holder{Instance: "a", Epoch: b.Epoch}, start, ttl), registry.ErrFenced)
+	is(t, "renew a lapsed one", s.RenewLease(ctx, b, start.Add(ttl), ttl), registry.ErrFenced)
+	got, err = s.Instances(ctx, start.Add(ttl))
+	must(t, "instances", err)
+	if len(got) != 1 || got[0].Name != "a" {
+		t.Errorf("after b lapsed: %+v", got)
+	}
+
+	again := take(t, s, "a", start.Add(time.Second))
+	if again.Epoch <= b.Epoch {
+		t.Errorf("epoch %d after %d", again.Epoch, b.Epoch)
+	}
+	is(t, "renew after another took it", s.RenewLease(ctx, a, start.Add(time.Second), ttl), registry.ErrFenced)
+	is(t, "release by the one before", s.ReleaseLease(ctx, a), nil)
+	is(t, "renew by the holder", s.RenewLease(ctx, again, start.Add(time.Second), ttl), nil)
+	is(t, "release", s.ReleaseLease(ctx, again), nil)
+	is(t, "release again", s.ReleaseLease(ctx, again), nil)
+	is(t, "renew a released one", s.RenewLease(ctx, again, start.Add(time.Second), ttl), registry.ErrFenced)
+	if third := take(t, s, "a", start); third.Epoch <= again.Epoch {
+		t.Errorf("epoch %d after %d was released", third.Epoch, again.Epoch)
+	}
+}
+
+func presenceFollowsLease(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	a := take(t, s, "a", start)
+	must(t, "put", s.PutPresence(ctx, a, start, at(start, 1, 2)))
+	found, err := s.LocatePeers(ctx, []ident.PeerID{id(1), id(2), id(3)}, start)
+	must(t, "locate", err)
+	want := registry.Location{Instance: "a", Epoch: a.Epoch, Since: start}
+	if len(found) != 2 || found[id(1)] != want || found[id(2)] != want {
+		t.Errorf("got %+v", found)
+	}
+	equal(t, "after the lease lapsed", locate(t, s, 1, start.Add(ttl)), "")
+	must(t, "renew", s.RenewLease(ctx, a, start.Add(time.Second), ttl))
+	equal(t, "after it was renewed", locate(t, s, 1, start.Add(ttl)), "a")
+
+	must(t, "remove", s.RemovePresence(ctx, a, start, at(start, 1)))
+	equal(t, "after it left", locate(t, s, 1, start), "")
+	equal(t, "the other", locate(t, s, 2, start), "a")
+
+	// The process is restarted: what the one before wrote does not count.
+	b := take(t, s, "a", start)
+	equal(t, "under the lease before", locate(t, s, 2, start), "")
+	must(t, "put", s.PutPresence(ctx, b, start, at(start.Add(-time.Hour), 2)))
+	equal(t, "written anew", locate(t, s, 2, start), "a")
+	must(t, "release", s.ReleaseLease(ctx, b))
+	equal(t, "after a release", locate(t, s, 2, start), "")
+}
+
+func newestConnectionWins(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	a, b := take(t, s, "a", start), take(t, s, "b", start)
+	must(t, "at a", s.PutPresence(ctx, a, start, at(start, 1)))
+	must(t, "moves to b", s.PutPresence(ctx, b, start, at(start.Add(time.Second), 1)))
+	equal(t, "after the move", locate(t, s, 1, start), "b")
+	must(t, "a writes late", s.PutPresence(ctx, a, start, at(start, 1)))
+	equal(t, "after the late write", locate(t, s, 1, start), "b")
+	must(t, "a removes late", s.RemovePresence(ctx, a, start, at(start, 1)))
+	equal(t, "after the late removal", locate(t, s, 1, start), "b")
+
+	must(t, "comes back to b", s.PutPresence(ctx, b, start, at(start.Add(3*time.Second), 1)))
+	must(t, "b removes the older connection", s.RemovePresence(ctx, b, start, at(start.Add(time.Second), 1)))
+	equal(t, "after the older one ended", locate(t, s, 1, start), "b")
+
+	now := start.Add(ttl) // b lapses, a does not
+	must(t, "renew", s.RenewLease(ctx, a, start.Add(time.Second), ttl))
+	must(t, "an older connection at a live instance", s.PutPresence(ctx, a, now, at(start, 1)))
+	equal(t, "after b lapsed", locate(t, s, 1, now), "a")
+}
+
+func presenceInBatches(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	a := take(t, s, "a", start)
+	var peers []registry.Presence
+	var ids []ident.PeerID
+	for i := range registry.MaxBatch {
+		p := ident.PeerID{byte(i), byte(i >> 8), 7}
+		peers, ids = append(peers, registry.Presence{Peer: p, Since: start}), append(ids, p)
+	}
+	// A peer twice in a batch: the newest counts.
+	peers[1] = registry.Presence{Peer: peers[0].Peer, Since: start.Add(time.Second)}
+	must(t, "put", s.PutPresence(ctx, a, start, peers))
+	must(t, "put the same", s.PutPresence(ctx, a, start, peers))
+	found, err := s.LocatePeers(ctx, ids, start)
+	must(t, "locate", err)
+	equal(t, "found", len(found), registry.MaxBatch-1)
+	equal(t, "the newest", found[ids[0]].Since, start.Add(time.Second))
+	must(t, "remove", s.RemovePresence(ctx, a, start, peers))
+	found, err = s.LocatePeers(ctx, ids, start)
+	must(t, "locate", err)
+	equal(t, "left", len(found), 0)
+
+	must(t, "an empty batch", s.PutPresence(ctx, a, start, nil))
+	if err := s.PutPresence(ctx, a, start, append(peers, peers[0])); err == nil {
+		t.Error("a batch beyond the bound was taken")
+	}
+	if _, err := s.LocatePeers(ctx, append(ids, ids[0]), start); err == nil {
+		t.Error("a question beyond the bound was taken")
+	}
+
+	// Two instances that write the same peers in opposite order must not lock
+	// each other out.
+	b := take(t, s, "b", start)
+	reversed := slices.Clone(peers)
+	slices.Reverse(reversed)
+	if ok, failed := race(8, func(i int) error {
+		if i%2 == 0 {
+			return s.PutPresence(ctx, a, start, peers)
+		}
+		return s.PutPresence(ctx, b, start, reversed)
+	}); ok != 8 {
+		t.Errorf("raced: %v", failed)
+	}
+}
+
+func staleHolderWritesNothing(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	paused := take(t, s, "a", start)
+	must(t, "put", s.PutPresence(ctx, paused, start, at(start, 1)))
+	late := start.Add(ttl)
+	is(t, "write after it lapsed", s.PutPresence(ctx, paused, late, at(late, 2)), registry.ErrFenced)
+	is(t, "remove after it lapsed", s.RemovePresence(ctx, paused, late, at(late, 1)), registry.ErrFenced)
+	is(t, "an empty write after it lapsed", s.PutPresence(ctx, paused, late, nil), registry.ErrFenced)
+	now := take(t, s, "a", start)
+	is(t, "write after it was replaced", s.PutPresence(ctx, paused, start, at(start, 2)), registry.ErrFenced)
+	is(t, "write as nobody", s.PutPresence(ctx, registry.Holder{Instance: "z", Epoch: now.Epoch}, start, at(start, 2)), registry.ErrFenced)
+	for _, when := range []time.Time{start, late} {
+		equal(t, "peer 2", locate(t, s, 2, when), "")
+	}
+}
+
+func sweepRemovesWhatIsOver(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	_, err := s.Admit(ctx, admission(1, 1))
+	must(t, "admit", err)
+	must(t, "mailbox", s.CreateMailbox(ctx, mailbox(box, 1), roomy))
+	_, err = s.AddTry(ctx, box, attempt(2, "o"), 3)
+	must(t, "try", err)
+	must(t, "invite", s.PutInvite(ctx, invite(1, 0)))
+	a := take(t, s, "a", start)
+	must(t, "presence", s.PutPresence(ctx, a, start, at(start, 1)))
+
+	must(t, "sweep early", s.Sweep(ctx, start))
+	_, err = s.Admit(ctx, admission(1, 1))
+	is(t, "the challenge while it is good", err, registry.ErrReplayed)
+	_, err = s.Mailbox(ctx, box)
+	is(t, "the mailbox", err, nil)
+	equal(t, "presence", locate(t, s, 1, start), "a")
+
+	must(t, "sweep", s.Sweep(ctx, start.Add(time.Minute)))
+	_, err = s.Mailbox(ctx, box)
+	is(t, "the mailbox that just expired", err, nil)
+	equal(t, "the lease that just lapsed, by another's clock", locate(t, s, 1, start), "a")
+
+	must(t, "sweep much later", s.Sweep(ctx, start.Add(30*24*time.Hour)))
+	_, err = s.Mailbox(ctx, box)
+	is(t, "the mailbox at last", err, registry.ErrMailboxNotFound)
+	tries, err := s.Tries(ctx, box)
+	must(t, "tries", err)
+	equal(t, "tries", len(tries), 0)
+	invites, err := s.Invites(ctx)
+	must(t, "invites", err)
+	equal(t, "invites", len(invites), 0)
+	is(t, "the lease", s.RenewLease(ctx, a, start, ttl), registry.ErrFenced)
+	_, err = s.Admit(ctx, admission(1, 1))
+	is(t, "the challenge's memory", err, nil)
+	_, err = s.Peer(ctx, id(1))
+	is(t, "the peer stays", err, nil)
+}

@@ -1,0 +1,190 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// Admit registers or renews a peer.
+func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, err error) {
+	err = s.tx(ctx, "admit a peer", func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `INSERT INTO challenges (random, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`,
+			a.Challenge[:], millis(a.ChallengeExpires))
+		if err := oneRow(res, err, registry.ErrReplayed); err != nil {
+			return err
+		}
+		p := a.Peer
+		res, err = tx.ExecContext(ctx, `UPDATE peers SET name = ?, token_prefix = ?, token_hash = ? WHERE id = ?`,
+			p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:])
+		if err := oneRow(res, err, registry.ErrPeerNotFound); !errors.Is(err, registry.ErrPeerNotFound) {
+			return err
+		}
+		if err := useInvite(ctx, tx, a); err != nil {
+			return err
+		}
+		created = true
+		_, err = tx.ExecContext(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash) VALUES (?, ?, ?, ?, ?, ?)`,
+			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
+		return err
+	})
+	return created && err == nil, err
+}
+
+func useInvite(ctx context.Context, tx *sql.Tx, a registry.Admission) error {
+	switch {
+	case a.Open:
+		return nil
+	case a.Invite == nil:
+		return registry.ErrInviteNeeded
+	}
+	res, err := tx.ExecContext(ctx, `UPDATE invites SET uses = uses - 1
+		WHERE hash = ? AND revoked = 0 AND expires > ? AND (uses IS NULL OR uses > 0)`, a.Invite[:], millis(a.Now))
+	return oneRow(res, err, registry.ErrInvite)
+}
+
+const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash`
+
+// Peer returns a peer.
+func (s *Store) Peer(ctx context.Context, id ident.PeerID) (registry.Peer, error) {
+	return s.peer(ctx, `SELECT `+peerColumns+` FROM peers p WHERE p.id = ?`, id[:])
+}
+
+// PeerByToken returns the peer whose token begins so.
+func (s *Store) PeerByToken(ctx context.Context, prefix registry.TokenPrefix) (registry.Peer, error) {
+	return s.peer(ctx, `SELECT `+peerColumns+` FROM peers p WHERE p.token_prefix = ?`, prefix[:])
+}
+
+// PeerFor returns a peer that allows caller. It asks for the permission first:
+// where there is none, nothing is looked up that could tell why.
+func (s *Store) PeerFor(ctx context.Context, caller, id ident.PeerID) (registry.Peer, error) {
+	return s.peer(ctx, `SELECT `+peerColumns+` FROM allowed a CROSS JOIN peers p ON p.id = a.owner WHERE a.owner = ? AND a.peer = ?`, id[:], caller[:])
+}
+
+func (s *Store) peer(ctx context.Context, query string, args ...any) (registry.Peer, error) {
+	var p registry.Peer
+	var id, key, prefix, hash []byte
+	var created int64
+	err := s.read.QueryRowContext(ctx, query, args...).Scan(&id, &key, &p.Name, &created, &prefix, &hash)
+	if errors.Is(err, sql.ErrNoRows) {
+		return p, registry.ErrPeerNotFound
+	}
+	if err != nil {
+		return p, failed("read a peer", err)
+	}
+	copy(p.ID[:], id)
+	p.PublicKey = key
+	p.Created = moment(created)
+	copy(p.TokenPrefix[:], prefix)
+	copy(p.TokenHash[:], hash)
+	return p, nil
+}
+
+// Rename changes a peer's name.
+func (s *Store) Rename(ctx context.Context, id ident.PeerID, name string) error {
+	res, err := s.write.ExecContext(ctx, `UPDATE peers SET name = ? WHERE id = ?`, name, id[:])
+	return failed("rename a peer", oneRow(res, err, registry.ErrPeerNotFound))
+}
+
+// PutInvite keeps an invite.
+func (s *Store) PutInvite(ctx context.Context, i registry.Invite) error {
+	uses := sql.NullInt64{Int64: int64(i.Uses), Valid: !i.Unlimited}
+	_, err := s.write.ExecContext(ctx, `INSERT INTO invites (hash, label, uses, created, expires, revoked) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		i.Hash[:], i.Label, uses, millis(i.Created), millis(i.Expires), i.Revoked)
+	return failed("keep an invite", err)
+}
+
+// Invites returns every invite.
+func (s *Store) Invites(ctx context.Context) ([]registry.Invite, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT hash, label, uses, created, expires, revoked FROM invites ORDER BY created, hash`)
+	if err != nil {
+		return nil, failed("read the invites", err)
+	}
+	return collect(rows, "read the invites", func(rows *sql.Rows) (registry.Invite, error) {
+		var i registry.Invite
+		var hash []byte
+		var uses sql.NullInt64
+		var created, expires int64
+		err := rows.Scan(&hash, &i.Label, &uses, &created, &expires, &i.Revoked)
+		copy(i.Hash[:], hash)
+		i.Uses, i.Unlimited = int(uses.Int64), !uses.Valid
+		i.Created, i.Expires = moment(created), moment(expires)
+		return i, err
+	})
+}
+
+// RevokeInvite ends an invite.
+func (s *Store) RevokeInvite(ctx context.Context, hash registry.Digest) error {
+	res, err := s.write.ExecContext(ctx, `UPDATE invites SET revoked = 1 WHERE hash = ?`, hash[:])
+	return failed("revoke an invite", oneRow(res, err, registry.ErrInvite))
+}
+
+// Allow lets a peer find its owner.
+func (s *Store) Allow(ctx context.Context, a registry.Allowance, max int) (since time.Time, err error) {
+	err = s.tx(ctx, "allow a peer", func(tx *sql.Tx) error {
+		var ms int64
+		err := tx.QueryRowContext(ctx, `SELECT since FROM allowed WHERE owner = ? AND peer = ?`, a.Owner[:], a.Peer[:]).Scan(&ms)
+		if !errors.Is(err, sql.ErrNoRows) {
+			since = moment(ms)
+			return err
+		}
+		since = moment(millis(a.Since))
+		res, err := tx.ExecContext(ctx, `INSERT INTO allowed (owner, peer, since) SELECT ?, ?, ? WHERE (SELECT count(*) FROM allowed WHERE owner = ?) < ?`,
+			a.Owner[:], a.Peer[:], millis(a.Since), a.Owner[:], max)
+		return oneRow(res, err, registry.ErrAllowedLimit)
+	})
+	return since, err
+}
+
+// Disallow takes the permission back.
+func (s *Store) Disallow(ctx context.Context, owner, peer ident.PeerID) error {
+	_, err := s.write.ExecContext(ctx, `DELETE FROM allowed WHERE owner = ? AND peer = ?`, owner[:], peer[:])
+	return failed("disallow a peer", err)
+}
+
+// Allowed reports whether owner lets peer find it.
+func (s *Store) Allowed(ctx context.Context, owner, peer ident.PeerID) (since time.Time, ok bool, err error) {
+	var ms int64
+	err = s.read.QueryRowContext(ctx, `SELECT since FROM allowed WHERE owner = ? AND peer = ?`, owner[:], peer[:]).Scan(&ms)
+	if errors.Is(err, sql.ErrNoRows) {
+		return since, false, nil
+	}
+	if err != nil {
+		return since, false, failed("read a permission", err)
+	}
+	return moment(ms), true, nil
+}
+
+// AllowedBy returns everyone whom owner allows.
+func (s *Store) AllowedBy(ctx context.Context, owner ident.PeerID) ([]registry.Allowance, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT peer, since FROM allowed WHERE owner = ? ORDER BY peer`, owner[:])
+	if err != nil {
+		return nil, failed("read the permissions", err)
+	}
+	return collect(rows, "read the permissions", func(rows *sql.Rows) (registry.Allowance, error) {
+		a := registry.Allowance{Owner: owner}
+		var peer []byte
+		var since int64
+		err := rows.Scan(&peer, &since)
+		copy(a.Peer[:], peer)
+		a.Since = moment(since)
+		return a, err
+	})
+}
+
+// collect reads all rows and closes them.
+func collect[T any](rows *sql.Rows, what string, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	var all []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, failed(what, errors.Join(err, rows.Close()))
+		}
+		all = append(all, one)
+	}
+	return all, failed(what, errors.Join(rows.Err(), rows.Close()))
+}

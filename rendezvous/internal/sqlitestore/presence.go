@@ -1,0 +1,173 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// TakeLease makes this process the instance.
+func (s *Store) TakeLease(ctx context.Context, instance, address string, now time.Time, ttl time.Duration) (epoch int64, err error) {
+	err = s.tx(ctx, "take the lease", func(tx *sql.Tx) error {
+		if err := tx.QueryRowContext(ctx, `INSERT INTO epochs DEFAULT VALUES RETURNING epoch`).Scan(&epoch); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM epochs WHERE epoch < ?`, epoch); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, lease_until) VALUES (?1, ?2, ?3, ?4)
+			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, lease_until = ?4`, instance, epoch, address, millis(now.Add(ttl)))
+		return err
+	})
+	return epoch, err
+}
+
+// RenewLease prolongs a lease.
+func (s *Store) RenewLease(ctx context.Context, h registry.Holder, now time.Time, ttl time.Duration) error {
+	res, err := s.write.ExecContext(ctx, `UPDATE instances SET lease_until = ? WHERE name = ? AND epoch = ? AND lease_until > ?`,
+		millis(now.Add(ttl)), h.Instance, h.Epoch, millis(now))
+	return failed("renew the lease", oneRow(res, err, registry.ErrFenced))
+}
+
+// ReleaseLease ends a lease and the presence under it.
+func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
+	return s.tx(ctx, "release the lease", func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `DELETE FROM instances WHERE name = ? AND epoch = ?`, h.Instance, h.Epoch)
+		if err := oneRow(res, err, registry.ErrFenced); err != nil {
+			if errors.Is(err, registry.ErrFenced) {
+				return nil
+			}
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM presence WHERE epoch = ?`, h.Epoch)
+		return err
+	})
+}
+
+// Instances returns the instances with a lease.
+func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT name, epoch, address, lease_until FROM instances WHERE lease_until > ? ORDER BY name`, millis(now))
+	if err != nil {
+		return nil, failed("read the instances", err)
+	}
+	return collect(rows, "read the instances", func(rows *sql.Rows) (registry.Instance, error) {
+		var i registry.Instance
+		var until int64
+		err := rows.Scan(&i.Name, &i.Epoch, &i.Address, &until)
+		i.Until = moment(until)
+		return i, err
+	})
+}
+
+// PutPresence says that peers are connected at the holder.
+func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
+	return s.fenced(ctx, "write presence", h, now, peers, `INSERT INTO presence AS p (peer, epoch, since) VALUES (?1, ?2, ?3)
+		ON CONFLICT (peer) DO UPDATE SET epoch = excluded.epoch, since = excluded.since
+		WHERE p.since < excluded.since OR (p.since = excluded.since AND p.epoch < excluded.epoch)
+			OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > ?4)`)
+}
+
+// RemovePresence says that connections have ended.
+func (s *Store) RemovePresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
+	return s.fenced(ctx, "remove presence", h, now, peers, `DELETE FROM presence WHERE peer = ?1 AND epoch = ?2 AND since <= ?3 AND ?4 > 0`)
+}
+
+// fenced runs a statement for each peer while the holder has its lease. The
+// statement's parameters are peer, epoch, since and now.
+func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, statement string) error {
+	if len(peers) > registry.MaxBatch {
+		return fmt.Errorf("%s: %d peers at once, at most %d", what, len(peers), registry.MaxBatch)
+	}
+	return s.tx(ctx, what, func(tx *sql.Tx) error {
+		var held bool
+		err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM instances WHERE name = ? AND epoch = ? AND lease_until > ?)`,
+			h.Instance, h.Epoch, millis(now)).Scan(&held)
+		if err != nil {
+			return err
+		}
+		if !held {
+			return registry.ErrFenced
+		}
+		prepared, err := tx.PrepareContext(ctx, statement)
+		if err != nil {
+			return err
+		}
+		for _, p := range peers {
+			if _, err := prepared.ExecContext(ctx, p.Peer[:], h.Epoch, millis(p.Since), millis(now)); err != nil {
+				return errors.Join(err, prepared.Close())
+			}
+		}
+		return prepared.Close()
+	})
+}
+
+// LocatePeers returns where peers are connected.
+func (s *Store) LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Time) (map[ident.PeerID]registry.Location, error) {
+	const what = "locate peers"
+	if len(ids) > registry.MaxBatch {
+		return nil, fmt.Errorf("%s: %d at once, at most %d", what, len(ids), registry.MaxBatch)
+	}
+	prepared, err := s.read.PrepareContext(ctx, `SELECT i.name, i.epoch, p.since FROM presence p JOIN instances i ON i.epoch = p.epoch
+		WHERE p.peer = ? AND i.lease_until > ?`)
+	if err != nil {
+		return nil, failed(what, err)
+	}
+	at := make(map[ident.PeerID]registry.Location, len(ids))
+	for _, id := range ids {
+		var l registry.Location
+		var since int64
+		err := prepared.QueryRowContext(ctx, id[:], millis(now)).Scan(&l.Instance, &l.Epoch, &since)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, failed(what, errors.Join(err, prepared.Close()))
+		}
+		l.Since = moment(since)
+		at[id] = l
+	}
+	return at, failed(what, prepared.Close())
+}
+
+// Sweep removes what is over.
+func (s *Store) Sweep(ctx context.Context, now time.Time) error {
+	return s.tx(ctx, "sweep", func(tx *sql.Tx) error {
+		for _, step := range []struct {
+			statement string
+			before    time.Time
+		}{
+			{`DELETE FROM challenges WHERE expires <= ?`, now},
+			{`DELETE FROM mailboxes WHERE expires <= ?`, now.Add(-registry.MailboxKept)},
+			{`DELETE FROM invites WHERE expires <= ?`, now.Add(-registry.InviteKept)},
+			{`DELETE FROM instances WHERE lease_until <= ?`, now.Add(-registry.InstanceKept)},
+		} {
+			if _, err := tx.ExecContext(ctx, step.statement, millis(step.before)); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM presence WHERE epoch NOT IN (SELECT epoch FROM instances)`)
+		return err
+	})
+}
+
+// CountPeers returns how many peers are registered.
+func (s *Store) CountPeers(ctx context.Context) (n int, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM peers`).Scan(&n)
+	return n, failed("count the peers", err)
+}
+
+// Secret returns the secret kept under a name.
+func (s *Store) Secret(ctx context.Context, name string, fresh []byte) (value []byte, err error) {
+	err = s.tx(ctx, "keep a secret", func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, fresh); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, `SELECT value FROM secrets WHERE name = ?`, name).Scan(&value)
+	})
+	return value, err
+}

@@ -1,0 +1,173 @@
+// Package sqlitestore keeps the registry in one SQLite file: the default, for
+// one instance and no other service to run.
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/easyfind-usb/easyfind/migrations"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// FileName is the database's name in the data directory.
+const FileName = "rendezvous.db"
+
+const lockName = "lock"
+
+var _ registry.Store = (*Store)(nil)
+
+// Store is a registry in a SQLite file. A commit survives the death of the
+// process; the last ones before a power cut may be lost, never part of one.
+type Store struct {
+	lock  *os.File
+	write *sql.DB // one connection: SQLite has one writer
+	read  *sql.DB
+}
+
+// ErrInUse is the error of a data directory that another process has open.
+var ErrInUse = errors.New("another rendezvous uses this data directory: stop it, or choose another directory; many instances share a Postgres database instead")
+
+// Open opens the store in a data directory, which it makes if need be, and
+// brings its schema up to date. Errors: ErrInUse, migrations.ErrNewer.
+func Open(ctx context.Context, dir string) (_ *Store, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w: choose another, or let this user write there", err)
+	}
+	s := &Store{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.lock, err = lockFile(filepath.Join(dir, lockName)); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	file := filepath.Join(dir, FileName)
+	const check = "database %s: %w: check that it is a file that this user may write, and no other program's"
+	if err := makePrivate(file); err != nil {
+		return nil, fmt.Errorf(check, file, err)
+	}
+	if s.write, err = open(file, 1); err != nil {
+		return nil, err
+	}
+	if err := writable(ctx, s.write); err != nil {
+		return nil, fmt.Errorf(check, file, err)
+	}
+	if err := migrations.Up(ctx, s.write, migrations.SQLite); err != nil {
+		return nil, fmt.Errorf("database %s: %w", file, err)
+	}
+	if s.read, err = open(file, max(2, runtime.NumCPU())); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// makePrivate creates the file closed to other users, for it holds secrets.
+// SQLite gives the files beside it the same rights.
+func makePrivate(file string) error {
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+func writable(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil) // BEGIN IMMEDIATE: takes the write lock
+	if err != nil {
+		return err
+	}
+	return tx.Rollback()
+}
+
+// busy is how long a statement waits for a lock. Only a reader of the same
+// process, a backup say, can hold one.
+const busy = 5 * time.Second
+
+func open(file string, conns int) (*sql.DB, error) {
+	q := url.Values{"_txlock": {"immediate"}, "_pragma": {
+		fmt.Sprintf("busy_timeout(%d)", busy.Milliseconds()),
+		"journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(1)",
+	}}
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: q.Encode()}).String())
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", file, err)
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+// Ping reports whether the database takes writes.
+func (s *Store) Ping(ctx context.Context) error { return failed("ping", writable(ctx, s.write)) }
+
+// Close closes the database and frees the data directory.
+func (s *Store) Close() error {
+	var errs []error
+	if s.read != nil {
+		errs = append(errs, s.read.Close())
+	}
+	if s.write != nil {
+		errs = append(errs, s.write.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// tx runs f in a write transaction.
+func (s *Store) tx(ctx context.Context, what string, f func(*sql.Tx) error) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return failed(what, err)
+	}
+	if err := f(tx); err != nil {
+		return errors.Join(failed(what, err), rolledBack(tx))
+	}
+	return failed(what, tx.Commit())
+}
+
+// rolledBack ends a transaction that failed; one that the context has ended
+// already is fine.
+func rolledBack(tx *sql.Tx) error {
+	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+		return err
+	}
+	return nil
+}
+
+// failed turns an error of the database into one that wraps
+// registry.ErrUnavailable, and leaves the registry's own as they are.
+func failed(what string, err error) error {
+	if err == nil || registry.Expected(err) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", what, registry.ErrUnavailable, err)
+}
+
+// oneRow gives missing for a statement that touched no row.
+func oneRow(res sql.Result, err error, missing error) error {
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err == nil && n == 0 {
+		err = missing
+	}
+	return err
+}
+
+func millis(t time.Time) int64 { return t.UnixMilli() }
+
+func moment(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
