@@ -107,7 +107,7 @@ func (a *archive) copyFile(from, to string) error {
 
 // program adds a program of this machine and the libraries that it needs.
 func (a *archive) program(ctx context.Context, name string) error {
-	from, err := find(name)
+	from, err := LookPath(name)
 	if err != nil {
 		return err
 	}

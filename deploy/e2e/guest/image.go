@@ -36,7 +36,7 @@ func Usable() error {
 	var missing []string
 	for _, set := range []map[string]string{programs, hostPrograms} {
 		for name, pkg := range set {
-			if _, err := find(name); err != nil {
+			if _, err := LookPath(name); err != nil {
 				missing = append(missing, pkg)
 			}
 		}
@@ -47,8 +47,8 @@ func Usable() error {
 	return nil
 }
 
-// find looks for a program also where only root's PATH leads.
-func find(name string) (string, error) {
+// LookPath looks for a program also where only root's PATH leads.
+func LookPath(name string) (string, error) {
 	if p, err := exec.LookPath(name); err == nil {
 		return p, nil
 	}
@@ -149,7 +149,7 @@ func goTool(ctx context.Context, env []string, args ...string) error {
 
 // output runs a program and returns what it writes.
 func output(ctx context.Context, name string, args ...string) (string, error) {
-	path, err := find(name)
+	path, err := LookPath(name)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/e2e/guest"
+	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
+)
+
+// bootTime bounds the start of a guest on a busy machine.
+const bootTime = 5 * time.Minute
+
+// network is what lies between the machines of a test.
+type network struct {
+	host, client lab.Node // Name, Via, Addr and LAN are filled in
+}
+
+// nat is a router with a NAT of a preset's type.
+func nat(kind string) lab.Node { return lab.Node{NAT: &lab.NAT{Type: kind}} }
+
+// start brings the network up.
+func (n network) start(t *testing.T) *lab.Lab {
+	t.Helper()
+	n.host.Name, n.host.Addr, n.host.LAN = "gws", []string{"203.0.113.10/24"}, []string{"192.168.1.1/24"}
+	n.client.Name, n.client.Addr, n.client.LAN = "gwc", []string{"203.0.113.20/24"}, []string{"192.168.2.1/24"}
+	n.host.Via, n.client.Via = "inet", "inet"
+	return lab.Start(t, &lab.Topology{Prefix: "ef-e2e-", Seed: 1, Nodes: []lab.Node{
+		{Name: "inet", LAN: []string{"198.51.100.1/24", "203.0.113.1/24"}},
+		{Name: "srv", Via: "inet", Addr: []string{"198.51.100.10/24"}},
+		n.host, n.client,
+		{Name: "gwo", Via: "inet", Addr: []string{"203.0.113.30/24"}, LAN: []string{"192.168.3.1/24"}, NAT: &lab.NAT{Type: "portrestrict"}},
+		{Name: "o", Via: "gwo", Addr: []string{"192.168.3.2/24"}},
+	}})
+}
+
+// machine is a guest on a lab's LAN.
+type machine struct {
+	*guest.Guest
+	dir string
+}
+
+// boot starts a guest and ends it with the test.
+func boot(t *testing.T, c guest.Config) *machine {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	defer cancel()
+	g, err := guest.Start(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("console of %s:\n%s", c.Name, g.Console())
+		}
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("guest %s is up after %v", c.Name, g.Boot.Round(100*time.Millisecond))
+	return &machine{g, c.Dir}
+}
+
+// bootHost starts the guest that has the devices.
+func bootHost(t *testing.T, l *lab.Lab, p programs, image string) *machine {
+	t.Helper()
+	dir := t.TempDir()
+	return boot(t, guest.Config{
+		Name: "s", Image: p.image, Dir: dir, Files: map[string]string{"/usr/bin/easyfind": p.agent},
+		NIC: &guest.NIC{Namespace: l.Namespace("gws"), Bridge: "lan0", Addr: "192.168.1.2/24", Gateway: "192.168.1.1"},
+		USB: []guest.USB{guest.Disk("disk", image), guest.Keyboard("keyboard"), guest.Serial("serial", filepath.Join(dir, "serial.sock"))},
+	})
+}
+
+// bootClient starts the guest that uses them.
+func bootClient(t *testing.T, l *lab.Lab, p programs) *machine {
+	t.Helper()
+	return boot(t, guest.Config{
+		Name: "c", Image: p.image, Dir: t.TempDir(), Files: map[string]string{"/usr/bin/easyfind": p.agent},
+		NIC:     &guest.NIC{Namespace: l.Namespace("gwc"), Bridge: "lan0", Addr: "192.168.2.2/24", Gateway: "192.168.2.1"},
+		Modules: []string{"vhci_hcd", "usb_storage", "sd_mod", "ext4"},
+	})
+}
+
+// must runs a script in a machine.
+func (m *machine) must(t *testing.T, patience time.Duration, script string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := m.Exec(ctx, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+const (
+	outSize = 64 << 20 // bytes of the file that is copied out
+	inSize  = 8 << 20  // bytes of the file that is copied in
+)
+
+// randomFile writes size bytes that are the same for the same seed.
+func randomFile(t *testing.T, name string, size int64, seed byte) {
+	t.Helper()
+	data := make([]byte, size)
+	if _, err := rand.NewChaCha8([32]byte{seed}).Read(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// diskImage makes an ext4 file system with a file "out" and returns it and the
+// SHA-256 of that file.
+func diskImage(t *testing.T) (image, sum string) {
+	t.Helper()
+	dir := t.TempDir()
+	content := filepath.Join(dir, "content")
+	if err := os.Mkdir(content, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	randomFile(t, filepath.Join(content, "out"), outSize, 1)
+	image = filepath.Join(dir, "disk.img")
+	mke2fs, err := guest.LookPath("mke2fs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.Command(mke2fs, "-q", "-t", "ext4", "-L", "easyfind", "-d", content, image, "128M").CombinedOutput()
+	if err != nil {
+		t.Fatalf("mke2fs: %v: %s", err, said)
+	}
+	return image, sumOf(t, filepath.Join(content, "out"))
+}
+
+func sumOf(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/e2e/guest"
+	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
+)
+
+const module = "github.com/easyfind-usb/easyfind/"
+
+// mustRun turns skips into failures, for a machine that has all it takes.
+var mustRun = os.Getenv("EASYFIND_E2E_MUST_RUN") == "1"
+
+// scratch holds what is built once for all tests.
+var scratch string
+
+func TestMain(m *testing.M) {
+	code, err := runTests(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func runTests(m *testing.M) (code int, err error) {
+	if scratch, err = os.MkdirTemp("", "easyfind-e2e-"); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	return m.Run(), nil
+}
+
+// needs skips the test if this machine cannot run it.
+func needs(t *testing.T, usable ...func() error) {
+	t.Helper()
+	for _, u := range usable {
+		if err := u(); err != nil {
+			if mustRun {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
+}
+
+// buildTime bounds what is made before the first test.
+const buildTime = 15 * time.Minute
+
+// programs are the built binaries and the guests' image.
+type programs struct {
+	agent, rendezvous string
+	image             *guest.Image
+}
+
+var buildPrograms = sync.OnceValues(func() (programs, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	p := programs{agent: filepath.Join(scratch, "easyfind"), rendezvous: filepath.Join(scratch, "easyfind-rendezvous")}
+	return p, errors.Join(
+		guest.GoBuild(ctx, p.agent, module+"agent/cmd/easyfind", "CGO_ENABLED=0"),
+		guest.GoBuild(ctx, p.rendezvous, module+"rendezvous/cmd/easyfind-rendezvous", "CGO_ENABLED=0"),
+	)
+})
+
+var buildImage = sync.OnceValues(func() (*guest.Image, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	return guest.Build(ctx, filepath.Join(cache, "easyfind-e2e"))
+})
+
+// built returns the programs, and skips the test where no lab or guest can be had.
+func built(t *testing.T) programs {
+	t.Helper()
+	needs(t, lab.Usable, guest.Usable)
+	image, err := buildImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := buildPrograms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.image = image
+	return p
+}
+
+// eventually asks until the answer is yes. The error of the last no is what the
+// test fails with.
+func eventually(t *testing.T, patience time.Duration, ask func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		err := ask(ctx)
+		if err == nil {
+			return
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err // not that of an answer cut short
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("after %v: %v", patience, last)
+		}
+	}
+}
