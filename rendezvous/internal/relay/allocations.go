@@ -1,0 +1,227 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// Bounds of allocations.
+const (
+	maxPermissions = 64               // addresses one allocation may exchange packets with
+	abandoned      = 20 * time.Second // without a packet of its client an allocation gives way to a new one
+	portDraws      = 64               // attempts to find a free port
+	relayBuffer    = 1 << 20          // bytes of a relay socket's kernel buffers
+)
+
+var (
+	errQuota = errors.New("the peer has as many allocations as it may have")
+	errPorts = errors.New("no relay port is free")
+)
+
+// allocations is every allocation of this server.
+type allocations struct {
+	// Static.
+	ip       netip.Addr // what clients are told
+	bind     netip.Addr // where the sockets are
+	min, max uint16     // ports
+	quota    int        // of one peer
+	now      func() time.Time
+
+	// Guarded by mu.
+	mu     sync.Mutex
+	peers  map[ident.PeerID][]*relayConn
+	ports  map[uint16]*relayConn
+	closed bool
+}
+
+// relayConn is the socket of one allocation. The TURN server reads from it what
+// peers send, and writes to it what the client sends.
+type relayConn struct {
+	*net.UDPConn
+	table    *allocations
+	peer     ident.PeerID
+	username string
+	port     uint16
+	left     func(*relayConn) // called once when it is closed
+	active   atomic.Int64     // unix milliseconds of the client's last packet
+	once     sync.Once
+
+	// Guarded by mu.
+	mu        sync.Mutex
+	permitted map[netip.Addr]struct{}
+}
+
+// open makes an allocation's socket. A peer at its quota loses the one that its
+// client abandoned longest ago, if any: after a NAT has forgotten its mappings
+// an agent must not wait for its old allocations to time out. A port other than
+// 0 is the one wanted.
+func (t *allocations) open(by login, port int, left func(*relayConn)) (*relayConn, error) {
+	peer := by.peer
+	if stale := t.makeRoom(peer); stale != nil {
+		stale.Close()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, net.ErrClosed
+	}
+	if len(t.peers[peer]) >= t.quota {
+		return nil, errQuota
+	}
+	socket, err := t.socket(port)
+	if err != nil {
+		return nil, err
+	}
+	c := &relayConn{
+		UDPConn: socket, table: t, peer: peer, username: by.username, left: left,
+		port:      socket.LocalAddr().(*net.UDPAddr).AddrPort().Port(),
+		permitted: map[netip.Addr]struct{}{},
+	}
+	c.active.Store(t.now().UnixMilli())
+	t.peers[peer] = append(t.peers[peer], c)
+	t.ports[c.port] = c
+	return c, nil
+}
+
+// makeRoom returns the allocation that must go before the peer gets another.
+func (t *allocations) makeRoom(peer ident.PeerID) *relayConn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.peers[peer]) < t.quota {
+		return nil
+	}
+	limit := t.now().Add(-abandoned).UnixMilli()
+	var oldest *relayConn
+	for _, c := range t.peers[peer] {
+		if at := c.active.Load(); at < limit {
+			oldest, limit = c, at
+		}
+	}
+	return oldest
+}
+
+// socket binds the port wanted, or a random free one of the range.
+func (t *allocations) socket(wanted int) (*net.UDPConn, error) {
+	for range portDraws {
+		port := t.min + uint16(rand.UintN(uint(t.max-t.min)+1))
+		if wanted >= int(t.min) && wanted <= int(t.max) {
+			port = uint16(wanted)
+		}
+		if t.ports[port] != nil {
+			continue
+		}
+		socket, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(t.bind, port)))
+		if err != nil {
+			continue // somebody else's
+		}
+		socket.SetReadBuffer(relayBuffer)
+		socket.SetWriteBuffer(relayBuffer)
+		return socket, nil
+	}
+	return nil, fmt.Errorf("%w between %d and %d", errPorts, t.min, t.max)
+}
+
+// live reports whether a port of the relay address is an allocation's.
+func (t *allocations) live(port uint16) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ports[port] != nil
+}
+
+func (t *allocations) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.ports)
+}
+
+// revoke ends a peer's allocations.
+func (t *allocations) revoke(peer ident.PeerID) {
+	t.mu.Lock()
+	conns := append([]*relayConn(nil), t.peers[peer]...)
+	t.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// close ends every allocation and lets no new one begin.
+func (t *allocations) close() {
+	t.mu.Lock()
+	t.closed = true
+	conns := make([]*relayConn, 0, len(t.ports))
+	for _, c := range t.ports {
+		conns = append(conns, c)
+	}
+	t.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
+// forget takes a closed allocation off the lists.
+func (t *allocations) forget(c *relayConn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.ports, c.port)
+	rest := t.peers[c.peer][:0]
+	for _, other := range t.peers[c.peer] {
+		if other != c {
+			rest = append(rest, other)
+		}
+	}
+	if t.peers[c.peer] = rest; len(rest) == 0 {
+		delete(t.peers, c.peer)
+	}
+}
+
+// permit lets the client exchange packets with an address that the policy
+// permits, up to a bound.
+func (c *relayConn) permit(ip netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.permitted[ip]; !ok && len(c.permitted) >= maxPermissions {
+		return false
+	}
+	c.permitted[ip] = struct{}{}
+	return true
+}
+
+// WriteTo sends what the client relays. Whatever the TURN server thinks,
+// nothing goes to an address that was not permitted, nor to a port of the relay
+// address that is not an allocation's: it is dropped.
+func (c *relayConn) WriteTo(p []byte, addr net.Addr) (int, error) {
+	c.active.Store(c.table.now().UnixMilli())
+	to, ok := addrPort(addr)
+	if !ok {
+		return len(p), nil
+	}
+	c.mu.Lock()
+	_, ok = c.permitted[to.Addr()]
+	c.mu.Unlock()
+	if !ok || to.Addr() == c.table.ip && !c.table.live(to.Port()) {
+		return len(p), nil
+	}
+	if _, err := c.WriteToUDPAddrPort(p, to); errors.Is(err, net.ErrClosed) {
+		return 0, err
+	}
+	return len(p), nil // what the network refuses is lost, as datagrams are
+}
+
+// Close ends the allocation: the TURN server's read of it fails, and it deletes
+// what it knows of it. Closing twice is fine.
+func (c *relayConn) Close() error {
+	c.once.Do(func() {
+		c.UDPConn.Close()
+		c.table.forget(c)
+		c.left(c)
+	})
+	return nil
+}

@@ -1,0 +1,103 @@
+package relay
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// What one source, an IPv4 address or an IPv6 /64, gets in answers before it
+// has authenticated: an agent's start, not a reflection attack.
+const (
+	answerBurst = 10
+	answerRate  = 10.0 // a second
+	maxSources  = 1 << 16
+)
+
+// limiter counts unauthenticated answers by source.
+type limiter struct {
+	now func() time.Time
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	sources map[netip.Prefix]allowance
+}
+
+type allowance struct {
+	left float64
+	at   time.Time
+}
+
+func newLimiter(now func() time.Time) *limiter {
+	return &limiter{now: now, sources: map[netip.Prefix]allowance{}}
+}
+
+// take reports whether one more answer may go to addr. Loopback is not limited:
+// nobody else can pretend to be there.
+func (l *limiter) take(addr net.Addr) bool {
+	source, ok := sourceOf(addr)
+	if !ok {
+		return false
+	}
+	if source.Addr().IsLoopback() {
+		return true
+	}
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, known := l.sources[source]
+	if !known {
+		if len(l.sources) >= maxSources && !l.forget(now) {
+			return false // a flood from everywhere: answer nobody new
+		}
+		a.left = answerBurst
+	} else {
+		a.left = min(answerBurst, a.left+max(0, now.Sub(a.at).Seconds())*answerRate)
+	}
+	a.at = now
+	ok = a.left >= 1
+	if ok {
+		a.left--
+	}
+	l.sources[source] = a
+	return ok
+}
+
+// forget drops the sources that have their full allowance again, and reports
+// whether there were any.
+func (l *limiter) forget(now time.Time) bool {
+	before := len(l.sources)
+	for source, a := range l.sources {
+		if now.Sub(a.at).Seconds()*answerRate >= answerBurst {
+			delete(l.sources, source)
+		}
+	}
+	return len(l.sources) < before
+}
+
+// sourceOf is what one subscriber has at least: an IPv4 address or an IPv6 /64.
+func sourceOf(addr net.Addr) (netip.Prefix, bool) {
+	ap, ok := addrPort(addr)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	bits := 32
+	if ap.Addr().Is6() {
+		bits = 64
+	}
+	p, err := ap.Addr().WithZone("").Prefix(bits)
+	return p, err == nil
+}
+
+// addrPort returns the address of a UDP or TCP address, unmapped.
+func addrPort(addr net.Addr) (netip.AddrPort, bool) {
+	var ap netip.AddrPort
+	switch a := addr.(type) {
+	case *net.UDPAddr:
+		ap = a.AddrPort()
+	case *net.TCPAddr:
+		ap = a.AddrPort()
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), ap.IsValid()
+}

@@ -1,0 +1,408 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pion/logging"
+	"github.com/pion/turn/v2"
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+// start runs a relay on loopback.
+func start(t *testing.T, change func(*Config)) *Relay {
+	t.Helper()
+	sockets, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{
+		Sockets: sockets, IP: netip.MustParseAddr("127.0.0.1"),
+		Secret: bytes.Repeat([]byte{7}, 32), Logger: slog.New(slog.DiscardHandler),
+	}
+	if change != nil {
+		change(&c)
+	}
+	r, err := New(c)
+	if err != nil {
+		sockets.Close()
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return r
+}
+
+func (r *Relay) address() string { return r.sockets.UDP.LocalAddr().String() }
+
+func peer(seed byte) ident.PeerID { return ident.PeerID{seed} }
+
+// client is a TURN client as pion makes it, over UDP or TCP.
+func client(t *testing.T, r *Relay, network string, c Credentials) (*turn.Client, net.PacketConn) {
+	t.Helper()
+	var conn net.PacketConn
+	if network == "udp" {
+		socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn = socket
+	} else {
+		stream, err := net.Dial("tcp", r.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn = turn.NewSTUNConn(stream)
+	}
+	t.Cleanup(func() { conn.Close() })
+	quietly := logging.NewDefaultLoggerFactory()
+	quietly.DefaultLogLevel = logging.LogLevelDisabled
+	tc, err := turn.NewClient(&turn.ClientConfig{
+		STUNServerAddr: r.address(), TURNServerAddr: r.address(),
+		Conn: conn, Username: c.Username, Password: c.Password, Realm: realm, LoggerFactory: quietly,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tc.Close)
+	if err := tc.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	return tc, conn
+}
+
+// allocate makes an allocation, or fails the test.
+func allocate(t *testing.T, tc *turn.Client) net.PacketConn {
+	t.Helper()
+	conn, err := tc.Allocate()
+	if err != nil {
+		t.Fatalf("allocate: %v", err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// eventually polls for what another goroutine brings about.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-over.C:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// clock is a time that a test moves.
+type clock struct{ unix atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.unix.Store(time.Now().UnixNano())
+	return c
+}
+
+func (c *clock) now() time.Time      { return time.Unix(0, c.unix.Load()) }
+func (c *clock) add(d time.Duration) { c.unix.Add(int64(d)) }
+
+func TestBothSTUNPortsTellTheClientItsAddress(t *testing.T) {
+	r := start(t, nil)
+	tc, conn := client(t, r, "udp", r.Issue(peer(1)))
+	for _, server := range []net.Addr{r.sockets.UDP.LocalAddr(), r.sockets.Second.LocalAddr()} {
+		got, err := tc.SendBindingRequestTo(server)
+		if err != nil || got.String() != conn.LocalAddr().String() {
+			t.Errorf("%s says %v, %v; want %s", server, got, err, conn.LocalAddr())
+		}
+	}
+}
+
+func TestTwoAllocationsOfThisServerReachEachOther(t *testing.T) {
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			r := start(t, nil)
+			one, _ := client(t, r, network, r.Issue(peer(1)))
+			two, _ := client(t, r, "udp", r.Issue(peer(2)))
+			a, b := allocate(t, one), allocate(t, two)
+			if _, err := b.WriteTo([]byte("permit a"), a.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.WriteTo([]byte("hello"), b.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+			b.SetReadDeadline(time.Now().Add(patience))
+			buf := make([]byte, 100)
+			n, from, err := b.ReadFrom(buf)
+			if err != nil || string(buf[:n]) != "hello" || from.String() != a.LocalAddr().String() {
+				t.Fatalf("got %q from %v, %v", buf[:n], from, err)
+			}
+		})
+	}
+}
+
+func TestNothingIsRelayedToThisMachine(t *testing.T) {
+	r := start(t, nil)
+	canary, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer canary.Close()
+	one, _ := client(t, r, "udp", r.Issue(peer(1)))
+	two, _ := client(t, r, "udp", r.Issue(peer(2)))
+	a, b := allocate(t, one), allocate(t, two)
+
+	// The relay's own address is permitted, for its allocations: other ports
+	// of it are not reached. What follows proves that the first was handled.
+	a.WriteTo([]byte("to the canary"), canary.LocalAddr())
+	if _, err := b.WriteTo([]byte("permit a"), a.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	a.WriteTo([]byte("to b"), b.LocalAddr())
+	b.SetReadDeadline(time.Now().Add(patience))
+	buf := make([]byte, 100)
+	if n, _, err := b.ReadFrom(buf); err != nil || string(buf[:n]) != "to b" {
+		t.Fatalf("b got %q, %v", buf[:n], err)
+	}
+	canary.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, from, err := canary.ReadFrom(buf); err == nil {
+		t.Errorf("the canary got %q from %s", buf[:n], from)
+	}
+	for _, refusedPeer := range []string{"127.0.0.2:9", "169.254.169.254:80", "10.0.0.1:53"} {
+		to, err := net.ResolveUDPAddr("udp4", refusedPeer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.WriteTo([]byte("x"), to); err == nil {
+			t.Errorf("%s was permitted", refusedPeer)
+		}
+	}
+}
+
+func TestAnAllowedNetworkIsReached(t *testing.T) {
+	r := start(t, func(c *Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
+	friend, err := net.ListenPacket("udp4", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer friend.Close()
+	tc, _ := client(t, r, "udp", r.Issue(peer(1)))
+	a := allocate(t, tc)
+	if _, err := a.WriteTo([]byte("hello"), friend.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	friend.SetReadDeadline(time.Now().Add(patience))
+	buf := make([]byte, 100)
+	if n, from, err := friend.ReadFrom(buf); err != nil || from.String() != a.LocalAddr().String() {
+		t.Errorf("got %q from %v, %v", buf[:n], from, err)
+	}
+}
+
+func TestWrongAndExpiredCredentialsAllocateNothing(t *testing.T) {
+	at := newClock()
+	r := start(t, func(c *Config) { c.Now = at.now })
+	good := r.Issue(peer(1))
+	wrong := good
+	wrong.Password = "guess"
+	other := good
+	other.Username = r.Issue(peer(2)).Username
+	at.add(-Validity - time.Second)
+	expired := r.Issue(peer(1))
+	at.add(Validity + time.Second)
+	for name, c := range map[string]Credentials{
+		"wrong password": wrong, "another peer's name": other, "expired": expired,
+		"no credential": {Username: "someone", Password: "x"},
+	} {
+		tc, _ := client(t, r, "udp", c)
+		if _, err := tc.Allocate(); err == nil {
+			t.Errorf("%s: allocated", name)
+		}
+	}
+	if n := r.Allocations(); n != 0 {
+		t.Errorf("%d allocations", n)
+	}
+}
+
+func TestAPeerHasAFewAllocations(t *testing.T) {
+	r := start(t, func(c *Config) { c.Quota = 2 })
+	credentials := r.Issue(peer(1))
+	for range 2 {
+		tc, _ := client(t, r, "udp", credentials)
+		allocate(t, tc)
+	}
+	tc, _ := client(t, r, "udp", r.Issue(peer(1)))
+	if _, err := tc.Allocate(); err == nil {
+		t.Error("a third allocation of the peer was made")
+	}
+	other, _ := client(t, r, "udp", r.Issue(peer(2)))
+	allocate(t, other)
+	r.Revoke(peer(1))
+	eventually(t, "only the other peer's allocation is left", func() bool { return r.Allocations() == 1 })
+}
+
+func TestAnAllocationLeavesWithItsTCPClient(t *testing.T) {
+	r := start(t, nil)
+	tc, conn := client(t, r, "tcp", r.Issue(peer(1)))
+	allocate(t, tc)
+	if n := r.Allocations(); n != 1 {
+		t.Fatalf("%d allocations", n)
+	}
+	conn.Close()
+	eventually(t, "the allocation is gone", func() bool { return r.Allocations() == 0 })
+}
+
+func TestMalformedTCPFramesEndTheConnection(t *testing.T) {
+	r := start(t, nil)
+	for name, frame := range map[string][]byte{
+		"STUN whose length wraps":         append([]byte{0, 1, 0xff, 0xec, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...),
+		"channel data whose length wraps": append([]byte{0x40, 0, 0xff, 0xfc}, make([]byte, 8)...),
+		"a frame larger than 1599 bytes":  {0x40, 0, 0x06, 0x3c},
+		"no magic cookie":                 make([]byte, 20),
+		"HTTP":                            []byte("GET / HTTP/1.1\r\n\r\n"),
+	} {
+		conn, err := net.Dial("tcp", r.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(patience))
+		conn.Write(frame)
+		if n, err := conn.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+			t.Errorf("%s: read %d bytes, %v; want the end of the connection", name, n, err)
+		}
+		conn.Close()
+	}
+}
+
+func isTimeout(err error) bool {
+	e, ok := err.(net.Error)
+	return ok && e.Timeout()
+}
+
+func TestASourceHasAFewTCPConnections(t *testing.T) {
+	r := start(t, nil)
+	for range maxConnsOfASource {
+		conn, err := net.Dial("tcp", r.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	one := netip.MustParsePrefix("127.0.0.1/32")
+	eventually(t, "all are counted", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.sources[one] == maxConnsOfASource
+	})
+	conn, err := net.Dial("tcp", r.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("one too many: %v, want the end of the connection", err)
+	}
+}
+
+func TestAnAbandonedAllocationGivesWay(t *testing.T) {
+	at := newClock()
+	r := start(t, func(c *Config) { c.Quota, c.Now = 1, at.now })
+	first, _ := client(t, r, "udp", r.Issue(peer(1)))
+	allocate(t, first)
+	at.add(abandoned + time.Second)
+	second, _ := client(t, r, "udp", r.Issue(peer(1)))
+	allocate(t, second)
+	eventually(t, "one allocation is left", func() bool { return r.Allocations() == 1 })
+}
+
+func TestStrangersGetFewAnswers(t *testing.T) {
+	now := time.Now()
+	l := newLimiter(func() time.Time { return now })
+	answers := func(address string) (n int) {
+		addr := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))
+		for range 1000 {
+			if l.take(addr) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := answers("198.51.100.7:53"); n != answerBurst {
+		t.Errorf("1000 requests of one address got %d answers", n)
+	}
+	if n := answers("[::ffff:198.51.100.7]:99"); n != 0 {
+		t.Errorf("the same address in another notation got %d more", n)
+	}
+	if n := answers("[2001:db8::1]:53") + answers("[2001:db8::2]:53"); n != answerBurst {
+		t.Errorf("two addresses of one /64 got %d answers", n)
+	}
+	now = now.Add(time.Second)
+	if n := answers("198.51.100.7:53"); n != answerRate {
+		t.Errorf("a second later %d answers", n)
+	}
+}
+
+func TestOnlyAnswersToStrangersAreLimited(t *testing.T) {
+	for kind, want := range map[uint16]bool{
+		0x0101: true,  // Binding success
+		0x0111: true,  // Binding error
+		0x0113: true,  // Allocate error
+		0x0118: true,  // CreatePermission error
+		0x0103: false, // Allocate success
+		0x0017: false, // Data indication
+		0x4000: false, // channel data
+		0x4111: false, // channel data
+	} {
+		if got := unauthenticated(binary.BigEndian.AppendUint16(nil, kind)); got != want {
+			t.Errorf("%04x: %t, want %t", kind, got, want)
+		}
+	}
+}
+
+func FuzzFrameSize(f *testing.F) {
+	f.Add([]byte{0, 1, 0, 0})
+	f.Add([]byte{0x40, 0, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, header []byte) {
+		if len(header) != channelHeader {
+			return
+		}
+		size, padding := frameSize(header)
+		if size < 0 || size > 1<<17 || padding < 0 || padding > 3 || size != 0 && size < channelHeader {
+			t.Errorf("%x: %d and %d", header, size, padding)
+		}
+	})
+}
+
+func FuzzUsername(f *testing.F) {
+	r := &Relay{secret: []byte("0123456789abcdef"), now: time.Now}
+	f.Add(r.Issue(peer(1)).Username)
+	f.Add("1:2:3")
+	f.Fuzz(func(t *testing.T, username string) {
+		if id, _, ok := parseUsername(username); ok && id.IsZero() && len(username) < 50 {
+			t.Errorf("%q is taken for a peer", username)
+		}
+	})
+}
