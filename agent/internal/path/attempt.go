@@ -328,9 +328,10 @@ func (a *Attempt) stateChanged(s ice.ConnectionState) {
 }
 
 // Close ends the Attempt, its allocations and its Relayed conn, and waits for
-// what it started. A link over an allocation holds its Attempt open; one
-// between the sockets themselves needs it no longer once packets flow both
-// ways. Closing twice is fine.
+// what it started. A link over a path that is relayed at either end holds its
+// Attempt open; one between the sockets themselves needs it no longer once
+// packets of its own have come in, so that the other end is through as well.
+// Closing twice is fine.
 func (a *Attempt) Close() {
 	a.once.Do(func() {
 		a.mu.Lock()

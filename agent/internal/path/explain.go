@@ -3,7 +3,6 @@ package path
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -18,8 +17,6 @@ func noPair(err error) error {
 	}
 	return err
 }
-
-func errTooLong(err error) bool { return errors.Is(err, io.ErrShortBuffer) }
 
 // Error says why an Attempt found no path.
 type Error struct {
@@ -102,7 +99,7 @@ func obstacle(own, peer NAT) string {
 		return "The network of this machine blocks UDP, so only a relay can connect the two. Allowing outgoing UDP here gives a direct path."
 	case peer.UDPBlocked:
 		return "The network of the other side blocks UDP, so only a relay can connect the two. Allowing outgoing UDP there gives a direct path."
-	case onlyRelayed(own, peer):
+	case neverMeet(own, peer):
 		return "Both NATs use another port for every destination, so packets cannot meet. A forwarded port or IPv6 on either side gives a direct path."
 	case own.Mapping == MappingDependent:
 		return "The NAT of this machine uses another port for every destination, and the one of the other side lets only known ports in. A forwarded port or IPv6 on either side gives a direct path."

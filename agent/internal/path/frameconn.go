@@ -63,6 +63,9 @@ func (f *frameConn) next() error {
 		return fmt.Errorf("%w: a frame of %d bytes", errFrame, head+rest)
 	}
 	if _, err := io.ReadFull(f.in, f.buf[head:head+rest]); err != nil {
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF // within a frame
+		}
 		return err
 	}
 	f.frame = f.buf[:head+rest]

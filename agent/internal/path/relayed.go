@@ -2,7 +2,7 @@ package path
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -53,7 +53,7 @@ func (c *relayedConn) pump() {
 		buf := c.free.Get().(*[relayedPacket]byte)
 		n, err := c.conn.Read(buf[:])
 		if err != nil {
-			if errTooLong(err) {
+			if errors.Is(err, io.ErrShortBuffer) { // too long for QUIC
 				continue
 			}
 			return
@@ -133,8 +133,3 @@ func (c *relayedConn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline does nothing.
 func (c *relayedConn) SetWriteDeadline(time.Time) error { return nil }
-
-// String names the conn in logs.
-func (c *relayedConn) String() string {
-	return fmt.Sprintf("%v through a relay to %v", c.local, c.remote)
-}

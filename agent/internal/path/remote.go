@@ -2,6 +2,8 @@ package path
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pion/ice/v2"
@@ -39,7 +41,7 @@ func (a *Attempt) AddRemote(c Candidate) error {
 	if c.Type == ReflexiveCandidate && a.reflexiveAt.IsZero() {
 		a.reflexiveAt = time.Now()
 	}
-	if wait := time.Until(a.reflexiveAt.Add(relayWait)); c.Type == RelayCandidate && wait > 0 && !onlyRelayed(a.own, a.peer.NAT) {
+	if wait := time.Until(a.reflexiveAt.Add(relayWait)); c.Type == RelayCandidate && wait > 0 && !a.onlyRelayed() {
 		a.checkLater(c, wait)
 		return nil
 	}
@@ -73,7 +75,7 @@ func (a *Attempt) check(c Candidate) error {
 	switch {
 	case c.Type == HostCandidate:
 		rc, err = ice.NewCandidateHost(&ice.CandidateHostConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
-	case c.Type == RelayCandidate && !onlyRelayed(a.own, a.peer.NAT):
+	case c.Type == RelayCandidate && !a.onlyRelayed():
 		rc, err = ice.NewCandidateRelay(&ice.CandidateRelayConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
 	default:
 		// Where only a relay can do, the peer's is called reflexive, which the
@@ -89,8 +91,18 @@ func (a *Attempt) check(c Candidate) error {
 	return nil
 }
 
-// onlyRelayed reports whether no direct path through the two NATs is possible.
-func onlyRelayed(own, peer NAT) bool {
+// onlyRelayed reports whether no direct path to the peer is possible. The
+// caller holds mu and Connect has been called.
+func (a *Attempt) onlyRelayed() bool {
+	return neverMeet(a.own, a.peer.NAT) && !(hasIPv6(a.local.Hosts) && hasIPv6(a.peer.Hosts))
+}
+
+func hasIPv6(hosts []netip.AddrPort) bool {
+	return slices.ContainsFunc(hosts, func(h netip.AddrPort) bool { return h.Addr().Is6() && !h.Addr().IsLoopback() })
+}
+
+// neverMeet reports whether no direct path through the two NATs is possible.
+func neverMeet(own, peer NAT) bool {
 	both := own.Mapping == MappingDependent && peer.Mapping == MappingDependent
 	return own.UDPBlocked || peer.UDPBlocked || both && own.Public.Addr() != peer.Public.Addr()
 }
