@@ -11,29 +11,14 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Try is one attempt to pair through a mailbox.
-type Try struct {
-	Number       int
-	Peer         ident.PeerID // who made it, as the rendezvous says
-	Opening      []byte
-	Answer       []byte // nil until the owner has answered
-	Confirmation []byte // nil until the other peer has confirmed
-}
-
-func tryOf(t api.Try) Try {
-	return Try{Number: t.Number, Peer: t.Peer, Opening: t.Opening, Answer: t.Answer, Confirmation: t.Confirmation}
-}
-
 // OpenMailbox opens a pairing mailbox, which this peer owns.
-func (c *Client) OpenMailbox(ctx context.Context) (address ident.Address, expires time.Time, err error) {
+func (c *Client) OpenMailbox(ctx context.Context) (api.Mailbox, error) {
 	var m api.Mailbox
-	if err := c.rest.do(ctx, call{method: http.MethodPost, path: api.PathMailboxes, out: &m}); err != nil {
-		return "", time.Time{}, err
+	err := c.rest.do(ctx, call{method: http.MethodPost, path: api.PathMailboxes, out: &m})
+	if err == nil {
+		m.Address, err = ident.ParseAddress(string(m.Address))
 	}
-	if address, err = ident.ParseAddress(string(m.Address)); err != nil {
-		return "", time.Time{}, err
-	}
-	return address, m.Expires, nil
+	return m, err
 }
 
 // CloseMailbox closes a mailbox of this peer. Closing twice is fine.
@@ -43,41 +28,34 @@ func (c *Client) CloseMailbox(ctx context.Context, address ident.Address) error 
 
 // Tries returns the tries with a number above after. It waits up to 25 s for
 // one; none by then is no error.
-func (c *Client) Tries(ctx context.Context, address ident.Address, after int) ([]Try, error) {
+func (c *Client) Tries(ctx context.Context, address ident.Address, after int) ([]api.Try, error) {
 	var list api.Tries
 	query := waiting()
 	query.Set("after", strconv.Itoa(after))
 	err := c.rest.do(ctx, call{
 		method: http.MethodGet, path: api.TriesPath(address) + "?" + query.Encode(), out: &list, wait: api.MaxWait,
 	})
-	if err != nil {
-		return nil, err
-	}
-	tries := make([]Try, len(list.Tries))
-	for i, t := range list.Tries {
-		tries[i] = tryOf(t)
-	}
-	return tries, nil
+	return list.Tries, err
 }
 
 // Try makes a try at another peer's mailbox with the first message of the
 // pairing, at most api.MaxMessage bytes.
-func (c *Client) Try(ctx context.Context, address ident.Address, opening []byte) (Try, error) {
+func (c *Client) Try(ctx context.Context, address ident.Address, opening []byte) (api.Try, error) {
 	var t api.Try
 	err := c.rest.do(ctx, call{
 		method: http.MethodPost, path: api.TriesPath(address), in: api.Message{Body: opening}, out: &t,
 	})
-	return tryOf(t), err
+	return t, err
 }
 
-// TryState returns a try of this peer, or of its mailbox. It waits up to 25 s
+// Result returns a try of this peer, or of its mailbox. It waits up to 25 s
 // for the other side's next message; none by then is no error.
-func (c *Client) TryState(ctx context.Context, address ident.Address, number int) (Try, error) {
+func (c *Client) Result(ctx context.Context, address ident.Address, number int) (api.Try, error) {
 	var t api.Try
 	err := c.rest.do(ctx, call{
 		method: http.MethodGet, path: api.TryPath(address, number) + "?" + waiting().Encode(), out: &t, wait: api.MaxWait,
 	})
-	return tryOf(t), err
+	return t, err
 }
 
 // Answer is the mailbox owner's message to a try.
