@@ -1,0 +1,223 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/tunnel"
+)
+
+// cable is a link that the tests cut where they want: before a frame has left,
+// while it is on its way, or once it was delivered and before its sender knows.
+type cable struct {
+	ends [2]*plug
+	over chan struct{}
+
+	mu     sync.Mutex
+	rng    *rand.Rand
+	left   int // frames until it is cut; negative: never
+	delay  time.Duration
+	window int  // frames that a lane holds before Send blocks; 0: any number
+	mute   bool // takes frames and delivers none
+	cutErr bool
+}
+
+// plug is one end of a cable.
+type plug struct {
+	c      *cable
+	other  *plug
+	remote ident.PeerID
+	dialed bool
+	rank   link.Rank
+
+	mu     sync.Mutex
+	lanes  map[tunnel.Lane]chan tunnel.Frame // arriving here
+	fresh  chan chan tunnel.Frame
+	ended  map[tunnel.Lane]int
+	closed string
+}
+
+var errCut = errors.New("the cable was cut")
+
+// newCable connects a dialer a and an acceptor b, and is cut after that many
+// frames, or never if negative.
+func newCable(rng *rand.Rand, a, b ident.PeerID, rank link.Rank, cut int) *cable {
+	c := &cable{over: make(chan struct{}), rng: rng, left: cut}
+	for i, remote := range []ident.PeerID{b, a} {
+		c.ends[i] = &plug{
+			c: c, remote: remote, dialed: i == 0, rank: rank,
+			lanes: make(map[tunnel.Lane]chan tunnel.Frame), fresh: make(chan chan tunnel.Frame, tunnel.MaxLanes),
+			ended: make(map[tunnel.Lane]int),
+		}
+	}
+	c.ends[0].other, c.ends[1].other = c.ends[1], c.ends[0]
+	return c
+}
+
+func (c *cable) cut(orderly bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cutLocked(orderly)
+}
+
+func (c *cable) cutLocked(orderly bool) {
+	select {
+	case <-c.over:
+	default:
+		c.cutErr = !orderly
+		close(c.over)
+	}
+}
+
+func (c *cable) isOver() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *plug) Remote() ident.PeerID { return p.remote }
+func (p *plug) Dialed() bool         { return p.dialed }
+func (p *plug) Path() link.Path      { return link.Path{Rank: p.rank, Transport: "cable"} }
+func (p *plug) Stats() link.Stats    { return link.Stats{} }
+
+func (p *plug) Send(f tunnel.Frame) error {
+	if err := f.Check(); err != nil {
+		return err
+	}
+	c := p.c
+	c.mu.Lock()
+	lost := false // this frame goes down with the cable
+	if c.left == 0 && c.rng.IntN(2) == 0 {
+		c.cutLocked(false)
+	}
+	if c.left == 0 {
+		lost = true
+	} else if c.left > 0 {
+		c.left--
+	}
+	mute := c.mute
+	c.mu.Unlock()
+	if c.isOver() {
+		return errCut
+	}
+	if mute {
+		<-c.over
+		return errCut
+	}
+	f.Body = bytes.Clone(f.Body)
+	if !lost {
+		select {
+		case p.other.lane(f.Lane, c.window) <- f:
+		case <-c.over:
+			return errCut
+		}
+	} else {
+		c.cut(false)
+	}
+	return nil
+}
+
+// lane returns the queue of frames that arrive here on a lane.
+func (p *plug) lane(l tunnel.Lane, window int) chan tunnel.Frame {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ch := p.lanes[l]
+	if ch == nil {
+		if window == 0 {
+			window = 4096
+		}
+		ch = make(chan tunnel.Frame, window)
+		p.lanes[l] = ch
+		p.fresh <- ch
+	}
+	return ch
+}
+
+func (p *plug) EndLane(l tunnel.Lane) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended[l]++
+}
+
+func (p *plug) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
+	var lanes sync.WaitGroup
+	defer lanes.Wait()
+	stop := context.AfterFunc(ctx, func() { p.Close("") })
+	defer stop()
+	failed := make(chan error, 1)
+	for {
+		select {
+		case ch := <-p.fresh:
+			lanes.Go(func() { p.deliverLane(ch, deliver, failed) })
+		case err := <-failed:
+			p.Close(err.Error())
+			return err
+		case <-p.c.over:
+			p.c.mu.Lock()
+			defer p.c.mu.Unlock()
+			if p.c.cutErr {
+				return errCut
+			}
+			return nil
+		}
+	}
+}
+
+func (p *plug) deliverLane(ch chan tunnel.Frame, deliver func(tunnel.Frame) error, failed chan error) {
+	for {
+		select {
+		case f := <-ch:
+			if !p.travel() {
+				return
+			}
+			if err := deliver(f); err != nil {
+				select {
+				case failed <- err:
+				default:
+				}
+				return
+			}
+		case <-p.c.over:
+			return
+		}
+	}
+}
+
+// travel takes a frame's time, at random; lanes overtake each other by it.
+func (p *plug) travel() bool {
+	p.c.mu.Lock()
+	var d time.Duration
+	if p.c.delay > 0 {
+		d = time.Duration(p.c.rng.Int64N(int64(p.c.delay)))
+	}
+	p.c.mu.Unlock()
+	if d == 0 {
+		return !p.c.isOver()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return !p.c.isOver()
+	case <-p.c.over:
+		return false
+	}
+}
+
+func (p *plug) Close(reason string) {
+	p.mu.Lock()
+	if p.closed == "" {
+		p.closed = reason
+	}
+	p.mu.Unlock()
+	p.c.cut(true)
+}
