@@ -1,0 +1,289 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
+)
+
+// chain is a host guest and a client guest, paired through a rendezvous.
+type chain struct {
+	lab        *lab.Lab
+	programs   programs
+	rendezvous rendezvous
+	s, c       *machine
+	host       *agent // on s
+	client     *agent // on c
+	sum        string // of the file "out" on the disk of s
+}
+
+const (
+	guestProgram = "/usr/bin/easyfind"
+	guestDir     = "/run/easyfind"
+)
+
+// startChain boots both guests and pairs their agents, which run with these
+// flags.
+func startChain(t *testing.T, n network, flags ...string) *chain {
+	t.Helper()
+	k := &chain{programs: built(t)}
+	k.lab = n.start(t)
+	k.rendezvous = startRendezvous(t, k.lab, k.programs)
+	image, sum := diskImage(t)
+	k.sum = sum
+	k.s, k.c = bootHost(t, k.lab, k.programs, image), bootClient(t, k.lab, k.programs)
+	k.host = newAgent(t, "workshop", k.s, guestProgram, guestDir)
+	k.client = newAgent(t, "laptop", k.c, guestProgram, guestDir)
+	k.host.up(t, append(flags, "--rendezvous", k.rendezvous.link)...)
+	k.client.up(t, append(flags, "--rendezvous", k.rendezvous.link)...)
+	pair(t, k.host, k.client)
+	return k
+}
+
+// share shares a device of the host, found by a word of its name, and returns
+// its bus id.
+func (k *chain) share(t *testing.T, word string) string {
+	t.Helper()
+	d := k.host.device(t, word)
+	args := []string{"share", d.ID}
+	if d.InUse != "" {
+		t.Logf("%s is in use by the host: %s", d.Name, d.InUse)
+		args = append(args, "--force")
+	}
+	k.host.must(t, nil, args...)
+	return d.ID
+}
+
+// TestChainThroughPortRestrictedNATs is the whole chain, once, in one pair of
+// guests: its parts build on each other.
+func TestChainThroughPortRestrictedNATs(t *testing.T) {
+	k := startChain(t, network{host: nat("portrestrict"), client: nat("portrestrict")})
+	disk := k.share(t, "harddrive")
+	for _, part := range []struct {
+		name string
+		run  func(t *testing.T, disk string)
+	}{
+		{"DiskIsUsedAndGivenBack", k.diskIsUsedAndGivenBack},
+		{"PathIsDirect", k.pathIsDirect},
+		{"CopySurvivesACutOf20Seconds", k.copySurvivesACut},
+		{"CopySurvivesForgetfulNATs", k.copySurvivesForgetfulNATs},
+		{"KeyboardEventsArrive", k.keyboardEventsArrive},
+		{"SerialBytesGoBothWays", k.serialBytesGoBothWays},
+		{"StockUSBIPAttaches", k.stockUSBIPAttaches},
+		{"KilledClientFreesTheDevice", k.killedClientFreesTheDevice},
+		{"KilledHostIsACleanUnplug", k.killedHostIsACleanUnplug},
+	} {
+		if !t.Run(part.name, func(t *testing.T) { part.run(t, disk) }) {
+			t.Fatalf("%s failed; what follows stands on it", part.name)
+		}
+	}
+}
+
+func (k *chain) diskIsUsedAndGivenBack(t *testing.T, disk string) {
+	u := k.client.use(t, "workshop", disk)
+	d := k.c.mountDisk(t)
+	k.c.copyOut(t, d, k.sum, nil)
+	sum := k.c.copyIn(t)
+	if out, err := k.s.Exec(t.Context(), "ls /sys/block | grep '^sd'"); err == nil {
+		t.Errorf("the host still has %s while the client uses it", out)
+	}
+	k.c.must(t, patience, "umount /mnt")
+	k.client.must(t, nil, "release", u.ID)
+	k.c.must(t, patience, "while ls /sys/block | grep -q '^sd'; do usleep 100000; done")
+	k.s.hasDiskBack(t, sum)
+}
+
+func (k *chain) pathIsDirect(t *testing.T, disk string) {
+	u := k.client.use(t, "workshop", disk)
+	p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "direct") })
+	if !strings.Contains(p.Link.Remote, "203.0.113.10:") || p.Link.Relay != "" || !p.Link.Encrypted {
+		t.Errorf("the link is not one to the host's NAT: %+v", p.Link)
+	}
+	k.client.must(t, nil, "release", u.ID)
+}
+
+func (k *chain) copySurvivesACut(t *testing.T, disk string) {
+	u := k.client.use(t, "workshop", disk)
+	d := k.c.mountDisk(t)
+	seen := k.c.disconnects(t)
+	k.c.copyOut(t, d, k.sum, func() {
+		began := time.Now()
+		if err := k.lab.Cut("gws", true); err != nil {
+			t.Fatal(err)
+		}
+		k.client.has(t, patience, "no link with the host", func(s status) bool { return len(s.Peers) > 0 && !s.Peers[0].Up })
+		t.Logf("the client notices the cut after %v", time.Since(began).Round(100*time.Millisecond))
+		<-time.After(20*time.Second - time.Since(began)) // what is tested is the time itself
+		if err := k.lab.Cut("gws", false); err != nil {
+			t.Fatal(err)
+		}
+	})
+	k.endUndisturbed(t, u, seen)
+}
+
+func (k *chain) copySurvivesForgetfulNATs(t *testing.T, disk string) {
+	u := k.client.use(t, "workshop", disk)
+	d := k.c.mountDisk(t)
+	seen := k.c.disconnects(t)
+	k.c.copyOut(t, d, k.sum, func() {
+		if err := errors.Join(k.lab.FlushNAT("gws"), k.lab.FlushNAT("gwc")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	k.endUndisturbed(t, u, seen)
+}
+
+// endUndisturbed ends a use in which the kernel must not have seen an unplug.
+func (k *chain) endUndisturbed(t *testing.T, u use, disconnects string) {
+	t.Helper()
+	if now := k.c.disconnects(t); now != disconnects {
+		t.Errorf("the client's kernel has seen %s disconnects, %s before:\n%s", now, disconnects, k.c.must(t, patience, "dmesg | tail -30"))
+	}
+	k.c.must(t, patience, "umount /mnt")
+	k.client.must(t, nil, "release", u.ID)
+	k.s.must(t, patience, awaitDisk)
+}
+
+func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {
+	u := k.client.use(t, "workshop", k.share(t, "keyboard"))
+	event := k.c.must(t, patience, `until f=$(grep -l "USB Keyboard" /sys/class/input/event*/device/name) && e=/dev/input/$(echo "$f" | cut -d/ -f5) && test -c "$e"; do usleep 100000; done; echo "$e"`)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := k.c.Exec(ctx, "dd if="+event+" of=/tmp/event bs=24 count=2 2>/dev/null")
+		ended <- err
+	}()
+	press := map[string]any{"keys": []map[string]string{{"type": "qcode", "data": "a"}}}
+	eventually(t, patience, func(context.Context) error {
+		if _, err := k.s.QMP("send-key", press); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-ended:
+			return err
+		default:
+			return errors.New("no key arrives at the client")
+		}
+	})
+	// struct input_event: 16 bytes of time, type, code, value; KEY_A is 30.
+	if got := k.c.must(t, patience, "od -An -tu1 /tmp/event"); !strings.Contains(strings.Join(strings.Fields(got), " "), "1 0 30 0") {
+		t.Errorf("the event is not the letter a: %s", got)
+	}
+	k.client.must(t, nil, "release", u.ID)
+}
+
+func (k *chain) serialBytesGoBothWays(t *testing.T, _ string) {
+	u := k.client.use(t, "workshop", k.share(t, "serial"))
+	k.c.must(t, patience, "until test -c /dev/ttyUSB0; do usleep 100000; done; stty -F /dev/ttyUSB0 115200 raw -echo")
+	line, err := net.Dial("unix", filepath.Join(k.s.dir, "serial.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer line.Close()
+	if err := line.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	type outcome struct {
+		out string
+		err error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		out, err := k.c.Exec(ctx, "exec 3<>/dev/ttyUSB0; echo from-client >&3; head -c 10 <&3")
+		ended <- outcome{out, err}
+	}()
+	var got bytes.Buffer
+	for buf := make([]byte, 64); !strings.Contains(got.String(), "from-client"); {
+		n, err := line.Read(buf)
+		if err != nil {
+			t.Fatalf("the line says %q: %v", &got, err)
+		}
+		got.Write(buf[:n])
+	}
+	if _, err := line.Write([]byte("from-line\n")); err != nil {
+		t.Fatal(err)
+	}
+	if o := <-ended; o.err != nil || !strings.HasPrefix(o.out, "from-line") {
+		t.Errorf("the client reads %q, %v", o.out, o.err)
+	}
+	k.client.must(t, nil, "release", u.ID)
+}
+
+func (k *chain) stockUSBIPAttaches(t *testing.T, disk string) {
+	u := k.client.use(t, "workshop", disk, "--endpoint")
+	if list := k.c.must(t, patience, "usbip list -r 127.0.0.1"); !strings.Contains(list, u.BusID+": ") {
+		t.Fatalf("usbip list does not show %s:\n%s", u.BusID, list)
+	}
+	k.c.must(t, patience, "usbip attach -r 127.0.0.1 -b "+u.BusID)
+	d := k.c.mountDisk(t)
+	k.c.copyOut(t, d, k.sum, nil)
+	k.c.must(t, patience, "umount /mnt")
+	k.c.must(t, patience, `usbip detach -p "$(usbip port | sed -n 's/^Port \([0-9]*\):.*/\1/p')"`)
+	k.client.must(t, nil, "release", u.ID)
+	k.s.must(t, patience, awaitDisk)
+}
+
+func (k *chain) killedClientFreesTheDevice(t *testing.T, disk string) {
+	other := newAgent(t, "other", node{k.lab, "o"}, k.programs.agent, t.TempDir())
+	other.up(t, "--rendezvous", k.rendezvous.link)
+	pair(t, k.host, other)
+	k.client.use(t, "workshop", disk)
+	k.c.must(t, patience, awaitDisk)
+	other.fails(t, 5, "", "use", "workshop", disk, "--endpoint") // in use
+
+	k.client.kill(t)
+	began := time.Now()
+	var u use
+	eventually(t, 15*time.Second, func(ctx context.Context) error {
+		raw, err := other.run(ctx, "use", "workshop", disk, "--endpoint")
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(raw, &u)
+	})
+	t.Logf("the device is another's %v after its user was killed", time.Since(began).Round(100*time.Millisecond))
+	k.c.nothingHangs(t, patience)
+	other.must(t, nil, "release", u.ID)
+
+	k.client.up(t, "--rendezvous", k.rendezvous.link)
+	k.client.has(t, patience, "its use again after its restart", func(s status) bool {
+		return len(s.Uses) == 1 && s.Uses[0].State == "attached"
+	})
+	k.client.must(t, nil, "release", k.client.status(t).Uses[0].ID)
+	k.s.must(t, patience, awaitDisk)
+}
+
+func (k *chain) killedHostIsACleanUnplug(t *testing.T, disk string) {
+	k.client.use(t, "workshop", disk)
+	d := k.c.mountDisk(t)
+	ctx, cancel := context.WithTimeout(t.Context(), budget+2*time.Minute)
+	defer cancel()
+	reader := make(chan error, 1)
+	go func() {
+		_, err := k.c.Exec(ctx, "while dd if=/dev/"+d+" of=/dev/null bs=64k iflag=direct 2>/dev/null; do :; done; exit 1")
+		reader <- err
+	}()
+	k.host.kill(t)
+	began := time.Now()
+	k.c.must(t, budget+30*time.Second, "while test -e /sys/block/"+d+"; do usleep 100000; done")
+	t.Logf("the client's kernel sees the unplug %v after the host was killed; the budget is %v", time.Since(began).Round(100*time.Millisecond), budget)
+	if err := <-reader; err == nil || ctx.Err() != nil {
+		t.Errorf("the reader of the disk hangs: %v", err)
+	}
+	k.c.must(t, patience, "umount /mnt")
+	k.c.nothingHangs(t, patience)
+	if u := k.client.status(t).Uses; len(u) != 1 || u[0].State == "attached" || u[0].Reason == "" {
+		t.Errorf("the client's status does not say that it waits and why: %+v", u)
+	}
+}

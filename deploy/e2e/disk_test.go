@@ -1,0 +1,125 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// awaitDisk finds the client's only disk.
+const awaitDisk = `until d=$(ls /sys/block | grep '^sd') && test -b "/dev/$d"; do usleep 100000; done; echo "$d"`
+
+// mountDisk waits for the client's far disk and mounts it; it returns its name.
+func (m *machine) mountDisk(t *testing.T) string {
+	t.Helper()
+	d := m.must(t, patience, awaitDisk)
+	m.must(t, patience, "mount -t ext4 /dev/"+d+" /mnt")
+	return d
+}
+
+// disconnects counts the unplugs that the machine's kernel has seen.
+func (m *machine) disconnects(t *testing.T) string {
+	t.Helper()
+	return m.must(t, patience, `dmesg | grep -c "USB disconnect" || true`)
+}
+
+// copyOut reads the big file from the mounted disk, not from memory, and
+// compares its sum. When a good part has arrived it calls meanwhile, if there is
+// one: the rest has to come after or in spite of that.
+func (m *machine) copyOut(t *testing.T, disk, sum string, meanwhile func()) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	before := m.sectors(t, disk)
+	began := time.Now()
+	type outcome struct {
+		sum string
+		err error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		got, err := m.Exec(ctx, "echo 3 > /proc/sys/vm/drop_caches; sha256sum < /mnt/out")
+		ended <- outcome{got, err}
+	}()
+	if meanwhile != nil {
+		const part = outSize / 8 / 512
+		eventually(t, patience, func(context.Context) error {
+			if n := m.sectors(t, disk) - before; n < part {
+				return fmt.Errorf("%d sectors of the file have arrived, want %d", n, part)
+			}
+			return nil
+		})
+		select {
+		case <-ended:
+			t.Fatal("the copy is over before it could be disturbed")
+		default:
+		}
+		meanwhile()
+	}
+	got := <-ended
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	if !strings.HasPrefix(got.sum, sum) {
+		t.Errorf("the copied file has sum %s, want %s", got.sum, sum)
+	}
+	took := time.Since(began)
+	t.Logf("%d MiB copied out in %v, %.1f MB/s", outSize>>20, took.Round(time.Millisecond), outSize/took.Seconds()/1e6)
+}
+
+// sectors is how many sectors of 512 bytes the machine has read from a disk
+// (Documentation/block/stat.rst).
+func (m *machine) sectors(t *testing.T, disk string) int {
+	t.Helper()
+	f := strings.Fields(m.must(t, patience, "cat /sys/block/"+disk+"/stat"))
+	if len(f) < 3 {
+		t.Fatalf("statistics of %s: %q", disk, f)
+	}
+	n, err := strconv.Atoi(f[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// copyIn writes a file to the mounted disk and returns its sum.
+func (m *machine) copyIn(t *testing.T) (sum string) {
+	t.Helper()
+	m.must(t, patience, fmt.Sprintf("dd if=/dev/urandom of=/tmp/in bs=1M count=%d 2>/dev/null", inSize>>20))
+	began := time.Now()
+	m.must(t, 5*time.Minute, "cp /tmp/in /mnt/in && sync")
+	t.Logf("%d MiB copied in in %v", inSize>>20, time.Since(began).Round(time.Millisecond))
+	sum, _, _ = strings.Cut(m.must(t, patience, "sha256sum < /tmp/in"), " ")
+	return sum
+}
+
+// hasDiskBack checks that the host's kernel has its disk again, with a sound
+// file system and the file that was copied in.
+func (m *machine) hasDiskBack(t *testing.T, sum string) {
+	t.Helper()
+	d := m.must(t, patience, awaitDisk)
+	m.must(t, patience, "e2fsck -f -n /dev/"+d)
+	m.must(t, patience, "mount -t ext4 -o ro /dev/"+d+" /mnt")
+	if got := m.must(t, patience, "sha256sum < /mnt/in"); !strings.HasPrefix(got, sum) {
+		t.Errorf("on the host the file that was copied in has sum %s, want %s", got, sum)
+	}
+	m.must(t, patience, "umount /mnt")
+}
+
+// stuck lists tasks in uninterruptible sleep.
+const stuck = `grep -l '^[0-9]* (.*) D ' /proc/[0-9]*/stat 2>/dev/null | while read f; do cat "$f" "${f%stat}stack" 2>/dev/null; done`
+
+// nothingHangs waits until no task is in uninterruptible sleep.
+func (m *machine) nothingHangs(t *testing.T, within time.Duration) {
+	t.Helper()
+	eventually(t, within, func(ctx context.Context) error {
+		out, err := m.Exec(ctx, stuck)
+		if err == nil && out != "" {
+			err = fmt.Errorf("stuck: %s", out)
+		}
+		return err
+	})
+}

@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
+)
+
+// TestSymmetricNATsAreRelayed: two symmetric NATs cannot be punched.
+func TestSymmetricNATsAreRelayed(t *testing.T) {
+	k := startChain(t, network{host: nat("symmetric"), client: nat("symmetric")})
+	u := k.client.use(t, "workshop", k.share(t, "harddrive"))
+	d := k.c.mountDisk(t)
+	k.c.copyOut(t, d, k.sum, nil)
+	p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "relayed") })
+	if p.WhyNoBetter == "" || p.Link.Relay == "" {
+		t.Errorf("the status does not say which relay and why: %+v", p)
+	}
+	k.c.must(t, patience, "umount /mnt")
+	k.client.must(t, nil, "release", u.ID)
+}
+
+// TestBlockedUDPFallsBackToTCP: a network that lets only TCP out.
+func TestBlockedUDPFallsBackToTCP(t *testing.T) {
+	client := nat("portrestrict")
+	client.FW = &lab.Firewall{Allow: []string{"tcp"}}
+	k := startChain(t, network{host: nat("portrestrict"), client: client})
+	u := k.client.use(t, "workshop", k.share(t, "harddrive"))
+	d := k.c.mountDisk(t)
+	k.c.copyOut(t, d, k.sum, nil)
+	p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool {
+		return strings.Contains(p.Link.Rank, "TCP") || strings.Contains(p.Link.Rank, "TLS")
+	})
+	if !strings.Contains(p.WhyNoBetter, "UDP") {
+		t.Errorf("the status does not say that UDP does not get through: %+v", p)
+	}
+	k.c.must(t, patience, "umount /mnt")
+	k.client.must(t, nil, "release", u.ID)
+}
+
+// TestLinksWithoutRendezvous: paired peers need none where one can be reached.
+func TestLinksWithoutRendezvous(t *testing.T) {
+	host := nat("symmetric")
+	host.NAT.Forward = []lab.Forward{
+		{Proto: "tcp", Port: 7574, To: "192.168.1.2:7574"},
+		{Proto: "tcp", Port: 7575, To: "192.168.1.2:7575"},
+	}
+	k := startChain(t, network{host: host, client: nat("symmetric")})
+	disk := k.share(t, "harddrive")
+	k.host.stop(t)
+	k.client.stop(t)
+	k.rendezvous.stop()
+	k.host.up(t, "--tcp-listen", ":7575")
+	k.client.up(t)
+	for _, way := range []struct {
+		address, transport string
+		encrypted          bool
+	}{
+		{"tls://203.0.113.10:7574", "tls", true},
+		{"tcp://203.0.113.10:7575", "tcp", false},
+	} {
+		t.Run(way.transport, func(t *testing.T) {
+			k.client.must(t, nil, "reach", "workshop", way.address)
+			u := k.client.use(t, "workshop", disk)
+			d := k.c.mountDisk(t)
+			k.c.copyOut(t, d, k.sum, nil)
+			sum := k.c.copyIn(t)
+			p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool { return p.Link.Transport == way.transport })
+			if p.Link.Encrypted != way.encrypted || !strings.HasSuffix(way.address, p.Link.Remote) {
+				t.Errorf("the link: %+v", p.Link)
+			}
+			k.c.must(t, patience, "umount /mnt")
+			k.client.must(t, nil, "release", u.ID)
+			k.s.hasDiskBack(t, sum)
+			// The next way begins without this one's link.
+			k.client.must(t, nil, "reach", "workshop", "--clear")
+			k.client.stop(t)
+			k.client.up(t)
+		})
+	}
+}
