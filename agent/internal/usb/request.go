@@ -55,6 +55,13 @@ func (s Setup) Change() Change {
 	return NoChange
 }
 
+// Harmful reports whether a control request would take the device away from
+// its own host controller: SET_ADDRESS and SET_FEATURE(TEST_MODE). Hardware
+// never gets to see these from afar.
+func (s Setup) Harmful() bool {
+	return s.Type == 0x00 && (s.Request == 5 || s.Request == 3 && s.Value == 2)
+}
+
 // Check returns StatusInvalid for an URB that breaks a bound or contradicts
 // itself, so that no Device may run it, and StatusOK for any other. That
 // the endpoint exists is for the Device to see.

@@ -1,0 +1,345 @@
+//go:build linux
+
+package usbfs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"golang.org/x/sys/unix"
+)
+
+// device is an opened device. Submit hands URBs to the kernel, in order; the
+// goroutine reap fetches what is complete; the goroutine changes does the
+// control requests that change the device's state, between the control URBs
+// before and behind them.
+type device struct {
+	// Static after construction.
+	info        usb.Info
+	descriptors usb.Descriptors
+	fd          int // of handle
+	wake        *waker
+	gone        chan struct{} // closed when ending is set
+	joined      sync.WaitGroup
+	once        sync.Once // Close
+	closeErr    error
+
+	handle *handle // owned by changes, after it by Close
+
+	mu        sync.Mutex
+	changed   *sync.Cond // on mu: something that changes waits for
+	endpoints map[usb.Endpoint]usb.EndpointDescriptor
+	pending   map[*usb.URB]*request
+	running   map[uintptr]*request // in the kernel, by the address of its block
+	backlog   []*request           // for which the kernel has had no memory, oldest first
+	control   []*request           // behind a change of state, oldest first
+	changing  bool                 // changes is at work on one
+	controls  int                  // control URBs in running or backlog
+	last      uint64               // number of the latest request
+	ending    usb.Status           // not 0: the reason for which no URB runs any more
+}
+
+// The kernel has 16 MiB for the URBs of all programs (usbfs_memory_mb). An URB
+// that finds none waits for others to complete, trying again every
+// memoryRetry, and fails after memoryPatience.
+const (
+	memoryRetry    = 10 * time.Millisecond
+	memoryPatience = 5 * time.Second
+)
+
+func newDevice(h *handle, info usb.Info, d usb.Descriptors) (*device, error) {
+	endpoints, err := h.endpoints(d)
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWaker()
+	if err != nil {
+		return nil, err
+	}
+	dev := &device{
+		info: info, descriptors: d, fd: h.fd, handle: h, wake: w, gone: make(chan struct{}), endpoints: endpoints,
+		pending: make(map[*usb.URB]*request), running: make(map[uintptr]*request),
+	}
+	dev.changed = sync.NewCond(&dev.mu)
+	return dev, nil
+}
+
+// start starts the goroutines, which Close joins.
+func (d *device) start() {
+	d.joined.Go(d.reap)
+	d.joined.Go(d.changes)
+}
+
+// Info implements [usb.Device].
+func (d *device) Info() usb.Info { return d.info }
+
+// Gone implements [usb.Device].
+func (d *device) Gone() <-chan struct{} { return d.gone }
+
+// Submit implements [usb.Device].
+func (d *device) Submit(u *usb.URB) {
+	u.Actual, u.ErrorCount = 0, 0
+	status := u.Check()
+	if status == usb.StatusOK {
+		status = d.enqueue(u)
+	}
+	if status != usb.StatusOK {
+		u.Finish(status)
+	}
+}
+
+func (d *device) enqueue(u *usb.URB) usb.Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.ending != usb.StatusOK:
+		return d.ending
+	case len(d.pending) >= usb.MaxPending:
+		return usb.StatusNoMemory
+	case d.pending[u] != nil:
+		return usb.StatusInvalid
+	case u.Endpoint.Number() == 0 && u.SetupPacket().Harmful():
+		return usb.StatusStall
+	}
+	r, status := d.newRequest(u)
+	if status != usb.StatusOK {
+		return status
+	}
+	d.pending[u] = r
+	if r.control && (r.change() != usb.NoChange || d.changing || len(d.control) > 0) {
+		d.control = append(d.control, r)
+		d.changed.Broadcast()
+		return usb.StatusOK
+	}
+	return d.launch(r)
+}
+
+// launch hands a request to the kernel, or puts it behind those that wait for
+// memory. The lock is held, so that the order is that of submission.
+func (d *device) launch(r *request) usb.Status {
+	err := error(unix.ENOMEM)
+	if len(d.backlog) == 0 {
+		err = r.submit(d.fd)
+	}
+	switch {
+	case err == nil:
+		d.running[r.address()] = r
+	case errors.Is(err, unix.ENOMEM):
+		r.waiting = time.Now()
+		d.backlog = append(d.backlog, r)
+		d.wake.signal()
+	default:
+		delete(d.pending, r.urb)
+		r.unpin()
+		return statusOf(err)
+	}
+	if r.control {
+		d.controls++
+	}
+	return usb.StatusOK
+}
+
+// retry launches what waits for memory and returns the requests that can wait
+// no longer, or that failed, with their statuses set. The lock is held.
+func (d *device) retry() (failed []*request) {
+	for len(d.backlog) > 0 {
+		r := d.backlog[0]
+		err := r.submit(d.fd)
+		if errors.Is(err, unix.ENOMEM) && time.Since(r.waiting) < memoryPatience {
+			break
+		}
+		d.backlog = d.backlog[1:]
+		if err == nil {
+			d.running[r.address()] = r
+			continue
+		}
+		r.urb.Status = statusOf(err)
+		d.forget(r)
+		failed = append(failed, r)
+	}
+	return failed
+}
+
+// forget ends a request that was launched. The lock is held.
+func (d *device) forget(r *request) {
+	delete(d.pending, r.urb)
+	delete(d.running, r.address())
+	r.unpin()
+	if r.control {
+		d.controls--
+		d.changed.Broadcast()
+	}
+}
+
+// Cancel implements [usb.Device].
+func (d *device) Cancel(u *usb.URB) {
+	d.mu.Lock()
+	r := d.pending[u]
+	if r == nil {
+		d.mu.Unlock()
+		return
+	}
+	r.cancelled = true
+	queued := slices.Contains(d.control, r)
+	waiting := slices.Contains(d.backlog, r)
+	switch {
+	case queued:
+		d.control = without(d.control, r)
+		delete(d.pending, u)
+		r.unpin()
+		d.changed.Broadcast()
+	case waiting:
+		d.backlog = without(d.backlog, r)
+		d.forget(r)
+	}
+	d.joined.Add(1) // reap is there as long as r is: fd stays open until discard is through
+	d.mu.Unlock()
+	defer d.joined.Done()
+	if queued || waiting {
+		u.Finish(usb.StatusReset)
+		return
+	}
+	r.discard(d.fd)
+}
+
+func without(list []*request, r *request) []*request {
+	return slices.DeleteFunc(list, func(other *request) bool { return other == r })
+}
+
+// reap fetches completed URBs until the end.
+func (d *device) reap() {
+	for {
+		var address uintptr
+		err := call(d.fd, reqReapNoDelay, unsafe.Pointer(&address))
+		switch {
+		case err == nil:
+			d.reaped(address)
+		case errors.Is(err, unix.EAGAIN):
+			if d.over() {
+				return
+			}
+			d.sleep()
+		case errors.Is(err, unix.EINTR):
+		default: // unplugged
+			d.lost()
+			return
+		}
+	}
+}
+
+// over reports whether nothing is left to reap.
+func (d *device) over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ending != usb.StatusOK && len(d.running) == 0
+}
+
+// sleep waits until an URB is complete, the device is gone, somebody calls, or
+// memory is worth another try.
+func (d *device) sleep() {
+	d.mu.Lock()
+	timeout := -1
+	if len(d.backlog) > 0 {
+		timeout = int(memoryRetry.Milliseconds())
+	}
+	d.mu.Unlock()
+	d.wake.wait(timeout, unix.PollFd{Fd: int32(d.fd), Events: unix.POLLOUT})
+	d.mu.Lock()
+	failed := d.retry()
+	d.mu.Unlock()
+	finish(failed)
+}
+
+func finish(list []*request) {
+	for _, r := range list {
+		r.urb.Finish(r.urb.Status)
+	}
+}
+
+// reaped completes the request whose block is at that address.
+func (d *device) reaped(address uintptr) {
+	d.mu.Lock()
+	r := d.running[address]
+	if r == nil {
+		d.mu.Unlock()
+		return
+	}
+	r.collect(d.ending)
+	d.forget(r)
+	failed := d.retry()
+	d.mu.Unlock()
+	finish(append([]*request{r}, failed...))
+}
+
+// end makes every further Submit fail, and completes what the kernel does not
+// have.
+func (d *device) end(s usb.Status) {
+	d.mu.Lock()
+	if d.ending == usb.StatusOK {
+		d.ending = s
+		close(d.gone)
+	}
+	var list []*request
+	for _, r := range d.backlog {
+		d.forget(r)
+		list = append(list, r)
+	}
+	for _, r := range d.control {
+		delete(d.pending, r.urb)
+		r.unpin()
+		list = append(list, r)
+	}
+	d.backlog, d.control = nil, nil
+	for _, r := range list {
+		r.urb.Status = d.ending
+	}
+	d.changed.Broadcast()
+	d.mu.Unlock()
+	d.wake.signal()
+	finish(list)
+}
+
+// lost completes everything: the kernel has forgotten the device, and with it
+// every URB.
+func (d *device) lost() {
+	d.end(usb.StatusNoDevice)
+	d.mu.Lock()
+	list := d.oldestFirst()
+	for _, r := range list {
+		r.urb.Status = usb.StatusNoDevice
+		d.forget(r)
+	}
+	d.mu.Unlock()
+	finish(list)
+}
+
+// oldestFirst lists what the kernel has. The lock is held.
+func (d *device) oldestFirst() []*request {
+	return slices.SortedFunc(maps.Values(d.running), func(a, b *request) int { return cmp.Compare(a.number, b.number) })
+}
+
+// Close implements [usb.Device].
+func (d *device) Close() error {
+	d.once.Do(func() {
+		d.end(usb.StatusShutdown)
+		d.mu.Lock()
+		list := d.oldestFirst()
+		d.mu.Unlock()
+		for _, r := range slices.Backward(list) { // so that none gets its turn meanwhile
+			r.discard(d.fd)
+		}
+		d.joined.Wait()
+		d.closeErr = errors.Join(d.handle.giveBack(d.info.Configuration), d.wake.close())
+		if d.closeErr != nil {
+			d.closeErr = fmt.Errorf("closing USB device %s: %w", d.info.ID, d.closeErr)
+		}
+	})
+	return d.closeErr
+}

@@ -1,0 +1,64 @@
+//go:build linux
+
+package usbfs
+
+import (
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+// TestRequestCodes compares with include/uapi/linux/usbdevice_fs.h as a
+// compiler for 64 bits sees it.
+func TestRequestCodes(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) != 8 || code(dirRead, 0, 0)>>30 != 2 {
+		t.Skip("the numbers here are those of 64-bit architectures with the generic layout")
+	}
+	for name, c := range map[string]struct{ got, want uintptr }{
+		"SETINTERFACE": {reqSetInterface, 0x80085504}, "SETCONFIGURATION": {reqSetConfiguration, 0x80045505},
+		"SUBMITURB": {reqSubmit, 0x8038550a}, "DISCARDURB": {reqDiscard, 0x550b}, "REAPURBNDELAY": {reqReapNoDelay, 0x4008550d},
+		"RELEASEINTERFACE": {reqRelease, 0x80045510}, "IOCTL": {reqDriver, 0xc0105512}, "RESET": {reqReset, 0x5514},
+		"CLEAR_HALT": {reqClearHalt, 0x80045515}, "CONNECT": {reqConnect, 0x5517}, "DISCONNECT_CLAIM": {reqDisconnectClaim, 0x8108551b},
+	} {
+		if c.got != c.want {
+			t.Errorf("USBDEVFS_%s is %#x, not %#x", name, c.got, c.want)
+		}
+	}
+	if n := unsafe.Sizeof(kernelPacket{}); n != 12 {
+		t.Errorf("a packet descriptor has %d bytes", n)
+	}
+}
+
+func TestEventsThatMatter(t *testing.T) {
+	for event, want := range map[string]bool{
+		"add@/devices/pci0/usb1/1-2\x00ACTION=add\x00SUBSYSTEM=usb\x00DEVTYPE=usb_device\x00": true,
+		"remove@/devices/pci0/usb1/1-2/block/sda\x00ACTION=remove\x00SUBSYSTEM=block\x00":     true,
+		"change@/devices/virtual/x\x00ACTION=change\x00SUBSYSTEM=thermal\x00":                 false,
+		"libudev\x00SUBSYSTEM=usb\x00": false, // of udev's own, not the kernel's
+		"":                             false,
+	} {
+		if got := eventMatters([]byte(event)); got != want {
+			t.Errorf("%q: %t", event, got)
+		}
+	}
+}
+
+func FuzzEvent(f *testing.F) {
+	f.Add([]byte("add@/devices/pci0/usb1/1-2\x00ACTION=add\x00SUBSYSTEM=usb\x00DEVTYPE=usb_device\x00"))
+	f.Fuzz(func(_ *testing.T, b []byte) { eventMatters(b) })
+}
+
+func FuzzMounts(f *testing.F) {
+	f.Add("29 22 8:17 / /mnt/my\\040disk rw shared:2 master:1 - vfat /dev/sdb1 rw\n")
+	f.Add("29 22 0:44 / /srv rw - btrfs /dev/sdb rw\n - - - \\777 \\04")
+	f.Fuzz(func(t *testing.T, s string) {
+		for key := range parseMounts(s) {
+			if strings.ContainsAny(key, " \n") && !strings.HasPrefix(key, "/dev/") {
+				t.Errorf("key %q", key)
+			}
+		}
+		parseSwaps(s)
+		parseRoutes(s)
+		parseRoutes6(s)
+	})
+}

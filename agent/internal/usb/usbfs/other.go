@@ -1,0 +1,14 @@
+//go:build !linux
+
+package usbfs
+
+import (
+	"errors"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// New says that there is no usbfs on this system.
+func New(Config) (usb.Bus, error) {
+	return nil, errors.New("usbfs exists on Linux only: use the backend libusb here")
+}
