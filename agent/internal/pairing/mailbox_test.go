@@ -22,6 +22,7 @@ type memory struct {
 	onConfirm func(confirmation []byte) []byte
 
 	mu       sync.Mutex // guards what follows
+	down     error      // what every request gets, if set
 	boxes    map[ident.Address]*box
 	answered int
 }
@@ -42,6 +43,8 @@ func (m *memory) with(a ident.Address, f func(*box) error) error {
 	defer m.mu.Unlock()
 	b := m.boxes[a]
 	switch {
+	case m.down != nil:
+		return m.down
 	case b == nil:
 		return api.NewProblem(api.CodeMailboxNotFound)
 	case time.Now().After(b.expires):
@@ -104,14 +107,12 @@ func (m *memory) Tries(ctx context.Context, a ident.Address, after int) (tries [
 	return tries, err
 }
 
+// Result waits for the answer. It does not know who asks, and lets the host
+// poll for the confirmation.
 func (m *memory) Result(ctx context.Context, a ident.Address, n int) (t api.Try, err error) {
-	before := -1
 	err = m.wait(ctx, a, func(b *box) bool {
 		t = b.tries[n-1]
-		size := len(t.Answer) + len(t.Confirmation)
-		was := before
-		before = size
-		return t.Confirmation != nil || was >= 0 && size != was
+		return t.Answer != nil
 	})
 	return t, err
 }
@@ -140,6 +141,13 @@ func (m *memory) Confirm(_ context.Context, a ident.Address, n int, confirmation
 		b.tries[n-1].Confirmation = through(m.onConfirm, confirmation)
 		return nil
 	})
+}
+
+// setDown makes the rendezvous fail, or work again.
+func (m *memory) setDown(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = err
 }
 
 func through(hook func([]byte) []byte, raw []byte) []byte {

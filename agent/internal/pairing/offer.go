@@ -125,14 +125,14 @@ func (o *Offer) watchTries(ctx context.Context, seen chan<- news) {
 			send(ctx, seen, news{err: err})
 			return
 		}
-		o.away(ctx, err)
+		pause := o.away(ctx, err)
 		for _, t := range tries {
 			if t.Number == number+1 && number < MaxTries {
 				number++
 				send(ctx, seen, news{opened: &t})
 			}
 		}
-		if sleep(ctx, pollPause) != nil {
+		if sleep(ctx, pause) != nil {
 			return
 		}
 	}
@@ -148,20 +148,21 @@ func (o *Offer) watchConfirmation(ctx context.Context, number int, seen chan<- n
 			send(ctx, seen, news{confirmed: number, confirmation: t.Confirmation})
 			return
 		}
-		o.away(bounded, err)
-		if sleep(bounded, pollPause) != nil {
+		if sleep(bounded, o.away(bounded, err)) != nil {
 			send(ctx, seen, news{confirmed: number})
 			return
 		}
 	}
 }
 
-// away logs that the rendezvous cannot be asked. It may be back in a moment;
-// the deadline ends the waiting.
-func (o *Offer) away(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil {
-		o.pairing.cfg.Logger.Warn("pairing mailbox cannot be read, trying again", "error", err)
+// away returns how long to wait before the rendezvous is asked again. If it
+// cannot be reached, it may be back in a moment; the deadline ends the waiting.
+func (o *Offer) away(ctx context.Context, err error) time.Duration {
+	if err == nil || ctx.Err() != nil {
+		return pollPause
 	}
+	o.pairing.cfg.Logger.Warn("pairing mailbox cannot be reached, trying again", "error", err)
+	return awayPause
 }
 
 func send(ctx context.Context, seen chan<- news, n news) {
@@ -193,7 +194,10 @@ func (o *Offer) answer(ctx context.Context, t api.Try) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	o.away(ctx, o.pairing.cfg.Mailbox.Answer(ctx, o.Address, t.Number, raw))
+	if err := o.pairing.cfg.Mailbox.Answer(ctx, o.Address, t.Number, raw); err != nil {
+		o.settle(fmt.Errorf("answer: %w", err))
+		return false, nil
+	}
 	return true, nil
 }
 

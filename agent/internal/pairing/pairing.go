@@ -26,6 +26,8 @@ const (
 	confirmTime = 20 * time.Second
 	// pollPause separates two questions to a mailbox that answers at once.
 	pollPause = 300 * time.Millisecond
+	// awayPause is the same after the rendezvous could not be asked.
+	awayPause = 3 * time.Second
 )
 
 // The reasons for which a pairing fails.

@@ -255,6 +255,29 @@ func TestReasonsForNoPairing(t *testing.T) {
 	})
 }
 
+func TestOfferSurvivesARendezvousThatIsAwayForAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		w := offer(t, newPairing(t, "host", m))
+		client := newPairing(t, "client", m)
+		away := errors.New("connection refused")
+		m.setDown(away)
+		if _, err := client.Join(t.Context(), w.Address, w.PIN); !errors.Is(err, away) {
+			t.Errorf("client meanwhile: %v, want %v", err, away)
+		}
+		if err := sleep(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		m.setDown(nil)
+		if _, err := client.Join(t.Context(), w.Address, w.PIN); err != nil {
+			t.Errorf("client afterwards: %v", err)
+		}
+		if got, err := w.result(); err != nil || got.ID != client.cfg.Key.ID() {
+			t.Errorf("host: %+v, %v", got, err)
+		}
+	})
+}
+
 func TestNamesAndConfigurationsThatAreRefused(t *testing.T) {
 	key, err := ident.NewKey(rand.Reader)
 	if err != nil {
