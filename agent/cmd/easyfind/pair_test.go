@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
+	"github.com/easyfind-usb/easyfind/agent/internal/localapi/localapitest"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// offered is a scripted agent that offers an address and then waits.
+func offered() (b *localapitest.Backend, paired chan struct{}) {
+	b, paired = script(), make(chan struct{})
+	b.Reporting = []localapi.Progress{
+		{Message: "asking the rendezvous"},
+		{Offered: &localapi.Offered{Address: "K7M-2QX", PIN: "4821-9930", Expires: now.Add(9*time.Minute + 41*time.Second)}},
+	}
+	b.Wait = paired
+	return b, paired
+}
+
+func TestOfferAtATerminal(t *testing.T) {
+	b, paired := offered()
+	m := with(t, b)
+	var stdout, stderr output
+	p := &program{
+		ctx: t.Context(), in: strings.NewReader(""), out: &stdout, err: &stderr, outTTY: true, errTTY: true,
+		now: func() time.Time { return now }, places: places{socket: m.socket},
+	}
+	code := make(chan int, 1)
+	go func() { code <- p.run([]string{"pair"}) }()
+	eventually(t, func() bool { return strings.Contains(stderr.String(), "9:41 left") })
+	if out := stdout.String(); !strings.Contains(out, "On the other machine: easyfind pair K7M-2QX 4821-9930") || !strings.ContainsRune(out, '█') {
+		t.Errorf("address, PIN or QR code missing in\n%s", out)
+	}
+	close(paired)
+	if got := <-code; got != 0 || !strings.Contains(stdout.String(), "Paired with workshop") {
+		t.Errorf("%d\n%s%s", got, stdout.String(), stderr.String())
+	}
+}
+
+func TestOfferWithoutATerminal(t *testing.T) {
+	b, paired := offered()
+	close(paired)
+	m := with(t, b)
+	code, out, errOut := m.run(t, "pair")
+	if code != 0 || strings.ContainsRune(out, '█') || strings.Contains(errOut, "\r") || !strings.Contains(errOut, "waiting for the other machine") {
+		t.Errorf("%d\n%s%s", code, out, errOut)
+	}
+	code, out, _ = m.run(t, "pair", "--json")
+	d := json.NewDecoder(strings.NewReader(out))
+	var first localapi.Offered
+	var second localapi.Peer
+	if err := errors.Join(d.Decode(&first), d.Decode(&second)); err != nil || code != 0 || first.PIN != "4821-9930" || second.Name != "workshop" {
+		t.Errorf("--json: %d, %v\n%s", code, err, out)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		t.Errorf("--json: more than two documents\n%s", out)
+	}
+}
+
+func TestInterruptedWaitGivesTheOfferUp(t *testing.T) {
+	b, _ := offered()
+	m := with(t, b)
+	ctx, interrupt := context.WithCancel(t.Context())
+	var stdout, stderr output
+	p := &program{
+		ctx: ctx, in: strings.NewReader(""), out: &stdout, err: &stderr, errTTY: true,
+		now: func() time.Time { return now }, places: places{socket: m.socket},
+	}
+	code := make(chan int, 1)
+	go func() { code <- p.run([]string{"pair"}) }()
+	eventually(t, func() bool { return strings.Contains(stderr.String(), "left") })
+	interrupt()
+	if got := <-code; got != 1 || !strings.HasSuffix(stderr.String(), "easyfind: interrupted\n") {
+		t.Errorf("%d, %q", got, stderr.String())
+	}
+	eventually(t, func() bool { calls := b.Calls(); return calls[len(calls)-1].Method == "OfferPairing given up" })
+}
+
+func TestPINFromTheStandardInput(t *testing.T) {
+	address, err := ident.NewAddress(strings.NewReader("abcdefgh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]int{"4821-9930\n": 0, "48219930": 0, "": 2, "1234\n": 2, strings.Repeat("1", 5000): 2} {
+		b := script()
+		m := with(t, b)
+		m.in = in
+		code, _, errOut := m.run(t, "pair", string(address))
+		if code != want || !strings.Contains(errOut, "PIN") {
+			t.Errorf("%.20q: %d, %q, want %d", in, code, errOut, want)
+		}
+		if want == 0 && !cmp.Equal(b.Calls(), []localapitest.Call{{Method: "JoinPairing", Request: localapi.JoinRequest{Address: address, PIN: "4821-9930"}}}) {
+			t.Errorf("%.20q: %v", in, b.Calls())
+		}
+	}
+}
+
+// eventually asks until it holds.
+func eventually(t *testing.T, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatal("it does not come to that in time")
+		}
+	}
+}
