@@ -79,7 +79,7 @@ func makePrivate(file string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Chmod(0o600), f.Close())
+	return errors.Join(f.Close(), os.Chmod(file, 0o600))
 }
 
 func writable(ctx context.Context, db *sql.DB) error {

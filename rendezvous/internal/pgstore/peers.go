@@ -1,0 +1,197 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// lockPeer lets one transaction at a time count or add what belongs to a peer,
+// registered or not. The key is the first 8 bytes of the ID, which is a hash:
+// two peers that share them wait for each other, and nothing worse.
+func lockPeer(ctx context.Context, tx pgx.Tx, id ident.PeerID) error {
+	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(binary.BigEndian.Uint64(id[:])))
+	return err
+}
+
+// Admit registers or renews a peer.
+func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, err error) {
+	err = s.tx(ctx, "admit a peer", func(tx pgx.Tx) error {
+		p := a.Peer
+		if err := lockPeer(ctx, tx, p.ID); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `INSERT INTO challenges (random, expires) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
+			a.Challenge[:], millis(a.ChallengeExpires))
+		if err := touched(tag, err, registry.ErrReplayed); err != nil {
+			return err
+		}
+		tag, err = tx.Exec(ctx, `UPDATE peers SET name = $1, token_prefix = $2, token_hash = $3 WHERE id = $4`,
+			p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:])
+		if err := touched(tag, err, registry.ErrPeerNotFound); !errors.Is(err, registry.ErrPeerNotFound) {
+			return err
+		}
+		if err := useInvite(ctx, tx, a); err != nil {
+			return err
+		}
+		created = true
+		_, err = tx.Exec(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash) VALUES ($1, $2, $3, $4, $5, $6)`,
+			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
+		return err
+	})
+	return created && err == nil, err
+}
+
+func useInvite(ctx context.Context, tx pgx.Tx, a registry.Admission) error {
+	switch {
+	case a.Open:
+		return nil
+	case a.Invite == nil:
+		return registry.ErrInviteNeeded
+	}
+	tag, err := tx.Exec(ctx, `UPDATE invites SET uses = uses - 1
+		WHERE hash = $1 AND NOT revoked AND expires > $2 AND (uses IS NULL OR uses > 0)`, a.Invite[:], millis(a.Now))
+	return touched(tag, err, registry.ErrInvite)
+}
+
+const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash`
+
+// Peer returns a peer.
+func (s *Store) Peer(ctx context.Context, id ident.PeerID) (registry.Peer, error) {
+	return s.peer(ctx, `SELECT `+peerColumns+` FROM peers p WHERE p.id = $1`, id[:])
+}
+
+// PeerByToken returns the peer whose token begins so.
+func (s *Store) PeerByToken(ctx context.Context, prefix registry.TokenPrefix) (registry.Peer, error) {
+	return s.peer(ctx, `SELECT `+peerColumns+` FROM peers p WHERE p.token_prefix = $1`, prefix[:])
+}
+
+// PeerFor returns a peer that allows caller. The subquery asks for the
+// permission first: where there is none, no peer is looked up that could tell
+// why.
+func (s *Store) PeerFor(ctx context.Context, caller, id ident.PeerID) (registry.Peer, error) {
+	return s.peer(ctx, `SELECT `+peerColumns+` FROM peers p
+		WHERE p.id = (SELECT a.owner FROM allowed a WHERE a.owner = $1 AND a.peer = $2)`, id[:], caller[:])
+}
+
+func (s *Store) peer(ctx context.Context, query string, args ...any) (registry.Peer, error) {
+	var p registry.Peer
+	var id, key, prefix, hash []byte
+	var created int64
+	err := s.pool.QueryRow(ctx, query, args...).Scan(&id, &key, &p.Name, &created, &prefix, &hash)
+	if err != nil {
+		return p, failed("read a peer", none(err, registry.ErrPeerNotFound))
+	}
+	copy(p.ID[:], id)
+	p.PublicKey = key
+	p.Created = moment(created)
+	copy(p.TokenPrefix[:], prefix)
+	copy(p.TokenHash[:], hash)
+	return p, nil
+}
+
+// Rename changes a peer's name.
+func (s *Store) Rename(ctx context.Context, id ident.PeerID, name string) error {
+	return s.one(ctx, "rename a peer", registry.ErrPeerNotFound, `UPDATE peers SET name = $1 WHERE id = $2`, name, id[:])
+}
+
+// PutInvite keeps an invite.
+func (s *Store) PutInvite(ctx context.Context, i registry.Invite) error {
+	var uses *int
+	if !i.Unlimited {
+		uses = &i.Uses
+	}
+	return s.one(ctx, "keep an invite", nil, `INSERT INTO invites (hash, label, uses, created, expires, revoked)
+		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`, i.Hash[:], i.Label, uses, millis(i.Created), millis(i.Expires), i.Revoked)
+}
+
+// Invites returns every invite.
+func (s *Store) Invites(ctx context.Context) ([]registry.Invite, error) {
+	const query = `SELECT hash, label, uses, created, expires, revoked FROM invites ORDER BY created, hash`
+	return collect(ctx, s, "read the invites", func(row pgx.CollectableRow) (registry.Invite, error) {
+		var i registry.Invite
+		var hash []byte
+		var uses *int
+		var created, expires int64
+		err := row.Scan(&hash, &i.Label, &uses, &created, &expires, &i.Revoked)
+		copy(i.Hash[:], hash)
+		if i.Unlimited = uses == nil; uses != nil {
+			i.Uses = *uses
+		}
+		i.Created, i.Expires = moment(created), moment(expires)
+		return i, err
+	}, query)
+}
+
+// RevokeInvite ends an invite.
+func (s *Store) RevokeInvite(ctx context.Context, hash registry.Digest) error {
+	return s.one(ctx, "revoke an invite", registry.ErrInvite, `UPDATE invites SET revoked = true WHERE hash = $1`, hash[:])
+}
+
+// Allow lets a peer find its owner.
+func (s *Store) Allow(ctx context.Context, a registry.Allowance, max int) (since time.Time, err error) {
+	err = s.tx(ctx, "allow a peer", func(tx pgx.Tx) error {
+		if err := lockPeer(ctx, tx, a.Owner); err != nil {
+			return err
+		}
+		var ms int64
+		err := tx.QueryRow(ctx, `SELECT since FROM allowed WHERE owner = $1 AND peer = $2`, a.Owner[:], a.Peer[:]).Scan(&ms)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			since = moment(ms)
+			return err
+		}
+		since = moment(millis(a.Since))
+		tag, err := tx.Exec(ctx, `INSERT INTO allowed (owner, peer, since) SELECT $1, $2, $3
+			WHERE (SELECT count(*) FROM allowed WHERE owner = $1) < $4`, a.Owner[:], a.Peer[:], millis(a.Since), max)
+		return touched(tag, err, registry.ErrAllowedLimit)
+	})
+	return since, err
+}
+
+// Disallow takes the permission back.
+func (s *Store) Disallow(ctx context.Context, owner, peer ident.PeerID) error {
+	return s.one(ctx, "disallow a peer", nil, `DELETE FROM allowed WHERE owner = $1 AND peer = $2`, owner[:], peer[:])
+}
+
+// Allowed reports whether owner lets peer find it.
+func (s *Store) Allowed(ctx context.Context, owner, peer ident.PeerID) (since time.Time, ok bool, err error) {
+	var ms int64
+	err = s.pool.QueryRow(ctx, `SELECT since FROM allowed WHERE owner = $1 AND peer = $2`, owner[:], peer[:]).Scan(&ms)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return since, false, nil
+	}
+	if err != nil {
+		return since, false, failed("read a permission", err)
+	}
+	return moment(ms), true, nil
+}
+
+// AllowedBy returns everyone whom owner allows.
+func (s *Store) AllowedBy(ctx context.Context, owner ident.PeerID) ([]registry.Allowance, error) {
+	const query = `SELECT peer, since FROM allowed WHERE owner = $1 ORDER BY peer`
+	return collect(ctx, s, "read the permissions", func(row pgx.CollectableRow) (registry.Allowance, error) {
+		a := registry.Allowance{Owner: owner}
+		var peer []byte
+		var since int64
+		err := row.Scan(&peer, &since)
+		copy(a.Peer[:], peer)
+		a.Since = moment(since)
+		return a, err
+	}, query, owner[:])
+}
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, s *Store, what string, scan pgx.RowToFunc[T], query string, args ...any) ([]T, error) {
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		return nil, failed(what, err)
+	}
+	all, err := pgx.CollectRows(rows, scan)
+	return all, failed(what, err)
+}

@@ -1,0 +1,209 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// TakeLease makes this process the instance.
+func (s *Store) TakeLease(ctx context.Context, instance, address string, now time.Time, ttl time.Duration) (epoch int64, err error) {
+	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, lease_until) VALUES ($1, nextval('epochs'), $2, $3)
+		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, lease_until = excluded.lease_until
+		RETURNING epoch`, instance, address, millis(now.Add(ttl))).Scan(&epoch)
+	return epoch, failed("take the lease", err)
+}
+
+// RenewLease prolongs a lease.
+func (s *Store) RenewLease(ctx context.Context, h registry.Holder, now time.Time, ttl time.Duration) error {
+	return s.one(ctx, "renew the lease", registry.ErrFenced, `UPDATE instances SET lease_until = $1 WHERE name = $2 AND epoch = $3 AND lease_until > $4`,
+		millis(now.Add(ttl)), h.Instance, h.Epoch, millis(now))
+}
+
+// ReleaseLease ends a lease. The presence under it counts no more; Sweep
+// removes it.
+func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
+	return s.one(ctx, "release the lease", nil, `DELETE FROM instances WHERE name = $1 AND epoch = $2`, h.Instance, h.Epoch)
+}
+
+// Instances returns the instances with a lease.
+func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
+	const query = `SELECT name, epoch, address, lease_until FROM instances WHERE lease_until > $1 ORDER BY name`
+	return collect(ctx, s, "read the instances", func(row pgx.CollectableRow) (registry.Instance, error) {
+		var i registry.Instance
+		var until int64
+		err := row.Scan(&i.Name, &i.Epoch, &i.Address, &until)
+		i.Until = moment(until)
+		return i, err
+	}, query, millis(now))
+}
+
+// PutPresence says that peers are connected at the holder. A row that says so
+// already is not touched.
+func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
+	return s.fenced(ctx, "write presence", h, now, peers, `WITH holder AS (
+			SELECT 1 FROM instances WHERE name = $1 AND epoch = $2 AND lease_until > $3
+		), written AS (
+			INSERT INTO presence AS p (peer, epoch, since)
+			SELECT u.peer, $2, u.since FROM unnest($4::bytea[], $5::bigint[]) AS u (peer, since), holder
+			ON CONFLICT (peer) DO UPDATE SET epoch = excluded.epoch, since = excluded.since
+			WHERE p.since < excluded.since OR (p.since = excluded.since AND p.epoch < excluded.epoch)
+				OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > $3)
+		)
+		SELECT EXISTS (SELECT 1 FROM holder)`)
+}
+
+// RemovePresence says that connections have ended.
+func (s *Store) RemovePresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
+	return s.fenced(ctx, "remove presence", h, now, peers, `WITH holder AS (
+			SELECT 1 FROM instances WHERE name = $1 AND epoch = $2 AND lease_until > $3
+		), gone AS (
+			DELETE FROM presence p USING unnest($4::bytea[], $5::bigint[]) AS u (peer, since), holder
+			WHERE p.peer = u.peer AND p.epoch = $2 AND p.since <= u.since
+		)
+		SELECT EXISTS (SELECT 1 FROM holder)`)
+}
+
+// fenced runs a statement for peers that tells whether the holder has its
+// lease. Its parameters are name, epoch, now, and the peers and moments.
+func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, statement string) error {
+	if len(peers) > registry.MaxBatch {
+		return fmt.Errorf("%s: %d peers at once, at most %d", what, len(peers), registry.MaxBatch)
+	}
+	ids, since := columns(peers)
+	var held bool
+	if err := s.pool.QueryRow(ctx, statement, h.Instance, h.Epoch, millis(now), ids, since).Scan(&held); err != nil {
+		return failed(what, err)
+	}
+	if !held {
+		return registry.ErrFenced
+	}
+	return nil
+}
+
+// columns returns peers as the arrays that unnest takes: each peer once, with
+// its newest connection, since one statement must not touch a row twice; and
+// in order, so that two instances which write the same rows cannot deadlock.
+func columns(peers []registry.Presence) (ids [][]byte, since []int64) {
+	sorted := slices.Clone(peers)
+	slices.SortFunc(sorted, func(a, b registry.Presence) int {
+		if by := a.Peer.Compare(b.Peer); by != 0 {
+			return by
+		}
+		return b.Since.Compare(a.Since)
+	})
+	sorted = slices.CompactFunc(sorted, func(a, b registry.Presence) bool { return a.Peer == b.Peer })
+	for i := range sorted {
+		ids = append(ids, sorted[i].Peer[:])
+		since = append(since, millis(sorted[i].Since))
+	}
+	return ids, since
+}
+
+// LocatePeers returns where peers are connected.
+func (s *Store) LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Time) (map[ident.PeerID]registry.Location, error) {
+	const what = "locate peers"
+	if len(ids) > registry.MaxBatch {
+		return nil, fmt.Errorf("%s: %d at once, at most %d", what, len(ids), registry.MaxBatch)
+	}
+	raw := make([][]byte, len(ids))
+	for i := range ids {
+		raw[i] = ids[i][:]
+	}
+	at := make(map[ident.PeerID]registry.Location, len(ids))
+	_, err := collect(ctx, s, what, func(row pgx.CollectableRow) (struct{}, error) {
+		var peer []byte
+		var l registry.Location
+		var since int64
+		err := row.Scan(&peer, &l.Instance, &l.Epoch, &since)
+		if err == nil && len(peer) == len(ident.PeerID{}) {
+			l.Since = moment(since)
+			at[ident.PeerID(peer)] = l
+		}
+		return struct{}{}, err
+	}, `SELECT p.peer, i.name, i.epoch, p.since FROM presence p JOIN instances i ON i.epoch = p.epoch
+		WHERE p.peer = ANY($1) AND i.lease_until > $2`, raw, millis(now))
+	if err != nil {
+		return nil, err
+	}
+	return at, nil
+}
+
+// sweepChunk bounds the rows that one statement of Sweep removes, so that it
+// holds no lock for long.
+const sweepChunk = 5000
+
+// Sweep removes what is over.
+func (s *Store) Sweep(ctx context.Context, now time.Time) error {
+	for _, step := range []struct {
+		statement string
+		before    time.Time
+	}{
+		{`DELETE FROM challenges WHERE random IN (SELECT random FROM challenges WHERE expires <= $1 LIMIT $2)`, now},
+		{`DELETE FROM mailboxes WHERE address IN (SELECT address FROM mailboxes WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.MailboxKept)},
+		{`DELETE FROM invites WHERE hash IN (SELECT hash FROM invites WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.InviteKept)},
+		{`DELETE FROM instances WHERE name IN (SELECT name FROM instances WHERE lease_until <= $1 LIMIT $2) AND lease_until <= $1`, now.Add(-registry.InstanceKept)},
+	} {
+		if err := s.inChunks(ctx, step.statement, millis(step.before)); err != nil {
+			return err
+		}
+	}
+	return s.sweepPresence(ctx)
+}
+
+// sweepPresence removes the presence under leases that are gone, epoch by
+// epoch: a peer that reconnects meanwhile has another epoch and is safe.
+func (s *Store) sweepPresence(ctx context.Context) error {
+	// A walk over the distinct values of the index, however many rows it has.
+	const query = `WITH RECURSIVE e AS (
+			SELECT min(epoch) AS epoch FROM presence
+			UNION ALL
+			SELECT (SELECT min(epoch) FROM presence p WHERE p.epoch > e.epoch) FROM e WHERE e.epoch IS NOT NULL
+		)
+		SELECT epoch FROM e WHERE epoch IS NOT NULL AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = e.epoch)`
+	epochs, err := collect(ctx, s, "find lapsed presence", pgx.RowTo[int64], query)
+	if err != nil {
+		return err
+	}
+	for _, epoch := range epochs {
+		const statement = `DELETE FROM presence WHERE peer IN (SELECT peer FROM presence WHERE epoch = $1 LIMIT $2) AND epoch = $1`
+		if err := s.inChunks(ctx, statement, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inChunks repeats a statement whose second parameter bounds it, until it has
+// no more to do.
+func (s *Store) inChunks(ctx context.Context, statement string, arg int64) error {
+	for {
+		tag, err := s.pool.Exec(ctx, statement, arg, sweepChunk)
+		if err != nil || tag.RowsAffected() < sweepChunk {
+			return failed("sweep", err)
+		}
+	}
+}
+
+// CountPeers returns how many peers are registered.
+func (s *Store) CountPeers(ctx context.Context) (n int, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM peers`).Scan(&n)
+	return n, failed("count the peers", err)
+}
+
+// Secret returns the secret kept under a name.
+func (s *Store) Secret(ctx context.Context, name string, fresh []byte) (value []byte, err error) {
+	err = s.tx(ctx, "keep a secret", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`, name, fresh); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT value FROM secrets WHERE name = $1`, name).Scan(&value)
+	})
+	return value, err
+}

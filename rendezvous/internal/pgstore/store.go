@@ -1,0 +1,162 @@
+// Package pgstore keeps the registry in Postgres, where any number of instances
+// share it.
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/easyfind-usb/easyfind/migrations"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+var _ registry.Store = (*Store)(nil)
+
+// Store is a registry in a Postgres database, version 13 or newer.
+type Store struct{ pool *pgxpool.Pool }
+
+// ErrURL is the error of a database URL that cannot be read.
+var ErrURL = errors.New("the database URL cannot be read: write it as postgres://user:password@host:5432/database, with %40 for an @ in the password")
+
+const (
+	conns          = 16 // of one instance, unless the URL says pool_max_conns
+	connectTimeout = 10 * time.Second
+)
+
+// Open connects to the database of a URL such as
+// postgres://user:password@host:5432/database and brings its schema up to date.
+// The error says what to do where the URL is wrong, nothing answers, the role
+// may not do what it must, or the schema is newer (migrations.ErrNewer). It
+// never holds the password.
+func Open(ctx context.Context, url string) (_ *Store, err error) {
+	if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
+		return nil, ErrURL
+	}
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, ErrURL // err repeats the URL, and may repeat its password
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		cfg.MaxConns = conns
+	}
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "easyfind-rendezvous"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	s := &Store{pool}
+	if err := s.prepare(ctx); err != nil {
+		pool.Close()
+		return nil, explained(err)
+	}
+	return s, nil
+}
+
+func (s *Store) prepare(ctx context.Context) error {
+	if err := s.Ping(ctx); err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(s.pool)
+	return errors.Join(migrations.Up(ctx, db, migrations.Postgres), db.Close())
+}
+
+// explained adds to an error of opening the database what to do about it.
+func explained(err error) error {
+	var server *pgconn.PgError
+	var network *net.OpError
+	switch {
+	case errors.Is(err, migrations.ErrNewer):
+		return fmt.Errorf("database: %w", err)
+	case errors.As(err, &server):
+		if do, ok := remedies[server.Code]; ok {
+			return fmt.Errorf("database: %w: %s", server, do)
+		}
+	case errors.As(err, &network):
+		return fmt.Errorf("database: %w: check that Postgres runs there and takes connections from this machine", network)
+	}
+	return fmt.Errorf("database: %w", err)
+}
+
+// remedies says what to do about an SQLSTATE (Postgres documentation,
+// appendix A).
+var remedies = map[string]string{
+	"28P01": "check the user and the password in the database URL",
+	"28000": "check the user in the database URL, and that pg_hba.conf lets it in from here",
+	"3D000": "create the database, or correct its name in the database URL",
+	"42501": "the role may not create tables: GRANT CREATE, USAGE ON SCHEMA public to it, or make it the owner of the database",
+	"3F000": "the role sees no schema to create tables in: set its search_path",
+	"25006": "this server is read-only, a standby perhaps: use the primary's address, or target_session_attrs=read-write",
+	"53300": "the server has no connection free: raise its max_connections, or lower pool_max_conns in the database URL",
+	"57P03": "the server is starting or stopping: try again",
+}
+
+// Ping reports whether the database takes writes.
+func (s *Store) Ping(ctx context.Context) error {
+	var standby bool
+	if err := s.pool.QueryRow(ctx, `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool`).Scan(&standby); err != nil {
+		return failed("ping", err)
+	}
+	if standby {
+		return failed("ping", &pgconn.PgError{Severity: "ERROR", Code: "25006", Message: "the database takes no writes"})
+	}
+	return nil
+}
+
+// Close ends all connections.
+func (s *Store) Close() error {
+	s.pool.Close()
+	return nil
+}
+
+// tx runs f in a transaction.
+func (s *Store) tx(ctx context.Context, what string, f func(pgx.Tx) error) error {
+	return failed(what, pgx.BeginFunc(ctx, s.pool, f))
+}
+
+// failed turns an error of the database into one that wraps
+// registry.ErrUnavailable, and leaves the registry's own as they are.
+func failed(what string, err error) error {
+	if err == nil || registry.Expected(err) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%s: %w: %w", what, registry.ErrUnavailable, err)
+}
+
+// one runs a statement and gives missing if it touched no row.
+func (s *Store) one(ctx context.Context, what string, missing error, statement string, args ...any) error {
+	tag, err := s.pool.Exec(ctx, statement, args...)
+	return failed(what, touched(tag, err, missing))
+}
+
+func touched(tag pgconn.CommandTag, err, missing error) error {
+	if err == nil && tag.RowsAffected() == 0 {
+		return missing
+	}
+	return err
+}
+
+// none gives missing for a query that found no row.
+func none(err, missing error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return missing
+	}
+	return err
+}
+
+func millis(t time.Time) int64 { return t.UnixMilli() }
+
+func moment(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

@@ -1,0 +1,202 @@
+//go:build unix
+
+package pgstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/migrations"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
+)
+
+// cluster is the throw-away Postgres of all tests, or errCluster why there is
+// none.
+var (
+	cluster    *pgtest.Cluster
+	errCluster error
+)
+
+func TestMain(m *testing.M) {
+	cluster, errCluster = pgtest.Start(context.Background())
+	code := m.Run()
+	if cluster != nil {
+		if err := cluster.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func open(t *testing.T, url string) *pgstore.Store {
+	t.Helper()
+	s, err := pgstore.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestContract(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) registry.Store { return open(t, pgtest.Fresh(t, cluster, errCluster)) })
+}
+
+func TestInstancesStartTogether(t *testing.T) {
+	url := pgtest.Fresh(t, cluster, errCluster)
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() {
+			s, err := pgstore.Open(t.Context(), url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// says reports an error that does not hold all of the words, or holds a secret.
+func says(t *testing.T, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one about %q", words)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("error %q does not say %q", err, w)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %q holds the password", err)
+	}
+	t.Log(err)
+}
+
+func TestWrongURLs(t *testing.T) {
+	for name, c := range map[string]struct {
+		url   string
+		words []string
+	}{
+		"no URL":         {"what is this hunter2", []string{"database URL", "postgres://user:password@host"}},
+		"another scheme": {"mysql://u:hunter2@localhost/db", []string{"database URL", "postgres://user:password@host"}},
+		"keywords":       {"host=localhost password=hunter2 port=x", []string{"database URL"}},
+		"bad escape":     {"postgres://u:hunter2%zz@localhost/db", []string{"database URL"}},
+		"bad setting":    {"postgres://u:hunter2@localhost/db?pool_max_conns=many", []string{"database URL"}},
+		"bad port":       {"postgres://u:hunter2@localhost:99999999/db", []string{"database URL"}},
+		"nobody there":   {"postgres://u:hunter2@127.0.0.1:1/db", []string{"127.0.0.1:1", "check that Postgres runs there"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := pgstore.Open(t.Context(), c.url)
+			says(t, err, c.words...)
+		})
+	}
+}
+
+func TestDatabaseThatIsNotThere(t *testing.T) {
+	pgtest.Need(t, errCluster)
+	_, err := pgstore.Open(t.Context(), cluster.URL("nowhere"))
+	says(t, err, "nowhere", "create the database")
+	_, err = pgstore.Open(t.Context(), cluster.URLFor("nobody", "postgres"))
+	says(t, err, "nobody", "check the user")
+}
+
+func TestRoleWithoutRights(t *testing.T) {
+	pgtest.Need(t, errCluster)
+	name, err := cluster.Database(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Exec(t.Context(), name, "CREATE ROLE guest LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO guest"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = pgstore.Open(t.Context(), cluster.URLFor("guest", name))
+	says(t, err, "permission denied", "GRANT CREATE")
+}
+
+func TestReadOnlyDatabase(t *testing.T) {
+	pgtest.Need(t, errCluster)
+	name, err := cluster.Database(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, cluster.URL(name))
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := cluster.Exec(t.Context(), name, "ALTER DATABASE "+name+" SET default_transaction_read_only = on"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = pgstore.Open(t.Context(), cluster.URL(name))
+	says(t, err, "takes no writes", "use the primary's address")
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	pgtest.Need(t, errCluster)
+	name, err := cluster.Database(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, cluster.URL(name)).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Exec(t.Context(), name, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9000, true)"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = pgstore.Open(t.Context(), cluster.URL(name))
+	if !errors.Is(err, migrations.ErrNewer) {
+		t.Errorf("error %v, want %v", err, migrations.ErrNewer)
+	}
+}
+
+// TestServerCrash: while the server is gone every call says so, and the same
+// store works again once it is back.
+func TestServerCrash(t *testing.T) {
+	pgtest.Need(t, errCluster)
+	c, err := pgtest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := open(t, c.URL("postgres"))
+	defer s.Close()
+	if _, err := s.Secret(t.Context(), "name", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CountPeers(t.Context()); !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("error %v, want %v", err, registry.ErrUnavailable)
+	}
+	if err := c.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Secret(t.Context(), "name", []byte("other")); err != nil || string(got) != "kept" {
+		t.Errorf("after the restart: %q, %v", got, err)
+	}
+}
