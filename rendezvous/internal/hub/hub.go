@@ -31,10 +31,10 @@ type Registry interface {
 
 // Cluster knows the peers of other instances, and is told of those here.
 type Cluster interface {
-	// Connected and Disconnected tell of a peer's presence on this instance.
-	// They do not block.
-	Connected(id ident.PeerID)
-	Disconnected(id ident.PeerID)
+	// Connected and Disconnected tell of a peer's connection to this instance,
+	// since when it stands or stood. They do not block.
+	Connected(id ident.PeerID, since time.Time)
+	Disconnected(id ident.PeerID, since time.Time)
 	// Forward hands a message to a peer that is not here. It returns nil once
 	// that peer has confirmed it, otherwise a signal.Failure.
 	Forward(ctx context.Context, m Message) error
@@ -180,7 +180,7 @@ func (h *Hub) enter(s *session) bool {
 	}
 	older := h.peers[s.id]
 	h.peers[s.id] = s
-	h.cluster.Connected(s.id) // under the lock: these two must not overtake each other
+	h.cluster.Connected(s.id, s.since) // under the lock: these two must not overtake each other
 	h.mu.Unlock()
 	if older != nil {
 		older.bye(signal.ByeReplaced, "the same peer has connected anew")
@@ -194,7 +194,7 @@ func (h *Hub) leave(s *session) {
 	current := h.peers[s.id] == s
 	if current {
 		delete(h.peers, s.id)
-		h.cluster.Disconnected(s.id)
+		h.cluster.Disconnected(s.id, s.since)
 	}
 	h.mu.Unlock()
 }
@@ -215,34 +215,30 @@ func (h *Hub) Count() int {
 	return len(h.peers)
 }
 
-// Peers lists those connected to this instance, in no order.
-func (h *Hub) Peers() []ident.PeerID {
+// Peers lists those connected to this instance, and since when.
+func (h *Hub) Peers() map[ident.PeerID]time.Time {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	ids := make([]ident.PeerID, 0, len(h.peers))
-	for id := range h.peers {
-		ids = append(ids, id)
+	peers := make(map[ident.PeerID]time.Time, len(h.peers))
+	for id, s := range h.peers {
+		peers[id] = s.since
 	}
-	return ids
+	return peers
 }
 
-// Deliver hands a message that another instance forwards to a peer here. It
-// returns nil once the peer has confirmed it, otherwise a signal.Failure. The
-// sender's instance has asked for the peer's consent.
-func (h *Hub) Deliver(ctx context.Context, m Message) error {
-	result := make(chan error, 1)
-	h.deliver(m, func(err error) { result <- err })
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		return signal.FailureUnconfirmed
+// Moved ends the session of a peer that has connected to another instance
+// later than its session here began.
+func (h *Hub) Moved(id ident.PeerID, since time.Time) {
+	if s := h.session(id); s != nil && s.since.Before(since) {
+		s.bye(signal.ByeReplaced, "the same peer has connected anew")
 	}
 }
 
-// deliver queues a message for a peer here; done is called once, with nil or a
-// signal.Failure, from any goroutine.
-func (h *Hub) deliver(m Message, done func(error)) {
+// Deliver queues a message for a peer here. done is called once, from any
+// goroutine and perhaps at once: with nil when the peer has confirmed the
+// message, otherwise with a signal.Failure. Whoever calls it has asked for the
+// peer's consent. It does not block.
+func (h *Hub) Deliver(m Message, done func(error)) {
 	if s := h.session(m.To); s != nil {
 		s.deliver(m, done)
 		return

@@ -32,6 +32,7 @@ type session struct {
 	hub     *Hub
 	id      ident.PeerID
 	conn    *tls.Conn
+	since   time.Time
 	running sync.WaitGroup // writer and forwarder, while they exist
 
 	// Owned by run.
@@ -56,7 +57,8 @@ type delivery struct {
 }
 
 func newSession(h *Hub, id ident.PeerID, conn *tls.Conn) *session {
-	return &session{hub: h, id: id, conn: conn, budget: newBucket(h.now())}
+	now := h.now()
+	return &session{hub: h, id: id, conn: conn, since: now.Truncate(time.Millisecond), budget: newBucket(now)}
 }
 
 // run serves the peer until its connection ends.
