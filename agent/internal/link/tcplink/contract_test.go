@@ -1,0 +1,87 @@
+package tcplink
+
+import (
+	"context"
+	"crypto/rand"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newKey(t testing.TB) ident.Key {
+	t.Helper()
+	key, err := ident.NewKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// server is a listener that runs until the test ends.
+type server struct {
+	*Listener
+	id       ident.PeerID
+	accepted chan link.Link
+}
+
+func anyone(ident.PeerID) error { return nil }
+
+func newServer(t *testing.T, mode Mode, trust func(ident.PeerID) error) *server {
+	t.Helper()
+	key := newKey(t)
+	s := &server{id: key.ID(), accepted: make(chan link.Link, 8)}
+	var err error
+	s.Listener, err = NewListener(Config{
+		Key: key, Mode: mode, Listen: "127.0.0.1:0", Trust: trust,
+		Accept: func(l link.Link) { s.accepted <- l },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := linktest.Within(t, ended, "the listener to stop"); err != nil {
+			t.Errorf("the listener stopped: %v", err)
+		}
+	})
+	return s
+}
+
+func patient(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), linktest.Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func dial(t *testing.T, mode Mode) (dialer, acceptor link.Link) {
+	t.Helper()
+	key, s := newKey(t), newServer(t, mode, anyone)
+	dialer, err := Dialer{Key: key}.Dial(patient(t), mode, s.Addr().String(), s.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	acceptor = linktest.Within(t, s.accepted, "the link to be accepted")
+	if dialer.Remote() != s.id || acceptor.Remote() != key.ID() {
+		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Remote(), acceptor.Remote(), s.id, key.ID())
+	}
+	return dialer, acceptor
+}
+
+var bothModes = []Mode{TLS, Plain}
+
+func TestLinksKeepTheContract(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(mode.String(), func(t *testing.T) {
+			linktest.Run(t, func(t *testing.T) (link.Link, link.Link) { return dial(t, mode) })
+		})
+	}
+}
