@@ -1,0 +1,174 @@
+// Package httpapi is the REST interface of a rendezvous over its registry: the
+// door between HTTP and the rest. Requests are checked against the types of
+// proto/api, of which the served OpenAPI document is made too, so that the two
+// cannot differ. Nothing that was sent is ever repeated in an error.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// Presence knows who has a signalling connection, at any instance.
+type Presence interface {
+	Online(ctx context.Context, id ident.PeerID) (bool, error)
+}
+
+// Credentials gives out what peers need to use the relay.
+type Credentials interface {
+	Credentials(ctx context.Context, id ident.PeerID) (api.RelayCredentials, error)
+}
+
+// Check is one condition of being ready.
+type Check struct {
+	Name  string // for people, as "database"
+	Check func(ctx context.Context) error
+}
+
+// Config is what the interface needs.
+type Config struct {
+	Registry *registry.Registry
+	Presence Presence
+	Relay    Credentials // nil without a relay
+	Server   api.Server  // what GET /v1/server answers
+	// AdminToken is the SHA-256 of the administrator's token. Without one,
+	// nobody is the administrator.
+	AdminToken registry.Digest
+	// TrustedProxies are the networks whose X-Forwarded-For is believed. From
+	// anywhere else, and without any, the client is who made the connection.
+	TrustedProxies []netip.Prefix
+	Limits         Limits
+	Ready          []Check // beside the registry's store
+	Now            func() time.Time
+	Logger         *slog.Logger
+}
+
+// server is the state behind the handlers.
+type server struct {
+	cfg    Config // static after New
+	limits map[limited]*limiter
+	api    huma.API
+}
+
+// New makes the handler of the whole interface.
+func New(cfg Config) (http.Handler, error) {
+	switch {
+	case cfg.Registry == nil:
+		return nil, errors.New("REST interface: no registry")
+	case cfg.Presence == nil:
+		return nil, errors.New("REST interface: no presence")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(cfg.Server.STUN) > api.MaxServers || len(cfg.Server.TURN) > api.MaxServers {
+		return nil, errors.New("REST interface: more than 16 STUN or TURN addresses")
+	}
+	describeErrors()
+	s := &server{cfg: cfg, limits: newLimiters(cfg.Limits)}
+
+	router := chi.NewRouter()
+	router.Use(s.recovered, s.clientIP(), headers)
+	router.NotFound(s.always(api.CodeNoRoute))
+	router.MethodNotAllowed(s.always(api.CodeMethod))
+	s.api = humachi.New(router, description(cfg.Server.Version))
+	s.register()
+	documents, err := newDocuments(s.api.OpenAPI())
+	if err != nil {
+		return nil, err
+	}
+	router.Get(api.PathOpenAPI, documents.openAPI)
+	router.Get(api.PathDocs, documents.page)
+	router.Get(api.PathLive, live)
+	router.Get(api.PathReady, s.ready)
+	return router, nil
+}
+
+// clientIP finds out who asks. chi's RealIP believes anyone; these two do not.
+func (s *server) clientIP() func(http.Handler) http.Handler {
+	if len(s.cfg.TrustedProxies) == 0 {
+		return middleware.ClientIPFromRemoteAddr
+	}
+	var prefixes []string
+	for _, p := range s.cfg.TrustedProxies {
+		prefixes = append(prefixes, p.String())
+	}
+	return middleware.ClientIPFromXFF(prefixes...)
+}
+
+// headers sets what every answer carries.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recovered answers 500 where a handler panics, and logs it.
+func (s *server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v)
+			default:
+				s.cfg.Logger.Error("a request made the server panic", "method", r.Method, "panic", v)
+				write(w, api.NewProblem(api.CodeInternal))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) always(code api.Code) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { write(w, api.NewProblem(code)) }
+}
+
+func live(w http.ResponseWriter, _ *http.Request) {
+	writeText(w, http.StatusOK, "ok\n")
+}
+
+// readyTime bounds the checks of one request to /readyz.
+const readyTime = 3 * time.Second
+
+// ready says whether the server can do its work, and which part cannot; why is
+// for the log only.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
+	defer cancel()
+	status, text := http.StatusOK, ""
+	for _, c := range append([]Check{{Name: "database", Check: s.cfg.Registry.Ready}}, s.cfg.Ready...) {
+		if err := c.Check(ctx); err != nil {
+			s.cfg.Logger.Warn("not ready", "check", c.Name, "err", err)
+			status = http.StatusServiceUnavailable
+			text += c.Name + ": failed\n"
+			continue
+		}
+		text += c.Name + ": ok\n"
+	}
+	writeText(w, status, text)
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // who asked has gone: nothing to do
+}

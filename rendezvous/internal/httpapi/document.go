@@ -1,0 +1,95 @@
+package httpapi
+
+import (
+	"bytes"
+	_ "embed" // page.html
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+)
+
+// description is the OpenAPI document before its operations are in it.
+func description(version string) huma.Config {
+	components := &huma.Components{
+		Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+		SecuritySchemes: map[string]*huma.SecurityScheme{
+			string(api.AuthPeer):  {Type: "http", Scheme: "bearer", Description: "the token of a registered peer"},
+			string(api.AuthAdmin): {Type: "http", Scheme: "bearer", Description: "the administrator's token"},
+		},
+	}
+	var table strings.Builder
+	table.WriteString("Every error is application/problem+json with one of these codes.\n\n| code | status | what is wrong | what to do |\n|---|---|---|---|\n")
+	for _, k := range api.Kinds {
+		fmt.Fprintf(&table, "| `%s` | %d | %s | %s |\n", k.Code, k.Status, k.Means, k.Do)
+	}
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI:    "3.1.0",
+			Info:       &huma.Info{Title: "EasyFind rendezvous", Version: version, Description: table.String()},
+			Components: components,
+		},
+		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+	}
+}
+
+// documents is the interface's description of itself, made once.
+type documents struct{ json, html []byte }
+
+//go:embed page.html
+var pageTemplate string
+
+func newDocuments(doc *huma.OpenAPI) (documents, error) {
+	var d documents
+	if p := doc.Components.Schemas.Map()["Problem"]; p != nil {
+		for _, k := range api.Kinds {
+			p.Properties["code"].Enum = append(p.Properties["code"].Enum, string(k.Code))
+		}
+	}
+	var err error
+	if d.json, err = json.Marshal(doc); err != nil {
+		return d, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	page, err := template.New("page").Parse(pageTemplate)
+	if err != nil {
+		return d, fmt.Errorf("page of the documentation: %w", err)
+	}
+	var html bytes.Buffer
+	if err := page.Execute(&html, map[string]any{"Doc": doc, "Kinds": api.Kinds, "Operations": operations(doc)}); err != nil {
+		return d, fmt.Errorf("page of the documentation: %w", err)
+	}
+	d.html = html.Bytes()
+	return d, nil
+}
+
+// operations is the document's operations in the order of api.Routes.
+func operations(doc *huma.OpenAPI) []*huma.Operation {
+	var all []*huma.Operation
+	for _, r := range api.Routes {
+		item := doc.Paths[r.Path]
+		all = append(all, map[string]*huma.Operation{
+			http.MethodGet: item.Get, http.MethodPost: item.Post, http.MethodPut: item.Put,
+			http.MethodPatch: item.Patch, http.MethodDelete: item.Delete,
+		}[r.Method])
+	}
+	return all
+}
+
+func (d documents) openAPI(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
+	_, _ = w.Write(d.json) // who asked has gone: nothing to do
+}
+
+// page is for people. It loads nothing, from here or elsewhere.
+func (d documents) page(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	_, _ = w.Write(d.html) // who asked has gone: nothing to do
+}

@@ -1,0 +1,153 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+func (s *server) registerMailboxes() {
+	tryGone := []api.Code{api.CodeTryNotFound, api.CodeMailboxExpired, api.CodeMailboxClosed}
+	mount(s, http.MethodPost, api.PathMailboxes, operation{
+		id: "open-mailbox", summary: "Open a pairing mailbox", codes: []api.Code{api.CodeMailboxLimit},
+	}, s.openMailbox)
+	mount(s, http.MethodDelete, api.PathMailbox, operation{
+		id: "close-mailbox", summary: "End a pairing", codes: []api.Code{api.CodeMailboxNotFound},
+	}, s.closeMailbox)
+	mount(s, http.MethodPost, api.PathTries, operation{
+		id: "try", summary: "Begin a pairing with the owner of a mailbox",
+		codes:  slices.Concat(withBody, mailboxGone, []api.Code{api.CodeMailboxBurned, api.CodeMailboxOwn, api.CodeRateLimited}),
+		guards: huma.Middlewares{s.limit(limitTries)},
+	}, s.try)
+	mount(s, http.MethodGet, api.PathTries, operation{
+		id: "list-tries", summary: "The tries of the caller's mailbox, once there are any", codes: mailboxGone,
+	}, s.listTries)
+	mount(s, http.MethodGet, api.PathTry, operation{
+		id: "get-try", summary: "A try, once the other side has said the next thing", codes: tryGone,
+	}, s.getTry)
+	mount(s, http.MethodPut, api.PathAnswer, operation{
+		id: "answer", summary: "Answer a try",
+		codes: slices.Concat(withBody, mailboxGone, []api.Code{api.CodeTryNotFound, api.CodeTryState}),
+	}, s.answer)
+	mount(s, http.MethodPut, api.PathConfirmation, operation{
+		id: "confirm", summary: "Confirm a try", codes: slices.Concat(withBody, tryGone, []api.Code{api.CodeTryState}),
+	}, s.confirm)
+}
+
+// addressInput is a mailbox in the path.
+type addressInput struct {
+	Address string `path:"address" maxLength:"32" doc:"an EasyFind address"`
+}
+
+func (in addressInput) address() (ident.Address, error) {
+	a, err := ident.ParseAddress(in.Address)
+	if err != nil {
+		return a, invalid("path.address", "not an EasyFind address: a character is missing or mistyped")
+	}
+	return a, nil
+}
+
+// tryInput is a try in the path.
+type tryInput struct {
+	addressInput
+	Number int `path:"number" minimum:"1" maximum:"3"`
+}
+
+// waitInput is how long to wait for what is not there yet.
+type waitInput struct {
+	Wait int `query:"wait" minimum:"0" maximum:"25" doc:"seconds to wait for it"`
+}
+
+func (in waitInput) wait() time.Duration { return time.Duration(in.Wait) * time.Second }
+
+func (s *server) openMailbox(ctx context.Context, _ *nothing) (*output[api.Mailbox], error) {
+	m, err := s.cfg.Registry.OpenMailbox(ctx, caller(ctx))
+	return &output[api.Mailbox]{api.Mailbox{Address: m.Address, Expires: m.Expires.UTC(), Tries: api.MaxTries}}, err
+}
+
+func (s *server) closeMailbox(ctx context.Context, in *addressInput) (*nothing, error) {
+	a, err := in.address()
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.cfg.Registry.CloseMailbox(ctx, caller(ctx), a)
+}
+
+type openingInput struct {
+	addressInput
+	Body api.Message
+}
+
+func (s *server) try(ctx context.Context, in *openingInput) (*output[api.Try], error) {
+	a, err := in.address()
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.cfg.Registry.Try(ctx, caller(ctx), a, in.Body.Body)
+	return &output[api.Try]{wireTry(t)}, err
+}
+
+func wireTry(t registry.Try) api.Try {
+	return api.Try{Number: t.Number, Peer: t.Peer, Opening: t.Opening, Answer: t.Answer, Confirmation: t.Confirmation}
+}
+
+type triesInput struct {
+	addressInput
+	waitInput
+	After int `query:"after" minimum:"0" maximum:"3" doc:"only tries with a higher number"`
+}
+
+func (s *server) listTries(ctx context.Context, in *triesInput) (*output[api.Tries], error) {
+	a, err := in.address()
+	if err != nil {
+		return nil, err
+	}
+	tries, err := s.cfg.Registry.Tries(ctx, caller(ctx), a, in.After, in.wait())
+	list := api.Tries{Tries: []api.Try{}}
+	for _, t := range tries {
+		list.Tries = append(list.Tries, wireTry(t))
+	}
+	return &output[api.Tries]{list}, err
+}
+
+type oneTryInput struct {
+	tryInput
+	waitInput
+}
+
+func (s *server) getTry(ctx context.Context, in *oneTryInput) (*output[api.Try], error) {
+	a, err := in.address()
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.cfg.Registry.AwaitTry(ctx, caller(ctx), a, in.Number, in.wait())
+	return &output[api.Try]{wireTry(t)}, err
+}
+
+type messageInput struct {
+	tryInput
+	Body api.Message
+}
+
+func (s *server) answer(ctx context.Context, in *messageInput) (*nothing, error) {
+	a, err := in.address()
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.cfg.Registry.Answer(ctx, caller(ctx), a, in.Number, in.Body.Body)
+}
+
+func (s *server) confirm(ctx context.Context, in *messageInput) (*nothing, error) {
+	a, err := in.address()
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.cfg.Registry.Confirm(ctx, caller(ctx), a, in.Number, in.Body.Body)
+}
