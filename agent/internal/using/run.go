@@ -1,0 +1,199 @@
+package using
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/session"
+	"github.com/easyfind-usb/easyfind/agent/internal/state"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
+	"github.com/easyfind-usb/easyfind/proto/tunnel"
+)
+
+// How long a use that was refused or lost waits before it tries again.
+const (
+	againFirst = time.Second
+	againMost  = 15 * time.Second
+)
+
+// busNumber is the bus on which far devices appear to be, for USB/IP's numbers.
+const busNumber = 1
+
+// run is one use, from being wanted to being released:
+//
+//	             attached                  gone, lost beyond the budget
+//	connecting ───────────► attached ───────────────────────────────► waiting
+//	   │  ▲                    ▲                                      │  │
+//	   │  └────────────────────┴───────────── after a while ──────────┘  │
+//	   └──────────── this machine cannot have it ──► failed ◄────────────┘
+type run struct {
+	u      *Using
+	slot   int
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	// Owned by loop.
+	expect []byte // the descriptors' fingerprint, from the first time it was attached
+
+	// Guarded by Using.mu.
+	use     Use
+	offered usb.Device // on the loopback server
+	lent    bool       // to a client of it
+}
+
+func (r *run) loop(ctx context.Context) {
+	again := againFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := r.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > againMost {
+			again = againFirst
+		}
+		if final(err) {
+			r.set(func(use *Use) { use.Phase, use.Reason = Failed, err })
+			<-ctx.Done()
+			return
+		}
+		r.set(func(use *Use) { use.Phase, use.Reason = Waiting, err })
+		r.u.cfg.Logger.Info("device not attached", "device", r.use.Device, "peer", r.use.Peer.Short(), "err", err, "again in", again)
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+			return
+		}
+		again = min(2*again, againMost)
+	}
+}
+
+// final reports whether trying again makes no sense.
+func final(err error) bool {
+	for _, reason := range []error{usbip.ErrNoVHCI, errDetachedHere, session.ErrChanged} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// errDetachedHere ends a use whose device was taken out of the kernel's port by
+// somebody else than the agent.
+var errDetachedHere = errors.New("the device was detached on this machine by another program: release it and use it again to have it back")
+
+// once attaches the device and keeps it until it is lost.
+func (r *run) once(ctx context.Context) error {
+	var vhci *usbip.VHCI
+	if r.use.Mode == state.ModeVHCI {
+		var err error
+		if vhci, err = r.u.cfg.VHCI(); err != nil {
+			return err
+		}
+	}
+	s, release, err := r.u.cfg.Want(r.use.Peer)
+	if err != nil {
+		return err
+	}
+	defer release()
+	dev, err := s.Attach(ctx, tunnel.Attach{Device: r.use.Device, Expect: r.expect})
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	r.expect = session.Fingerprint(dev.Info().Descriptors)
+	dev = r.number(dev)
+	defer r.set(func(use *Use) { use.Port, use.BusID = -1, "" })
+	if vhci != nil {
+		return r.plug(ctx, vhci, dev)
+	}
+	return r.offer(ctx, dev)
+}
+
+// plug gives the device to this kernel.
+func (r *run) plug(ctx context.Context, vhci *usbip.VHCI, dev usb.Device) error {
+	plugged, err := vhci.Plug(dev)
+	if err != nil {
+		return err
+	}
+	defer plugged.Unplug()
+	r.attached(dev, plugged.Port)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-dev.Gone():
+		return errGone
+	case <-plugged.Done():
+	}
+	select {
+	case <-dev.Gone():
+		return errGone
+	default:
+	}
+	if err := plugged.Err(); err != nil {
+		return fmt.Errorf("this kernel's USB/IP driver: %w", err)
+	}
+	return errDetachedHere
+}
+
+// errGone is why a use waits that had its device.
+var errGone = errors.New("the device is no longer there: it was unplugged, taken back, or its host could not be reached for too long")
+
+// offer lends the device to clients of the loopback server.
+func (r *run) offer(ctx context.Context, dev usb.Device) error {
+	r.u.mu.Lock()
+	r.offered = dev
+	r.u.mu.Unlock()
+	r.attached(dev, -1)
+	defer func() {
+		r.u.mu.Lock()
+		r.offered = nil
+		r.u.mu.Unlock()
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-dev.Gone():
+		return errGone
+	}
+}
+
+func (r *run) attached(dev usb.Device, port int) {
+	r.set(func(use *Use) {
+		use.Phase, use.Reason, use.Info, use.Port = Attached, nil, dev.Info(), port
+		if use.Mode == state.ModeEndpoint {
+			use.BusID = dev.Info().ID
+		}
+	})
+	r.u.cfg.Logger.Info("device attached", "device", r.use.Device, "peer", r.use.Peer.Short(), "port", port)
+}
+
+func (r *run) set(change func(*Use)) {
+	r.u.mu.Lock()
+	defer r.u.mu.Unlock()
+	phase := r.use.Phase
+	change(&r.use)
+	if r.use.Phase != phase {
+		r.use.Since = time.Now()
+	}
+	r.u.announce()
+}
+
+// number gives the device the bus id and numbers that USB/IP wants.
+func (r *run) number(dev usb.Device) usb.Device {
+	info := dev.Info()
+	info.ID = fmt.Sprintf("%d-%d", busNumber, r.slot)
+	info.BusNumber, info.DeviceNumber = busNumber, uint32(r.slot)
+	return numbered{dev, info}
+}
+
+// numbered is a device under other numbers.
+type numbered struct {
+	usb.Device
+	info usb.Info
+}
+
+func (n numbered) Info() usb.Info { return n.info }
