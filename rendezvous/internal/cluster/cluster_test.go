@@ -1,0 +1,313 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+// inbox is the sessions of an instance: peers that confirm what they get.
+type inbox struct {
+	mu    sync.Mutex
+	peers map[ident.PeerID]time.Time
+	got   []hub.Message
+	moved []ident.PeerID
+}
+
+func (i *inbox) Deliver(m hub.Message, done func(error)) {
+	i.mu.Lock()
+	_, here := i.peers[m.To]
+	if here {
+		i.got = append(i.got, m)
+	}
+	i.mu.Unlock()
+	if here {
+		done(nil)
+		return
+	}
+	done(signal.FailureOffline)
+}
+
+func (i *inbox) Peers() map[ident.PeerID]time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	peers := map[ident.PeerID]time.Time{}
+	for id, since := range i.peers {
+		peers[id] = since
+	}
+	return peers
+}
+
+func (i *inbox) Moved(id ident.PeerID, _ time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.moved = append(i.moved, id)
+}
+
+func (i *inbox) sentAway() []ident.PeerID {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.moved)
+}
+
+func (i *inbox) set(id ident.PeerID, since time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.peers[id] = since
+}
+
+func (i *inbox) drop(id ident.PeerID) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.peers, id)
+}
+
+// instance is one of a cluster on a shared store.
+type instance struct {
+	*Cluster
+	*inbox
+	stop func()
+}
+
+func (n *instance) connect(id ident.PeerID, since time.Time) {
+	n.set(id, since)
+	n.Connected(id, since)
+}
+
+func (n *instance) disconnect(id ident.PeerID, since time.Time) {
+	n.drop(id)
+	n.Disconnected(id, since)
+}
+
+func key(t *testing.T, seed byte) ident.Key {
+	t.Helper()
+	k, err := ident.KeyFromSeed(bytes.Repeat([]byte{seed}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// join starts an instance.
+func join(t *testing.T, store Store, name string) *instance {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := New(Config{
+		Store: store, Name: name, Listener: listener, Address: listener.Addr().String(),
+		Key: key(t, 77), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &instance{Cluster: k, inbox: &inbox{peers: map[ident.PeerID]time.Time{}}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- k.Run(ctx, n.inbox) }()
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run of %s: %v", name, err)
+		}
+	})
+	t.Cleanup(n.stop)
+	eventually(t, name+" has its lease", func() bool { return k.Ready() == nil })
+	return n
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-over.C:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func (n *instance) online(t *testing.T, id ident.PeerID) bool {
+	t.Helper()
+	is, err := n.Online(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return is
+}
+
+// onEveryStore runs a test on each store that this machine has.
+func onEveryStore(t *testing.T, test func(t *testing.T, store Store)) {
+	t.Run("SQLite", func(t *testing.T) {
+		store, err := sqlitestore.Open(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { store.Close() })
+		test(t, store)
+	})
+	t.Run("Postgres", func(t *testing.T) { test(t, postgres(t)) })
+}
+
+var (
+	alice = ident.PeerID{1}
+	bob   = ident.PeerID{2}
+)
+
+func TestAMessageReachesAPeerOfAnotherInstance(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store Store) {
+		one, two := join(t, store, "one"), join(t, store, "two")
+		two.connect(bob, time.Now())
+		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
+		for _, body := range []string{"first", "second", "third"} {
+			if err := one.Forward(t.Context(), hub.Message{From: alice, To: bob, Body: []byte(body)}); err != nil {
+				t.Fatalf("%s: %v", body, err)
+			}
+		}
+		if len(two.got) != 3 || two.got[0].From != alice || string(two.got[2].Body) != "third" {
+			t.Errorf("two got %v", two.got)
+		}
+	})
+}
+
+func TestAStaleRouteIsLookedUpAgain(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store Store) {
+		one, two, three := join(t, store, "one"), join(t, store, "two"), join(t, store, "three")
+		began := time.Now()
+		two.connect(bob, began)
+		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
+		m := hub.Message{From: alice, To: bob}
+		if err := one.Forward(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		two.disconnect(bob, began)
+		three.connect(bob, began.Add(time.Second))
+		eventually(t, "bob has moved", func() bool {
+			at, err := store.LocatePeers(t.Context(), []ident.PeerID{bob}, time.Now())
+			return err == nil && at[bob].Instance == "three"
+		})
+		if err := one.Forward(t.Context(), m); err != nil || len(three.got) != 1 {
+			t.Errorf("forward to where bob is now: %v, three got %d", err, len(three.got))
+		}
+		three.disconnect(bob, began.Add(time.Second))
+		eventually(t, "bob is gone", func() bool { return !one.online(t, bob) })
+		if err := one.Forward(t.Context(), m); !errors.Is(err, signal.FailureOffline) {
+			t.Errorf("forward to nobody: %v", err)
+		}
+	})
+}
+
+func TestAnInstanceThatStopsTakesItsPresenceAlong(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store Store) {
+		one, two := join(t, store, "one"), join(t, store, "two")
+		two.connect(bob, time.Now())
+		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
+		two.stop()
+		if one.online(t, bob) {
+			t.Error("bob is still online")
+		}
+		if err := one.Forward(t.Context(), hub.Message{To: bob}); err == nil {
+			t.Error("a message was forwarded to an instance that stopped")
+		}
+	})
+}
+
+func TestAnInstanceThatLostItsLeaseWritesItsPeersUnderANewOne(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store Store) {
+		one, two := join(t, store, "one"), join(t, store, "two")
+		began := time.Now()
+		two.connect(bob, began)
+		two.connect(alice, began)
+		eventually(t, "one sees both", func() bool { return one.online(t, bob) && one.online(t, alice) })
+		// What happens to an instance that was paused too long: its lease is
+		// over, and alice has found another instance meanwhile.
+		before, _ := two.holder()
+		if err := store.ReleaseLease(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		one.connect(alice, began.Add(time.Second))
+		eventually(t, "two has a new lease and bob is back", func() bool {
+			after, held := two.holder()
+			return held && after.Epoch > before.Epoch && one.online(t, bob)
+		})
+		eventually(t, "two has sent alice away", func() bool { return slices.Contains(two.sentAway(), alice) })
+		at, err := store.LocatePeers(t.Context(), []ident.PeerID{alice}, time.Now())
+		if err != nil || at[alice].Instance != "one" {
+			t.Errorf("alice is at %+v, %v", at[alice], err)
+		}
+	})
+}
+
+func TestForeignAndStaleLinksAreRefused(t *testing.T) {
+	store, err := sqlitestore.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	one, two := join(t, store, "one"), join(t, store, "two")
+	two.set(bob, time.Now())
+	here, _ := two.holder()
+	there, _ := one.holder()
+	good := hello{wanted: here.Epoch, own: there.Epoch, name: "one"}
+	if err := tryLink(t, two.address, key(t, 77), good); err != nil {
+		t.Fatalf("a good link: %v", err)
+	}
+	for name, c := range map[string]struct {
+		key   ident.Key
+		hello hello
+	}{
+		"a foreign key":             {key(t, 78), good},
+		"another lease of this one": {key(t, 77), hello{wanted: here.Epoch - 1, own: there.Epoch, name: "one"}},
+		"a lease that is over":      {key(t, 77), hello{wanted: here.Epoch, own: there.Epoch - 1, name: "one"}},
+		"an unknown instance":       {key(t, 77), hello{wanted: here.Epoch, own: there.Epoch, name: "eve"}},
+	} {
+		if err := tryLink(t, two.address, c.key, c.hello); err == nil {
+			t.Errorf("%s: it forwards", name)
+		}
+	}
+	if len(two.got) != 1 {
+		t.Errorf("%d messages came through", len(two.got))
+	}
+}
+
+// tryLink dials an instance and forwards one message to bob.
+func tryLink(t *testing.T, address string, k ident.Key, h hello) error {
+	t.Helper()
+	config, err := ident.MutualTLS(k, alpn, func(ident.PeerID) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", address, config)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	conn.Write(h.frame())
+	conn.Write(forward{id: 1, message: hub.Message{To: bob}}.frame())
+	_, err = readFrame(conn)
+	return err
+}
