@@ -14,7 +14,14 @@ type KeyboardConfig struct {
 	ID     string    // default "v-keyboard"
 	Serial string    // default "EFKEYBOARD01"
 	Speed  usb.Speed // SpeedFull (default) or SpeedLow
+	// Greeting is typed by itself, once, each time the keyboard is opened.
+	// Characters without a key on a US layout are left out; at most MaxText.
+	Greeting string
 }
+
+// SampleGreeting is a greeting for demonstrations and tests, as [NewSample] is
+// a disk for them.
+const SampleGreeting = "Hello from the far keyboard!"
 
 const (
 	keyboardIn   usb.Endpoint = 0x81
@@ -25,7 +32,8 @@ const (
 // appendix B.1). Its keys are pressed by the methods Press and Type.
 type Keyboard struct {
 	// Static after construction.
-	about description
+	about    description
+	greeting []Key
 
 	mu       sync.Mutex
 	port     port
@@ -40,8 +48,9 @@ type Keyboard struct {
 
 // keyEvent is a report on its way to the computer.
 type keyEvent struct {
-	report  [reportLength]byte
-	fetched chan struct{} // closed
+	report   [reportLength]byte
+	fetched  chan struct{} // closed
+	greeting bool          // ends with the opening for which it was made
 }
 
 // NewKeyboard returns a keyboard.
@@ -59,6 +68,7 @@ func NewKeyboard(c KeyboardConfig) *Keyboard {
 	device[7] = 8 // all that a low-speed device may have
 	return &Keyboard{
 		protocol: 1,
+		greeting: keysOf(c.Greeting),
 		about: description{
 			id: c.ID, speed: c.Speed, device: device,
 			configuration: configurationDescriptor(100,
@@ -96,8 +106,7 @@ var reportDescriptor = []byte{
 // both reports, or with the context's error. While no computer has opened the
 // keyboard it waits for one.
 func (k *Keyboard) Press(ctx context.Context, key Key) error {
-	down := &keyEvent{report: [reportLength]byte{key.Modifiers, 0, key.Usage}, fetched: make(chan struct{})}
-	up := &keyEvent{fetched: make(chan struct{})}
+	down, up := eventsOf(key)
 	k.mu.Lock()
 	k.queue = append(k.queue, down, up)
 	if k.port.wake != nil {
@@ -111,6 +120,12 @@ func (k *Keyboard) Press(ctx context.Context, key Key) error {
 	case <-up.fetched:
 		return nil
 	}
+}
+
+// eventsOf returns the reports of a key that is pressed and released.
+func eventsOf(key Key) (down, up *keyEvent) {
+	return &keyEvent{report: [reportLength]byte{key.Modifiers, 0, key.Usage}, fetched: make(chan struct{})},
+		&keyEvent{fetched: make(chan struct{})}
 }
 
 // giveUp takes a key back if the computer does not know of it yet. Otherwise
@@ -153,6 +168,19 @@ func (k *Keyboard) attach(p port) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.port = p
+	if p.wake != nil {
+		for _, key := range k.greeting {
+			down, up := eventsOf(key)
+			down.greeting, up.greeting = true, true
+			k.queue = append(k.queue, down, up)
+		}
+		return
+	}
+	left := len(k.queue)
+	k.queue = slices.DeleteFunc(k.queue, func(e *keyEvent) bool { return e.greeting })
+	if len(k.queue) < left {
+		k.now = [reportLength]byte{} // a key that it held down is up again
+	}
 }
 
 func (k *Keyboard) reset() {

@@ -40,6 +40,17 @@ const (
 	shifted = "ABCDEFGHIJKLMNOPQRSTUVWXYZ!@#$%^&*()\x00\x00\x00\x00\x00_+{}|\x00:\"~<>?"
 )
 
+// keysOf returns the keys that make a text as far as there are any.
+func keysOf(text string) []Key {
+	var keys []Key
+	for _, r := range text[:min(len(text), MaxText)] {
+		if key, err := keysFor(string(r)); err == nil {
+			keys = append(keys, key...)
+		}
+	}
+	return keys
+}
+
 // keysFor returns the keys that make a text.
 func keysFor(text string) ([]Key, error) {
 	if len(text) > MaxText {
