@@ -17,7 +17,8 @@ const (
 // clock, which the rendezvous tells: of each sender nothing passes that is
 // older than the newest one seen by more than the freshness of an envelope, and
 // whatever is younger is remembered by its nonce. What does not fit raises the
-// floor below which nothing passes. It is owned by one goroutine.
+// floor below which nothing passes. That holds for the senders heard last; who
+// is forgotten is checked by the clock alone. It is owned by one goroutine.
 type window struct {
 	senders map[ident.PeerID]*seen
 }
