@@ -225,48 +225,61 @@ func (a *agent) fails(t *testing.T, exit int, words string, args ...string) {
 // offer is what "easyfind pair" shows first.
 type offer struct{ Address, PIN string }
 
-// offerPairing starts "easyfind pair" and returns what it shows; end waits for
-// its success.
-func (a *agent) offerPairing(t *testing.T) (o offer, end func()) {
+// offering is a running "easyfind pair".
+type offering struct {
+	offer
+	ended chan error // a *failure if it was refused
+}
+
+// offerPairing starts "easyfind pair" and returns what it shows. It ends with
+// ctx at the latest.
+func (a *agent) offerPairing(ctx context.Context, t *testing.T) offering {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	from, to := io.Pipe()
-	ended := make(chan error, 1)
-	var stderr bytes.Buffer
+	o := offering{ended: make(chan error, 1)}
+	stdout := &firstLine{line: make(chan []byte, 1)}
 	go func() {
-		code, err := a.at.Stream(ctx, nil, to, &stderr, a.program, "pair", "--json", "--socket", a.dir+"/socket")
-		err = errors.Join(err, exitStatus(code))
-		to.CloseWithError(io.EOF)
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, &stderr)
+		var stderr bytes.Buffer
+		code, err := a.at.Stream(ctx, nil, stdout, &stderr, a.program, "pair", "--json", "--socket", a.dir+"/socket")
+		if err == nil && code != 0 {
+			err = &failure{exit: code, Detail: strings.TrimSpace(stderr.String())}
 		}
-		ended <- err
+		o.ended <- err
 	}()
-	documents := json.NewDecoder(from)
-	if err := documents.Decode(&o); err != nil || o.Address == "" || o.PIN == "" {
-		cancel()
-		t.Fatalf("agent %s offers no pairing: %+v, %v, %v", a.name, o, err, <-ended)
-	}
-	rest := make(chan struct{})
-	go func() { // the result; reading lets the program go on
-		defer close(rest)
-		_, err := io.Copy(io.Discard, io.MultiReader(documents.Buffered(), from))
-		from.CloseWithError(err)
-	}()
-	return o, func() {
-		t.Helper()
-		defer cancel()
-		if err := <-ended; err != nil {
-			t.Fatalf("agent %s: pair: %v", a.name, err)
+	select {
+	case line := <-stdout.line:
+		if err := json.Unmarshal(line, &o.offer); err != nil || o.Address == "" || o.PIN == "" {
+			t.Fatalf("agent %s offers no pairing: %s, %v", a.name, line, err)
 		}
-		<-rest
+	case err := <-o.ended:
+		t.Fatalf("agent %s offers no pairing: %v", a.name, err)
 	}
+	return o
+}
+
+// firstLine hands the first line that is written to whoever waits for it.
+type firstLine struct {
+	line    chan []byte // with room for it
+	written bytes.Buffer
+	done    bool
+}
+
+func (f *firstLine) Write(p []byte) (int, error) {
+	f.written.Write(p)
+	if line, _, ok := bytes.Cut(f.written.Bytes(), []byte("\n")); ok && !f.done {
+		f.done = true
+		f.line <- bytes.Clone(line)
+	}
+	return len(p), nil
 }
 
 // pair pairs two agents by address and PIN.
 func pair(t *testing.T, host, client *agent) {
 	t.Helper()
-	o, end := host.offerPairing(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	o := host.offerPairing(ctx, t)
 	client.must(t, nil, "pair", o.Address, o.PIN)
-	end()
+	if err := <-o.ended; err != nil {
+		t.Fatalf("agent %s: pair: %v", host.name, err)
+	}
 }

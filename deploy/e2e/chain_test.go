@@ -71,6 +71,7 @@ func TestChainThroughPortRestrictedNATs(t *testing.T) {
 		name string
 		run  func(t *testing.T, disk string)
 	}{
+		{"MountedDiskIsRefused", k.mountedDiskIsRefused},
 		{"DiskIsUsedAndGivenBack", k.diskIsUsedAndGivenBack},
 		{"PathIsDirect", k.pathIsDirect},
 		{"CopySurvivesACutOf20Seconds", k.copySurvivesACut},
@@ -85,6 +86,12 @@ func TestChainThroughPortRestrictedNATs(t *testing.T) {
 			t.Fatalf("%s failed; what follows stands on it", part.name)
 		}
 	}
+}
+
+func (k *chain) mountedDiskIsRefused(t *testing.T, disk string) {
+	k.s.must(t, patience, "mount -t ext4 -o ro /dev/$("+awaitDisk+") /mnt")
+	k.client.fails(t, exitInUse, "mounted", "use", "workshop", disk)
+	k.s.must(t, patience, "umount /mnt")
 }
 
 func (k *chain) diskIsUsedAndGivenBack(t *testing.T, disk string) {
@@ -240,7 +247,7 @@ func (k *chain) killedClientFreesTheDevice(t *testing.T, disk string) {
 	pair(t, k.host, other)
 	k.client.use(t, "workshop", disk)
 	k.c.must(t, patience, awaitDisk)
-	other.fails(t, 5, "", "use", "workshop", disk, "--endpoint") // in use
+	other.fails(t, exitInUse, "", "use", "workshop", disk, "--endpoint")
 
 	k.client.kill(t)
 	began := time.Now()

@@ -38,6 +38,7 @@ func (n network) start(t *testing.T) *lab.Lab {
 		n.host, n.client,
 		{Name: "gwo", Via: "inet", Addr: []string{"203.0.113.30/24"}, LAN: []string{"192.168.3.1/24"}, NAT: &lab.NAT{Type: "portrestrict"}},
 		{Name: "o", Via: "gwo", Addr: []string{"192.168.3.2/24"}},
+		{Name: "p", Via: "gwo", Addr: []string{"192.168.3.3/24"}},
 	}})
 }
 

@@ -81,19 +81,28 @@ var buildImage = sync.OnceValues(func() (*guest.Image, error) {
 	return guest.Build(ctx, filepath.Join(cache, "easyfind-e2e"))
 })
 
-// built returns the programs, and skips the test where no lab or guest can be had.
+// built returns the programs and the guests' image, and skips the test where no
+// lab or guest can be had.
 func built(t *testing.T) programs {
 	t.Helper()
-	needs(t, lab.Usable, guest.Usable)
+	needs(t, guest.Usable)
+	p := builtPrograms(t)
 	image, err := buildImage()
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.image = image
+	return p
+}
+
+// builtPrograms returns the programs alone, for a lab without guests.
+func builtPrograms(t *testing.T) programs {
+	t.Helper()
+	needs(t, lab.Usable)
 	p, err := buildPrograms()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.image = image
 	return p
 }
 

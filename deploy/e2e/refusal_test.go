@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Exit codes of the command line, as its help lists them.
+const (
+	exitUsage       = 2
+	exitNotRunning  = 3
+	exitUnknown     = 4
+	exitInUse       = 5
+	exitPairing     = 7
+	exitUnreachable = 8
+	exitUnsupported = 9
+)
+
+// TestRefusalsSayWhatToDo: whatever cannot be done ends with one sentence and an
+// exit code of its kind. Both agents are processes of this machine with software
+// devices.
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	p := builtPrograms(t)
+	l := network{host: nat("portrestrict"), client: nat("portrestrict")}.start(t)
+	r := startRendezvous(t, l, p)
+	host := newAgent(t, "workshop", node{l, "o"}, p.agent, t.TempDir())
+	client := newAgent(t, "laptop", node{l, "p"}, p.agent, t.TempDir())
+
+	host.fails(t, exitNotRunning, "easyfind up", "status")
+	host.up(t, "--rendezvous", r.link, "--virtual", "disk,keyboard")
+	client.up(t, "--rendezvous", r.link)
+
+	t.Run("Pairing", func(t *testing.T) { refusedPairing(t, host, client) })
+	pair(t, host, client)
+	disk := host.device(t, "disk")
+	host.must(t, nil, "share", disk.ID)
+
+	client.fails(t, exitUnknown, "nobody", "use", "nobody", "1-1")
+	client.fails(t, exitUnknown, "nobody", "forget", "nobody")
+	client.fails(t, exitUnknown, "nobody", "ls", "nobody")
+	client.fails(t, exitUnknown, "9-9", "use", "workshop", "9-9", "--endpoint")
+	client.fails(t, exitUnknown, "", "release", "workshop/9-9")
+	client.fails(t, exitUsage, "", "reach", "workshop", "gopher://example.org")
+	if _, err := os.Stat("/sys/devices/platform/vhci_hcd.0"); errors.Is(err, os.ErrNotExist) {
+		client.fails(t, exitUnsupported, "vhci", "use", "workshop", disk.ID)
+	} else {
+		t.Log("this machine has vhci_hcd, so that its absence is not to be seen")
+	}
+	u := client.use(t, "workshop", disk.ID, "--endpoint")
+	host.has(t, patience, "an export", func(s status) bool { return len(s.Exports) == 1 })
+	client.must(t, nil, "release", u.ID)
+	host.has(t, patience, "nothing claimed", func(s status) bool { return len(s.Exports) == 0 })
+
+	t.Run("Starting", func(t *testing.T) { refusedStart(t, client) })
+
+	r.stop()
+	client.has(t, patience, "the loss of its rendezvous", func(s status) bool { return !s.Rendezvous.Connected && s.Rendezvous.Detail != "" })
+	client.fails(t, exitUnreachable, "rendezvous", "pair", "K7M-2QX", "4821-9930")
+}
+
+// refusedPairing tries wrong PINs until the address is burned.
+func refusedPairing(t *testing.T, host, client *agent) {
+	client.fails(t, exitUsage, "", "pair", "not an address", "1234")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	o := host.offerPairing(ctx, t)
+	wrong := "0000-0000"
+	if o.PIN == wrong {
+		wrong = "0000-0001"
+	}
+	for range 3 {
+		client.fails(t, exitPairing, "", "pair", o.Address, wrong)
+	}
+	var f *failure
+	if err := <-o.ended; !errors.As(err, &f) || f.exit != exitPairing {
+		t.Errorf("the offer ends after three wrong PINs with %v, want exit %d", err, exitPairing)
+	}
+	client.fails(t, exitPairing, "", "pair", o.Address, o.PIN)
+	for _, a := range []*agent{host, client} {
+		if peers := a.status(t).Peers; len(peers) != 0 {
+			t.Errorf("agent %s is paired: %+v", a.name, peers)
+		}
+	}
+}
+
+// refusedStart runs second agents that cannot work.
+func refusedStart(t *testing.T, running *agent) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for name, c := range map[string]struct {
+		words string
+		argv  []string
+	}{
+		"busy port":     {"7574", []string{"up", "--state", dir + "/a", "--socket", dir + "/a.sock", "--usbip-listen", ""}},
+		"busy socket":   {"", []string{"up", "--state", dir + "/b", "--socket", running.dir + "/socket", "--tls-listen", "", "--usbip-listen", ""}},
+		"unknown key":   {"no-such-key", []string{"--config", file("unknown.yaml", "no-such-key: 1\n"), "up", "--state", dir + "/c"}},
+		"broken file":   {"YAML", []string{"--config", file("broken.yaml", "a: [\n"), "up", "--state", dir + "/d"}},
+		"broken budget": {"budget", []string{"up", "--budget", "soon", "--state", dir + "/e"}},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		var said bytes.Buffer
+		code, err := running.at.Stream(ctx, nil, &said, &said, append([]string{running.program}, c.argv...)...)
+		cancel()
+		if err != nil || code == 0 || !strings.Contains(said.String(), c.words) {
+			t.Errorf("%s: exit %d, %v, %s", name, code, err, &said)
+			continue
+		}
+		t.Logf("%s: exit %d, %s", name, code, &said)
+	}
+}
