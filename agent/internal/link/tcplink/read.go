@@ -47,7 +47,7 @@ func (l *tcpLink) due(on role, lane tunnel.Lane) bool {
 		wait = c.moved
 	case on == roleBulk:
 		wait = c.moved
-	case ok:
+	case ok && closed(c.moved):
 		wait = c.ended // the lane is begun again
 	}
 	over := l.err != nil
