@@ -19,6 +19,7 @@ const (
 	reachTime  = 30 * time.Second // for a peer that a command asks for
 	listTime   = 5 * time.Second  // for each peer when all are asked
 	attachTime = 30 * time.Second
+	newsTime   = 2 * time.Second // for a peer's news of what it shares to arrive
 )
 
 // RemoteDevices implements localapi.Backend.
@@ -114,11 +115,7 @@ func (a *Agent) Use(ctx context.Context, r localapi.UseRequest, progress func(lo
 		return localapi.Use{}, &localapi.Problem{Code: localapi.CodeNotSupported, Detail: "this agent has no USB/IP server: start it without an empty --usbip-listen"}
 	}
 	progress(localapi.Progress{Message: "connecting to " + p.Name})
-	devices, err := a.listOf(ctx, p, reachTime)
-	if err != nil {
-		return localapi.Use{}, err
-	}
-	device, err := pick(devices, r.Device, p.Name)
+	device, err := a.deviceOf(ctx, p, r.Device)
 	if err != nil {
 		return localapi.Use{}, err
 	}
@@ -145,6 +142,32 @@ func (a *Agent) Use(ctx context.Context, r localapi.UseRequest, progress func(lo
 		return localapi.Use{}, a.unreachable(p)
 	}
 	return localapi.Use{}, problem(err)
+}
+
+// deviceOf finds the device that a person means among those that a peer shares.
+// What was shared a moment ago may not be in the list yet.
+func (a *Agent) deviceOf(ctx context.Context, p state.Peer, selector string) (tunnel.Device, error) {
+	patience := time.NewTimer(newsTime)
+	defer patience.Stop()
+	again := time.NewTicker(newsTime / 20)
+	defer again.Stop()
+	for {
+		devices, err := a.listOf(ctx, p, reachTime)
+		if err != nil {
+			return tunnel.Device{}, err
+		}
+		d, err := pick(devices, selector, p.Name)
+		if err == nil {
+			return d, nil
+		}
+		select {
+		case <-again.C:
+		case <-patience.C:
+			return tunnel.Device{}, err
+		case <-ctx.Done():
+			return tunnel.Device{}, ctx.Err()
+		}
+	}
 }
 
 // pick finds the device that a person means in a peer's list.
