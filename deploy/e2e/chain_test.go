@@ -236,7 +236,7 @@ func (k *chain) stockUSBIPAttaches(t *testing.T, disk string) {
 	d := k.c.mountDisk(t)
 	k.c.copyOut(t, d, k.sum, nil)
 	k.c.must(t, patience, "umount /mnt")
-	k.c.must(t, patience, `usbip detach -p "$(usbip port | sed -n 's/^Port \([0-9]*\):.*/\1/p')"`)
+	k.c.must(t, patience, detachUSBIP)
 	k.client.must(t, nil, "release", u.ID)
 	k.s.must(t, patience, awaitDisk)
 }
