@@ -1,0 +1,102 @@
+package tunnel
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+)
+
+// fuzz holds a decoder to: what it reads, it writes so that it reads the same.
+func fuzz[M any](f *testing.F, decode func([]byte) (M, error), encode func(M) []byte, seeds ...[]byte) {
+	for _, s := range seeds {
+		f.Add(s)
+		f.Add(s[:len(s)-1])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := decode(bytes.Clone(body))
+		if err != nil {
+			return
+		}
+		again, err := decode(encode(m))
+		if err != nil || !reflect.DeepEqual(again, m) {
+			t.Errorf("%+v became %+v, %v", m, again, err)
+		}
+	})
+}
+
+func FuzzReadFrame(f *testing.F) {
+	decode := func(b []byte) (Frame, error) { return ReadFrame(bytes.NewReader(b)) }
+	encode := func(m Frame) []byte { return append(m.AppendHeader(nil), m.Body...) }
+	fuzz(f, decode, encode,
+		encode(Frame{Kind: KindPing, Body: make([]byte, 8)}),
+		encode(Frame{Lane: 0x0281, Seq: 3, Kind: KindCancel, Body: make([]byte, 8)}))
+}
+
+func FuzzHello(f *testing.F) {
+	// An empty list and none are the same in JSON, so here and below texts compare.
+	decode := func(b []byte) (string, error) {
+		h, err := DecodeHello(b)
+		return string(h.Encode()), err
+	}
+	fuzz(f, decode, func(s string) []byte { return []byte(s) },
+		Hello{Version: Version, Incarnation: 1, Peer: 2, Rank: 80, Generation: 3, LinkID: 4, Lanes: []LaneNext{{1, 2}}}.Encode(),
+		[]byte(`{"version":2,"lanes":"otherwise"}`))
+}
+
+func FuzzPing(f *testing.F) { fuzz(f, DecodePing, Ping.Encode, Ping(7).Encode()) }
+
+func FuzzAck(f *testing.F) { fuzz(f, DecodeAck, Ack.Encode, Ack{{1, 2}, {0x0181, 9}}.Encode()) }
+
+func FuzzGoodbye(f *testing.F) {
+	fuzz(f, DecodeGoodbye, Goodbye.Encode, GoodbyeStopping.Encode())
+}
+
+func FuzzDevices(f *testing.F) {
+	decode := func(b []byte) (string, error) {
+		d, err := DecodeDevices(b)
+		return string(d.Encode()), err
+	}
+	fuzz(f, decode, func(s string) []byte { return []byte(s) },
+		Devices{[]Device{{ID: "1-1", Name: "disk", Interfaces: []Interface{{Class: 8}}, Descriptors: []byte{18, 1}}}}.Encode())
+}
+
+func FuzzAttach(f *testing.F) {
+	decode := func(b []byte) (string, error) {
+		a, err := DecodeAttach(b)
+		return string(a.Encode()), err
+	}
+	fuzz(f, decode, func(s string) []byte { return []byte(s) },
+		Attach{Attachment: 1, Device: "1-1", Expect: make([]byte, 32), Force: true}.Encode())
+}
+
+func FuzzAttached(f *testing.F) {
+	decode := func(b []byte) (string, error) {
+		a, err := DecodeAttached(b)
+		return string(a.Encode()), err
+	}
+	fuzz(f, decode, func(s string) []byte { return []byte(s) }, Attached{1, Device{ID: "1-1"}}.Encode())
+}
+
+func FuzzAttachFailed(f *testing.F) {
+	fuzz(f, DecodeAttachFailed, AttachFailed.Encode, AttachFailed{1, CodeInUse, "sda1 is mounted"}.Encode())
+}
+
+func FuzzDetach(f *testing.F) { fuzz(f, DecodeDetach, Detach.Encode, Detach{1}.Encode()) }
+
+func FuzzDetached(f *testing.F) {
+	fuzz(f, DecodeDetached, Detached.Encode, Detached{1, CodeUnplugged, "it is gone"}.Encode())
+}
+
+func FuzzSubmit(f *testing.F) {
+	fuzz(f, DecodeSubmit, (*Submit).Encode,
+		(&Submit{URB: 1, Length: 3, Data: []byte("abc")}).Encode(),
+		(&Submit{URB: 2, Length: 30, Packets: []Packet{{0, 10}, {10, 20}}}).Encode())
+}
+
+func FuzzCancel(f *testing.F) { fuzz(f, DecodeCancel, Cancel.Encode, Cancel{1}.Encode()) }
+
+func FuzzComplete(f *testing.F) {
+	fuzz(f, DecodeComplete, (*Complete).Encode,
+		(&Complete{URB: 1, Actual: 3, Data: []byte("abc")}).Encode(),
+		(&Complete{URB: 2, Status: -18, Errors: 1, Packets: []PacketResult{{0, -84}, {7, 0}}}).Encode())
+}
