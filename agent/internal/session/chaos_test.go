@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	chaosRuns = flag.Int("chaos", 400, "how many random lives of a session to live")
+	chaosRuns = flag.Int("chaos", 300, "how many random lives of a session to live")
 	chaosSeed = flag.Uint64("seed", 0, "live this one life only")
 )
 

@@ -212,6 +212,9 @@ func (s *shelf) Open(ctx context.Context, a tunnel.Attach) (usb.Device, error) {
 	if a.Device != s.dev.Info().ID {
 		return nil, fmt.Errorf("%w: %s", usb.ErrNotFound, a.Device)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s.opens++
-	return s.dev, ctx.Err()
+	return s.dev, nil
 }

@@ -194,6 +194,7 @@ func TestRestartedPeerBeginsAnewOnItsFirstLink(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
 		if sc.model.closes() != 1 || !sc.seen[1].has(Reset, "lost its state") {
 			t.Errorf("given back %d times, events %+v", sc.model.closes(), sc.seen[1].events)
 		}
