@@ -80,8 +80,9 @@ func Within[T any](t *testing.T, c <-chan T, what string) T {
 // ignore delivers into the void.
 func ignore(tunnel.Frame) error { return nil }
 
-// frame is one of n bytes on a lane, with contents that belong to it alone.
-func frame(lane tunnel.Lane, seq uint64, n int) tunnel.Frame {
+// Frame is one of n bytes on an endpoint's lane or lane 1, with contents that
+// belong to it alone.
+func Frame(lane tunnel.Lane, seq uint64, n int) tunnel.Frame {
 	kind := tunnel.KindSubmit
 	if lane == tunnel.LaneSession {
 		kind = tunnel.KindDevices
@@ -91,7 +92,7 @@ func frame(lane tunnel.Lane, seq uint64, n int) tunnel.Frame {
 }
 
 func same(f tunnel.Frame) error {
-	want := frame(f.Lane, f.Seq, len(f.Body))
+	want := Frame(f.Lane, f.Seq, len(f.Body))
 	if f.Kind != want.Kind || !bytes.Equal(f.Body, want.Body) {
 		return fmt.Errorf("frame %d of lane %#x arrived changed", f.Seq, uint32(f.Lane))
 	}
@@ -162,7 +163,7 @@ func keepsOrder(t *testing.T, dialer, acceptor link.Link) {
 			senders.Go(func() {
 				lane := tunnel.EndpointLane(uint16(1+i/8), uint8(i%8))
 				for seq := range uint64(frames) {
-					if err := from.Send(frame(lane, seq+1, int(seq)*i*37%20_000)); err != nil {
+					if err := from.Send(Frame(lane, seq+1, int(seq)*i*37%20_000)); err != nil {
 						t.Errorf("send on lane %#x: %v", uint32(lane), err)
 						return
 					}
@@ -181,7 +182,7 @@ func carriesLargest(t *testing.T, dialer, acceptor link.Link) {
 	Start(t, dialer, ignore)
 	lane := tunnel.EndpointLane(1, 0x81)
 	for seq := range uint64(2) {
-		if err := dialer.Send(frame(lane, seq+1, tunnel.MaxFrame)); err != nil {
+		if err := dialer.Send(Frame(lane, seq+1, tunnel.MaxFrame)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,12 +207,12 @@ func passesHeldLane(t *testing.T, dialer, acceptor link.Link) {
 	Start(t, dialer, ignore)
 	var sent atomic.Int64
 	go func() {
-		for seq := uint64(1); dialer.Send(frame(bulk, seq, bulkFrame)) == nil; seq++ {
+		for seq := uint64(1); dialer.Send(Frame(bulk, seq, bulkFrame)) == nil; seq++ {
 			sent.Add(bulkFrame)
 		}
 	}()
 	stuck(t, &sent, most)
-	if err := dialer.Send(frame(tunnel.LaneSession, 1, 100)); err != nil {
+	if err := dialer.Send(Frame(tunnel.LaneSession, 1, 100)); err != nil {
 		t.Fatal(err)
 	}
 	Within(t, passed, "a small frame beside a lane that is held up")
@@ -249,7 +250,7 @@ func keepsOrderWhenLaneGrows(t *testing.T, dialer, acceptor link.Link) {
 				if seq%4 == 3 {
 					size = 64 << 10
 				}
-				if err := dialer.Send(frame(lane, seq+1, size)); err != nil {
+				if err := dialer.Send(Frame(lane, seq+1, size)); err != nil {
 					t.Errorf("send: %v", err)
 					return
 				}
@@ -268,7 +269,11 @@ func endsLanes(t *testing.T, dialer, acceptor link.Link) {
 	for i := range lanes {
 		lane := tunnel.EndpointLane(uint16(1+i/16), uint8(i%16))
 		for seq := range uint64(2) {
-			if err := dialer.Send(frame(lane, seq+1, 20)); err != nil {
+			size := 20
+			if i%8 == 7 {
+				size = 5000 // a bulk lane
+			}
+			if err := dialer.Send(Frame(lane, seq+1, size)); err != nil {
 				t.Fatalf("lane %d: %v", i, err)
 			}
 		}
@@ -284,15 +289,15 @@ func refusesNonsense(t *testing.T, dialer, acceptor link.Link) {
 	Start(t, dialer, ignore)
 	lane := tunnel.EndpointLane(1, 0x81)
 	for what, f := range map[string]tunnel.Frame{
-		"too large": frame(lane, 1, tunnel.MaxFrame+1),
-		"no lane":   frame(0x50, 1, 1),
-		"no number": frame(lane, 0, 1),
+		"too large": Frame(lane, 1, tunnel.MaxFrame+1),
+		"no lane":   Frame(0x50, 1, 1),
+		"no number": Frame(lane, 0, 1),
 	} {
 		if err := dialer.Send(f); !errors.Is(err, tunnel.ErrMalformed) {
 			t.Errorf("%s: sent, or failed otherwise: %v", what, err)
 		}
 	}
-	if err := dialer.Send(frame(lane, 1, 1)); err != nil {
+	if err := dialer.Send(Frame(lane, 1, 1)); err != nil {
 		t.Fatalf("after what was refused: %v", err)
 	}
 	e.arrived(t, ended)
@@ -310,7 +315,7 @@ func closes(t *testing.T, closer, other link.Link) {
 		go func() {
 			var err error
 			for seq := uint64(1); err == nil; seq++ {
-				err = from.Send(frame(tunnel.EndpointLane(3, 0x01), seq, 256<<10))
+				err = from.Send(Frame(tunnel.EndpointLane(3, 0x01), seq, 256<<10))
 				sent.Add(256 << 10)
 			}
 			sends <- err
@@ -333,7 +338,7 @@ func closes(t *testing.T, closer, other link.Link) {
 		t.Errorf("the reason arrived as %q", closed.Reason)
 	}
 	for _, l := range []link.Link{closer, other} {
-		if l.Send(frame(tunnel.LaneSession, 1, 1)) == nil {
+		if l.Send(Frame(tunnel.LaneSession, 1, 1)) == nil {
 			t.Error("Send works on a link that has ended")
 		}
 	}
@@ -344,7 +349,7 @@ var errRefused = errors.New("not a frame for me")
 func endsWhenRefused(t *testing.T, dialer, acceptor link.Link) {
 	ended := Start(t, acceptor, func(tunnel.Frame) error { return errRefused })
 	otherEnded := Start(t, dialer, ignore)
-	if err := dialer.Send(frame(tunnel.LaneSession, 1, 10)); err != nil {
+	if err := dialer.Send(Frame(tunnel.LaneSession, 1, 10)); err != nil {
 		t.Fatal(err)
 	}
 	if err := Within(t, ended, "Run where a frame was refused"); !errors.Is(err, errRefused) {

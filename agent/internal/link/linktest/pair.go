@@ -70,6 +70,16 @@ func Pair(dialer, acceptor ident.PeerID, path link.Path) (dialing, accepting *Me
 // is lost.
 func (m *Memory) Break(err error) { m.ended.end(nil, err) }
 
+// Ended reports whether the link has ended.
+func (m *Memory) Ended() bool {
+	select {
+	case <-m.ended.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Remote is the peer at the other end.
 func (m *Memory) Remote() ident.PeerID { return m.remote }
 

@@ -1,0 +1,112 @@
+package linktest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// TCPProxy forwards TCP connections to target and hands all that passes to
+// alter, which may change it: somebody in the middle. It returns its address.
+func TCPProxy(t *testing.T, target string, alter func(toTarget bool, b []byte)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pipes sync.WaitGroup
+	var mu sync.Mutex
+	var open []net.Conn
+	pipes.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			mu.Lock()
+			open = append(open, near, far)
+			mu.Unlock()
+			pipes.Go(func() { pump(far, near, func(b []byte) { alter(true, b) }) })
+			pipes.Go(func() { pump(near, far, func(b []byte) { alter(false, b) }) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		mu.Lock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		pipes.Wait()
+	})
+	return listener.Addr().String()
+}
+
+// pump copies until either end closes, and then closes both.
+func pump(to io.WriteCloser, from io.ReadCloser, alter func([]byte)) {
+	defer func() { _ = to.Close() }()
+	defer func() { _ = from.Close() }()
+	b := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(b)
+		alter(b[:n])
+		if _, werr := to.Write(b[:n]); err != nil || werr != nil {
+			return
+		}
+	}
+}
+
+// UDPProxy forwards packets between one sender and target, as TCPProxy does
+// for connections.
+func UDPProxy(t *testing.T, target *net.UDPAddr, alter func(toTarget bool, b []byte)) *net.UDPAddr {
+	t.Helper()
+	near, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := net.DialUDP("udp", nil, target)
+	if err != nil {
+		_ = near.Close()
+		t.Fatal(err)
+	}
+	var sender atomic.Pointer[net.UDPAddr]
+	var pipes sync.WaitGroup
+	pipes.Go(func() {
+		b := make([]byte, 64<<10)
+		for {
+			n, from, err := near.ReadFromUDP(b)
+			if err != nil {
+				return
+			}
+			sender.Store(from)
+			alter(true, b[:n])
+			_, _ = far.Write(b[:n]) // a lost packet
+		}
+	})
+	pipes.Go(func() {
+		b := make([]byte, 64<<10)
+		for {
+			n, err := far.Read(b)
+			if err != nil {
+				return
+			}
+			alter(false, b[:n])
+			if to := sender.Load(); to != nil {
+				_, _ = near.WriteToUDP(b[:n], to) // a lost packet
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = near.Close()
+		_ = far.Close()
+		pipes.Wait()
+	})
+	return near.LocalAddr().(*net.UDPAddr)
+}
