@@ -41,12 +41,13 @@ func (s *server) registerMailboxes() {
 	}, s.confirm)
 }
 
-// addressInput is a mailbox in the path.
-type addressInput struct {
+// InMailbox is a mailbox in the path. It has a public name, as the two below,
+// because huma fills in no embedded struct without one.
+type InMailbox struct {
 	Address string `path:"address" maxLength:"32" doc:"an EasyFind address"`
 }
 
-func (in addressInput) address() (ident.Address, error) {
+func (in InMailbox) address() (ident.Address, error) {
 	a, err := ident.ParseAddress(in.Address)
 	if err != nil {
 		return a, invalid("path.address", "not an EasyFind address: a character is missing or mistyped")
@@ -54,25 +55,25 @@ func (in addressInput) address() (ident.Address, error) {
 	return a, nil
 }
 
-// tryInput is a try in the path.
-type tryInput struct {
-	addressInput
+// InTry is a try in the path.
+type InTry struct {
+	InMailbox
 	Number int `path:"number" minimum:"1" maximum:"3"`
 }
 
-// waitInput is how long to wait for what is not there yet.
-type waitInput struct {
+// Waiting is how long to wait for what is not there yet.
+type Waiting struct {
 	Wait int `query:"wait" minimum:"0" maximum:"25" doc:"seconds to wait for it"`
 }
 
-func (in waitInput) wait() time.Duration { return time.Duration(in.Wait) * time.Second }
+func (in Waiting) wait() time.Duration { return time.Duration(in.Wait) * time.Second }
 
 func (s *server) openMailbox(ctx context.Context, _ *nothing) (*output[api.Mailbox], error) {
 	m, err := s.cfg.Registry.OpenMailbox(ctx, caller(ctx))
 	return &output[api.Mailbox]{api.Mailbox{Address: m.Address, Expires: m.Expires.UTC(), Tries: api.MaxTries}}, err
 }
 
-func (s *server) closeMailbox(ctx context.Context, in *addressInput) (*nothing, error) {
+func (s *server) closeMailbox(ctx context.Context, in *InMailbox) (*nothing, error) {
 	a, err := in.address()
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func (s *server) closeMailbox(ctx context.Context, in *addressInput) (*nothing, 
 }
 
 type openingInput struct {
-	addressInput
+	InMailbox
 	Body api.Message
 }
 
@@ -99,8 +100,8 @@ func wireTry(t registry.Try) api.Try {
 }
 
 type triesInput struct {
-	addressInput
-	waitInput
+	InMailbox
+	Waiting
 	After int `query:"after" minimum:"0" maximum:"3" doc:"only tries with a higher number"`
 }
 
@@ -118,8 +119,8 @@ func (s *server) listTries(ctx context.Context, in *triesInput) (*output[api.Tri
 }
 
 type oneTryInput struct {
-	tryInput
-	waitInput
+	InTry
+	Waiting
 }
 
 func (s *server) getTry(ctx context.Context, in *oneTryInput) (*output[api.Try], error) {
@@ -132,7 +133,7 @@ func (s *server) getTry(ctx context.Context, in *oneTryInput) (*output[api.Try],
 }
 
 type messageInput struct {
-	tryInput
+	InTry
 	Body api.Message
 }
 

@@ -1,0 +1,287 @@
+//go:build unix
+
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+)
+
+var (
+	cluster    *pgtest.Cluster
+	errCluster error
+)
+
+func TestMain(m *testing.M) {
+	cluster, errCluster = pgtest.Start(context.Background())
+	code := m.Run()
+	if cluster != nil {
+		if err := cluster.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// onBothStores runs a test on SQLite and on Postgres.
+func onBothStores(t *testing.T, test func(t *testing.T, store registry.Store)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, sqlite(t)) })
+	t.Run("postgres", func(t *testing.T) {
+		s, err := pgstore.Open(t.Context(), pgtest.Fresh(t, cluster, errCluster))
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAfter(t, s)
+		test(t, s)
+	})
+}
+
+func sqlite(t *testing.T) registry.Store {
+	t.Helper()
+	s, err := sqlitestore.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, s)
+	return s
+}
+
+func closeAfter(t *testing.T, c io.Closer) {
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// clock is a time that stands still until it is moved.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+const adminToken = "the operator's secret"
+
+// bench is a rendezvous' REST interface on a real TLS listener.
+type bench struct {
+	t        *testing.T
+	server   *httptest.Server
+	client   *http.Client
+	registry *registry.Registry
+	clock    *clock
+
+	mu     sync.Mutex
+	online map[ident.PeerID]bool // guarded by mu
+}
+
+func (b *bench) Online(_ context.Context, id ident.PeerID) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.online[id], nil
+}
+
+func (b *bench) Credentials(_ context.Context, id ident.PeerID) (api.RelayCredentials, error) {
+	return api.RelayCredentials{Username: "for " + id.String(), Password: "secret", URIs: []string{"turn:relay.example:3478"}, Expires: b.clock.Now()}, nil
+}
+
+func newBench(t *testing.T, store registry.Store, change func(*registry.Config, *httpapi.Config)) *bench {
+	t.Helper()
+	b := &bench{t: t, clock: &clock{now: time.Now().Truncate(time.Millisecond)}, online: map[ident.PeerID]bool{}}
+	many := httpapi.Limit{PerMinute: 60_000, Burst: 10_000}
+	rc := registry.Config{Store: store, Open: true, Now: b.clock.Now, PollEvery: 5 * time.Millisecond}
+	hc := httpapi.Config{
+		Presence: b, Relay: b, Now: b.clock.Now, AdminToken: sha256.Sum256([]byte(adminToken)),
+		Server: api.Server{Name: "test", Version: "1.2.3", STUN: []string{"stun:rv.example:3478"}},
+		Limits: httpapi.Limits{Challenges: many, Registrations: many, Tries: many, Admin: many},
+	}
+	if change != nil {
+		change(&rc, &hc)
+	}
+	var err error
+	if b.registry, err = registry.New(rc); err != nil {
+		t.Fatal(err)
+	}
+	hc.Registry = b.registry
+	handler, err := httpapi.New(hc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.server = httptest.NewTLSServer(handler)
+	b.client = b.server.Client()
+	t.Cleanup(func() {
+		b.client.CloseIdleConnections()
+		b.server.Close()
+	})
+	return b
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends a request. in is sent as JSON, or as it is if it is bytes.
+func (b *bench) do(method, path, token string, in any) answer {
+	b.t.Helper()
+	var body io.Reader
+	switch in := in.(type) {
+	case nil:
+	case []byte:
+		body = bytes.NewReader(in)
+	default:
+		raw, err := json.Marshal(in)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		body = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.server.URL+path, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return b.send(req)
+}
+
+func (b *bench) send(req *http.Request) answer {
+	b.t.Helper()
+	resp, err := b.client.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, raw}
+}
+
+// as decodes an answer of the status that is wanted.
+func as[T any](t *testing.T, a answer, status int) T {
+	t.Helper()
+	var out T
+	if a.status != status {
+		t.Fatalf("status %d, want %d: %s", a.status, status, a.body)
+	}
+	d := json.NewDecoder(bytes.NewReader(a.body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&out); err != nil {
+		t.Fatalf("%v: %s", err, a.body)
+	}
+	return out
+}
+
+// refused checks that an answer is the problem of a code.
+func refused(t *testing.T, what string, a answer, code api.Code) *api.Problem {
+	t.Helper()
+	var p api.Problem
+	if err := json.Unmarshal(a.body, &p); err != nil {
+		t.Errorf("%s: status %d, no problem: %q", what, a.status, a.body)
+		return &p
+	}
+	want := api.NewProblem(code)
+	if !errors.Is(&p, want) || a.status != want.Status || p.Status != want.Status || a.header.Get("Content-Type") != api.ContentType {
+		t.Errorf("%s: status %d, %s: %s; want %s", what, a.status, a.header.Get("Content-Type"), a.body, code)
+	}
+	return &p
+}
+
+// peer is a registered peer.
+type peer struct {
+	key   ident.Key
+	id    ident.PeerID
+	token string
+}
+
+func newKey(t *testing.T, n int) ident.Key {
+	t.Helper()
+	seed := sha256.Sum256(fmt.Appendf(nil, "peer %d", n))
+	key, err := ident.KeyFromSeed(seed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func (b *bench) challenge() api.Challenge {
+	b.t.Helper()
+	return as[api.Challenge](b.t, b.do(http.MethodPost, api.PathChallenges, "", nil), http.StatusCreated)
+}
+
+// registration makes a good, unbound registration.
+func (b *bench) registration(key ident.Key, name string) api.Registration {
+	b.t.Helper()
+	c := b.challenge()
+	r := api.Registration{Challenge: c.Challenge, Name: name, Expires: c.Expires}
+	r.Sign(key, nil)
+	return r
+}
+
+// join registers the nth peer.
+func (b *bench) join(n int) peer {
+	b.t.Helper()
+	key := newKey(b.t, n)
+	r := as[api.Registered](b.t, b.do(http.MethodPost, api.PathPeers, "", b.registration(key, fmt.Sprint("peer ", n))), http.StatusCreated)
+	if r.ID != key.ID() {
+		b.t.Fatalf("registered as %v, want %v", r.ID, key.ID())
+	}
+	return peer{key, r.ID, r.Token}
+}
+
+// exporterOf returns the exporter of the connection that a client which keeps
+// one connection uses.
+func exporterOf(t *testing.T, s *tls.ConnectionState) []byte {
+	t.Helper()
+	e, err := api.Exporter(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
