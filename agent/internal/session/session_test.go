@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -335,89 +334,6 @@ func TestUnplug(t *testing.T) {
 	})
 }
 
-func TestRefusals(t *testing.T) {
-	for name, c := range map[string]struct {
-		refuse, want error
-		device       string
-		expect       []byte
-	}{
-		"unknown":    {device: "9-9", want: usb.ErrNotFound},
-		"in use":     {refuse: fmt.Errorf("%w: sda1 is mounted", usb.ErrInUse), want: usb.ErrInUse},
-		"permission": {refuse: usb.ErrPermission, want: usb.ErrPermission},
-		"denied":     {refuse: ErrDenied, want: ErrDenied},
-		"other":      {refuse: errors.New("it is on fire"), want: &AttachError{"1-1", tunnel.CodeFailed, "it is on fire"}},
-		"changed":    {expect: make([]byte, 32), want: ErrChanged},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				sc := setScene(t, 0)
-				defer sc.end()
-				_ = sc.dev.Close()
-				sc.shelf.mu.Lock()
-				sc.shelf.refuse = c.refuse
-				sc.shelf.mu.Unlock()
-				device := "1-1"
-				if c.device != "" {
-					device = c.device
-				}
-				_, err := sc.a.Attach(context.Background(), tunnel.Attach{Device: device, Expect: c.expect})
-				if err == nil || !errors.Is(err, c.want) && !strings.Contains(err.Error(), c.want.Error()) {
-					t.Errorf("got %v, want %v", err, c.want)
-				}
-				synctest.Wait()
-				if st := sc.b.Status(); len(st.Attachments) != 0 {
-					t.Errorf("the host keeps %+v", st.Attachments)
-				}
-			})
-		})
-	}
-}
-
-func TestAttachGivesUpWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
-		defer sc.end()
-		_ = sc.dev.Close()
-		sc.wire.cut(false)
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if _, err := sc.a.Attach(ctx, tunnel.Attach{Device: "1-1"}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v", err)
-		}
-		sc.connect(newRand(2), true, link.RankHost, -1)
-		pause(time.Second)
-		synctest.Wait()
-		if sc.shelf.opens != sc.model.closes() {
-			t.Errorf("opened %d times, given back %d times", sc.shelf.opens, sc.model.closes())
-		}
-		if st := sc.a.Status(); len(st.Attachments) != 0 || len(sc.a.state.far) != 0 {
-			t.Errorf("left over: %+v", st.Attachments)
-		}
-	})
-}
-
-func TestDeviceListFollowsItsChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
-		defer sc.end()
-		for range 100 {
-			sc.b.DevicesChanged()
-		}
-		sc.model.info.ProductName = "renamed"
-		sc.b.DevicesChanged()
-		pause(time.Second)
-		list, err := sc.a.Devices(context.Background())
-		if err != nil || list[0].Name != "renamed" {
-			t.Errorf("list %+v, %v", list, err)
-		}
-		empty, err := sc.b.Devices(context.Background()) // a has no Host
-		if err != nil || len(empty) != 0 {
-			t.Errorf("list %+v, %v", empty, err)
-		}
-	})
-}
-
 // TestBackpressure submits far more than may be in flight, on a link that takes
 // nothing and then on one that does.
 func TestBackpressure(t *testing.T) {
@@ -457,5 +373,30 @@ func TestBackpressure(t *testing.T) {
 			t.Errorf("%d bytes kept and %d in flight after the last completion", d.unacked, d.cost)
 		}
 		d.mu.Unlock()
+	})
+}
+
+// TestAcknowledgementsAreSaidAgain loses an acknowledgement with its link while
+// another link, whose Hello is older, takes over.
+func TestAcknowledgementsAreSaidAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc := setScene(t, time.Millisecond)
+		defer sc.end()
+		sc.connect(newRand(2), true, link.RankRelayUDP, -1)
+		pause(time.Second)
+		_, done := sc.submit(1, epBulkIn, 1000)
+		wantStatus(t, done, 10*time.Millisecond, usb.StatusOK)
+		sc.wire.mu.Lock()
+		sc.wire.mute = true // before the acknowledgement, which waits a little
+		sc.wire.mu.Unlock()
+		pause(time.Second)
+		sc.wire.cut(false)
+		pause(time.Second)
+		synctest.Wait()
+		for h := range sc.b.holders {
+			if h.urbs.held != 0 {
+				t.Errorf("%d bytes are still kept for an acknowledgement", h.urbs.held)
+			}
+		}
 	})
 }
