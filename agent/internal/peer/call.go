@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
@@ -28,6 +29,8 @@ type call struct {
 	found    chan message // the peer's candidates
 	accepted chan link.Link
 	told     chan []string // the peer's direct addresses, once
+	dropped  chan struct{} // closed when no answer will come
+	drop     func()
 }
 
 func (p *Peer) newCall(id string, calling, upgrade bool) (*call, context.Context) {
@@ -35,8 +38,9 @@ func (p *Peer) newCall(id string, calling, upgrade bool) (*call, context.Context
 	c := &call{
 		p: p, id: id, calling: calling, upgrade: upgrade, cancel: cancel,
 		answers: make(chan message, 1), found: make(chan message, path.MaxRemote),
-		accepted: make(chan link.Link, 1), told: make(chan []string, 1),
+		accepted: make(chan link.Link, 1), told: make(chan []string, 1), dropped: make(chan struct{}),
 	}
+	c.drop = sync.OnceFunc(func() { close(c.dropped) })
 	p.call = c
 	p.mu.Lock()
 	p.calling = true

@@ -24,6 +24,7 @@ func (r *iceRung) Rank() link.Rank { return link.RankHost }
 // Dial offers, waits for the answer, checks, and dials.
 func (r *iceRung) Dial(ctx context.Context) (link.Link, error) {
 	c := r.c
+	defer c.drop() // whatever the end, nobody needs to wait for an answer then
 	ice, err := c.newICE(ctx, true)
 	if err != nil {
 		return nil, err
@@ -225,6 +226,12 @@ func (r toldRung) Dial(ctx context.Context) (link.Link, error) {
 	var addresses []string
 	select {
 	case addresses = <-r.c.told:
+	case <-r.c.dropped:
+		select {
+		case addresses = <-r.c.told:
+		default:
+			return nil, errors.New("the peer did not answer")
+		}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("the peer does not answer: %w", ctx.Err())
 	}
