@@ -96,3 +96,20 @@ func TestDeviceListFollowsItsChanges(t *testing.T) {
 		}
 	})
 }
+
+func TestUnplug(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc := setScene(t, 0)
+		defer sc.end()
+		_, done := sc.submit(1, epBulkIn, 100)
+		synctest.Wait()
+		close(sc.model.gone)
+		wantStatus(t, done, time.Second, usb.StatusNoDevice)
+		if !isGone(sc.dev) || sc.model.closes() != 1 {
+			t.Errorf("gone %v, given back %d times", isGone(sc.dev), sc.model.closes())
+		}
+		if st := sc.b.Status(); len(st.Attachments) != 0 {
+			t.Errorf("left over: %+v", st.Attachments)
+		}
+	})
+}
