@@ -1,0 +1,191 @@
+package rendezvous
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// Config is every setting of the rendezvous. The tags are those of its flags,
+// environment variables and file keys.
+type Config struct {
+	Listen    string `help:"Address of the HTTPS port: REST, signalling and TURN over TLS." default:":8443" placeholder:"HOST:PORT"`
+	PublicURL string `name:"public-url" help:"How peers reach that port, as https://host:port. Default: this machine's address." placeholder:"URL"`
+	Name      string `help:"What the server calls itself." default:"EasyFind"`
+	Open      bool   `help:"Let anybody register, without an invite."`
+
+	Data        string `help:"Directory for the database, the certificate and the join link." default:"easyfind-rendezvous" placeholder:"DIR"`
+	DatabaseURL string `name:"database-url" help:"Postgres database that several instances share, as postgres://user:password@host:5432/database. Default: SQLite in the data directory." placeholder:"URL"`
+	TLSCert     string `name:"tls-cert" help:"Certificate file (PEM). Default: a self-signed one, whose pin is in the join link." placeholder:"FILE"`
+	TLSKey      string `name:"tls-key" help:"Key file of the certificate (PEM)." placeholder:"FILE"`
+
+	STUNListen   string   `name:"stun-listen" help:"Address of STUN and TURN, UDP and TCP; the next UDP port is taken too." default:":3478" placeholder:"HOST:PORT"`
+	RelayIP      string   `name:"relay-ip" help:"IPv4 address of relayed addresses, as peers reach it. Default: that of the public URL, or this machine's." placeholder:"IP"`
+	RelayAllow   []string `name:"relay-allow" help:"Networks beside the public internet that peers may be relayed to, such as 192.168.1.0/24." placeholder:"CIDR"`
+	RelayPorts   string   `name:"relay-ports" help:"UDP ports of relayed addresses." default:"49152-65535" placeholder:"FIRST-LAST"`
+	RelayPerPeer int      `name:"relay-per-peer" help:"Relayed addresses that one peer may have at a time." default:"8"`
+
+	ClusterListen  string `name:"cluster-listen" help:"Address of links from other instances; needs a Postgres database." placeholder:"HOST:PORT"`
+	ClusterAddress string `name:"cluster-address" help:"How other instances reach that address. Default: this machine's address." placeholder:"HOST:PORT"`
+
+	PrintJoinLink bool `name:"print-join-link" help:"Print the join link that is kept in the data directory, and exit."`
+
+	Logger *slog.Logger `kong:"-"`
+	// OnReady is told the join link once the server answers. Nil is fine.
+	OnReady func(joinLink string) `kong:"-"`
+}
+
+// settings is a Config that has been checked.
+type settings struct {
+	Config
+	publicHost string // without brackets; "" until the listener tells
+	publicPort string // "" for that of the listener
+	relayIP    netip.Addr
+	relayAllow []netip.Prefix
+	ports      [2]uint16
+}
+
+// check reads what is text in a Config.
+func (c Config) check() (settings, error) {
+	s := settings{Config: c}
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
+	if s.Data == "" {
+		return s, errors.New("no data directory: set it with --data")
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return s, errors.New("--tls-cert and --tls-key belong together: set both or none")
+	}
+	if c.ClusterListen != "" && c.DatabaseURL == "" {
+		return s, errors.New("--cluster-listen is for instances that share a Postgres database: set --database-url too")
+	}
+	if c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://") {
+		return s, errors.New("--database-url: want postgres://user:password@host:5432/database")
+	}
+	if err := s.readPublicURL(); err != nil {
+		return s, err
+	}
+	return s, s.readRelay()
+}
+
+func (s *settings) readPublicURL() error {
+	if s.PublicURL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.PublicURL)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return fmt.Errorf("--public-url %q: want https://host:port", s.PublicURL)
+	}
+	s.publicHost, s.publicPort = u.Hostname(), u.Port()
+	if s.publicPort == "" {
+		s.publicPort = "443"
+	}
+	return nil
+}
+
+func (s *settings) readRelay() error {
+	if s.RelayIP != "" {
+		ip, err := netip.ParseAddr(s.RelayIP)
+		if err != nil || !ip.Unmap().Is4() {
+			return fmt.Errorf("--relay-ip %q: want an IPv4 address", s.RelayIP)
+		}
+		s.relayIP = ip.Unmap()
+	}
+	for _, text := range s.RelayAllow {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("--relay-allow %q: want a network such as 192.168.1.0/24", text)
+		}
+		s.relayAllow = append(s.relayAllow, p.Masked())
+	}
+	if s.RelayPorts == "" {
+		return nil
+	}
+	n, err := fmt.Sscanf(s.RelayPorts, "%d-%d", &s.ports[0], &s.ports[1])
+	if n != 2 || err != nil || s.ports[0] == 0 || s.ports[0] > s.ports[1] {
+		return fmt.Errorf("--relay-ports %q: want the first and the last port, such as 49152-65535", s.RelayPorts)
+	}
+	return nil
+}
+
+// locate fills in how peers reach this machine, where the settings do not say.
+func (s *settings) locate(listener net.Addr) error {
+	bound, err := netip.ParseAddrPort(listener.String())
+	if err != nil {
+		return fmt.Errorf("address of the listener: %w", err)
+	}
+	if s.publicHost == "" {
+		s.publicHost = s.machineAddress(bound.Addr()).String()
+	}
+	if s.publicPort == "" {
+		s.publicPort = fmt.Sprint(bound.Port())
+	}
+	if s.relayIP.IsValid() {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(s.publicHost); err == nil && ip.Unmap().Is4() {
+		s.relayIP = ip.Unmap()
+		return nil
+	}
+	if ips, err := net.LookupIP(s.publicHost); err == nil {
+		for _, ip := range ips {
+			if four := ip.To4(); four != nil {
+				s.relayIP = netip.AddrFrom4([4]byte(four))
+				return nil
+			}
+		}
+	}
+	if s.relayIP = outbound(); !s.relayIP.IsValid() {
+		return errors.New("this machine has no IPv4 address to relay at: set one with --relay-ip")
+	}
+	return nil
+}
+
+// machineAddress is bound, or this machine's address where that is any.
+func (s *settings) machineAddress(bound netip.Addr) netip.Addr {
+	bound = bound.Unmap()
+	if !bound.IsUnspecified() {
+		return bound
+	}
+	if ip := outbound(); ip.IsValid() {
+		return ip
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// outbound is the address from which this machine would reach the internet, or
+// else the first one of its interfaces that is not loopback. Nothing is sent.
+func outbound() netip.Addr {
+	if conn, err := net.Dial("udp4", "192.0.2.1:9"); err == nil {
+		defer conn.Close()
+		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	}
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return netip.Addr{}
+	}
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			return p.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// instanceName is unique and tells an operator which machine it is.
+func instanceName(random string) string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "instance"
+	}
+	if len(host) > 64 {
+		host = host[:64]
+	}
+	return host + "-" + random
+}

@@ -1,0 +1,98 @@
+package rendezvous
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// JoinLinkFile is the file in the data directory that holds the join link, for
+// scripts; only the server's user may read it.
+const JoinLinkFile = "join-link"
+
+// The invite of the join link is good for any number of peers, and renewed on a
+// start well before it expires.
+const (
+	inviteTTL   = 365 * 24 * time.Hour
+	inviteRenew = 300 * 24 * time.Hour
+	maxLinkFile = 4096
+)
+
+// joinLink makes the link that lets agents join, keeps it in the data directory
+// and returns it. An open server's has no invite.
+func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *ident.Pin) (string, error) {
+	path := filepath.Join(s.Data, JoinLinkFile)
+	fragment := url.Values{}
+	if pin != nil {
+		fragment.Set("pin", pin.String())
+	}
+	kept, since := keptInvite(path)
+	if !s.Open {
+		code, _, err := r.CreateInvite(ctx, registry.InviteSpec{Code: kept, Label: "join link", TTL: inviteTTL})
+		if err != nil {
+			return "", fmt.Errorf("invite of the join link: %w", err)
+		}
+		fragment.Set("invite", code)
+	}
+	link := "https://" + net.JoinHostPort(s.publicHost, s.publicPort) + "/"
+	if len(fragment) > 0 {
+		link += "#" + fragment.Encode()
+	}
+	err := writeFile(path, []byte(link+"\n"))
+	if err == nil && kept != "" {
+		err = os.Chtimes(path, since, since) // the file's age is the invite's
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep the join link: %w", err)
+	}
+	return link, nil
+}
+
+// keptInvite returns the invite of the link that is kept and since when, or ""
+// if there is none or it is old.
+func keptInvite(path string) (code string, since time.Time) {
+	info, err := os.Stat(path)
+	if err != nil || time.Since(info.ModTime()) > inviteRenew {
+		return "", since
+	}
+	link, err := readJoinLink(path)
+	if err != nil {
+		return "", since
+	}
+	_, fragment, _ := strings.Cut(link, "#")
+	values, err := url.ParseQuery(fragment)
+	if err != nil {
+		return "", since
+	}
+	return values.Get("invite"), info.ModTime()
+}
+
+func readJoinLink(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("there is no join link in %s yet: start the server once", filepath.Dir(path))
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the join link: %w", err)
+	}
+	if len(raw) > maxLinkFile {
+		return "", fmt.Errorf("%s is no join link", path)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// KeptJoinLink returns the join link in the data directory of a server that has
+// been started before.
+func KeptJoinLink(data string) (string, error) {
+	return readJoinLink(filepath.Join(data, JoinLinkFile))
+}

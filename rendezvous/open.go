@@ -1,0 +1,157 @@
+package rendezvous
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+)
+
+// Names of the secrets that all instances share through the database.
+const (
+	secretRelay   = "relay"
+	secretCluster = "cluster"
+	secretBytes   = 32
+)
+
+// openRegistry opens the database and the registry over it.
+func (s *settings) openRegistry(ctx context.Context, p *parts) (err error) {
+	if s.DatabaseURL != "" {
+		store, err := pgstore.Open(ctx, s.DatabaseURL)
+		if err != nil {
+			return err
+		}
+		p.store = store
+	} else {
+		store, err := sqlitestore.Open(ctx, s.Data)
+		if err != nil {
+			return err
+		}
+		p.store = store
+	}
+	p.registry, err = registry.New(registry.Config{
+		Store: p.store, Open: s.Open, RequireBinding: true, Logger: s.Logger.With("part", "registry"),
+	})
+	return err
+}
+
+// openSignalling makes the hub and its place in the cluster.
+func (s *settings) openSignalling(ctx context.Context, p *parts) error {
+	seed, err := secret(ctx, p.store, secretCluster)
+	if err != nil {
+		return err
+	}
+	key, err := ident.KeyFromSeed(seed)
+	if err != nil {
+		return fmt.Errorf("key of the cluster: %w", err)
+	}
+	var random [4]byte
+	rand.Read(random[:]) // never fails: crypto/rand ends the program instead
+	config := cluster.Config{
+		Store: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key,
+		Logger: s.Logger.With("part", "cluster"),
+	}
+	if p.links != nil {
+		if config.Address, err = s.linkAddress(p.links.Addr()); err != nil {
+			return err
+		}
+	}
+	if p.cluster, err = cluster.New(config); err != nil {
+		return err
+	}
+	p.hub, err = hub.New(hub.Config{
+		Registry: admission{p.registry}, Cluster: p.cluster, Logger: s.Logger.With("part", "signalling"),
+	})
+	return err
+}
+
+// linkAddress is how other instances reach the listener for their links.
+func (s *settings) linkAddress(listener net.Addr) (string, error) {
+	if s.ClusterAddress != "" {
+		return s.ClusterAddress, nil
+	}
+	bound, err := netip.ParseAddrPort(listener.String())
+	if err != nil {
+		return "", fmt.Errorf("address for other instances: %w", err)
+	}
+	return netip.AddrPortFrom(s.machineAddress(bound.Addr()), bound.Port()).String(), nil
+}
+
+// openRelay makes the relay.
+func (s *settings) openRelay(ctx context.Context, p *parts) error {
+	key, err := secret(ctx, p.store, secretRelay)
+	if err != nil {
+		return err
+	}
+	p.relay, err = relay.New(relay.Config{
+		Sockets: p.sockets, IP: s.relayIP, MinPort: s.ports[0], MaxPort: s.ports[1], Allow: s.relayAllow,
+		Secret: key, Quota: s.RelayPerPeer, Logger: s.Logger.With("part", "relay"),
+	})
+	return err
+}
+
+// secret returns the one of that name that all instances share.
+func secret(ctx context.Context, store registry.Store, name string) ([]byte, error) {
+	fresh := make([]byte, secretBytes)
+	rand.Read(fresh) // never fails: crypto/rand ends the program instead
+	value, err := store.Secret(ctx, name, fresh)
+	if err != nil {
+		return nil, fmt.Errorf("secret of the %s: %w", name, err)
+	}
+	return value, nil
+}
+
+// admission is the registry as the hub asks it.
+type admission struct{ registry *registry.Registry }
+
+// Admit says whether a peer may connect.
+func (a admission) Admit(ctx context.Context, id ident.PeerID) error {
+	_, err := a.registry.Peer(ctx, id)
+	if errors.Is(err, registry.ErrPeerNotFound) {
+		return hub.ErrUnknown
+	}
+	return err
+}
+
+// Allowed reports whether owner lets other signal it.
+func (a admission) Allowed(ctx context.Context, owner, other ident.PeerID) (bool, error) {
+	return a.registry.Allowed(ctx, other, owner)
+}
+
+// presence is who is connected, here or at another instance.
+type presence struct {
+	hub     *hub.Hub
+	cluster *cluster.Cluster
+}
+
+// Online reports whether a peer has a signalling connection.
+func (p presence) Online(ctx context.Context, id ident.PeerID) (bool, error) {
+	if p.hub.Online(id) {
+		return true, nil
+	}
+	return p.cluster.Online(ctx, id)
+}
+
+// relayAccess gives peers what they need to use the relay.
+type relayAccess struct {
+	relay *relay.Relay
+	uris  []string
+}
+
+// Credentials issues credentials for a peer.
+func (r relayAccess) Credentials(_ context.Context, id ident.PeerID) (api.RelayCredentials, error) {
+	c := r.relay.Issue(id)
+	return api.RelayCredentials{Username: c.Username, Password: c.Password, URIs: r.uris, Expires: c.Expires}, nil
+}

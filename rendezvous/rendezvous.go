@@ -1,0 +1,178 @@
+package rendezvous
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
+)
+
+// Version is what the server says it is.
+const Version = "0.1.0"
+
+// Times of starting and stopping.
+const (
+	openWait  = 30 * time.Second // for the database
+	drainWait = 10 * time.Second // for peers to go
+	lastWait  = 3 * time.Second  // for requests to be finished
+)
+
+// Server is one instance of the rendezvous.
+type Server struct {
+	settings settings // static after New
+}
+
+// New checks the configuration. It starts nothing.
+func New(c Config) (*Server, error) {
+	s, err := c.check()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{settings: s}, nil
+}
+
+// parts is everything that runs, in the order in which it is opened.
+type parts struct {
+	listener net.Listener // HTTPS
+	links    net.Listener // from other instances; nil without a cluster
+	sockets  *relay.Sockets
+	store    registry.Store
+	registry *registry.Registry
+	cluster  *cluster.Cluster
+	hub      *hub.Hub
+	relay    *relay.Relay
+	https    *https
+	joinLink string
+}
+
+// Run serves until ctx ends, then sends the peers away and returns nil.
+func (s *Server) Run(ctx context.Context) error {
+	var p parts
+	if err := s.settings.open(ctx, &p); err != nil {
+		return errors.Join(err, p.close())
+	}
+	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	var all sync.WaitGroup
+	start := func(run func(context.Context) error) {
+		all.Go(func() {
+			if err := run(running); err != nil {
+				stop(err)
+			}
+		})
+	}
+	start(p.registry.Run)
+	start(p.relay.Run)
+	start(func(ctx context.Context) error { return p.cluster.Run(ctx, p.hub) })
+	start(p.https.serve)
+	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.UDP.LocalAddr().String(),
+		"relay", s.settings.relayIP.String(), "data", s.settings.Data)
+	if s.settings.OnReady != nil {
+		s.settings.OnReady(p.joinLink)
+	}
+	select {
+	case <-ctx.Done():
+		s.drain(&p)
+	case <-running.Done():
+	}
+	err := context.Cause(running)
+	stop(nil)
+	all.Wait()
+	return errors.Join(err, p.close())
+}
+
+// drain lets the peers go to another instance, or wait for this one to start
+// again, and finishes the requests.
+func (s *Server) drain(p *parts) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainWait)
+	defer cancel()
+	p.https.refuse()
+	err := p.hub.Drain(ctx)
+	last, cancelLast := context.WithTimeout(context.Background(), lastWait)
+	defer cancelLast()
+	if err := errors.Join(err, p.https.shutdown(last)); err != nil {
+		s.settings.Logger.Warn("not everybody has left in time", "reason", err)
+	}
+}
+
+// close lets go of what open opened and nothing else closes. Closing again what
+// is closed already is fine.
+func (p *parts) close() error {
+	for _, l := range []net.Listener{p.listener, p.links} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	if p.sockets != nil {
+		p.sockets.Close()
+	}
+	if p.https != nil {
+		p.https.requests()
+	}
+	if p.store == nil {
+		return nil
+	}
+	if err := p.store.Close(); err != nil {
+		return fmt.Errorf("close the database: %w", err)
+	}
+	return nil
+}
+
+// open opens everything, the cheapest to refuse first. What it has opened when
+// it fails is in p.
+func (s *settings) open(ctx context.Context, p *parts) error {
+	ctx, cancel := context.WithTimeout(ctx, openWait)
+	defer cancel()
+	if err := os.MkdirAll(s.Data, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w: choose another with --data, or let this user write there", err)
+	}
+	if err := s.listen(p); err != nil {
+		return err
+	}
+	if err := s.locate(p.listener.Addr()); err != nil {
+		return err
+	}
+	cert, pin, err := s.certificate()
+	if err != nil {
+		return err
+	}
+	if err := s.openRegistry(ctx, p); err != nil {
+		return err
+	}
+	if err := s.openSignalling(ctx, p); err != nil {
+		return err
+	}
+	if err := s.openRelay(ctx, p); err != nil {
+		return err
+	}
+	if p.https, err = s.newHTTPS(p, cert); err != nil {
+		return err
+	}
+	p.joinLink, err = s.joinLink(ctx, p.registry, pin)
+	return err
+}
+
+// listen takes the ports.
+func (s *settings) listen(p *parts) (err error) {
+	if p.listener, err = net.Listen("tcp", s.Listen); err != nil {
+		return fmt.Errorf("listen for HTTPS: %w: stop what uses the port, or choose another with --listen", err)
+	}
+	if p.sockets, err = relay.Listen(s.STUNListen); err != nil {
+		return err
+	}
+	if s.ClusterListen == "" {
+		return nil
+	}
+	if p.links, err = net.Listen("tcp", s.ClusterListen); err != nil {
+		return fmt.Errorf("listen for other instances: %w: stop what uses the port, or choose another with --cluster-listen", err)
+	}
+	return nil
+}
