@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -30,6 +31,8 @@ func (e *DialError) Explain() string {
 	switch {
 	case idle || slow || errors.Is(e.Err, context.DeadlineExceeded):
 		return "UDP to " + e.Remote + " gets no answer: blocked on this network, or on the other end's"
+	case errors.Is(e.Err, syscall.ENETUNREACH) || errors.Is(e.Err, syscall.EHOSTUNREACH):
+		return "this machine has no route to " + e.Remote
 	case errors.Is(e.Err, ident.ErrUntrusted):
 		return "at " + e.Remote + " somebody answers who is not this peer"
 	case isTransport && refused.Remote:
@@ -54,11 +57,24 @@ func (e *Endpoint) Dial(ctx context.Context, addr *net.UDPAddr, peer ident.PeerI
 	if err := e.ready(ctx); err != nil {
 		return nil, &DialError{addr.String(), err}
 	}
+	if err := routed(addr); err != nil {
+		return nil, &DialError{addr.String(), err}
+	}
 	l, err := e.dial(ctx, e.transport, addr, peer, path)
 	if err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// routed asks the kernel whether it knows a way to an address, which takes no
+// packet: a dial without one would only show as silence.
+func routed(addr *net.UDPAddr) error {
+	probe, err := net.DialUDP("udp", nil, addr)
+	if err != nil {
+		return err
+	}
+	return probe.Close()
 }
 
 func (e *Endpoint) dial(ctx context.Context, t *engineTransport, addr net.Addr, peer ident.PeerID, path link.Path) (*quicLink, error) {

@@ -79,12 +79,12 @@ func (h *half) record(b []byte) error {
 }
 
 // tryRecord writes what make returns, unless something is being written now.
-func (h *half) tryRecord(make1 func() []byte) error {
+func (h *half) tryRecord(build func() []byte) error {
 	if !h.writing.TryLock() {
 		return nil
 	}
 	defer h.writing.Unlock()
-	b := make1()
+	b := build()
 	if len(b) == 0 {
 		return nil
 	}

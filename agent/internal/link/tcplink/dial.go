@@ -43,6 +43,8 @@ func (e *DialError) Explain() string {
 	switch {
 	case errors.Is(e.Err, syscall.ECONNREFUSED):
 		return "nobody listens at " + e.Remote
+	case errors.Is(e.Err, syscall.ENETUNREACH) || errors.Is(e.Err, syscall.EHOSTUNREACH):
+		return "this machine has no route to " + e.Remote
 	case errors.Is(e.Err, ident.ErrUntrusted):
 		return "at " + e.Remote + " somebody answers who is not this peer"
 	case errors.Is(e.Err, context.DeadlineExceeded) || isNet && timeout.Timeout():
