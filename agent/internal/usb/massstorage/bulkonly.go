@@ -82,18 +82,12 @@ func (d *Disk) transport(ctx context.Context, c Command) (moved int, failed bool
 	return moved, failed, nil
 }
 
-// exchange runs a command's transfers. Afterwards the last is complete, with
-// the status. The status is asked for together with data to come: over a long
-// way a read takes two round trips instead of three. More cannot be had, as
-// there are devices that stall a transfer which they do not expect yet. An
-// endpoint that halts at the end of the data also ends the transfer for the
-// status, which is then asked for again.
+// exchange runs a command's transfers, one after the other: there are devices
+// that get lost when they are asked for the status before the data have gone.
+// Afterwards the last is complete, with the status.
 func (d *Disk) exchange(ctx context.Context, steps []*usb.URB) error {
 	last := len(steps) - 1
 	for i, u := range steps[:last] {
-		if i > 0 && u.Endpoint == d.in {
-			return d.fetch(ctx, u, steps[last])
-		}
 		s := usb.Do(ctx, d.device, u)
 		if err := ctx.Err(); err != nil {
 			return err
@@ -109,31 +103,6 @@ func (d *Disk) exchange(ctx context.Context, steps []*usb.URB) error {
 		}
 	}
 	return d.status(ctx, usb.Do(ctx, d.device, steps[last]), steps[last])
-}
-
-// fetch runs the transfers for data and status.
-func (d *Disk) fetch(ctx context.Context, data, status *usb.URB) error {
-	dataDone, statusDone := usb.Start(d.device, data), usb.Start(d.device, status)
-	select {
-	case <-dataDone:
-	case <-ctx.Done():
-		d.device.Cancel(data)
-		<-dataDone
-	}
-	bad := data.Status != usb.StatusOK && data.Status != usb.StatusStall
-	if bad {
-		d.device.Cancel(status)
-	}
-	select {
-	case <-statusDone:
-	case <-ctx.Done():
-		d.device.Cancel(status)
-		<-statusDone
-	}
-	if bad && ctx.Err() == nil {
-		return &StatusError{data.Status}
-	}
-	return d.status(ctx, status.Status, status)
 }
 
 // status asks for the status again if its endpoint had halted.

@@ -29,6 +29,10 @@ func works(t *testing.T, d usb.Device) {
 	}
 }
 
+func isDisk(info usb.Info) bool {
+	return slices.ContainsFunc(info.Interfaces, func(i usb.Interface) bool { return i.Class == 0x08 && i.Protocol == 0x50 })
+}
+
 func openDisk(t *testing.T, d usb.Device) *massstorage.Disk {
 	t.Helper()
 	disk, err := massstorage.New(massstorage.Config{Device: d, Timeout: patience})
