@@ -106,7 +106,7 @@ type Problem struct {
 	Status int     `json:"status" minimum:"400" maximum:"599" doc:"the HTTP status"`
 	Code   Code    `json:"code" maxLength:"32" doc:"the kind of error, from the table of codes"`
 	Detail string  `json:"detail" maxLength:"512" doc:"what is wrong and what to do, for people"`
-	Errors []Field `json:"errors,omitempty" maxItems:"16" doc:"the fields that are wrong"`
+	Errors []Field `json:"errors,omitempty" nullable:"false" maxItems:"16" doc:"the fields that are wrong"`
 
 	// RetryAfter is the Retry-After header (RFC 9110 section 10.2.3), zero
 	// without one. It is not in the body.

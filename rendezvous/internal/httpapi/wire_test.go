@@ -1,0 +1,357 @@
+//go:build unix
+
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// openAPI is the part of the document that the tests look at.
+type openAPI struct {
+	OpenAPI string `json:"openapi"`
+	Info    struct{ Description, Version string }
+	Paths   map[string]map[string]struct {
+		OperationID string `json:"operationId"`
+		Description string
+		Security    []map[string][]string
+		Responses   map[string]struct{ Content map[string]any }
+	}
+	Components struct {
+		Schemas map[string]struct {
+			AdditionalProperties any
+			Properties           map[string]schema
+		}
+	}
+}
+
+type schema struct {
+	Type      any
+	Format    string
+	Ref       string `json:"$ref"`
+	Enum      []string
+	MaxLength *int
+	MaxItems  *int
+	Maximum   *float64
+	Items     *schema
+}
+
+func TestOpenAPIListsEveryRouteAndError(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	a := b.do(http.MethodGet, api.PathOpenAPI, "", nil)
+	var doc openAPI
+	if err := json.Unmarshal(a.body, &doc); err != nil || a.status != http.StatusOK {
+		t.Fatalf("status %d: %v", a.status, err)
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.1.") || doc.Info.Version != "1.2.3" {
+		t.Errorf("OpenAPI %s of version %s", doc.OpenAPI, doc.Info.Version)
+	}
+	ids := map[string]bool{}
+	operations := 0
+	for _, methods := range doc.Paths {
+		operations += len(methods)
+	}
+	if operations != len(api.Routes) {
+		t.Errorf("%d operations, want %d", operations, len(api.Routes))
+	}
+	for _, r := range api.Routes {
+		op, ok := doc.Paths[r.Path][strings.ToLower(r.Method)]
+		if !ok {
+			t.Errorf("%s %s is not in the document", r.Method, r.Path)
+			continue
+		}
+		if ids[op.OperationID] || op.OperationID == "" {
+			t.Errorf("%s %s: operation ID %q", r.Method, r.Path, op.OperationID)
+		}
+		ids[op.OperationID] = true
+		if _, ok := op.Responses[strconv.Itoa(r.Status)]; !ok {
+			t.Errorf("%s %s: no response %d", r.Method, r.Path, r.Status)
+		}
+		if (r.Auth == api.AuthNone) != (len(op.Security) == 0) {
+			t.Errorf("%s %s: security %v, want %q", r.Method, r.Path, op.Security, r.Auth)
+		}
+		for status, response := range op.Responses {
+			if n, err := strconv.Atoi(status); err == nil && n >= 400 && response.Content[api.ContentType] == nil {
+				t.Errorf("%s %s: response %s is no problem", r.Method, r.Path, status)
+			}
+		}
+	}
+	for _, k := range api.Kinds {
+		if !slices.Contains(doc.Components.Schemas["Problem"].Properties["code"].Enum, string(k.Code)) {
+			t.Errorf("code %s is not in the schema of Problem", k.Code)
+		}
+		if !strings.Contains(doc.Info.Description, "| `"+string(k.Code)+"` | "+strconv.Itoa(k.Status)+" |") {
+			t.Errorf("code %s is not in the table", k.Code)
+		}
+		used := false
+		for _, methods := range doc.Paths {
+			for _, op := range methods {
+				used = used || strings.Contains(op.Description, "`"+string(k.Code)+"`")
+			}
+		}
+		if !used {
+			t.Errorf("code %s is of no operation", k.Code)
+		}
+	}
+}
+
+func TestEveryFieldIsBounded(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	var doc openAPI
+	if err := json.Unmarshal(b.do(http.MethodGet, api.PathOpenAPI, "", nil).body, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Components.Schemas) < 10 {
+		t.Fatalf("only %d schemas", len(doc.Components.Schemas))
+	}
+	for name, s := range doc.Components.Schemas {
+		if s.AdditionalProperties != false {
+			t.Errorf("%s takes unknown fields", name)
+		}
+		for field, p := range s.Properties {
+			if !bounded(p) {
+				t.Errorf("%s.%s has no bound: %+v", name, field, p)
+			}
+		}
+	}
+	for field, want := range map[string]int{
+		"Registration.name": api.MaxName, "Registration.invite": api.MaxInvite, "InviteRequest.label": api.MaxLabel,
+		"Message.body": api.MaxMessageText, "Registered.token": api.MaxToken,
+	} {
+		name, property, _ := strings.Cut(field, ".")
+		if got := doc.Components.Schemas[name].Properties[property].MaxLength; got == nil || *got != want {
+			t.Errorf("%s: bound %v, want %d", field, got, want)
+		}
+	}
+}
+
+func bounded(s schema) bool {
+	switch kind, _ := s.Type.(string); kind {
+	case "string":
+		return s.MaxLength != nil || s.Format == "date-time"
+	case "integer":
+		return s.Maximum != nil
+	case "array":
+		return s.MaxItems != nil && (bounded(*s.Items) || s.Items.Ref != "")
+	case "boolean":
+		return true
+	}
+	return s.Ref != ""
+}
+
+func TestDocsLoadNothing(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	a := b.do(http.MethodGet, api.PathDocs, "", nil)
+	page := string(a.body)
+	if a.status != http.StatusOK || !strings.Contains(page, api.PathConfirmation) || !strings.Contains(page, string(api.CodeMailboxBurned)) {
+		t.Errorf("status %d: %.200s", a.status, page)
+	}
+	for _, foreign := range []string{"http://", "https://", "<script", "src=", "@import"} {
+		if strings.Contains(page, foreign) {
+			t.Errorf("the page holds %q", foreign)
+		}
+	}
+	if !strings.HasPrefix(a.header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Errorf("policy %q", a.header.Get("Content-Security-Policy"))
+	}
+}
+
+// TestNothingIsEchoed sends a secret wherever something can be wrong, and looks
+// for it in what comes back.
+func TestNothingIsEchoed(t *testing.T) {
+	const secret = "hunter2hunter2"
+	b := newBench(t, sqlite(t), nil)
+	p := b.join(1)
+	for name, c := range map[string]struct {
+		method, path string
+		body         string
+		code         api.Code
+	}{
+		"no JSON":             {http.MethodPost, api.PathPeers, secret, api.CodeMalformed},
+		"another type":        {http.MethodPost, api.PathPeers, `"` + secret + `"`, api.CodeInvalid},
+		"an unknown field":    {http.MethodPatch, api.PathSelf, `{"name":"a","secret value":"` + secret + `"}`, api.CodeInvalid},
+		"a secret as a field": {http.MethodPatch, api.PathSelf, `{"name":"a","` + secret + ` ":1}`, api.CodeInvalid},
+		"no base64":           {http.MethodPost, api.PathPeers, `{"challenge":"` + secret + `!","public_key":"","name":"","expires":"` + secret + `","signature":""}`, api.CodeInvalid},
+		"a wrong time": {
+			http.MethodPost, api.PathPeers, `{"challenge":"AAAA","public_key":"` + strings.Repeat("A", 43) + `=","name":"a","expires":"` + secret + `","signature":"` + strings.Repeat("A", 86) + `=="}`, api.CodeInvalid,
+		},
+		"a long name":       {http.MethodPatch, api.PathSelf, `{"name":"` + strings.Repeat(secret, 10) + `"}`, api.CodeInvalid},
+		"a name of numbers": {http.MethodPatch, api.PathSelf, `{"name":["` + secret + `"]}`, api.CodeInvalid},
+		"a peer":            {http.MethodGet, api.PathPeers + "/" + secret, "", api.CodeInvalid},
+		"an address":        {http.MethodGet, api.PathMailboxes + "/" + secret + "/tries", "", api.CodeInvalid},
+		"a number":          {http.MethodGet, api.PathMailboxes + "/AAA-AAA/tries/" + secret, "", api.CodeInvalid},
+		"a wait":            {http.MethodGet, api.PathMailboxes + "/AAA-AAA/tries?wait=" + secret, "", api.CodeInvalid},
+		"a long wait":       {http.MethodGet, api.PathMailboxes + "/AAA-AAA/tries?wait=3600", "", api.CodeInvalid},
+		"a parameter":       {http.MethodGet, api.PathServer + "?token=" + secret, "", api.CodeInvalid},
+		"no route":          {http.MethodGet, "/v1/" + secret, "", api.CodeNoRoute},
+		"no method":         {http.MethodDelete, api.PathServer, "", api.CodeMethod},
+		"too much":          {http.MethodPatch, api.PathSelf, `{"name":"` + strings.Repeat(secret, 2000) + `"}`, api.CodeTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var body any
+			if c.body != "" {
+				body = []byte(c.body)
+			}
+			a := b.do(c.method, c.path, p.token, body)
+			refused(t, name, a, c.code)
+			if strings.Contains(string(a.body), secret) {
+				t.Errorf("it repeats what was sent: %s", a.body)
+			}
+		})
+	}
+}
+
+func TestOtherMediaTypesAreRefused(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.server.URL+api.PathPeers, strings.NewReader("name=a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	refused(t, "a form", b.send(req), api.CodeMediaType)
+}
+
+// from sends a request for a challenge that says it is from an address.
+func (b *bench) from(forwarded string) answer {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.server.URL+api.PathChallenges, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, name := range []string{"X-Forwarded-For", "X-Real-IP", "True-Client-IP", "Forwarded"} {
+		req.Header.Set(name, forwarded)
+	}
+	return b.send(req)
+}
+
+func TestSourcesAreLimited(t *testing.T) {
+	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+		hc.Limits.Challenges = httpapi.Limit{PerMinute: 6, Burst: 3}
+		hc.Limits.Registrations = httpapi.Limit{PerMinute: 6, Burst: 2}
+		hc.Limits.Tries = httpapi.Limit{PerMinute: 6, Burst: 1}
+	})
+	p := b.join(1) // one of each
+	for i := range 2 {
+		if a := b.from("192.0.2." + strconv.Itoa(i)); a.status != http.StatusCreated {
+			t.Fatalf("challenge %d: %d %s", i, a.status, a.body)
+		}
+	}
+	a := b.from("192.0.2.99") // nobody believes it
+	refused(t, "one more", a, api.CodeRateLimited)
+	after, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if err != nil || after < 10 || after > 25 {
+		t.Errorf("Retry-After %q, want 10 to 25 seconds", a.header.Get("Retry-After"))
+	}
+	b.clock.Move(10 * time.Second)
+	if a := b.from(""); a.status != http.StatusCreated {
+		t.Errorf("after waiting: %d %s", a.status, a.body)
+	}
+	refused(t, "and again", b.from(""), api.CodeRateLimited)
+
+	refused(t, "a bad registration", b.do(http.MethodPost, api.PathPeers, "", []byte("{")), api.CodeMalformed)
+	refused(t, "one more", b.do(http.MethodPost, api.PathPeers, "", []byte("{")), api.CodeMalformed)
+	refused(t, "too many", b.do(http.MethodPost, api.PathPeers, "", []byte("{")), api.CodeRateLimited)
+	refused(t, "a guess", b.try(p, "AAA-AAA", "x"), api.CodeMailboxNotFound)
+	refused(t, "a guess too many", b.try(p, "AAA-AAA", "x"), api.CodeRateLimited)
+}
+
+func TestTrustedProxiesAreBelieved(t *testing.T) {
+	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+		hc.Limits.Challenges = httpapi.Limit{PerMinute: 1, Burst: 1}
+		hc.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	})
+	for _, c := range []struct {
+		from string
+		ok   bool
+	}{
+		{"192.0.2.1", true},
+		{"192.0.2.1", false},
+		{"6.6.6.6, 192.0.2.1", false}, // what the client wrote itself
+		{"::ffff:192.0.2.1", false},
+		{"192.0.2.2", true},
+		{"2001:db8:0:1::1", true},
+		{"2001:db8:0:1::2", false}, // the same /64
+		{"2001:db8:0:2::1", true},
+		{"nonsense", true}, // no one in particular, and all of them together
+		{"other nonsense", false},
+	} {
+		if a := b.from(c.from); (a.status == http.StatusCreated) != c.ok {
+			t.Errorf("from %q: %d, want ok %v", c.from, a.status, c.ok)
+		}
+	}
+}
+
+func TestServerAndRelay(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	s := as[api.Server](t, b.do(http.MethodGet, api.PathServer, "", nil), http.StatusOK)
+	if s.Name != "test" || s.SignalALPN != api.SignalALPN || !s.Open || len(s.STUN) != 1 || s.TURN == nil {
+		t.Errorf("server %+v", s)
+	}
+	refused(t, "without a token", b.do(http.MethodPost, api.PathRelay, "", nil), api.CodeUnauthenticated)
+	p := b.join(1)
+	if c := as[api.RelayCredentials](t, b.do(http.MethodPost, api.PathRelay, p.token, nil), http.StatusCreated); c.Username != "for "+p.id.String() {
+		t.Errorf("credentials %+v", c)
+	}
+	without := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) { hc.Relay = nil })
+	refused(t, "no relay", without.do(http.MethodPost, api.PathRelay, without.join(1).token, nil), api.CodeRelayUnavailable)
+}
+
+func TestHealth(t *testing.T) {
+	var failing error
+	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+		hc.Ready = []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return failing }}}
+	})
+	if a := b.do(http.MethodGet, api.PathLive, "", nil); a.status != http.StatusOK {
+		t.Errorf("live: %d %s", a.status, a.body)
+	}
+	if a := b.do(http.MethodGet, api.PathReady, "", nil); a.status != http.StatusOK || string(a.body) != "database: ok\nlease: ok\n" {
+		t.Errorf("ready: %d %s", a.status, a.body)
+	}
+	failing = errors.New("a secret reason")
+	if a := b.do(http.MethodGet, api.PathReady, "", nil); a.status != http.StatusServiceUnavailable || string(a.body) != "database: ok\nlease: failed\n" {
+		t.Errorf("not ready: %d %s", a.status, a.body)
+	}
+}
+
+// TestDatabaseGone: what needs the database says so and when to come back.
+func TestDatabaseGone(t *testing.T) {
+	b := newBench(t, gone{sqlite(t)}, nil)
+	for _, a := range []answer{
+		b.do(http.MethodPost, api.PathChallenges, "", nil),
+		b.do(http.MethodGet, api.PathPeers+"/self", "ef_"+strings.Repeat("A", 54), nil),
+	} {
+		refused(t, "without a database", a, api.CodeUnavailable)
+		if a.header.Get("Retry-After") == "" {
+			t.Error("it does not say when to come back")
+		}
+		if strings.Contains(string(a.body), "secret reason") {
+			t.Errorf("it says why: %s", a.body)
+		}
+	}
+	if a := b.do(http.MethodGet, api.PathServer, "", nil); a.status != http.StatusOK {
+		t.Errorf("what needs no database: %d", a.status)
+	}
+}
+
+// gone is a store whose database is away.
+type gone struct{ registry.Store }
+
+var errGone = errors.Join(registry.ErrUnavailable, errors.New("a secret reason"))
+
+func (gone) Secret(context.Context, string, []byte) ([]byte, error) { return nil, errGone }
+
+func (gone) PeerByToken(context.Context, registry.TokenPrefix) (registry.Peer, error) {
+	return registry.Peer{}, errGone
+}
