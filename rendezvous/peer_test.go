@@ -1,0 +1,190 @@
+package rendezvous
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+// peer speaks to a rendezvous as an agent does, message by message.
+type peer struct {
+	t      *testing.T
+	key    ident.Key
+	host   string
+	invite string
+	tls    *tls.Config
+	token  string
+	conn   *tls.Conn
+	in     *signal.Reader
+}
+
+// newPeer registers a key with a join link.
+func newPeer(t *testing.T, link string, seed byte) *peer {
+	t.Helper()
+	key, err := ident.KeyFromSeed(bytes.Repeat([]byte{seed}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := url.ParseQuery(u.Fragment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin, err := ident.ParsePin(values.Get("pin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t: t, key: key, host: u.Host, invite: values.Get("invite"), tls: ident.PinnedTLS(pin)}
+	p.register()
+	return p
+}
+
+// dial opens a TLS connection with an ALPN protocol.
+func (p *peer) dial(alpn string) *tls.Conn {
+	p.t.Helper()
+	config := p.tls.Clone()
+	config.NextProtos = []string{alpn}
+	conn, err := tls.Dial("tcp", p.host, config)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(patience))
+	return conn
+}
+
+func (p *peer) register() {
+	p.t.Helper()
+	conn := p.dial("http/1.1")
+	state := conn.ConnectionState()
+	exporter, err := api.Exporter(&state)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	client := over(conn)
+	defer client.CloseIdleConnections()
+	var challenge api.Challenge
+	p.request(client, http.MethodPost, api.PathChallenges, nil, &challenge)
+	r := api.Registration{
+		Challenge: challenge.Challenge, Name: "peer", Invite: p.invite, Expires: challenge.Expires.Truncate(time.Second),
+	}
+	r.Sign(p.key, exporter)
+	var registered api.Registered
+	p.request(client, http.MethodPost, api.PathPeers, r, &registered)
+	p.token = registered.Token
+}
+
+// call makes a request on a connection of its own.
+func (p *peer) call(method, path string, out any) {
+	p.t.Helper()
+	client := over(p.dial("http/1.1"))
+	defer client.CloseIdleConnections()
+	p.request(client, method, path, nil, out)
+}
+
+// over is a client of one connection.
+func over(conn net.Conn) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialTLS: func(string, string) (net.Conn, error) { return conn, nil },
+	}}
+}
+
+func (p *peer) request(client *http.Client, method, path string, in, out any) {
+	p.t.Helper()
+	var body bytes.Buffer
+	if in != nil {
+		if err := json.NewEncoder(&body).Encode(in); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	req, err := http.NewRequest(method, "https://"+p.host+path, &body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if p.token != "" {
+		req.Header.Set("Authorization", "Bearer "+p.token)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var answer bytes.Buffer
+	answer.ReadFrom(res.Body)
+	res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		p.t.Fatalf("%s %s: %s: %s", method, path, res.Status, answer.String())
+	}
+	if out != nil {
+		if err := json.Unmarshal(answer.Bytes(), out); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// connect opens the signalling connection.
+func (p *peer) connect() *peer {
+	p.t.Helper()
+	p.conn = p.dial(signal.ALPN)
+	p.in = signal.NewReader(p.conn)
+	challenge, ok := p.read().(signal.Challenge)
+	if !ok {
+		p.t.Fatal("no challenge")
+	}
+	hello, err := signal.NewHello(p.key, challenge, p.conn.ConnectionState())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.write(hello)
+	if m, ok := p.read().(signal.Welcome); !ok {
+		p.t.Fatalf("not welcome: %#v", m)
+	}
+	p.in.Greeted()
+	return p
+}
+
+func (p *peer) read() signal.FromRendezvous {
+	p.t.Helper()
+	m, err := p.in.FromRendezvous()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return m
+}
+
+func (p *peer) write(m signal.FromPeer) {
+	p.t.Helper()
+	if _, err := p.conn.Write(signal.AppendFromPeer(nil, m)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// allow lets another peer find and signal this one.
+func (p *peer) allow(other *peer) {
+	p.t.Helper()
+	p.call(http.MethodPut, api.AllowedPath(other.key.ID()), nil)
+}
+
+// online reports whether another peer is seen to be connected.
+func (p *peer) online(other *peer) bool {
+	p.t.Helper()
+	var got api.Peer
+	p.call(http.MethodGet, api.PeerPath(other.key.ID()), &got)
+	return got.Online
+}
+
+// secrets are what must stand in no log.
+func (p *peer) secrets() []string { return []string{p.token, strings.TrimSpace(p.invite)} }

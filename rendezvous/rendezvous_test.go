@@ -1,0 +1,265 @@
+package rendezvous
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// journal is a log that a test reads.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// instance is a running server.
+type instance struct {
+	link string
+	log  *journal
+	stop func()
+}
+
+func local(t *testing.T) Config {
+	t.Helper()
+	return Config{Listen: "127.0.0.1:0", STUNListen: "127.0.0.1:0", Data: t.TempDir(), Name: "test"}
+}
+
+// start runs a server until the test ends.
+func start(t *testing.T, c Config) *instance {
+	t.Helper()
+	i := &instance{log: &journal{}}
+	ready := make(chan string, 1)
+	c.OnReady = func(link string) { ready <- link }
+	c.Logger = slog.New(slog.NewTextHandler(i.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	i.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	select {
+	case i.link = <-ready:
+		t.Cleanup(i.stop)
+	case err := <-done:
+		cancel()
+		t.Fatalf("start: %v", err)
+	}
+	return i
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-over.C:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// signals has a send a message to b, which confirms it.
+func signals(t *testing.T, a, b *peer, body string) {
+	t.Helper()
+	a.write(signal.Send{ID: 1, To: b.key.ID(), Body: []byte(body)})
+	got, ok := b.read().(signal.Deliver)
+	if !ok || got.From != a.key.ID() || string(got.Body) != body {
+		t.Fatalf("got %#v", got)
+	}
+	b.write(signal.Got{Number: got.Number})
+	if m := a.read(); m != (signal.Sent{ID: 1}) {
+		t.Fatalf("got %#v, want Sent", m)
+	}
+}
+
+func TestOneInstance(t *testing.T) {
+	i := start(t, local(t))
+	a, b := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
+	b.allow(a)
+	eventually(t, "a sees b", func() bool { return a.online(b) })
+	signals(t, a, b, "hello")
+	for _, secret := range append(a.secrets(), b.secrets()...) {
+		if strings.Contains(i.log.String(), secret) {
+			t.Errorf("the log holds a secret")
+		}
+	}
+}
+
+func TestTwoInstancesAreOneRendezvous(t *testing.T) {
+	url := postgres(t)
+	var both [2]*instance
+	for n := range both {
+		c := local(t)
+		c.DatabaseURL, c.ClusterListen = url, "127.0.0.1:0"
+		both[n] = start(t, c)
+	}
+	a, b := newPeer(t, both[0].link, 1).connect(), newPeer(t, both[1].link, 2).connect()
+	a.allow(b)
+	b.allow(a)
+	eventually(t, "a sees b", func() bool { return a.online(b) })
+	eventually(t, "b sees a", func() bool { return b.online(a) })
+	signals(t, a, b, "there")
+	signals(t, b, a, "and back")
+
+	both[1].stop()
+	a.write(signal.Send{ID: 9, To: b.key.ID(), Body: []byte("too late")})
+	if m, ok := a.read().(signal.Failed); !ok || m.ID != 9 {
+		t.Errorf("a message to a peer whose instance stopped: %#v", m)
+	}
+}
+
+func TestTURNOverTLSSharesThePort(t *testing.T) {
+	i := start(t, local(t))
+	p := newPeer(t, i.link, 1)
+	conn := p.dial(alpnTURN)
+	// A Binding request without attributes (RFC 8489 section 5).
+	request, err := hex.DecodeString("000100002112a442" + "0102030405060708090a0b0c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	answer := make([]byte, 20)
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer[0] != 1 || answer[1] != 1 || !bytes.Equal(answer[8:], request[8:]) {
+		t.Errorf("answer %x", answer)
+	}
+}
+
+func TestWhatIsKeptIsPrivateAndSurvivesARestart(t *testing.T) {
+	c := local(t)
+	probe, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Listen = probe.Addr().String()
+	probe.Close()
+	first := start(t, c)
+	p := newPeer(t, first.link, 1)
+	kept, err := KeptJoinLink(c.Data)
+	if err != nil || kept != first.link {
+		t.Errorf("kept %q, %v", kept, err)
+	}
+	first.stop()
+	files, err := os.ReadDir(c.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %s", f.Name(), info.Mode())
+		}
+	}
+	if second := start(t, c); second.link != first.link {
+		t.Error("the join link changed")
+	}
+	p.connect() // known without registering again
+}
+
+func TestAnOpenServersLinkHasNoInvite(t *testing.T) {
+	c := local(t)
+	c.Open = true
+	i := start(t, c)
+	if strings.Contains(i.link, "invite") {
+		t.Error("it has one")
+	}
+	newPeer(t, i.link, 1).connect()
+}
+
+func TestWrongSettingsAreExplained(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"--public-url":            func(c *Config) { c.PublicURL = "http://x" },
+		"--relay-ip":              func(c *Config) { c.RelayIP = "2001:db8::1" },
+		"--relay-allow":           func(c *Config) { c.RelayAllow = []string{"10.0.0.1/99"} },
+		"--relay-ports":           func(c *Config) { c.RelayPorts = "9-8" },
+		"--tls-cert and":          func(c *Config) { c.TLSCert = "x" },
+		"--database-url: want":    func(c *Config) { c.DatabaseURL = "mysql://x" },
+		"--cluster-listen is for": func(c *Config) { c.ClusterListen = ":1" },
+		"--data":                  func(c *Config) { c.Data = "" },
+	} {
+		c := local(t)
+		change(&c)
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+func TestWhatPreventsAStartIsExplained(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	running := local(t)
+	start(t, running)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, change := range map[string]func(*Config){
+		"choose another with --listen":      func(c *Config) { c.Listen = busy.Addr().String() },
+		"choose another with --stun-listen": func(c *Config) { c.STUNListen = busy.Addr().String() },
+		"choose another with --data":        func(c *Config) { c.Data = filepath.Join(file, "below") },
+		"another rendezvous uses":           func(c *Config) { c.Data = running.Data },
+		"certificate of --tls-cert":         func(c *Config) { c.TLSCert, c.TLSKey = file, file },
+		"check that Postgres runs there":    func(c *Config) { c.DatabaseURL = "postgres://x@127.0.0.1:1/x" },
+	} {
+		c := local(t)
+		change(&c)
+		s, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
