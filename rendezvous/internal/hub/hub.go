@@ -253,9 +253,6 @@ func (h *Hub) Revoke(id ident.PeerID) {
 	}
 }
 
-// Disallow forgets at once that owner let other signal it.
-func (h *Hub) Disallow(owner, other ident.PeerID) { h.consents.forget(owner, other) }
-
 // Drain tells every peer to connect to another instance and waits until all
 // connections have ended, or ctx. No connection is taken from now on.
 func (h *Hub) Drain(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,11 +70,14 @@ type server struct {
 	tls     *tls.Config
 }
 
-func start(t *testing.T) *server {
+func start(t *testing.T) *server { return startAt(t, time.Now) }
+
+// startAt runs a hub whose clock is now.
+func startAt(t *testing.T, now func() time.Time) *server {
 	t.Helper()
 	s := &server{book: newBook()}
 	var err error
-	if s.Hub, err = New(Config{Registry: s.book, Cluster: alone{}, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if s.Hub, err = New(Config{Registry: s.book, Cluster: alone{}, Logger: slog.New(slog.DiscardHandler), Now: now}); err != nil {
 		t.Fatal(err)
 	}
 	cert, err := key(t, 99).Certificate()
@@ -374,15 +378,16 @@ func TestARevokedPeerIsSentAway(t *testing.T) {
 	eventually(t, "she is gone", func() bool { return s.Count() == 0 })
 }
 
-func TestAWithdrawnConsentCountsAtOnce(t *testing.T) {
-	s := start(t)
+func TestAWithdrawnConsentCountsWithinSeconds(t *testing.T) {
+	var passed atomic.Int64
+	s := startAt(t, func() time.Time { return time.Now().Add(time.Duration(passed.Load())) })
 	alice, bob := key(t, 1), key(t, 2)
 	s.allow(bob, alice)
 	a := s.connect(t, alice)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	a.expect(signal.Failed{ID: 1, Code: signal.FailureOffline})
 	s.book.change(func() { clear(s.book.allowed) })
-	s.Disallow(bob.ID(), alice.ID())
+	passed.Store(int64(consentFresh))
 	a.write(signal.Send{ID: 2, To: bob.ID()})
 	a.expect(signal.Failed{ID: 2, Code: signal.FailureNotAllowed})
 }
