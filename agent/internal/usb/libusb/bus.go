@@ -112,7 +112,12 @@ func each(f func(d *gousb.DeviceDesc, open func() (*gousb.Device, error))) error
 
 // openIn opens one device.
 func openIn(c *gousb.Context, id string) (*gousb.Device, error) {
-	found, err := c.OpenDevices(func(d *gousb.DeviceDesc) bool { return idOf(d) == id })
+	seen := id == "" // as every root hub is
+	found, err := c.OpenDevices(func(d *gousb.DeviceDesc) bool {
+		wanted := !seen && idOf(d) == id
+		seen = seen || wanted
+		return wanted
+	})
 	switch {
 	case len(found) > 0:
 		found[0].ControlTimeout = controlTimeout
