@@ -31,8 +31,12 @@ const (
 	alpn = "easyfind-link/1"
 
 	handshakeIdle = 5 * time.Second // without an answer; a handshake may take twice that
-	keepAlive     = 4 * time.Second
-	maxIdle       = 9 * time.Second // after which a dead peer is noticed
+
+	// A dead peer is noticed within 9 s: the idle time begins anew with the
+	// first packet that is sent after the last one that came (RFC 9000 section
+	// 10.1), which on a quiet link is the keep-alive.
+	keepAlive = 3 * time.Second
+	maxIdle   = 6 * time.Second
 
 	// Initial windows hold a few disk requests, so that no transfer waits for
 	// a window update first; the largest ones fill 1 Gbit/s at 250 ms.

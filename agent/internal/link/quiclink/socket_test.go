@@ -94,12 +94,7 @@ func TestFailuresOfTheSocket(t *testing.T) {
 	}
 }
 
-func TestAddressWithoutARoute(t *testing.T) {
-	e := newAgent(t, nil)
-	broadcast := &net.UDPAddr{IP: net.IPv4bcast, Port: 9} // refused by every kernel without asking for it
-	if _, err := e.Dial(patient(t), broadcast, ident.PeerID{9}, link.Path{}); err == nil {
-		t.Error("dialed the broadcast address")
-	}
+func TestMissingRouteIsExplained(t *testing.T) {
 	err := &DialError{Remote: "[2001:db8::1]:9", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}}
 	if got := err.Explain(); got != "this machine has no route to [2001:db8::1]:9" {
 		t.Errorf("explained as %q", got)
@@ -307,7 +302,7 @@ func TestDeadPathIsNoticed(t *testing.T) {
 		far.set(nil, true)
 		began := time.Now()
 		for range 2 {
-			if err := <-ended; !errors.Is(err, link.ErrSilent) || time.Since(began) > 10*time.Second {
+			if err := <-ended; !errors.Is(err, link.ErrSilent) || time.Since(began) > 9500*time.Millisecond {
 				t.Errorf("after %v: %v", time.Since(began), err)
 			}
 		}
