@@ -92,8 +92,8 @@ func (k *chain) measureUSBIP(t *testing.T, disk string, mebibytes int) (f figure
 // detachUSBIP detaches the one device that usbip has attached.
 const detachUSBIP = `usbip detach -p "$(usbip port 2>/dev/null | sed -n 's/^Port \([0-9]*\):.*/\1/p')"`
 
-// copied is what dd says: "33554432 bytes (32.0MB) copied, 0.5 seconds, 64.0MB/s".
-var copied = regexp.MustCompile(`(\d+) bytes .* copied, ([0-9.]+) seconds`)
+// copied is what dd says: "33554432 bytes (34 MB, 32 MiB) copied, 0.5 s, 67.1 MB/s".
+var copied = regexp.MustCompile(`(\d+) bytes .* copied, ([0-9.e-]+) s`)
 
 // measure reads from a disk past the page cache.
 func (m *machine) measure(t *testing.T, disk string, mebibytes int, f *figures) {

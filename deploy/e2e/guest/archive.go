@@ -45,6 +45,9 @@ func (a *archive) skeleton() error {
 			return err
 		}
 	}
+	if err := a.symlink("var/run", "../run"); err != nil { // usbip keeps its record of attached devices there
+		return err
+	}
 	a.entries["dev/console"] = entry{mode: typeChar | 0o600, major: 5, minor: 1}
 	a.entries["dev/null"] = entry{mode: typeChar | 0o666, major: 1, minor: 3}
 	for name, text := range map[string]string{

@@ -23,7 +23,7 @@ type Image struct {
 // run here.
 var programs = map[string]string{
 	"ip": "iproute2", "tc": "iproute2", "usbip": "usbip", "usbipd": "usbip", "lsusb": "usbutils",
-	"mke2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "dash": "dash", "busybox": "busybox-static",
+	"mke2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "dd": "coreutils", "dash": "dash", "busybox": "busybox-static",
 }
 
 var hostPrograms = map[string]string{
