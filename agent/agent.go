@@ -245,6 +245,7 @@ func (a *Agent) buildEdges() error {
 		return err
 	}
 	a.part(server.Run, func() { ln.Close() })
+	a.cfg.USBIP = ln.Addr().String() // with the port that the system chose for 0
 	a.listens("usbip", ln.Addr())
 	return nil
 }

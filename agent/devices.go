@@ -58,7 +58,7 @@ func gadgets(cfg Config) (all []virtual.Gadget, cleanup func(), err error) {
 			}
 			all = append(all, disk)
 		case "keyboard":
-			all = append(all, virtual.NewKeyboard(virtual.KeyboardConfig{}))
+			all = append(all, virtual.NewKeyboard(virtual.KeyboardConfig{Greeting: virtual.SampleGreeting}))
 		default:
 			return nil, cleanup, fmt.Errorf("no software device %q: --virtual takes disk and keyboard", kind)
 		}
