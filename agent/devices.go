@@ -22,7 +22,7 @@ func openBuses(cfg Config) (buses usb.Buses, cleanup func(), err error) {
 		}
 		buses = append(buses, bus)
 	case "libusb":
-		bus, err := libusb.New(libusb.Config{})
+		bus, err := libusb.New(libusb.Config{InUse: inUse})
 		if err != nil {
 			return nil, cleanup, err
 		}
@@ -40,6 +40,25 @@ func openBuses(cfg Config) (buses usb.Buses, cleanup func(), err error) {
 		buses = append(buses, bus)
 	}
 	return buses, cleanup, nil
+}
+
+// inUse asks the kernel what libusb cannot: whether this machine needs the
+// device itself. Where there is no usbfs, nobody knows.
+func inUse(i usb.Info) string {
+	kernel, err := usbfs.New(usbfs.Config{})
+	if err != nil {
+		return ""
+	}
+	devices, err := kernel.Devices()
+	if err != nil {
+		return ""
+	}
+	for _, d := range devices {
+		if d.BusNumber == i.BusNumber && d.DeviceNumber == i.DeviceNumber {
+			return d.InUse
+		}
+	}
+	return ""
 }
 
 // gadgets makes the software devices.
