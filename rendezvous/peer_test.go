@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net"
@@ -98,7 +99,7 @@ func (p *peer) call(method, path string, out any) {
 // over is a client of one connection.
 func over(conn net.Conn) *http.Client {
 	return &http.Client{Transport: &http.Transport{
-		DialTLS: func(string, string) (net.Conn, error) { return conn, nil },
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
 	}}
 }
 

@@ -78,7 +78,7 @@ func (k *Cluster) serve(ctx context.Context, conn *tls.Conn, local Local) error 
 		if !k.isMember(h) {
 			return fmt.Errorf("the lease of instance %s with epoch %d is over", h.name, h.own)
 		}
-		local.Deliver(f.message, func(err error) {
+		local.Deliver(f.from, f.to, f.body, func(err error) {
 			var code signal.Failure
 			if err != nil && !errors.As(err, &code) {
 				code = signal.FailureUnavailable

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
@@ -23,8 +22,10 @@ type Store interface {
 
 // Local is this instance's sessions.
 type Local interface {
-	// Deliver hands a message to a peer here, see hub.Hub.
-	Deliver(m hub.Message, done func(error))
+	// Deliver queues a message for a peer here and does not block. It calls
+	// done once, from any goroutine: with nil when the peer has confirmed the
+	// message, otherwise with a signal.Failure.
+	Deliver(from, to ident.PeerID, body []byte, done func(error))
 	// Peers lists the peers here, and since when.
 	Peers() map[ident.PeerID]time.Time
 	// Moved says that a peer has connected elsewhere at the time since.

@@ -16,7 +16,6 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
@@ -28,15 +27,15 @@ const patience = 10 * time.Second
 type inbox struct {
 	mu    sync.Mutex
 	peers map[ident.PeerID]time.Time
-	got   []hub.Message
+	got   []string // sender and body
 	moved []ident.PeerID
 }
 
-func (i *inbox) Deliver(m hub.Message, done func(error)) {
+func (i *inbox) Deliver(from, to ident.PeerID, body []byte, done func(error)) {
 	i.mu.Lock()
-	_, here := i.peers[m.To]
+	_, here := i.peers[to]
 	if here {
-		i.got = append(i.got, m)
+		i.got = append(i.got, from.Short()+" "+string(body))
 	}
 	i.mu.Unlock()
 	if here {
@@ -60,6 +59,12 @@ func (i *inbox) Moved(id ident.PeerID, _ time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.moved = append(i.moved, id)
+}
+
+func (i *inbox) received() []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.got)
 }
 
 func (i *inbox) sentAway() []ident.PeerID {
@@ -183,12 +188,12 @@ func TestAMessageReachesAPeerOfAnotherInstance(t *testing.T) {
 		two.connect(bob, time.Now())
 		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
 		for _, body := range []string{"first", "second", "third"} {
-			if err := one.Forward(t.Context(), hub.Message{From: alice, To: bob, Body: []byte(body)}); err != nil {
+			if err := one.Forward(t.Context(), alice, bob, []byte(body)); err != nil {
 				t.Fatalf("%s: %v", body, err)
 			}
 		}
-		if len(two.got) != 3 || two.got[0].From != alice || string(two.got[2].Body) != "third" {
-			t.Errorf("two got %v", two.got)
+		if from := alice.Short(); !slices.Equal(two.received(), []string{from + " first", from + " second", from + " third"}) {
+			t.Errorf("two got %q", two.received())
 		}
 	})
 }
@@ -199,8 +204,7 @@ func TestAStaleRouteIsLookedUpAgain(t *testing.T) {
 		began := time.Now()
 		two.connect(bob, began)
 		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
-		m := hub.Message{From: alice, To: bob}
-		if err := one.Forward(t.Context(), m); err != nil {
+		if err := one.Forward(t.Context(), alice, bob, nil); err != nil {
 			t.Fatal(err)
 		}
 		two.disconnect(bob, began)
@@ -209,12 +213,12 @@ func TestAStaleRouteIsLookedUpAgain(t *testing.T) {
 			at, err := store.LocatePeers(t.Context(), []ident.PeerID{bob}, time.Now())
 			return err == nil && at[bob].Instance == "three"
 		})
-		if err := one.Forward(t.Context(), m); err != nil || len(three.got) != 1 {
-			t.Errorf("forward to where bob is now: %v, three got %d", err, len(three.got))
+		if err := one.Forward(t.Context(), alice, bob, nil); err != nil || len(three.received()) != 1 {
+			t.Errorf("forward to where bob is now: %v, three got %d", err, len(three.received()))
 		}
 		three.disconnect(bob, began.Add(time.Second))
 		eventually(t, "bob is gone", func() bool { return !one.online(t, bob) })
-		if err := one.Forward(t.Context(), m); !errors.Is(err, signal.FailureOffline) {
+		if err := one.Forward(t.Context(), alice, bob, nil); !errors.Is(err, signal.FailureOffline) {
 			t.Errorf("forward to nobody: %v", err)
 		}
 	})
@@ -229,7 +233,7 @@ func TestAnInstanceThatStopsTakesItsPresenceAlong(t *testing.T) {
 		if one.online(t, bob) {
 			t.Error("bob is still online")
 		}
-		if err := one.Forward(t.Context(), hub.Message{To: bob}); err == nil {
+		if err := one.Forward(t.Context(), alice, bob, nil); err == nil {
 			t.Error("a message was forwarded to an instance that stopped")
 		}
 	})
@@ -288,8 +292,8 @@ func TestForeignAndStaleLinksAreRefused(t *testing.T) {
 			t.Errorf("%s: it forwards", name)
 		}
 	}
-	if len(two.got) != 1 {
-		t.Errorf("%d messages came through", len(two.got))
+	if n := len(two.received()); n != 1 {
+		t.Errorf("%d messages came through", n)
 	}
 }
 
@@ -307,7 +311,7 @@ func tryLink(t *testing.T, address string, k ident.Key, h hello) error {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
 	conn.Write(h.frame())
-	conn.Write(forward{id: 1, message: hub.Message{To: bob}}.frame())
+	conn.Write(forward{id: 1, to: bob}.frame())
 	_, err = readFrame(conn)
 	return err
 }

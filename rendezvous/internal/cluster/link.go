@@ -3,14 +3,12 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
@@ -21,8 +19,6 @@ const (
 	maxOut     = 1024 // frames queued to be written
 	maxPending = 4096 // messages forwarded and not answered
 )
-
-var errLinkDown = errors.New("the link to the instance is down")
 
 // link carries this instance's messages to another one.
 type link struct {
@@ -40,7 +36,7 @@ type link struct {
 
 // forwardTo sends a message to the instance of a location and waits for its
 // result. Errors are signal.Failures.
-func (k *Cluster) forwardTo(ctx context.Context, at registry.Location, m hub.Message) error {
+func (k *Cluster) forwardTo(ctx context.Context, at registry.Location, f forward) error {
 	l, err := k.linkTo(at)
 	if err != nil {
 		return err
@@ -55,7 +51,8 @@ func (k *Cluster) forwardTo(ctx context.Context, at registry.Location, m hub.Mes
 		return err
 	}
 	defer l.forget(id)
-	if !l.out.put(forward{id: id, message: m}.frame()) {
+	f.id = id
+	if !l.out.put(f.frame()) {
 		return signal.FailureUnavailable
 	}
 	select {

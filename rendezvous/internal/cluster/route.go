@@ -8,7 +8,6 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
@@ -63,19 +62,20 @@ func (r *routes) put(id ident.PeerID, new route) {
 // Forward hands a message to a peer of another instance. It returns nil once
 // the peer has confirmed it, otherwise a signal.Failure. A route that turns out
 // to be old is looked up again, once.
-func (k *Cluster) Forward(ctx context.Context, m hub.Message) error {
-	at, asked, err := k.locate(ctx, m.To, false)
+func (k *Cluster) Forward(ctx context.Context, from, to ident.PeerID, body []byte) error {
+	f := forward{from: from, to: to, body: body}
+	at, asked, err := k.locate(ctx, to, false)
 	if err != nil {
 		return err
 	}
-	err = k.forwardTo(ctx, at, m)
+	err = k.forwardTo(ctx, at, f)
 	if asked || !errors.Is(err, signal.FailureOffline) {
 		return err
 	}
-	if at, _, err = k.locate(ctx, m.To, true); err != nil {
+	if at, _, err = k.locate(ctx, to, true); err != nil {
 		return err
 	}
-	return k.forwardTo(ctx, at, m)
+	return k.forwardTo(ctx, at, f)
 }
 
 // locate returns where a peer is, and whether the database has just said so.

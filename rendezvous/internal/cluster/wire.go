@@ -8,7 +8,6 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 )
 
 const alpn = "easyfind-cluster/1"
@@ -36,8 +35,9 @@ type hello struct {
 }
 
 type forward struct {
-	id      uint32
-	message hub.Message
+	id       uint32
+	from, to ident.PeerID
+	body     []byte
 }
 
 type result struct {
@@ -53,11 +53,11 @@ func (h hello) frame() []byte {
 }
 
 func (f forward) frame() []byte {
-	b := header(kindForward, forwardPrefix+len(f.message.Body))
+	b := header(kindForward, forwardPrefix+len(f.body))
 	b = binary.BigEndian.AppendUint32(b, f.id)
-	b = append(b, f.message.From[:]...)
-	b = append(b, f.message.To[:]...)
-	return append(b, f.message.Body...)
+	b = append(b, f.from[:]...)
+	b = append(b, f.to[:]...)
+	return append(b, f.body...)
 }
 
 func (r result) frame() []byte {
@@ -99,9 +99,9 @@ func decode(kind byte, body []byte) (any, error) {
 		}, nil
 	case kind == kindForward && len(body) >= forwardPrefix:
 		f := forward{id: binary.BigEndian.Uint32(body)}
-		copy(f.message.From[:], body[4:])
-		copy(f.message.To[:], body[4+len(f.message.From):])
-		f.message.Body = body[forwardPrefix:]
+		copy(f.from[:], body[4:])
+		copy(f.to[:], body[4+len(f.from):])
+		f.body = body[forwardPrefix:]
 		return f, nil
 	case kind == kindResult && len(body) == resultSize:
 		return result{id: binary.BigEndian.Uint32(body), code: signal.Failure(body[4])}, nil

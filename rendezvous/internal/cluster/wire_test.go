@@ -10,7 +10,6 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 )
 
 type frame interface{ frame() []byte }
@@ -22,7 +21,7 @@ var golden = []struct {
 }{
 	{hello{wanted: 0x0102030405060708, own: 0x1112131415161718, name: "ab"}, "00000013 01 0102030405060708 1112131415161718 6162"},
 	{
-		forward{id: 0x01020304, message: hub.Message{From: ident.PeerID{0xa1}, To: ident.PeerID{0xb1}, Body: []byte{0xcc}}},
+		forward{id: 0x01020304, from: ident.PeerID{0xa1}, to: ident.PeerID{0xb1}, body: []byte{0xcc}},
 		"00000046 02 01020304 a1" + strings.Repeat("00", 31) + " b1" + strings.Repeat("00", 31) + " cc",
 	},
 	{result{id: 0x01020304, code: signal.FailureBusy}, "00000006 03 01020304 03"},

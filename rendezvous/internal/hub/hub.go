@@ -37,13 +37,7 @@ type Cluster interface {
 	Disconnected(id ident.PeerID, since time.Time)
 	// Forward hands a message to a peer that is not here. It returns nil once
 	// that peer has confirmed it, otherwise a signal.Failure.
-	Forward(ctx context.Context, m Message) error
-}
-
-// Message is what one peer sends to another.
-type Message struct {
-	From, To ident.PeerID
-	Body     []byte // at most signal.MaxBody bytes
+	Forward(ctx context.Context, from, to ident.PeerID, body []byte) error
 }
 
 // Config is what a hub needs.
@@ -234,13 +228,14 @@ func (h *Hub) Moved(id ident.PeerID, since time.Time) {
 	}
 }
 
-// Deliver queues a message for a peer here. done is called once, from any
+// Deliver queues a message, at most signal.MaxBody bytes, for a peer here. done
+// is called once, from any
 // goroutine and perhaps at once: with nil when the peer has confirmed the
 // message, otherwise with a signal.Failure. Whoever calls it has asked for the
 // peer's consent. It does not block.
-func (h *Hub) Deliver(m Message, done func(error)) {
-	if s := h.session(m.To); s != nil {
-		s.deliver(m, done)
+func (h *Hub) Deliver(from, to ident.PeerID, body []byte, done func(error)) {
+	if s := h.session(to); s != nil {
+		s.deliver(from, body, done)
 		return
 	}
 	done(signal.FailureOffline)

@@ -60,7 +60,9 @@ func (alone) Connected(ident.PeerID, time.Time)    {}
 func (alone) Disconnected(ident.PeerID, time.Time) {}
 
 // Forward knows no other instance.
-func (alone) Forward(context.Context, Message) error { return signal.FailureOffline }
+func (alone) Forward(context.Context, ident.PeerID, ident.PeerID, []byte) error {
+	return signal.FailureOffline
+}
 
 // server is a hub behind a TLS listener on loopback.
 type server struct {

@@ -86,7 +86,7 @@ func (s *session) read(ctx context.Context, frames *signal.Reader) {
 		}
 		switch m := m.(type) {
 		case signal.Ping:
-			s.enqueue(signal.Pong{Token: m.Token})
+			s.enqueue(signal.Pong(m))
 		case signal.Got:
 			s.settle(m.Number, nil)
 		case signal.Send:
@@ -121,7 +121,7 @@ func (s *session) send(ctx context.Context, m signal.Send) {
 		return
 	}
 	if to := s.hub.session(m.To); to != nil {
-		to.deliver(Message{From: s.id, To: m.To, Body: m.Body}, func(err error) { s.answer(m.ID, err) })
+		to.deliver(s.id, m.Body, func(err error) { s.answer(m.ID, err) })
 		return
 	}
 	s.mu.Lock()
@@ -153,7 +153,7 @@ func (s *session) forward(ctx context.Context) {
 		s.forwards = s.forwards[1:]
 		s.mu.Unlock()
 		limited, cancel := context.WithTimeout(ctx, forwardTimeout)
-		err := s.hub.cluster.Forward(limited, Message{From: s.id, To: m.To, Body: m.Body})
+		err := s.hub.cluster.Forward(limited, s.id, m.To, m.Body)
 		cancel()
 		s.answer(m.ID, err)
 	}
@@ -172,19 +172,19 @@ func (s *session) answer(id uint32, err error) {
 
 // deliver queues a message for the peer and calls done once it is confirmed or
 // will not be. It never blocks.
-func (s *session) deliver(m Message, done func(error)) {
-	if err := s.queueDelivery(m, done); err != nil {
+func (s *session) deliver(from ident.PeerID, body []byte, done func(error)) {
+	if err := s.queueDelivery(from, body, done); err != nil {
 		done(err)
 	}
 }
 
-func (s *session) queueDelivery(m Message, done func(error)) error {
+func (s *session) queueDelivery(from ident.PeerID, body []byte, done func(error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
 		return signal.FailureOffline
 	}
-	if len(s.unconfirmed) >= maxUnconfirmed || s.queueBytes+len(m.Body) > maxQueueBytes {
+	if len(s.unconfirmed) >= maxUnconfirmed || s.queueBytes+len(body) > maxQueueBytes {
 		return signal.FailureBusy
 	}
 	if s.unconfirmed == nil {
@@ -196,7 +196,7 @@ func (s *session) queueDelivery(m Message, done func(error)) error {
 		done:  done,
 		timer: time.AfterFunc(confirmTimeout, func() { s.settle(number, signal.FailureUnconfirmed) }),
 	}
-	s.enqueueLocked(signal.Deliver{Number: number, From: m.From, Body: m.Body})
+	s.enqueueLocked(signal.Deliver{Number: number, From: from, Body: body})
 	return nil
 }
 
