@@ -37,24 +37,40 @@ func TestGolden(t *testing.T) {
 		back func([]byte) (any, error)
 		msg  any
 	}{
-		"Submit": {submit.Encode(),
+		"Submit": {
+			submit.Encode(),
 			"0102030405060708 11121314 21222324 31323334 00000005 00000002 4142434445464748 0000000100000002 0000000300000002 a1a2a3a4a5",
-			func(b []byte) (any, error) { return DecodeSubmit(b) }, submit},
-		"Complete": {complete.Encode(),
+			func(b []byte) (any, error) { return DecodeSubmit(b) }, submit,
+		},
+		"Complete": {
+			complete.Encode(),
 			"0102030405060708 eeedecec 00000003 21222324 31323334 00000001 4142434451525354 a1a2a3",
-			func(b []byte) (any, error) { return DecodeComplete(b) }, complete},
-		"Cancel": {Cancel{0x0102030405060708}.Encode(), "0102030405060708",
-			func(b []byte) (any, error) { return DecodeCancel(b) }, Cancel{0x0102030405060708}},
-		"Ping": {Ping(0x0102030405060708).Encode(), "0102030405060708",
-			func(b []byte) (any, error) { return DecodePing(b) }, Ping(0x0102030405060708)},
-		"Ack": {Ack{{0x010283, 0x1112131415161718}, {1, 0x2122232425262728}}.Encode(), "00010283 1112131415161718 00000001 2122232425262728",
-			func(b []byte) (any, error) { return DecodeAck(b) }, Ack{{0x010283, 0x1112131415161718}, {1, 0x2122232425262728}}},
-		"Goodbye": {Goodbye("né").Encode(), "6ec3a9",
-			func(b []byte) (any, error) { return DecodeGoodbye(b) }, Goodbye("né")},
-		"Hello": {Hello{Version: 1, Features: []string{"x"}, Incarnation: 1<<64 - 1, Peer: 2, Rank: 3, Generation: 4, LinkID: 5, Lanes: []LaneNext{{6 << 8, 7}}}.Encode(),
+			func(b []byte) (any, error) { return DecodeComplete(b) }, complete,
+		},
+		"Cancel": {
+			Cancel{0x0102030405060708}.Encode(), "0102030405060708",
+			func(b []byte) (any, error) { return DecodeCancel(b) },
+			Cancel{0x0102030405060708},
+		},
+		"Ping": {
+			Ping(0x0102030405060708).Encode(), "0102030405060708",
+			func(b []byte) (any, error) { return DecodePing(b) }, Ping(0x0102030405060708),
+		},
+		"Ack": {
+			Ack{{0x010283, 0x1112131415161718}, {1, 0x2122232425262728}}.Encode(), "00010283 1112131415161718 00000001 2122232425262728",
+			func(b []byte) (any, error) { return DecodeAck(b) },
+			Ack{{0x010283, 0x1112131415161718}, {1, 0x2122232425262728}},
+		},
+		"Goodbye": {
+			Goodbye("né").Encode(), "6ec3a9",
+			func(b []byte) (any, error) { return DecodeGoodbye(b) }, Goodbye("né"),
+		},
+		"Hello": {
+			Hello{Version: 1, Features: []string{"x"}, Incarnation: 1<<64 - 1, Peer: 2, Rank: 3, Generation: 4, LinkID: 5, Lanes: []LaneNext{{6 << 8, 7}}}.Encode(),
 			hex.EncodeToString([]byte(`{"version":1,"features":["x"],"incarnation":18446744073709551615,"peer":2,"rank":3,"generation":4,"link":5,"lanes":[{"lane":1536,"next":7}]}`)),
 			func(b []byte) (any, error) { return DecodeHello(b) },
-			Hello{Version: 1, Features: []string{"x"}, Incarnation: 1<<64 - 1, Peer: 2, Rank: 3, Generation: 4, LinkID: 5, Lanes: []LaneNext{{6 << 8, 7}}}},
+			Hello{Version: 1, Features: []string{"x"}, Incarnation: 1<<64 - 1, Peer: 2, Rank: 3, Generation: 4, LinkID: 5, Lanes: []LaneNext{{6 << 8, 7}}},
+		},
 	} {
 		if want := unhex(t, c.want); !bytes.Equal(c.body, want) {
 			t.Errorf("%s: wrote %x, want %x", name, c.body, want)

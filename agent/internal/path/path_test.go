@@ -281,7 +281,9 @@ func TestProbeTellsTheMapping(t *testing.T) {
 func TestUnusableServersAreNamed(t *testing.T) {
 	a := newEnd(t, "127.0.0.1:0")
 	for _, s := range []path.Server{
-		{URL: "http://example.org"}, {URL: "stuns:127.0.0.1:1"}, {URL: "turn:127.0.0.1:1"},
+		{URL: "http://example.org"},
+		{URL: "stuns:127.0.0.1:1"},
+		{URL: "turn:127.0.0.1:1"},
 		{URL: "turns:127.0.0.1:1?transport=udp", Username: "u", Password: "p"},
 	} {
 		_, err := a.paths.NewAttempt(path.AttemptConfig{Servers: []path.Server{s}})

@@ -33,7 +33,7 @@ func (s Server) parse() (*stun.URI, error) {
 	}
 	switch {
 	case u.Scheme == stun.SchemeTypeSTUNS:
-		return nil, fmt.Errorf("%w: %q: STUN is asked over UDP without TLS: write stun:", ErrServer, s.URL)
+		return nil, fmt.Errorf("%w: %q: STUN is asked over UDP without TLS: write stun: instead", ErrServer, s.URL)
 	case u.Scheme == stun.SchemeTypeTURNS && u.Proto != stun.ProtoTypeTCP:
 		// DTLS below would be an old version that is no longer maintained.
 		return nil, fmt.Errorf("%w: %q: TURN over DTLS is not offered: write ?transport=tcp", ErrServer, s.URL)

@@ -16,7 +16,6 @@ type (
 	engineTransport = quic.Transport
 	engineConn      = quic.Conn
 	engineConfig    = quic.Config
-	engineListener  = quic.Listener
 	sendStream      = quic.SendStream
 	receiveStream   = quic.ReceiveStream
 	connectionID    = quic.ConnectionID

@@ -71,7 +71,7 @@ func New(in Input, random io.Reader) (*Party, error) {
 	if err != nil {
 		return nil, err
 	}
-	share := ristretto255.NewElement().ScalarMult(scalar, g).Bytes()
+	share := ristretto255.NewIdentityElement().ScalarMult(scalar, g).Bytes()
 	return &Party{sid: in.SessionID, scalar: scalar, share: share}, nil
 }
 
@@ -111,11 +111,11 @@ func (p *Party) key(share []byte, initiator, responder Message) (Key, error) {
 
 // multiply is G.scalar_mult_vfy with the abort that must follow it.
 func (p *Party) multiply(share []byte) ([]byte, error) {
-	point, err := ristretto255.NewElement().SetCanonicalBytes(share)
+	point, err := ristretto255.NewIdentityElement().SetCanonicalBytes(share)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrShare, err)
 	}
-	product := ristretto255.NewElement().ScalarMult(p.scalar, point)
+	product := ristretto255.NewIdentityElement().ScalarMult(p.scalar, point)
 	if product.Equal(ristretto255.NewIdentityElement()) == 1 {
 		return nil, fmt.Errorf("%w: the neutral one", ErrShare)
 	}
@@ -149,7 +149,7 @@ func (k Key) Confirms(tag []byte, m Message) bool { return hmac.Equal(tag, k.Tag
 // generator is G.calculate_generator.
 func generator(in Input) (*ristretto255.Element, error) {
 	hash := sha512.Sum512(generatorString(in))
-	g, err := ristretto255.NewElement().SetUniformBytes(hash[:])
+	g, err := ristretto255.NewIdentityElement().SetUniformBytes(hash[:])
 	if err != nil {
 		return nil, fmt.Errorf("CPace generator: %w", err)
 	}

@@ -24,8 +24,8 @@ type KeyboardConfig struct {
 const SampleGreeting = "Hello from the far keyboard!"
 
 const (
-	keyboardIn   usb.Endpoint = 0x81
-	reportLength              = 8 // also the endpoint's packet
+	keyboardIn   = usb.Endpoint(0x81)
+	reportLength = 8 // also the endpoint's packet
 )
 
 // Keyboard is a HID boot keyboard ("Device Class Definition for HID", 1.11,

@@ -137,7 +137,7 @@ func ordinaryUser() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("Postgres refuses root, and there is neither a user postgres nor nobody to run it as")
+	return nil, errors.New("no user for Postgres, which refuses root: there is neither a user postgres nor nobody to run it as")
 }
 
 func (c *Cluster) run(ctx context.Context, name string, args ...string) error {
