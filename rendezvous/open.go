@@ -141,7 +141,7 @@ func (p presence) Online(ctx context.Context, id ident.PeerID) (bool, error) {
 	if p.hub.Online(id) {
 		return true, nil
 	}
-	return p.cluster.Online(ctx, id)
+	return p.cluster.Elsewhere(ctx, id)
 }
 
 // relayAccess gives peers what they need to use the relay.

@@ -135,14 +135,15 @@ func (k *Cluster) Ready() error {
 	return nil
 }
 
-// Online reports whether a peer is connected to any instance.
-func (k *Cluster) Online(ctx context.Context, id ident.PeerID) (bool, error) {
+// Elsewhere reports whether a peer is connected to another instance. Of this one
+// the database knows a moment later than its sessions do.
+func (k *Cluster) Elsewhere(ctx context.Context, id ident.PeerID) (bool, error) {
 	at, err := k.store.LocatePeers(ctx, []ident.PeerID{id}, k.now())
 	if err != nil {
 		return false, err
 	}
-	_, online := at[id]
-	return online, nil
+	l, online := at[id]
+	return online && l.Instance != k.name, nil
 }
 
 // holder is this instance's claim, and whether it stood when last looked at.

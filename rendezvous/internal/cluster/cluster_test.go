@@ -157,7 +157,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 func (n *instance) online(t *testing.T, id ident.PeerID) bool {
 	t.Helper()
-	is, err := n.Online(t.Context(), id)
+	is, err := n.Elsewhere(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
