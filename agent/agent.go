@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -176,7 +177,11 @@ func (a *Agent) buildNetwork() error {
 	}
 	a.part(quic.Run, func() { quic.Close() })
 	a.listens("udp", quic.LocalAddr())
-	paths, err := path.New(path.Config{Conn: quic.NonQUIC(), Logger: a.log, AllowLoopback: onLoopback(quic.LocalAddr())})
+	relayTLS, err := a.relayTLS()
+	if err != nil {
+		return err
+	}
+	paths, err := path.New(path.Config{Conn: quic.NonQUIC(), Logger: a.log, AllowLoopback: onLoopback(quic.LocalAddr()), TLS: relayTLS})
 	if err != nil {
 		return err
 	}
@@ -203,6 +208,24 @@ func (a *Agent) buildNetwork() error {
 		}
 	}
 	return nil
+}
+
+// relayTLS is how relays of the rendezvous are recognised over TLS: by the pin of
+// the join link, or, without one, as the web does it. ALPN tells them from HTTPS
+// on the same port (RFC 7443).
+func (a *Agent) relayTLS() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS13}
+	if a.cfg.Rendezvous != "" {
+		join, err := rvclient.ParseJoinLink(a.cfg.Rendezvous)
+		if err != nil {
+			return nil, err
+		}
+		if join.Pin != nil {
+			c = ident.PinnedTLS(*join.Pin)
+		}
+	}
+	c.NextProtos = []string{"stun.turn"}
+	return c, nil
 }
 
 func (a *Agent) buildDevices() error {
