@@ -1,119 +1,292 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
-	"regexp"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/e2e/guest"
 	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
 )
 
-var benchUSB = flag.Bool("bench-usb", false, "measure a far disk beside stock usbip, for some minutes")
+var (
+	benchUSB    = flag.Bool("bench-usb", false, "measure a far disk beside stock usbip, for up to -bench-time")
+	benchWrite  = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks.md")
+	benchTime   = flag.Duration("bench-time", 25*time.Minute, "begin no round of measurements that would end later")
+	benchRounds = flag.Int("bench-rounds", 3, "measurements of each cell")
+	benchCells  = flag.String("bench-cells", "0/0 0/1 20/0 20/1 50/0 50/1 100/0 100/1", "round trip in ms / loss in %, of each cell")
+)
 
-// figures are what is measured of a far disk under one condition.
-type figures struct {
-	appears    time.Duration // from the command until the disk is there
-	sequential float64       // MB/s, direct reads of 1 MiB
-	small      time.Duration // one direct read of 4 KiB, mean
+// cell is a condition of the network between the guests.
+type cell struct {
+	rtt  time.Duration // added by the link, half of it each way
+	loss float64       // probability that a packet is lost, each way
 }
+
+func (c cell) String() string {
+	return fmt.Sprintf("RTT %d ms, loss %g %%", c.rtt.Milliseconds(), c.loss*100)
+}
+
+// cells reads what -bench-cells says.
+func cells(t *testing.T) []cell {
+	t.Helper()
+	var all []cell
+	for _, word := range strings.Fields(*benchCells) {
+		rtt, loss, _ := strings.Cut(word, "/")
+		ms, errRTT := strconv.Atoi(rtt)
+		percent, errLoss := strconv.ParseFloat(loss, 64)
+		if errRTT != nil || errLoss != nil {
+			t.Fatalf("-bench-cells: %q is no round trip and loss, such as 50/1", word)
+		}
+		all = append(all, cell{time.Duration(ms) * time.Millisecond, percent / 100})
+	}
+	return all
+}
+
+// sample is one measurement of one way in one cell.
+type sample struct {
+	appears    float64   // seconds from the command until a block could be read
+	command    float64   // seconds until the command had ended
+	sequential float64   // MB/s, 1 MiB at a time
+	small      []float64 // ms of each read of 4 KiB at a random offset
+	path       string    // what carried it
+}
+
+// way is how the disk gets to the client.
+type way struct {
+	name    string
+	measure func(*testing.T, *bench) sample
+}
+
+var ways = []way{{"usbip", measureUSBIP}, {"EasyFind", measureEasyFind}}
 
 // TestBenchUSB measures the same disk in the same two guests over the same
-// emulated link, through EasyFind and through Linux's own usbip.
+// emulated link, through Linux's own usbip and through EasyFind, in turns, so
+// that what else this machine does meets both.
 func TestBenchUSB(t *testing.T) {
 	if !*benchUSB {
-		t.Skip("measures only with -bench-usb")
+		t.Skip("a benchmark, run by make bench")
 	}
-	host := nat("portrestrict")
-	host.Link = &lab.Link{}
-	host.NAT.Forward = []lab.Forward{{Proto: "tcp", Port: 3240, To: "192.168.1.2:3240"}} // for usbipd
-	k := startChain(t, network{host: host, client: nat("portrestrict")}, "--usbip-listen", "127.0.0.1:3241")
-	disk := k.share(t, "harddrive")
-	k.s.must(t, patience, "modprobe usbip_host && usbipd -D")
+	all := cells(t)
+	r := &report{cells: all, samples: map[cell]map[string][]sample{}, rtt: map[cell]float64{}}
+	began := time.Now()
+	b := startBench(t, r)
+	ok := true
+	var longest time.Duration
+	for round := 0; ok && round < *benchRounds; round++ {
+		if left := *benchTime - time.Since(began); round > 0 && left < longest {
+			t.Logf("no round %d: it would take %v and %v are left", round+1, longest.Round(time.Second), left.Round(time.Second))
+			break
+		}
+		from := time.Now()
+		for i := 0; ok && i < len(all); i++ {
+			ok = b.round(t, r, all[i], round)
+		}
+		longest = max(longest, time.Since(from))
+	}
+	r.took = time.Since(began)
+	fmt.Print(r.tables())
+	if *benchWrite && ok {
+		r.write(t, filepath.Join("..", "docs", "benchmarks.md"))
+	}
+}
 
-	table := []string{
-		"| RTT ms | loss % | way | path | disk there after s | read MB/s | 4 KiB ms |",
-		"|---|---|---|---|---|---|---|",
+// bench is a host guest and a client guest that reach each other without a NAT,
+// over one emulated link:
+//
+//	guest c ───┬─── inet ─── srv (rendezvous)
+//	           └─ emulated link ─── gws ─── guest s
+type bench struct {
+	lab          *lab.Lab
+	s, c         *machine
+	host, client *agent
+	flags        []string // of both agents
+	disk         string   // its bus id on s
+}
+
+// addressS is the host guest's, for usbip.
+const addressS = "203.0.113.2"
+
+func startBench(t *testing.T, r *report) *bench {
+	t.Helper()
+	p := built(t)
+	reader := filepath.Join(scratch, "blkbench")
+	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
+	defer cancel()
+	if err := guest.GoBuild(ctx, reader, module+"deploy/e2e/guest/blkbench", "CGO_ENABLED=0"); err != nil {
+		t.Fatal(err)
 	}
-	for _, rtt := range []time.Duration{0, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond} {
-		for _, loss := range []float64{0, 0.01} {
-			link := lab.Link{Impair: lab.Impair{Delay: rtt / 2, Loss: loss / 2}} // each way
-			if err := k.lab.SetLink("gws", link); err != nil {
-				t.Fatal(err)
-			}
-			mebibytes := 32
-			if rtt > 0 {
-				mebibytes = 8
-			}
-			path, ours := k.measureEasyFind(t, disk, mebibytes)
-			for _, row := range []struct {
-				way, path string
-				figures
-			}{{"EasyFind", path, ours}, {"usbip", "TCP, not encrypted", k.measureUSBIP(t, disk, mebibytes)}} {
-				table = append(table, fmt.Sprintf("| %d | %g | %s | %s | %.1f | %.2f | %.1f |", rtt.Milliseconds(), loss*100, row.way, row.path,
-					row.appears.Seconds(), row.sequential, float64(row.small.Microseconds())/1000))
-				t.Log(table[len(table)-1])
-			}
+	b := &bench{lab: lab.Start(t, &lab.Topology{Prefix: "ef-bench-", Seed: 1, Nodes: []lab.Node{
+		{Name: "inet", LAN: []string{"198.51.100.1/24"}},
+		{Name: "srv", Via: "inet", Addr: []string{"198.51.100.10/24"}},
+		{Name: "gws", Via: "inet", Addr: []string{"198.51.100.20/24"}, LAN: []string{"203.0.113.1/25"}, Link: &lab.Link{}},
+	}})}
+	rendezvous := startRendezvous(t, b.lab, p)
+	image := filepath.Join(t.TempDir(), "disk.img")
+	randomFile(t, image, 128<<20, 2)
+	files := map[string]string{guestProgram: p.agent, "/usr/bin/blkbench": reader}
+	b.s = boot(t, guest.Config{
+		Name: "s", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"usbip_host"}, USB: []guest.USB{guest.Disk("disk", image)},
+		NIC: &guest.NIC{Namespace: b.lab.Namespace("gws"), Bridge: "lan0", Addr: addressS + "/25", Gateway: "203.0.113.1"},
+	})
+	b.c = boot(t, guest.Config{
+		Name: "c", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"vhci_hcd", "usb_storage", "sd_mod"},
+		NIC: &guest.NIC{Namespace: b.lab.Namespace("inet"), Bridge: "lan0", Addr: "198.51.100.30/24", Gateway: "198.51.100.1"},
+	})
+	for _, m := range []*machine{b.s, b.c} {
+		// A connection must not begin with what an earlier one has learned.
+		m.must(t, patience, "echo 1 > /proc/sys/net/ipv4/tcp_no_metrics_save")
+	}
+	b.s.must(t, patience, "usbipd -D")
+	b.s.readDisk(t, b.s.must(t, patience, awaitDisk), &r.local)
+	r.kernel = b.s.must(t, patience, "uname -r")
+	r.congestion = b.s.must(t, patience, "cat /proc/sys/net/ipv4/tcp_congestion_control")
+	t.Logf("on s itself: %v", r.local)
+
+	// Without a listener for TLS there is QUIC only, which is what is measured.
+	b.flags = []string{"--rendezvous", rendezvous.link, "--tls-listen=", "--usbip-listen=", "--log-level", "INFO"}
+	b.host = newAgent(t, "workshop", b.s, guestProgram, guestDir)
+	b.client = newAgent(t, "laptop", b.c, guestProgram, guestDir)
+	b.up(t)
+	pair(t, b.host, b.client)
+	b.disk = b.host.device(t, "harddrive").ID
+	b.host.must(t, nil, "share", b.disk)
+	b.down(t)
+	return b
+}
+
+// up starts both agents and waits until the rendezvous knows them: what is
+// measured begins with a link that is not there yet, and with nothing else.
+func (b *bench) up(t *testing.T) {
+	t.Helper()
+	for _, a := range []*agent{b.host, b.client} {
+		a.up(t, b.flags...)
+		a.has(t, patience, "the rendezvous", func(s status) bool { return s.Rendezvous.Connected })
+	}
+}
+
+func (b *bench) down(t *testing.T) {
+	t.Helper()
+	b.client.stop(t)
+	b.host.stop(t)
+}
+
+// round measures every way once in a cell, each in its turn the first.
+func (b *bench) round(t *testing.T, r *report, c cell, round int) (ok bool) {
+	t.Helper()
+	if err := b.lab.SetLink("gws", lab.Link{Impair: lab.Impair{Delay: c.rtt / 2, Loss: c.loss}}); err != nil {
+		t.Fatal(err)
+	}
+	if round == 0 {
+		r.samples[c], r.rtt[c] = map[string][]sample{}, b.ping(t)
+	}
+	order := slices.Clone(ways)
+	if round%2 == 1 {
+		slices.Reverse(order)
+	}
+	for _, w := range order {
+		ok := t.Run(fmt.Sprintf("%s, %s, round %d", c, w.name, round+1), func(t *testing.T) {
+			began := time.Now()
+			s := w.measure(t, b)
+			r.samples[c][w.name] = append(r.samples[c][w.name], s)
+			t.Logf("%s: %s: %v (took %v)", c, w.name, s, time.Since(began).Round(time.Second))
+		})
+		if !ok {
+			return false
 		}
 	}
-	fmt.Println(strings.Join(table, "\n"))
+	return true
 }
 
-func (k *chain) measureEasyFind(t *testing.T, disk string, mebibytes int) (path string, f figures) {
+// ping returns the mean round trip between the guests in ms.
+func (b *bench) ping(t *testing.T) float64 {
 	t.Helper()
-	began := time.Now()
-	u := k.client.use(t, "workshop", disk)
-	d := k.c.must(t, patience, awaitDisk)
-	f.appears = time.Since(began)
-	k.c.measure(t, d, mebibytes, &f)
-	p := k.client.peer(t, "workshop", patience, func(peerStatus) bool { return true })
-	k.client.must(t, nil, "release", u.ID)
-	k.s.must(t, patience, awaitDisk)
-	return p.Link.Rank, f
+	out := b.c.must(t, patience, "ping -q -c 10 -i 0.2 "+addressS+" | tail -1")
+	_, figures, _ := strings.Cut(out, "= ")
+	f := strings.Split(figures, "/")
+	if len(f) < 3 {
+		t.Fatalf("ping says %q", out)
+	}
+	ms, err := strconv.ParseFloat(f[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ms
 }
 
-func (k *chain) measureUSBIP(t *testing.T, disk string, mebibytes int) (f figures) {
-	t.Helper()
-	k.s.must(t, patience, "usbip bind -b "+disk)
-	began := time.Now()
-	k.c.must(t, patience, "usbip attach -r 203.0.113.10 -b "+disk)
-	d := k.c.must(t, patience, awaitDisk)
-	f.appears = time.Since(began)
-	k.c.measure(t, d, mebibytes, &f)
-	k.c.must(t, patience, detachUSBIP)
-	k.s.must(t, patience, "until usbip unbind -b "+disk+"; do usleep 200000; done")
-	k.s.must(t, patience, awaitDisk)
-	return f
+func measureUSBIP(t *testing.T, b *bench) sample {
+	b.s.must(t, patience, "usbip bind -b "+b.disk)
+	disk, s := b.c.appears(t, "usbip", "attach", "-r", addressS, "-b", b.disk)
+	b.c.readDisk(t, disk, &s)
+	s.path = "TCP, not encrypted"
+	b.c.must(t, patience, detachUSBIP)
+	b.c.must(t, patience, diskIsGone)
+	b.s.must(t, patience, "until usbip unbind -b "+b.disk+"; do usleep 200000; done")
+	b.s.must(t, patience, awaitDisk)
+	return s
 }
 
 // detachUSBIP detaches the one device that usbip has attached.
 const detachUSBIP = `usbip detach -p "$(usbip port 2>/dev/null | sed -n 's/^Port \([0-9]*\):.*/\1/p')"`
 
-// copied is what dd says: "33554432 bytes (34 MB, 32 MiB) copied, 0.5 s, 67.1 MB/s".
-var copied = regexp.MustCompile(`(\d+) bytes .* copied, ([0-9.e-]+) s`)
+const diskIsGone = `while ls /sys/block | grep -q '^sd'; do usleep 50000; done`
 
-// measure reads from a disk past the page cache.
-func (m *machine) measure(t *testing.T, disk string, mebibytes int, f *figures) {
+func measureEasyFind(t *testing.T, b *bench) sample {
+	b.up(t)
+	disk, s := b.c.appears(t, guestProgram, "use", "--socket", guestDir+"/socket", b.host.name, b.disk)
+	// A relay may have been there first.
+	p := b.client.peer(t, b.host.name, patience, func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "direct") })
+	b.c.readDisk(t, disk, &s)
+	s.path = p.Link.Rank + " " + p.Link.Transport
+	b.client.must(t, nil, "release", b.disk)
+	b.c.must(t, patience, diskIsGone)
+	b.s.must(t, patience, awaitDisk)
+	b.down(t)
+	return s
+}
+
+// appears runs a command that brings the disk and measures the coming.
+func (m *machine) appears(t *testing.T, argv ...string) (disk string, s sample) {
 	t.Helper()
-	const small = 32
-	read := func(args string) (bytes, seconds float64) {
-		out := m.must(t, 10*time.Minute, "dd if=/dev/"+disk+" of=/dev/null iflag=direct "+args+" 2>&1")
-		said := copied.FindStringSubmatch(out)
-		if said == nil {
-			t.Fatalf("dd says %q", out)
-		}
-		n, errN := strconv.ParseFloat(said[1], 64)
-		s, errS := strconv.ParseFloat(said[2], 64)
-		if errN != nil || errS != nil || s == 0 {
-			t.Fatalf("dd says %q", out)
-		}
-		return n, s
+	var a struct {
+		Disk             string
+		Seconds, Command float64
 	}
-	bytes, seconds := read(fmt.Sprintf("bs=1M count=%d", mebibytes))
-	f.sequential = bytes / seconds / 1e6
-	_, seconds = read(fmt.Sprintf("bs=4k count=%d skip=20000", small))
-	f.small = time.Duration(seconds / small * float64(time.Second))
+	m.blkbench(t, &a, append([]string{"appear"}, argv...)...)
+	return a.Disk, sample{appears: a.Seconds, command: a.Command}
+}
+
+// readDisk measures a disk that is there.
+func (m *machine) readDisk(t *testing.T, disk string, s *sample) {
+	t.Helper()
+	var large, small struct {
+		Bytes, Seconds float64
+		Milliseconds   []float64
+	}
+	m.blkbench(t, &large, "read", "-block", "1048576", "-for", "6s", "/dev/"+disk)
+	m.blkbench(t, &small, "read", "-block", "4096", "-random", "-for", "5s", "-most", "1000", "/dev/"+disk)
+	s.sequential, s.small = large.Bytes/large.Seconds/1e6, small.Milliseconds
+}
+
+// blkbench runs blkbench in the guest.
+func (m *machine) blkbench(t *testing.T, result any, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	code, err := m.Stream(ctx, nil, &stdout, &stderr, append([]string{"blkbench"}, args...)...)
+	if err == nil && code == 0 {
+		err = json.Unmarshal(stdout.Bytes(), result)
+	}
+	if err != nil || code != 0 {
+		t.Fatalf("blkbench %s: exit %d, %v, %s\nkernel: %s", strings.Join(args, " "), code, err, &stderr, m.must(t, patience, "dmesg | tail -20"))
+	}
 }

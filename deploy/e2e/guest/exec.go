@@ -141,18 +141,18 @@ func (g *Guest) feed(id uint32, s *session, stdin io.Reader) {
 	}
 }
 
-// Exec runs a shell script in the guest and returns what it wrote to both
-// outputs, without the last newline. An exit status that is not 0 is an error
-// that quotes script and output.
+// Exec runs a shell script in the guest and returns what it wrote to its
+// standard output, without the last newline. An exit status that is not 0 is an
+// error that quotes script and output, the standard error included.
 func (g *Guest) Exec(ctx context.Context, script string) (string, error) {
-	var b bytes.Buffer
-	code, err := g.Stream(ctx, nil, &b, &b, "sh", "-c", script)
-	out := strings.TrimSuffix(b.String(), "\n")
+	var stdout, stderr bytes.Buffer
+	code, err := g.Stream(ctx, nil, &stdout, &stderr, "sh", "-c", script)
+	out := strings.TrimSuffix(stdout.String(), "\n")
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit status %d", code)
 	}
 	if err != nil {
-		return out, fmt.Errorf("guest %s: %s: %w\n%s", g.cfg.Name, script, err, out)
+		return out, fmt.Errorf("guest %s: %s: %w\n%s\n%s", g.cfg.Name, script, err, out, &stderr)
 	}
 	return out, nil
 }

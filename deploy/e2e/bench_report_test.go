@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+)
+
+// report is what the benchmark has seen.
+type report struct {
+	cells      []cell
+	samples    map[cell]map[string][]sample // by the way's name
+	rtt        map[cell]float64             // ms, as ping has it
+	local      sample                       // on the host itself
+	kernel     string                       // of the guests
+	congestion string                       // control of their TCP
+	took       time.Duration
+}
+
+func (s sample) String() string {
+	f := figuresOf([]sample{s})
+	text := fmt.Sprintf("read %s MB/s, 4 KiB %s / %s ms (median / p99 of %d)", rounded(f.sequential), rounded(f.median), rounded(f.p99), len(s.small))
+	if s.appears > 0 {
+		text += fmt.Sprintf(", there after %s s (command %s s), over %s", rounded(s.appears), rounded(s.command), s.path)
+	}
+	return text
+}
+
+// figures are what a table shows of a way in a cell.
+type figures struct{ sequential, median, p99, appears float64 }
+
+// figuresOf takes the medians of samples; the small reads of all of them are one
+// population.
+func figuresOf(samples []sample) figures {
+	var sequential, appears, small []float64
+	for _, s := range samples {
+		sequential, appears, small = append(sequential, s.sequential), append(appears, s.appears), append(small, s.small...)
+	}
+	return figures{quantile(sequential, 0.5), quantile(small, 0.5), quantile(small, 0.99), quantile(appears, 0.5)}
+}
+
+// quantile is the smallest value that a part q of all does not exceed.
+func quantile(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[int(q*float64(len(sorted)-1))]
+}
+
+// rounded writes three significant digits, as more would pretend precision.
+func rounded(v float64) string {
+	switch {
+	case v >= 99.95:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 9.995:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func ratio(ours, theirs float64) string {
+	if theirs == 0 {
+		return "-"
+	}
+	return rounded(ours / theirs)
+}
+
+// tables is the table, and how often each cell was measured.
+func (r *report) tables() string {
+	var b strings.Builder
+	b.WriteString("| RTT ms (ping) | loss % | read MB/s: usbip | EasyFind | ÷ | 4 KiB ms, median / p99: usbip | EasyFind | ÷ (median) | ÷ (p99) | there after s: usbip | EasyFind | ÷ |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, c := range r.cells {
+		theirs, ours, ok := r.pair(c)
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(&b, "| %d (%s) | %g | %s | %s | **%s** | %s / %s | %s / %s | **%s** | %s | %s | %s | **%s** |\n",
+			c.rtt.Milliseconds(), rounded(r.rtt[c]), c.loss*100,
+			rounded(theirs.sequential), rounded(ours.sequential), ratio(ours.sequential, theirs.sequential),
+			rounded(theirs.median), rounded(theirs.p99), rounded(ours.median), rounded(ours.p99),
+			ratio(ours.median, theirs.median), ratio(ours.p99, theirs.p99),
+			rounded(theirs.appears), rounded(ours.appears), ratio(ours.appears, theirs.appears))
+	}
+	return b.String()
+}
+
+// pair returns both ways' figures, if both were measured.
+func (r *report) pair(c cell) (theirs, ours figures, ok bool) {
+	usbip, easyfind := r.samples[c][ways[0].name], r.samples[c][ways[1].name]
+	return figuresOf(usbip), figuresOf(easyfind), len(usbip) > 0 && len(easyfind) > 0
+}
+
+// slower says in which cells and by how much EasyFind is worse, beyond noise.
+func (r *report) slower() []string {
+	const noise = 1.05
+	var all []string
+	for _, c := range r.cells {
+		theirs, ours, ok := r.pair(c)
+		if !ok {
+			continue
+		}
+		var words []string
+		for _, f := range []struct {
+			what          string
+			better, worse float64
+		}{
+			{"reading takes %s × as long", theirs.sequential, ours.sequential},
+			{"a read of 4 KiB takes %s × as long", ours.median, theirs.median},
+			{"the slowest in a hundred of these takes %s × as long", ours.p99, theirs.p99},
+			{"the disk is there after %s × the time", ours.appears, theirs.appears},
+		} {
+			if f.better > f.worse*noise {
+				words = append(words, fmt.Sprintf(f.what, ratio(f.better, f.worse)))
+			}
+		}
+		if len(words) > 0 {
+			all = append(all, fmt.Sprintf("%s: %s.", c, strings.Join(words, "; ")))
+		}
+	}
+	return all
+}
+
+// paths names what carried EasyFind's disk.
+func (r *report) paths() string {
+	var all []string
+	for _, c := range r.cells {
+		for _, s := range r.samples[c][ways[1].name] {
+			all = append(all, s.path)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), "; ")
+}
+
+// rounds is how often the cells were measured.
+func (r *report) rounds() int {
+	n := 0
+	for _, c := range r.cells {
+		n = max(n, len(r.samples[c][ways[0].name]))
+	}
+	return n
+}
+
+// write writes the page of the guide.
+func (r *report) write(t *testing.T, name string) {
+	t.Helper()
+	page, err := template.ParseFiles(filepath.Join("testdata", "benchmarks.md.tmpl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := page.Execute(&b, map[string]any{
+		"Date": time.Now().Format(time.DateOnly), "Cores": runtime.NumCPU(), "Kernel": r.kernel, "Congestion": r.congestion,
+		"Paths": r.paths(), "Rounds": r.rounds(), "Took": r.took.Round(time.Minute), "Local": r.local, "Table": r.tables(), "Slower": r.slower(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("written to %s", name)
+}
