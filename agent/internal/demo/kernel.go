@@ -1,0 +1,93 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// sectorSize is the unit of a block device's size in sysfs
+// (Documentation/ABI/stable/sysfs-block).
+const sectorSize = 512
+
+// kernelDisk is where the kernel's controller and block devices are.
+type kernelDisk struct{ controller, devices string }
+
+var linux = kernelDisk{controller: "/sys/devices/platform/vhci_hcd.0", devices: "/dev"}
+
+// openKernelDisk waits until the kernel's drivers have made a block device of
+// what is in that port of vhci_hcd, and opens it.
+func (d *Demo) openKernelDisk(ctx context.Context, port int) (*farDisk, error) {
+	var name string
+	err := d.await(ctx, "this kernel to recognise the disk", func(context.Context) (bool, error) {
+		var err error
+		name, err = linux.blockDevice(port)
+		return err == nil, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(linux.devices, name)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("this kernel has the disk as %s, but there is no %s here; in a container, give it the machine's /dev", name, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the disk in this kernel: %w", err)
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the disk in this kernel: %w", err), f.Close())
+	}
+	return &farDisk{blocks: io.NewSectionReader(f, 0, size), blockSize: sectorSize, where: path, close: f.Close}, nil
+}
+
+// blockDevice names the disk in a port, as "sdb". It is an error while the
+// kernel has not made it ready.
+func (k kernelDisk) blockDevice(port int) (string, error) {
+	tables, err := filepath.Glob(filepath.Join(k.controller, "status*"))
+	if err != nil {
+		return "", err
+	}
+	for _, table := range tables {
+		raw, err := os.ReadFile(table)
+		if err != nil {
+			return "", fmt.Errorf("ports of vhci_hcd: %w", err)
+		}
+		// hub port sta spd dev      sockfd local_busid
+		for row := range strings.Lines(string(raw)) {
+			f := strings.Fields(row)
+			if len(f) != 7 {
+				continue
+			}
+			if n, err := strconv.Atoi(f[1]); err == nil && n == port {
+				return k.diskOf(f[6])
+			}
+		}
+	}
+	return "", fmt.Errorf("vhci_hcd has no port %d", port)
+}
+
+// diskOf names the disk of a USB device, given its bus id. A disk is ready when
+// its size is known.
+func (k kernelDisk) diskOf(busID string) (string, error) {
+	// Further controllers have directories of their own beside the first.
+	all := filepath.Join(filepath.Dir(k.controller), "vhci_hcd.*", "usb*", busID, "*", "host*", "target*", "*", "block", "*")
+	found, err := filepath.Glob(all)
+	if err != nil {
+		return "", err
+	}
+	if len(found) != 1 {
+		return "", fmt.Errorf("USB device %s has %d disks so far", busID, len(found))
+	}
+	size, err := os.ReadFile(filepath.Join(found[0], "size"))
+	if err != nil || strings.TrimSpace(string(size)) == "0" {
+		return "", errors.Join(fmt.Errorf("the disk of USB device %s has no size yet", busID), err)
+	}
+	return filepath.Base(found[0]), nil
+}
