@@ -62,13 +62,14 @@ type agent struct {
 	dir     string // for its state and socket, there
 	log     string // file of this machine
 	ended   chan error
+	life    *testing.T // the test that it ends with, whichever part of it starts it again
 }
 
 // newAgent makes an agent that does not run yet. Its log is shown if the test
 // fails.
 func newAgent(t *testing.T, name string, at place, program, dir string) *agent {
 	t.Helper()
-	a := &agent{name: name, at: at, program: program, dir: dir, log: filepath.Join(t.TempDir(), name+".log")}
+	a := &agent{name: name, at: at, program: program, dir: dir, log: filepath.Join(t.TempDir(), name+".log"), life: t}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of agent %s:\n%s", name, tail(a.log))
@@ -87,7 +88,7 @@ func tail(name string) string {
 	return string(b[max(0, len(b)-most):])
 }
 
-// up starts the agent and waits until it answers. It ends with the test.
+// up starts the agent and waits until it answers.
 func (a *agent) up(t *testing.T, flags ...string) {
 	t.Helper()
 	log, err := os.OpenFile(a.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -96,7 +97,7 @@ func (a *agent) up(t *testing.T, flags ...string) {
 	}
 	argv := append([]string{"sh", "-c", `mkdir -p "$0" && echo $$ > "$0/pid" && exec "$@"`, a.dir,
 		a.program, "up", "--state", a.dir + "/state", "--socket", a.dir + "/socket", "--name", a.name, "--budget", budget.String(), "--log-level", "DEBUG"}, flags...)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends in the clean-up
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // for the clean-up to end
 	ended := make(chan error, 1)
 	go func() {
 		code, err := a.at.Stream(ctx, nil, log, log, argv...)
@@ -104,7 +105,7 @@ func (a *agent) up(t *testing.T, flags ...string) {
 		close(ended)
 	}()
 	a.ended = ended
-	t.Cleanup(func() {
+	a.life.Cleanup(func() {
 		cancel()
 		<-ended
 	})
