@@ -14,9 +14,14 @@ func TestSymmetricNATsAreRelayed(t *testing.T) {
 	u := k.client.use(t, "workshop", k.share(t, "harddrive"))
 	d := k.c.mountDisk(t)
 	k.c.copyOut(t, d, k.sum, nil)
-	p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "relayed") })
-	if p.WhyNoBetter == "" || p.Link.Relay == "" {
-		t.Errorf("the status does not say which relay and why: %+v", p)
+	relayed := func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "relayed") }
+	p, q := k.client.peer(t, "workshop", time.Minute, relayed), k.host.peer(t, "laptop", time.Minute, relayed)
+	if !strings.Contains(p.WhyNoBetter, "NAT") || !strings.Contains(q.WhyNoBetter, "NAT") {
+		t.Errorf("the status does not say why: %q, %q", p.WhyNoBetter, q.WhyNoBetter)
+	}
+	// One end has an allocation at the relay; to the other it is the remote end.
+	if !strings.HasPrefix(p.Link.Relay+q.Link.Relay, "198.51.100.10:") {
+		t.Errorf("the status names no relay: %+v, %+v", p.Link, q.Link)
 	}
 	k.c.must(t, patience, "umount /mnt")
 	k.client.must(t, nil, "release", u.ID)

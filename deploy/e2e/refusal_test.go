@@ -35,7 +35,10 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	host.up(t, "--rendezvous", r.link, "--virtual", "disk,keyboard")
 	client.up(t, "--rendezvous", r.link)
 
-	t.Run("Pairing", func(t *testing.T) { refusedPairing(t, host, client) })
+	var burned offer
+	if !t.Run("Pairing", func(t *testing.T) { burned = refusedPairing(t, host, client) }) {
+		t.FailNow()
+	}
 	pair(t, host, client)
 	disk := host.device(t, "disk")
 	host.must(t, nil, "share", disk.ID)
@@ -60,11 +63,11 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 
 	r.stop()
 	client.has(t, patience, "the loss of its rendezvous", func(s status) bool { return !s.Rendezvous.Connected && s.Rendezvous.Detail != "" })
-	client.fails(t, exitUnreachable, "rendezvous", "pair", "K7M-2QX", "4821-9930")
+	client.fails(t, exitUnreachable, "rendezvous", "pair", burned.Address, burned.PIN)
 }
 
-// refusedPairing tries wrong PINs until the address is burned.
-func refusedPairing(t *testing.T, host, client *agent) {
+// refusedPairing tries wrong PINs until the address is burned, and returns it.
+func refusedPairing(t *testing.T, host, client *agent) offer {
 	client.fails(t, exitUsage, "", "pair", "not an address", "1234")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -86,6 +89,7 @@ func refusedPairing(t *testing.T, host, client *agent) {
 			t.Errorf("agent %s is paired: %+v", a.name, peers)
 		}
 	}
+	return o.offer
 }
 
 // refusedStart runs second agents that cannot work.
