@@ -1,0 +1,28 @@
+#!/bin/sh
+# Builds both programs without cgo and packs each as .deb and .rpm, for every
+# architecture named, into bin/packages/. From the top of the source tree:
+#
+#   deploy/packages/package.sh VERSION [ARCH...]      amd64 unless said otherwise
+#
+# NFPM is the command that packs; unless set, Go fetches and runs it.
+set -eu
+cd "$(dirname "$0")/../.."
+VERSION=${1:?version, such as 0.1.0}
+export VERSION
+shift
+[ $# -gt 0 ] || set -- amd64
+nfpm=${NFPM:-go run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2}
+
+mkdir -p bin/packages
+for ARCH in "$@"; do
+  export ARCH
+  BIN=bin/linux-$ARCH
+  export BIN
+  CGO_ENABLED=0 GOOS=linux GOARCH=$ARCH go build -trimpath -ldflags "-s -w -X main.version=$VERSION" \
+    -o "$BIN/" ./agent/cmd/easyfind ./rendezvous/cmd/easyfind-rendezvous
+  for program in agent rendezvous; do
+    for format in deb rpm; do
+      $nfpm package -f "deploy/packages/$program.yaml" -p "$format" -t bin/packages
+    done
+  done
+done
