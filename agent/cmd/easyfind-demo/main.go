@@ -11,22 +11,24 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/demo"
 )
 
 func main() {
-	document := flag.Bool("json", false, "write one JSON document with the findings ; the story goes to the standard error")
+	document := flag.Bool("json", false, "write one JSON document with the findings; the story goes to the standard error")
 	keep := flag.Bool("keep", false, "keep the directory with the state and logs of all three programs")
+	limit := flag.Duration("limit", 40*time.Second, "give up after so long, for slow machines")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *document, *keep); err != nil {
+	if err := run(ctx, *document, demo.Config{Keep: *keep, Limit: *limit}); err != nil {
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, document, keep bool) error {
+func run(ctx context.Context, document bool, cfg demo.Config) error {
 	var out io.Writer = os.Stdout
 	if document {
 		out = os.Stderr
@@ -35,7 +37,8 @@ func run(ctx context.Context, document, keep bool) error {
 	if err != nil {
 		return complain(fmt.Errorf("where this program is: %w", err))
 	}
-	d, err := demo.New(demo.Config{Programs: filepath.Dir(self), Keep: keep, Out: out, Terminal: terminal(out)})
+	cfg.Programs, cfg.Out, cfg.Terminal = filepath.Dir(self), out, terminal(out)
+	d, err := demo.New(cfg)
 	if err != nil {
 		return complain(err)
 	}

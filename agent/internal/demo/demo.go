@@ -59,7 +59,7 @@ func New(cfg Config) (*Demo, error) {
 	if cfg.Programs == "" || cfg.Out == nil {
 		return nil, errors.New("demo: the programs' directory and an output are needed")
 	}
-	if cfg.Limit == 0 {
+	if cfg.Limit <= 0 {
 		cfg.Limit = defaultLimit
 	}
 	d := &Demo{cfg: cfg, out: &narrator{out: cfg.Out, terminal: cfg.Terminal}}
@@ -105,7 +105,7 @@ var ErrInterrupted = errors.New("interrupted")
 // not hold; the findings are what is known until then.
 func (d *Demo) Run(ctx context.Context) (Findings, error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Limit, fmt.Errorf("the demo took longer than %v", d.cfg.Limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Limit, fmt.Errorf("the demo took longer than %v; a slow machine needs a longer --limit", d.cfg.Limit))
 	defer cancel()
 	err := d.play(ctx)
 	switch {

@@ -23,28 +23,34 @@ var linux = kernelDisk{controller: "/sys/devices/platform/vhci_hcd.0", devices: 
 // openKernelDisk waits until the kernel's drivers have made a block device of
 // what is in that port of vhci_hcd, and opens it.
 func (d *Demo) openKernelDisk(ctx context.Context, port int) (*farDisk, error) {
-	var name string
-	err := d.await(ctx, "this kernel to recognise the disk", func(context.Context) (bool, error) {
+	var f *os.File
+	err := d.await(ctx, "this kernel to have the disk ready", func(context.Context) (bool, error) {
 		var err error
-		name, err = linux.blockDevice(port)
+		f, err = linux.open(port)
 		return err == nil, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(linux.devices, name)
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("this kernel has the disk as %s, but there is no %s here; in a container, give it the machine's /dev", name, path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the disk in this kernel: %w", err)
-	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the disk in this kernel: %w", err), f.Close())
 	}
-	return &farDisk{blocks: io.NewSectionReader(f, 0, size), blockSize: sectorSize, where: path, close: f.Close}, nil
+	return &farDisk{blocks: io.NewSectionReader(f, 0, size), blockSize: sectorSize, where: f.Name(), close: f.Close}, nil
+}
+
+// open opens the disk in a port for reading. Sysfs shows it before it can be
+// opened.
+func (k kernelDisk) open(port int) (*os.File, error) {
+	name, err := k.blockDevice(port)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Join(k.devices, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("this kernel has the disk, but no file for it (%w): in a container, give it the machine's /dev", err)
+	}
+	return f, err
 }
 
 // blockDevice names the disk in a port, as "sdb". It is an error while the

@@ -39,6 +39,20 @@ func TestBlockDeviceOfPort(t *testing.T) {
 	if name, err := k.blockDevice(0); err != nil || name != "sdb" {
 		t.Errorf("port 0: %q, %v", name, err)
 	}
+	k.devices = t.TempDir()
+	if _, err := k.open(0); err == nil || !strings.Contains(err.Error(), "in a container") {
+		t.Errorf("without a device file: %v, want what to do", err)
+	}
+	if err := os.WriteFile(filepath.Join(k.devices, "sdb"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := k.open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
 	for port, want := range map[int]string{1: "has 0 disks", 8: "no size yet", 9: "no port 9"} {
 		if name, err := k.blockDevice(port); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("port %d: %q, %v, want %q", port, name, err, want)
