@@ -19,7 +19,7 @@ type Config struct {
 	Name      string `help:"What the server calls itself." default:"EasyFind"`
 	Open      bool   `help:"Let anybody register, without an invite."`
 
-	Data        string `help:"Directory for the database, the certificate and the join link." default:"easyfind-rendezvous" placeholder:"DIR"`
+	Data        string `help:"Directory for the database, the certificate and the links to join and to administer." default:"easyfind-rendezvous" placeholder:"DIR"`
 	DatabaseURL string `name:"database-url" help:"Postgres database that several instances share, as postgres://user:password@host:5432/database. Default: SQLite in the data directory." placeholder:"URL"`
 	TLSCert     string `name:"tls-cert" help:"Certificate file (PEM). Default: a self-signed one, whose pin is in the join link." placeholder:"FILE"`
 	TLSKey      string `name:"tls-key" help:"Key file of the certificate (PEM)." placeholder:"FILE"`
@@ -33,6 +33,7 @@ type Config struct {
 	ClusterListen  string `name:"cluster-listen" help:"Address of links from other instances; needs a Postgres database." placeholder:"HOST:PORT"`
 	ClusterAddress string `name:"cluster-address" help:"How other instances reach that address. Default: this machine's address." placeholder:"HOST:PORT"`
 
+	NewAdminLink  bool `name:"new-admin-link" help:"Print another one-time link for an administrator, in place of the one before."`
 	PrintJoinLink bool `name:"print-join-link" help:"Print the join link that is kept in the data directory, and exit."`
 
 	Logger *slog.Logger `kong:"-"`

@@ -2,27 +2,19 @@ package rendezvous
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
 // alpnTURN is TURN over TLS (RFC 7443 section 3.1).
@@ -35,10 +27,6 @@ const (
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10 // bytes
 )
-
-// AdminTokenFile is the file in the data directory that holds the
-// administrator's token.
-const AdminTokenFile = "admin-token"
 
 // https is the one public port: REST, signalling and TURN over TLS, told apart
 // by ALPN.
@@ -53,20 +41,15 @@ var errDraining = errors.New("the instance is stopping")
 
 // newHTTPS puts the REST interface, the hub and the relay behind the listener.
 func (s *settings) newHTTPS(p *parts, cert tls.Certificate) (*https, error) {
-	admin, err := s.adminToken()
-	if err != nil {
-		return nil, err
-	}
 	h := &https{listener: p.listener}
 	stun, turn := s.uris(p.sockets.Port())
 	handler, err := httpapi.New(httpapi.Config{
-		Registry:   p.registry,
-		Presence:   presence{p.hub, p.cluster},
-		Relay:      relayAccess{p.relay, turn},
-		Server:     api.Server{Name: s.Name, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open},
-		AdminToken: admin,
-		Ready:      []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
-		Logger:     s.Logger.With("part", "rest"),
+		Registry: p.registry,
+		Presence: presence{p.hub, p.cluster},
+		Relay:    relayAccess{p.relay, turn},
+		Server:   api.Server{Name: s.Name, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open},
+		Ready:    []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
+		Logger:   s.Logger.With("part", "rest"),
 	})
 	if err != nil {
 		return nil, err
@@ -132,21 +115,4 @@ func (h *https) ready(context.Context) error {
 func (h *https) shutdown(ctx context.Context) error {
 	h.requests()
 	return h.server.Shutdown(ctx)
-}
-
-// adminToken returns the digest of the administrator's token, which is made the
-// first time.
-func (s *settings) adminToken() (registry.Digest, error) {
-	path := filepath.Join(s.Data, AdminTokenFile)
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		fresh := make([]byte, secretBytes)
-		rand.Read(fresh) // never fails: crypto/rand ends the program instead
-		raw = []byte(base64.RawURLEncoding.EncodeToString(fresh) + "\n")
-		err = writeFile(path, raw)
-	}
-	if err != nil {
-		return registry.Digest{}, fmt.Errorf("administrator's token: %w", err)
-	}
-	return sha256.Sum256([]byte(strings.TrimSpace(string(raw)))), nil
 }

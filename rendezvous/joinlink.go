@@ -44,10 +44,7 @@ func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *iden
 		}
 		fragment.Set("invite", code)
 	}
-	link := "https://" + net.JoinHostPort(s.publicHost, s.publicPort) + "/"
-	if len(fragment) > 0 {
-		link += "#" + fragment.Encode()
-	}
+	link := s.link("/", fragment)
 	err := writeFile(path, []byte(link+"\n"))
 	if err == nil && kept != "" {
 		err = os.Chtimes(path, since, since) // the file's age is the invite's
@@ -58,6 +55,15 @@ func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *iden
 	return link, nil
 }
 
+// link is an address of this server with parameters that only its reader sees.
+func (s *settings) link(path string, fragment url.Values) string {
+	link := "https://" + net.JoinHostPort(s.publicHost, s.publicPort) + path
+	if len(fragment) > 0 {
+		link += "#" + fragment.Encode()
+	}
+	return link
+}
+
 // keptInvite returns the invite of the link that is kept and since when, or ""
 // if there is none or it is old.
 func keptInvite(path string) (code string, since time.Time) {
@@ -65,28 +71,30 @@ func keptInvite(path string) (code string, since time.Time) {
 	if err != nil || time.Since(info.ModTime()) > inviteRenew {
 		return "", since
 	}
-	link, err := readJoinLink(path)
+	link, err := readLink(path)
 	if err != nil {
 		return "", since
 	}
+	return parameter(link, "invite"), info.ModTime()
+}
+
+// parameter is one of the parameters of a link, "" without it.
+func parameter(link, name string) string {
 	_, fragment, _ := strings.Cut(link, "#")
 	values, err := url.ParseQuery(fragment)
 	if err != nil {
-		return "", since
+		return ""
 	}
-	return values.Get("invite"), info.ModTime()
+	return values.Get(name)
 }
 
-func readJoinLink(path string) (string, error) {
+func readLink(path string) (string, error) {
 	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("there is no join link in %s yet: start the server once", filepath.Dir(path))
-	}
 	if err != nil {
-		return "", fmt.Errorf("read the join link: %w", err)
+		return "", fmt.Errorf("read a link: %w", err)
 	}
 	if len(raw) > maxLinkFile {
-		return "", fmt.Errorf("%s is no join link", path)
+		return "", fmt.Errorf("%s is no link", path)
 	}
 	return strings.TrimSpace(string(raw)), nil
 }
@@ -94,5 +102,9 @@ func readJoinLink(path string) (string, error) {
 // KeptJoinLink returns the join link in the data directory of a server that has
 // been started before.
 func KeptJoinLink(data string) (string, error) {
-	return readJoinLink(filepath.Join(data, JoinLinkFile))
+	link, err := readLink(filepath.Join(data, JoinLinkFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("there is no join link in %s yet: start the server once", data)
+	}
+	return link, err
 }

@@ -36,6 +36,25 @@ func newPeer(t *testing.T, link string, seed byte) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p, values := follow(t, link)
+	p.key, p.invite = key, values.Get("invite")
+	p.register()
+	return p
+}
+
+// newAdmin uses an admin link.
+func newAdmin(t *testing.T, link string) *peer {
+	t.Helper()
+	p, values := follow(t, link)
+	var token api.AdminToken
+	p.do(http.MethodPost, api.PathAdminLink, api.AdminLinkUse{Code: values.Get("link")}, &token)
+	p.token = token.Token
+	return p
+}
+
+// follow reads whom a link leads to, and its parameters.
+func follow(t *testing.T, link string) (*peer, url.Values) {
+	t.Helper()
 	u, err := url.Parse(link)
 	if err != nil {
 		t.Fatal(err)
@@ -48,9 +67,7 @@ func newPeer(t *testing.T, link string, seed byte) *peer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peer{t: t, key: key, host: u.Host, invite: values.Get("invite"), tls: ident.PinnedTLS(pin)}
-	p.register()
-	return p
+	return &peer{t: t, host: u.Host, tls: ident.PinnedTLS(pin)}, values
 }
 
 // dial opens a TLS connection with an ALPN protocol.
@@ -88,12 +105,18 @@ func (p *peer) register() {
 	p.token = registered.Token
 }
 
-// call makes a request on a connection of its own.
+// call makes a request without a body.
 func (p *peer) call(method, path string, out any) {
+	p.t.Helper()
+	p.do(method, path, nil, out)
+}
+
+// do makes a request on a connection of its own.
+func (p *peer) do(method, path string, in, out any) {
 	p.t.Helper()
 	client := over(p.dial("http/1.1"))
 	defer client.CloseIdleConnections()
-	p.request(client, method, path, nil, out)
+	p.request(client, method, path, in, out)
 }
 
 // over is a client of one connection.

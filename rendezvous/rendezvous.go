@@ -156,8 +156,10 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if p.https, err = s.newHTTPS(p, cert); err != nil {
 		return err
 	}
-	p.joinLink, err = s.joinLink(ctx, p.registry, pin)
-	return err
+	if p.joinLink, err = s.joinLink(ctx, p.registry, pin); err != nil {
+		return err
+	}
+	return s.keepAdminLink(ctx, p.registry, pin)
 }
 
 // listen takes the ports.

@@ -7,7 +7,7 @@ import "time"
 const (
 	MaxBody         = 16 << 10 // bytes of a request
 	MaxName         = 64       // characters of a peer's or a server's name, all printable
-	MaxLabel        = 128      // characters of an invite's label
+	MaxLabel        = 128      // characters of the label of an invite or of an administrator's token
 	MaxInvite       = 64       // characters of an invite's code
 	MaxToken        = 128      // characters of a token
 	MaxChallenge    = 64       // bytes of a challenge
@@ -16,11 +16,14 @@ const (
 	MaxAllowed      = 1024     // peers that a peer may allow
 	MaxTries        = 3        // tries of one mailbox
 	MaxInviteUses   = 1_000_000
+	MaxPage         = 100 // items of a page
+	MaxIdempotency  = 64  // characters of an Idempotency-Key
 	MaxServers      = 16  // STUN or relay URIs of a server
 	MaxURI          = 256 // characters of each
 	ExporterBytes   = 32  // bytes of the TLS exporter in a bound registration
 	MaxWait         = 25 * time.Second
 	MaxInviteTTL    = 365 * 24 * time.Hour
+	MaxTokenTTL     = 365 * 24 * time.Hour
 	MailboxTTL      = 10 * time.Minute
 	MaxChallengeTTL = 2 * time.Minute
 )

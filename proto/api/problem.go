@@ -29,6 +29,11 @@ const (
 	CodeInviteNeeded     Code = "invite_needed"
 	CodeInvite           Code = "invite"
 	CodeAdmin            Code = "admin"
+	CodeScope            Code = "scope"
+	CodeAdminLink        Code = "admin_link"
+	CodeTokenNotFound    Code = "token_not_found"
+	CodeTokenLimit       Code = "token_limit"
+	CodeIdempotency      Code = "idempotency"
 	CodePeerNotFound     Code = "peer_not_found"
 	CodeAllowedLimit     Code = "allowed_limit"
 	CodeMailboxNotFound  Code = "mailbox_not_found"
@@ -63,13 +68,18 @@ var Kinds = []Kind{
 	{CodeTimeout, http.StatusRequestTimeout, "the request did not arrive in time", "send it again"},
 	{CodeNoRoute, http.StatusNotFound, "nothing is at this address", "look at /openapi.json"},
 	{CodeMethod, http.StatusMethodNotAllowed, "the address does not take this method", "look at /openapi.json"},
-	{CodeUnauthenticated, http.StatusUnauthorized, "the token is missing, wrong or no longer good", "register again with the peer's key"},
+	{CodeUnauthenticated, http.StatusUnauthorized, "the token is missing, wrong or no longer good", "a peer registers again with its key; an administrator asks another for a new token"},
 	{CodeChallenge, http.StatusUnauthorized, "the challenge or the signature's time is over, or the challenge was used before", "take a new challenge, check the clock, and register again"},
 	{CodeSignature, http.StatusForbidden, "the signature was not made by this key over this registration", "sign with the key whose public half is sent"},
 	{CodeBinding, http.StatusForbidden, "the registration is not bound to this TLS connection", "take the challenge and register on one connection; a proxy that ends TLS between the two prevents it"},
 	{CodeInviteNeeded, http.StatusForbidden, "the server registers only peers that were invited", "ask its operator for an invite"},
 	{CodeInvite, http.StatusForbidden, "the invite is unknown, used up, revoked or expired", "ask the server's operator for a new one"},
-	{CodeAdmin, http.StatusForbidden, "the operation is for the server's operator", "use the administrator's token"},
+	{CodeAdmin, http.StatusForbidden, "the operation is for the server's operator", "use an administrator's token"},
+	{CodeScope, http.StatusForbidden, "the administrator's token does not cover the operation", "use a token with the scope that the operation names"},
+	{CodeAdminLink, http.StatusForbidden, "the admin link is unknown, was used before or has expired", "have the server print a new one"},
+	{CodeTokenNotFound, http.StatusNotFound, "no such token of an administrator", "look at the list of tokens"},
+	{CodeTokenLimit, http.StatusConflict, "there are as many administrators' tokens as may be", "revoke some and wait until they expire"},
+	{CodeIdempotency, http.StatusConflict, "the Idempotency-Key was used for a request that asked for something else", "send another key with another request"},
 	{CodePeerNotFound, http.StatusNotFound, "no such peer, or it does not allow you to find it", "check the peer's ID, and pair with it"},
 	{CodeAllowedLimit, http.StatusConflict, "the peer allows as many others as it may", "forget some of them first"},
 	{CodeMailboxNotFound, http.StatusNotFound, "no pairing waits at this EasyFind address", "check the address, or start the pairing again on the other machine"},

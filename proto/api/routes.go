@@ -25,7 +25,10 @@ const (
 	PathConfirmation = "/v1/mailboxes/{address}/tries/{number}/confirmation"
 	PathRelay        = "/v1/relay-credentials"
 	PathServer       = "/v1/server"
-	PathInvites      = "/v1/invites"
+	PathInvites      = "/v1/admin/invites"
+	PathAdminLink    = "/v1/admin/link"
+	PathTokens       = "/v1/admin/tokens"
+	PathToken        = "/v1/admin/tokens/{id}"
 	PathOpenAPI      = "/openapi.json"
 	PathDocs         = "/docs"
 	PathLive         = "/livez"
@@ -39,7 +42,7 @@ type Auth string
 const (
 	AuthNone  Auth = ""      // nothing
 	AuthPeer  Auth = "peer"  // Bearer with the token of a registered peer
-	AuthAdmin Auth = "admin" // Bearer with the administrator's token
+	AuthAdmin Auth = "admin" // Bearer with the token of an administrator
 )
 
 // Route is one operation of the interface.
@@ -47,7 +50,8 @@ type Route struct {
 	Method string
 	Path   string
 	Auth   Auth
-	Status int // the status of success
+	Status int   // the status of success
+	Scope  Scope // what the administrator's token must cover
 }
 
 // Routes is every operation that the OpenAPI document lists.
@@ -70,27 +74,40 @@ type Route struct {
 //	PUT     /v1/mailboxes/{address}/tries/{number}/confirmation  Message
 //	POST    /v1/relay-credentials                           → RelayCredentials
 //	GET     /v1/server                                      → Server
-//	POST    /v1/invites                                     InviteRequest → Invite
+//	POST    /v1/admin/invites                               InviteRequest → Invite
+//	POST    /v1/admin/link                                  AdminLinkUse → AdminToken
+//	POST    /v1/admin/tokens                                AdminTokenRequest → AdminToken
+//	GET     /v1/admin/tokens?after=&limit=                  → AdminTokens
+//	GET     /v1/admin/tokens/{id}                           → AdminToken ("self" is the caller's)
+//	DELETE  /v1/admin/tokens/{id}
 var Routes = []Route{
-	{http.MethodPost, PathChallenges, AuthNone, http.StatusCreated},
-	{http.MethodPost, PathPeers, AuthNone, http.StatusCreated},
-	{http.MethodGet, PathPeer, AuthPeer, http.StatusOK},
-	{http.MethodPatch, PathSelf, AuthPeer, http.StatusOK},
-	{http.MethodGet, PathAllowed, AuthPeer, http.StatusOK},
-	{http.MethodGet, PathAllowedPeer, AuthPeer, http.StatusOK},
-	{http.MethodPut, PathAllowedPeer, AuthPeer, http.StatusOK},
-	{http.MethodDelete, PathAllowedPeer, AuthPeer, http.StatusNoContent},
-	{http.MethodPost, PathMailboxes, AuthPeer, http.StatusCreated},
-	{http.MethodDelete, PathMailbox, AuthPeer, http.StatusNoContent},
-	{http.MethodPost, PathTries, AuthPeer, http.StatusCreated},
-	{http.MethodGet, PathTries, AuthPeer, http.StatusOK},
-	{http.MethodGet, PathTry, AuthPeer, http.StatusOK},
-	{http.MethodPut, PathAnswer, AuthPeer, http.StatusNoContent},
-	{http.MethodPut, PathConfirmation, AuthPeer, http.StatusNoContent},
-	{http.MethodPost, PathRelay, AuthPeer, http.StatusCreated},
-	{http.MethodGet, PathServer, AuthNone, http.StatusOK},
-	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated},
+	{http.MethodPost, PathChallenges, AuthNone, http.StatusCreated, ""},
+	{http.MethodPost, PathPeers, AuthNone, http.StatusCreated, ""},
+	{http.MethodGet, PathPeer, AuthPeer, http.StatusOK, ""},
+	{http.MethodPatch, PathSelf, AuthPeer, http.StatusOK, ""},
+	{http.MethodGet, PathAllowed, AuthPeer, http.StatusOK, ""},
+	{http.MethodGet, PathAllowedPeer, AuthPeer, http.StatusOK, ""},
+	{http.MethodPut, PathAllowedPeer, AuthPeer, http.StatusOK, ""},
+	{http.MethodDelete, PathAllowedPeer, AuthPeer, http.StatusNoContent, ""},
+	{http.MethodPost, PathMailboxes, AuthPeer, http.StatusCreated, ""},
+	{http.MethodDelete, PathMailbox, AuthPeer, http.StatusNoContent, ""},
+	{http.MethodPost, PathTries, AuthPeer, http.StatusCreated, ""},
+	{http.MethodGet, PathTries, AuthPeer, http.StatusOK, ""},
+	{http.MethodGet, PathTry, AuthPeer, http.StatusOK, ""},
+	{http.MethodPut, PathAnswer, AuthPeer, http.StatusNoContent, ""},
+	{http.MethodPut, PathConfirmation, AuthPeer, http.StatusNoContent, ""},
+	{http.MethodPost, PathRelay, AuthPeer, http.StatusCreated, ""},
+	{http.MethodGet, PathServer, AuthNone, http.StatusOK, ""},
+	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated, ScopeInvites},
+	{http.MethodPost, PathAdminLink, AuthNone, http.StatusCreated, ""},
+	{http.MethodPost, PathTokens, AuthAdmin, http.StatusCreated, ScopeAdmin},
+	{http.MethodGet, PathTokens, AuthAdmin, http.StatusOK, ScopeAdmin},
+	{http.MethodGet, PathToken, AuthAdmin, http.StatusOK, ""},
+	{http.MethodDelete, PathToken, AuthAdmin, http.StatusNoContent, ScopeAdmin},
 }
+
+// TokenPath is the address of an administrator's token.
+func TokenPath(id string) string { return PathTokens + "/" + url.PathEscape(id) }
 
 // PeerPath is the address of a peer.
 func PeerPath(id ident.PeerID) string { return PathPeers + "/" + id.String() }

@@ -33,6 +33,10 @@ func (c *command) run(ctx context.Context, out, log io.Writer) error {
 	c.Server.OnReady = func(link string) {
 		fmt.Fprintf(out, "\nJoin this rendezvous with:\n\n    easyfind up --rendezvous '%s'\n\nWho has this link can join: keep it to those who may. It is kept in %s.\n\n",
 			link, filepath.Join(c.Server.Data, rendezvous.JoinLinkFile))
+		if admin := rendezvous.KeptAdminLink(c.Server.Data); admin != "" {
+			fmt.Fprintf(out, "Administer it with this link, which is good once and for a day:\n\n    %s\n\nIt is kept in %s.\n\n",
+				admin, filepath.Join(c.Server.Data, rendezvous.AdminLinkFile))
+		}
 	}
 	server, err := rendezvous.New(c.Server)
 	if err != nil {

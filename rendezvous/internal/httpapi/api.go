@@ -44,9 +44,6 @@ type Config struct {
 	Presence Presence
 	Relay    Credentials // nil without a relay
 	Server   api.Server  // what GET /v1/server answers
-	// AdminToken is the SHA-256 of the administrator's token. Without one,
-	// nobody is the administrator.
-	AdminToken registry.Digest
 	// TrustedProxies are the networks whose X-Forwarded-For is believed. From
 	// anywhere else, and without any, the client is who made the connection.
 	TrustedProxies []netip.Prefix
@@ -84,7 +81,7 @@ func New(cfg Config) (http.Handler, error) {
 	s := &server{cfg: cfg, limits: newLimiters(cfg.Limits)}
 
 	router := chi.NewRouter()
-	router.Use(s.recovered, s.clientIP(), headers)
+	router.Use(s.recovered, s.clientIP(), withSource, headers)
 	router.NotFound(s.always(api.CodeNoRoute))
 	router.MethodNotAllowed(s.always(api.CodeMethod))
 	s.api = humachi.New(router, description(cfg.Server.Version))

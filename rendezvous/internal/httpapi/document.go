@@ -20,7 +20,7 @@ func description(version string) huma.Config {
 		Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
 		SecuritySchemes: map[string]*huma.SecurityScheme{
 			string(api.AuthPeer):  {Type: "http", Scheme: "bearer", Description: "the token of a registered peer"},
-			string(api.AuthAdmin): {Type: "http", Scheme: "bearer", Description: "the administrator's token"},
+			string(api.AuthAdmin): {Type: "http", Scheme: "bearer", Description: "the token of an administrator"},
 		},
 	}
 	var table strings.Builder

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
+	"errors"
+	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
@@ -20,6 +22,7 @@ type contextKey int
 
 const (
 	callerKey contextKey = iota
+	adminKey
 	exporterKey
 )
 
@@ -50,21 +53,49 @@ func (s *server) asPeer(ctx huma.Context, next func(huma.Context)) {
 		s.refuse(ctx, err)
 		return
 	}
+	o := registry.Origin{Actor: "peer", Source: sourceOf(middleware.GetClientIPAddr(ctx.Context()))}
+	ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
 	next(huma.WithValue(ctx, callerKey, id))
 }
 
-// asAdmin lets the administrator pass.
-func (s *server) asAdmin(ctx huma.Context, next func(huma.Context)) {
-	token := bearer(ctx)
-	hash := registry.Digest(sha256.Sum256([]byte(token)))
-	switch {
-	case token == "":
-		s.refuse(ctx, api.NewProblem(api.CodeUnauthenticated))
-	case s.cfg.AdminToken == registry.Digest{} || !ident.Equal(hash[:], s.cfg.AdminToken[:]):
-		s.refuse(ctx, api.NewProblem(api.CodeAdmin))
-	default:
-		next(ctx)
+// asAdmin lets administrators pass whose token covers a scope. Who fails often
+// has to wait, with a good token too: nothing is looked up for a flood.
+func (s *server) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		source, now := middleware.GetClientIPAddr(ctx.Context()), s.cfg.Now()
+		if wait := s.limits[limitAdmin].wait(source, now); wait > 0 {
+			s.refuse(ctx, tooMany(wait))
+			return
+		}
+		t, err := s.cfg.Registry.AuthenticateAdmin(ctx.Context(), bearer(ctx))
+		switch {
+		case err != nil:
+			if !errors.Is(err, registry.ErrUnavailable) {
+				s.limits[limitAdmin].take(source, now)
+			}
+			s.refuse(ctx, err)
+		case !t.Scopes.Covers(scope):
+			s.refuse(ctx, api.NewProblem(api.CodeScope))
+		default:
+			o := registry.Origin{Actor: "admin " + t.ID.String(), Source: sourceOf(source)}
+			ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
+			next(huma.WithValue(ctx, adminKey, t))
+		}
 	}
+}
+
+// admin is the token of the administrator who asks.
+func admin(ctx context.Context) registry.AdminToken {
+	t, _ := ctx.Value(adminKey).(registry.AdminToken)
+	return t
+}
+
+// withSource says from where a request comes, for the audit log.
+func withSource(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o := registry.Origin{Actor: "stranger", Source: sourceOf(middleware.GetClientIPAddr(r.Context()))}
+		next.ServeHTTP(w, r.WithContext(registry.WithOrigin(r.Context(), o)))
+	})
 }
 
 // limit lets a source pass as often as it may.
@@ -72,13 +103,17 @@ func (s *server) limit(what limited) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		wait, ok := s.limits[what].take(middleware.GetClientIPAddr(ctx.Context()), s.cfg.Now())
 		if !ok {
-			p := api.NewProblem(api.CodeRateLimited)
-			p.RetryAfter = jittered(wait)
-			s.refuse(ctx, p)
+			s.refuse(ctx, tooMany(wait))
 			return
 		}
 		next(ctx)
 	}
+}
+
+func tooMany(wait time.Duration) *api.Problem {
+	p := api.NewProblem(api.CodeRateLimited)
+	p.RetryAfter = jittered(wait)
+	return p
 }
 
 // withExporter hands on what a registration may be bound to.

@@ -99,8 +99,6 @@ func (c *clock) Move(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-const adminToken = "the operator's secret"
-
 // bench is a rendezvous' REST interface on a real TLS listener.
 type bench struct {
 	t        *testing.T
@@ -129,7 +127,7 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 	many := httpapi.Limit{PerMinute: 60_000, Burst: 10_000}
 	rc := registry.Config{Store: store, Open: true, Now: b.clock.Now, PollEvery: 5 * time.Millisecond}
 	hc := httpapi.Config{
-		Presence: b, Relay: b, Now: b.clock.Now, AdminToken: sha256.Sum256([]byte(adminToken)),
+		Presence: b, Relay: b, Now: b.clock.Now,
 		Server: api.Server{Name: "test", Version: "1.2.3", STUN: []string{"stun:rv.example:3478"}},
 		Limits: httpapi.Limits{Challenges: many, Registrations: many, Tries: many, Admin: many},
 	}
@@ -154,6 +152,20 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 	return b
 }
 
+// admin makes an administrator's token with some scopes.
+func (b *bench) admin(scopes ...api.Scope) string {
+	b.t.Helper()
+	set, err := registry.ScopesOf(scopes)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	token, _, err := b.registry.CreateToken(b.t.Context(), registry.TokenSpec{Label: "test", Scopes: set})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return token
+}
+
 // answer is what came back.
 type answer struct {
 	status int
@@ -161,8 +173,9 @@ type answer struct {
 	body   []byte
 }
 
-// do sends a request. in is sent as JSON, or as it is if it is bytes.
-func (b *bench) do(method, path, token string, in any) answer {
+// do sends a request. in is sent as JSON, or as it is if it is bytes. headers
+// are names and values.
+func (b *bench) do(method, path, token string, in any, headers ...string) answer {
 	b.t.Helper()
 	var body io.Reader
 	switch in := in.(type) {
@@ -185,6 +198,9 @@ func (b *bench) do(method, path, token string, in any) answer {
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	return b.send(req)
 }

@@ -21,7 +21,7 @@ type Limits struct {
 	Challenges    Limit // 60 a minute, 60 at once
 	Registrations Limit // 30 a minute, 30 at once
 	Tries         Limit // of pairings: 6 a minute, 12 at once
-	Admin         Limit // attempts with the administrator's token: 30 a minute, 30 at once
+	Admin         Limit // failed attempts to be an administrator: 30 a minute, 30 at once
 }
 
 // limited is what is limited.
@@ -86,6 +86,18 @@ func (l *limiter) take(source netip.Addr, now time.Time) (wait time.Duration, ok
 		return wait, false
 	}
 	return 0, true
+}
+
+// wait returns how long until a source has a token, without taking one.
+func (l *limiter) wait(source netip.Addr, now time.Time) time.Duration {
+	missing := 1 - l.bucket(sourceOf(source)).TokensAt(now)
+	switch {
+	case missing <= 0:
+		return 0
+	case l.limit <= 0:
+		return time.Minute
+	}
+	return time.Duration(missing / float64(l.limit) * float64(time.Second))
 }
 
 func (l *limiter) bucket(source netip.Prefix) *rate.Limiter {

@@ -52,10 +52,14 @@ func (s *server) describe(o operation) huma.Operation {
 		guards = append(huma.Middlewares{s.asPeer}, guards...)
 		security = []map[string][]string{{string(api.AuthPeer): {}}}
 	case api.AuthAdmin:
-		codes = append(codes, api.CodeUnauthenticated, api.CodeAdmin)
-		guards = append(guards, s.asAdmin)
+		codes = append(codes, api.CodeUnauthenticated, api.CodeAdmin, api.CodeScope, api.CodeRateLimited)
+		guards = append(huma.Middlewares{s.asAdmin(o.route.Scope)}, guards...)
 		security = []map[string][]string{{string(api.AuthAdmin): {}}}
 	case api.AuthNone:
+	}
+	var scope string
+	if o.route.Scope != "" {
+		scope = "Scope: `" + string(o.route.Scope) + "`. "
 	}
 	var statuses []int
 	var names []string
@@ -70,7 +74,7 @@ func (s *server) describe(o operation) huma.Operation {
 	}
 	return huma.Operation{
 		OperationID: o.id, Method: o.route.Method, Path: o.route.Path,
-		Summary: o.summary, Description: "Errors: " + strings.Join(names, ", ") + ".",
+		Summary: o.summary, Description: scope + "Errors: " + strings.Join(names, ", ") + ".",
 		DefaultStatus: o.route.Status, Errors: statuses, Security: security, Middlewares: guards,
 		MaxBodyBytes: api.MaxBody, RejectUnknownQueryParameters: true,
 	}
@@ -80,14 +84,12 @@ func (s *server) describe(o operation) huma.Operation {
 func (s *server) register() {
 	s.registerPeers()
 	s.registerMailboxes()
+	s.registerTokens()
 	mount(s, http.MethodGet, api.PathServer, operation{id: "server", summary: "What this rendezvous is and offers"}, s.server)
 	mount(s, http.MethodPost, api.PathRelay, operation{
 		id: "relay-credentials", summary: "Credentials for the relay, for a while", codes: []api.Code{api.CodeRelayUnavailable},
 	}, s.relay)
-	mount(s, http.MethodPost, api.PathInvites, operation{
-		id: "create-invite", summary: "Make an invite", codes: slices.Concat(withBody, []api.Code{api.CodeRateLimited}),
-		guards: huma.Middlewares{s.limit(limitAdmin)},
-	}, s.createInvite)
+	mount(s, http.MethodPost, api.PathInvites, operation{id: "create-invite", summary: "Make an invite", codes: withBody}, s.createInvite)
 }
 
 // Output is a body of an answer.

@@ -24,6 +24,11 @@ var codes = []struct {
 	code api.Code
 }{
 	{registry.ErrUnauthenticated, api.CodeUnauthenticated},
+	{registry.ErrNotAdmin, api.CodeAdmin},
+	{registry.ErrAdminLink, api.CodeAdminLink},
+	{registry.ErrTokenNotFound, api.CodeTokenNotFound},
+	{registry.ErrTokenLimit, api.CodeTokenLimit},
+	{registry.ErrIdempotency, api.CodeIdempotency},
 	{registry.ErrChallenge, api.CodeChallenge},
 	{registry.ErrReplayed, api.CodeChallenge},
 	{registry.ErrSignature, api.CodeSignature},
@@ -66,6 +71,8 @@ func (s *server) problem(ctx context.Context, err error) *api.Problem {
 		return invalid("body.body", registry.ErrMessage.Error())
 	case errors.Is(err, registry.ErrInviteSpec):
 		return invalid("body", registry.ErrInviteSpec.Error())
+	case errors.Is(err, registry.ErrTokenSpec):
+		return invalid("body", registry.ErrTokenSpec.Error())
 	}
 	for _, c := range codes {
 		if !errors.Is(err, c.err) {

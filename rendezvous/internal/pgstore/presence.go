@@ -148,11 +148,18 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		{`DELETE FROM challenges WHERE random IN (SELECT random FROM challenges WHERE expires <= $1 LIMIT $2)`, now},
 		{`DELETE FROM mailboxes WHERE address IN (SELECT address FROM mailboxes WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.MailboxKept)},
 		{`DELETE FROM invites WHERE hash IN (SELECT hash FROM invites WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.InviteKept)},
+		{`DELETE FROM admin_tokens WHERE id IN (SELECT id FROM admin_tokens WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.TokenKept)},
+		{`DELETE FROM admin_links WHERE hash IN (SELECT hash FROM admin_links WHERE expires <= $1 LIMIT $2)`, now},
+		{`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 LIMIT $2)`, now.Add(-registry.EventsKept)},
 		{`DELETE FROM instances WHERE name IN (SELECT name FROM instances WHERE lease_until <= $1 LIMIT $2) AND lease_until <= $1`, now.Add(-registry.InstanceKept)},
 	} {
 		if err := s.inChunks(ctx, step.statement, millis(step.before)); err != nil {
 			return err
 		}
+	}
+	const tooMany = `DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq <= (SELECT max(seq) FROM audit) - $1 ORDER BY seq LIMIT $2)`
+	if err := s.inChunks(ctx, tooMany, registry.MaxEvents); err != nil {
+		return err
 	}
 	return s.sweepPresence(ctx)
 }

@@ -24,11 +24,11 @@ const (
 	challengeLen    = challengeStated + challengeMAC
 )
 
-const challengeKeyLen = 32
+const secretLen = 32 // bytes
 
 // Challenge returns what the next registration must sign, and until when.
 func (r *Registry) Challenge(ctx context.Context) (challenge []byte, expires time.Time, err error) {
-	key, err := r.challengeKey(ctx)
+	key, err := r.secret(ctx, "challenge")
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -44,7 +44,7 @@ func (r *Registry) Challenge(ctx context.Context) (challenge []byte, expires tim
 // checkChallenge returns the random part and the expiry of a challenge that
 // this rendezvous gave and whose time is not over.
 func (r *Registry) checkChallenge(ctx context.Context, c []byte) (random [challengeRandom]byte, expires time.Time, err error) {
-	key, err := r.challengeKey(ctx)
+	key, err := r.secret(ctx, "challenge")
 	if err != nil {
 		return random, expires, err
 	}
@@ -65,22 +65,22 @@ func challengeTag(key, stated []byte) []byte {
 	return mac.Sum(nil)[:challengeMAC]
 }
 
-// challengeKey returns the key that all instances share, from the store the
-// first time.
-func (r *Registry) challengeKey(ctx context.Context) ([]byte, error) {
-	r.key.Lock()
-	defer r.key.Unlock()
-	if r.key.value != nil {
-		return r.key.value, nil
+// secret returns the one of that name that all instances share, from the store
+// the first time.
+func (r *Registry) secret(ctx context.Context, name string) ([]byte, error) {
+	r.secrets.Lock()
+	defer r.secrets.Unlock()
+	if value, ok := r.secrets.known[name]; ok {
+		return value, nil
 	}
-	fresh := make([]byte, challengeKeyLen)
+	fresh := make([]byte, secretLen)
 	if _, err := io.ReadFull(r.cfg.Random, fresh); err != nil {
-		return nil, fmt.Errorf("new challenge key: %w", err)
+		return nil, fmt.Errorf("new secret: %w", err)
 	}
-	key, err := r.cfg.Store.Secret(ctx, "challenge", fresh)
+	value, err := r.cfg.Store.Secret(ctx, name, fresh)
 	if err != nil {
-		return nil, fmt.Errorf("challenge key: %w", err)
+		return nil, fmt.Errorf("secret %q: %w", name, err)
 	}
-	r.key.value = key
-	return key, nil
+	r.secrets.known[name] = value
+	return value, nil
 }

@@ -7,6 +7,12 @@ import "errors"
 var (
 	ErrUnavailable     = errors.New("the database cannot be used")
 	ErrUnauthenticated = errors.New("the token is not good")
+	ErrNotAdmin        = errors.New("the token is no administrator's")
+	ErrAdminLink       = errors.New("the admin link is not good")
+	ErrTokenSpec       = errors.New("a token's label, scopes or lifetime is out of bounds")
+	ErrTokenNotFound   = errors.New("no such token")
+	ErrTokenLimit      = errors.New("too many tokens")
+	ErrIdempotency     = errors.New("the key was used for another request")
 	ErrChallenge       = errors.New("the challenge is not good, or its time is over")
 	ErrReplayed        = errors.New("the challenge was used before")
 	ErrSignature       = errors.New("the signature is not the key's")
@@ -38,6 +44,7 @@ func Expected(err error) bool {
 		ErrReplayed, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
 		ErrMailboxNotFound, ErrMailboxExists, ErrMailboxExpired, ErrMailboxClosed, ErrMailboxBurned, ErrMailboxLimit,
 		ErrTryNotFound, ErrTryState, ErrFenced,
+		ErrAdminLink, ErrTokenNotFound, ErrTokenLimit,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -50,9 +50,10 @@ func (r *Registry) AllowedBy(ctx context.Context, owner ident.PeerID) ([]Allowan
 	return r.cfg.Store.AllowedBy(ctx, owner)
 }
 
-func notFoundAs(err, as error) error {
-	if errors.Is(err, ErrPeerNotFound) {
-		return as
+// as turns one error into another.
+func as(err, from, to error) error {
+	if errors.Is(err, from) {
+		return to
 	}
 	return err
 }

@@ -152,7 +152,7 @@ func (r *Registry) ownMailbox(ctx context.Context, owner ident.PeerID, a ident.A
 func (r *Registry) try(ctx context.Context, a ident.Address, number int) (Mailbox, Try, error) {
 	m, err := r.cfg.Store.Mailbox(ctx, a)
 	if err != nil {
-		return m, Try{}, notThere(err)
+		return m, Try{}, as(err, ErrMailboxNotFound, ErrTryNotFound)
 	}
 	if err := m.Usable(r.cfg.Now()); err != nil {
 		return m, Try{}, err
@@ -167,13 +167,6 @@ func (r *Registry) try(ctx context.Context, a ident.Address, number int) (Mailbo
 		}
 	}
 	return m, Try{}, ErrTryNotFound
-}
-
-func notThere(err error) error {
-	if errors.Is(err, ErrMailboxNotFound) {
-		return ErrTryNotFound
-	}
-	return err
 }
 
 // Usable says why a mailbox takes nothing any more: ErrMailboxClosed,

@@ -68,7 +68,7 @@ func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter 
 	if r.peers.Load() >= int64(r.cfg.MaxPeers) {
 		// Those who are known may still renew.
 		if _, err := r.cfg.Store.Peer(ctx, a.Peer.ID); err != nil {
-			return none, notFoundAs(err, ErrFull)
+			return none, as(err, ErrPeerNotFound, ErrFull)
 		}
 	}
 	created, err := r.cfg.Store.Admit(ctx, a)
@@ -111,25 +111,33 @@ func (r *Registry) newToken() (token string, prefix TokenPrefix, hash Digest, er
 // Authenticate returns the peer whose token it is. Errors: ErrUnauthenticated.
 func (r *Registry) Authenticate(ctx context.Context, token string) (ident.PeerID, error) {
 	var none ident.PeerID
-	text, ok := strings.CutPrefix(token, tokenMark)
-	if !ok || len(token) > api.MaxToken {
-		return none, ErrUnauthenticated
+	prefix, err := prefixOf(token, tokenMark)
+	if err != nil {
+		return none, err
 	}
-	var prefix TokenPrefix
-	raw, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || len(raw) != len(prefix)+tokenSecret {
-		return none, ErrUnauthenticated
-	}
-	copy(prefix[:], raw)
 	peer, err := r.cfg.Store.PeerByToken(ctx, prefix)
 	if err != nil {
-		return none, notFoundAs(err, ErrUnauthenticated)
+		return none, as(err, ErrPeerNotFound, ErrUnauthenticated)
 	}
 	hash := sha256.Sum256([]byte(token))
 	if !ident.Equal(hash[:], peer.TokenHash[:]) {
 		return none, ErrUnauthenticated
 	}
 	return peer.ID, nil
+}
+
+// prefixOf reads the public beginning of a token behind its mark.
+func prefixOf(token, mark string) (prefix TokenPrefix, err error) {
+	text, ok := strings.CutPrefix(token, mark)
+	if !ok || len(token) > api.MaxToken {
+		return prefix, ErrUnauthenticated
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(raw) != len(prefix)+tokenSecret {
+		return prefix, ErrUnauthenticated
+	}
+	copy(prefix[:], raw)
+	return prefix, nil
 }
 
 // Peer returns a registered peer, for the server's own use: no one's permission

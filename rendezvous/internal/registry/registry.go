@@ -41,9 +41,9 @@ type Registry struct {
 
 	peers atomic.Int64 // as counted last, and those admitted since
 
-	key struct { // of the challenges
+	secrets struct { // that all instances share
 		sync.Mutex
-		value []byte // nil until it was read from the store
+		known map[string][]byte // those that were read from the store
 	}
 }
 
@@ -65,7 +65,9 @@ func New(cfg Config) (*Registry, error) {
 	orDefault(&cfg.MaxMailboxes, 4)
 	orDefault(&cfg.PollEvery, 150*time.Millisecond)
 	orDefault(&cfg.SweepEvery, time.Minute)
-	return &Registry{cfg: cfg}, nil
+	r := &Registry{cfg: cfg}
+	r.secrets.known = map[string][]byte{}
+	return r, nil
 }
 
 func orDefault[T ~int | ~int64](v *T, otherwise T) {
@@ -119,6 +121,10 @@ const (
 	MailboxKept = api.MailboxTTL
 	// An operator may look at invites that have ended.
 	InviteKept = 7 * 24 * time.Hour
+	TokenKept  = 7 * 24 * time.Hour
+	// The audit log goes back so far, and holds so many events at most.
+	EventsKept = 90 * 24 * time.Hour
+	MaxEvents  = 200_000
 	// A clock that runs ahead must not remove a lease that still holds.
 	InstanceKept = time.Minute
 )

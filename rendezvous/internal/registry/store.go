@@ -22,6 +22,8 @@ type Store interface {
 	MailboxStore
 	LeaseStore
 	PresenceStore
+	AdminStore
+	AuditStore
 	Upkeep
 }
 
@@ -122,8 +124,9 @@ type PresenceStore interface {
 
 // Upkeep is the store's own life.
 type Upkeep interface {
-	// Sweep removes what is over: used challenges, mailboxes, invites, lapsed
-	// leases and the presence under them.
+	// Sweep removes what is over: used challenges, mailboxes, invites,
+	// administrators' tokens and links, old events, lapsed leases and the
+	// presence under them.
 	Sweep(ctx context.Context, now time.Time) error
 	// CountPeers returns how many peers are registered.
 	CountPeers(ctx context.Context) (int, error)
@@ -137,7 +140,7 @@ type Upkeep interface {
 }
 
 // MaxBatch bounds the peers of one call of PutPresence, RemovePresence or
-// LocatePeers.
+// LocatePeers, and the events of one call of AddEvents.
 const MaxBatch = 1000
 
 // Digest is the SHA-256 of a secret, which is all that is kept of it.

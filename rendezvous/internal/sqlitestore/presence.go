@@ -144,11 +144,17 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 			{`DELETE FROM challenges WHERE expires <= ?`, now},
 			{`DELETE FROM mailboxes WHERE expires <= ?`, now.Add(-registry.MailboxKept)},
 			{`DELETE FROM invites WHERE expires <= ?`, now.Add(-registry.InviteKept)},
+			{`DELETE FROM admin_tokens WHERE expires <= ?`, now.Add(-registry.TokenKept)},
+			{`DELETE FROM admin_links WHERE expires <= ?`, now},
+			{`DELETE FROM audit WHERE at <= ?`, now.Add(-registry.EventsKept)},
 			{`DELETE FROM instances WHERE lease_until <= ?`, now.Add(-registry.InstanceKept)},
 		} {
 			if _, err := tx.ExecContext(ctx, step.statement, millis(step.before)); err != nil {
 				return err
 			}
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM audit WHERE seq <= (SELECT max(seq) FROM audit) - ?`, registry.MaxEvents); err != nil {
+			return err
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM presence WHERE epoch NOT IN (SELECT epoch FROM instances)`)
 		return err

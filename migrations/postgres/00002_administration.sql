@@ -1,0 +1,58 @@
+-- What administrators see and do. Everything is added, so that instances of the
+-- version before go on beside.
+
+-- +goose Up
+ALTER TABLE peers ADD COLUMN version bigint NOT NULL DEFAULT 1; -- counts the changes of the name
+ALTER TABLE invites ADD COLUMN used integer NOT NULL DEFAULT 0;
+CREATE INDEX invites_created ON invites (created, hash);
+CREATE INDEX allowed_peer ON allowed (peer);
+ALTER TABLE instances ADD COLUMN region text NOT NULL DEFAULT '';
+
+CREATE TABLE admin_tokens (
+    id      bytea PRIMARY KEY, -- the public beginning of the token
+    hash    bytea NOT NULL,
+    label   text NOT NULL,
+    scopes  integer NOT NULL, -- bits
+    created bigint NOT NULL,
+    expires bigint NOT NULL,
+    revoked boolean NOT NULL DEFAULT false
+);
+
+-- At most one row: the link for who has no token yet.
+CREATE TABLE admin_links (
+    hash    bytea PRIMARY KEY,
+    expires bigint NOT NULL
+);
+
+-- The peers that may not register, in the order in which they were revoked.
+CREATE TABLE revocations (
+    seq  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    peer bytea NOT NULL UNIQUE,
+    name text NOT NULL,
+    at   bigint NOT NULL
+);
+
+CREATE TABLE audit (
+    seq    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at     bigint NOT NULL,
+    kind   text NOT NULL,
+    actor  text NOT NULL,
+    peer   bytea, -- NULL if it is about no peer
+    other  bytea,
+    source text NOT NULL,
+    detail text NOT NULL,
+    count  integer NOT NULL
+);
+CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_peer ON audit (peer, seq) WHERE peer IS NOT NULL;
+
+-- +goose Down
+DROP TABLE audit;
+DROP TABLE revocations;
+DROP TABLE admin_links;
+DROP TABLE admin_tokens;
+ALTER TABLE instances DROP COLUMN region;
+DROP INDEX allowed_peer;
+DROP INDEX invites_created;
+ALTER TABLE invites DROP COLUMN used;
+ALTER TABLE peers DROP COLUMN version;

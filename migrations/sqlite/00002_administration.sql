@@ -1,0 +1,58 @@
+-- What administrators see and do. Everything is added to what stands.
+
+-- +goose Up
+ALTER TABLE peers ADD COLUMN version INTEGER NOT NULL DEFAULT 1; -- counts the changes of the name
+ALTER TABLE invites ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX invites_created ON invites (created, hash);
+CREATE INDEX allowed_peer ON allowed (peer);
+ALTER TABLE instances ADD COLUMN region TEXT NOT NULL DEFAULT '';
+
+CREATE TABLE admin_tokens (
+    id      BLOB PRIMARY KEY, -- the public beginning of the token
+    hash    BLOB NOT NULL,
+    label   TEXT NOT NULL,
+    scopes  INTEGER NOT NULL, -- bits
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    revoked INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- At most one row: the link for who has no token yet.
+CREATE TABLE admin_links (
+    hash    BLOB PRIMARY KEY,
+    expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The peers that may not register, in the order in which they were revoked.
+-- AUTOINCREMENT so that a number is never given twice.
+CREATE TABLE revocations (
+    seq  INTEGER PRIMARY KEY AUTOINCREMENT,
+    peer BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    at   INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE audit (
+    seq    INTEGER PRIMARY KEY AUTOINCREMENT,
+    at     INTEGER NOT NULL,
+    kind   TEXT NOT NULL,
+    actor  TEXT NOT NULL,
+    peer   BLOB, -- NULL if it is about no peer
+    other  BLOB,
+    source TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    count  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_peer ON audit (peer, seq) WHERE peer IS NOT NULL;
+
+-- +goose Down
+DROP TABLE audit;
+DROP TABLE revocations;
+DROP TABLE admin_links;
+DROP TABLE admin_tokens;
+ALTER TABLE instances DROP COLUMN region;
+DROP INDEX allowed_peer;
+DROP INDEX invites_created;
+ALTER TABLE invites DROP COLUMN used;
+ALTER TABLE peers DROP COLUMN version;

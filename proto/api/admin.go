@@ -1,0 +1,49 @@
+package api
+
+import (
+	"time"
+)
+
+// Scope is a part of the rendezvous that an administrator's token covers.
+type Scope string
+
+// The scopes.
+const (
+	ScopePeers   Scope = "peers"   // list, read, rename, revoke and readmit peers
+	ScopeInvites Scope = "invites" // make, list and revoke invites
+	ScopeAudit   Scope = "audit"   // read the audit log and the instances
+	ScopeAdmin   Scope = "admin"   // all of these, and the tokens themselves
+)
+
+// Scopes is every scope.
+var Scopes = []Scope{ScopePeers, ScopeInvites, ScopeAudit, ScopeAdmin}
+
+// AdminLinkUse trades a one-time admin link for a token with every scope.
+type AdminLinkUse struct {
+	Code  string `json:"code" minLength:"1" maxLength:"64" doc:"the secret in the link; it is good once" example:"uN2d0rG8Xw3sZk1TqYcVhA"`
+	Label string `json:"label,omitempty" maxLength:"128" doc:"whose token it will be" example:"Ada's phone"`
+}
+
+// AdminTokenRequest asks for a token for an administrator.
+type AdminTokenRequest struct {
+	Label   string  `json:"label,omitempty" maxLength:"128" doc:"whose it is" example:"helpdesk"`
+	Scopes  []Scope `json:"scopes" nullable:"false" minItems:"1" maxItems:"4" maxLength:"16" enum:"peers,invites,audit,admin" doc:"what it covers" example:"peers,invites"`
+	Seconds int     `json:"seconds,omitempty" minimum:"0" maximum:"31536000" doc:"how long it is good; 0 is 90 days" example:"2592000"`
+}
+
+// AdminToken is a token of an administrator.
+type AdminToken struct {
+	ID      string    `json:"id" maxLength:"16" doc:"names it; no secret" example:"9f0c2b7d41aa35e6"`
+	Token   string    `json:"token,omitempty" maxLength:"128" doc:"the secret; it is in the answer that made it and nowhere else" example:"efa_nwwrfUGqNeZ3uBzv0m8kJm0Q2QmX7Jc1yTqPZr9sVw4hDdL6gE1aBQ"`
+	Label   string    `json:"label" maxLength:"128" example:"helpdesk"`
+	Scopes  []Scope   `json:"scopes" nullable:"false" maxItems:"4" maxLength:"16" enum:"peers,invites,audit,admin" example:"peers,invites"`
+	Created time.Time `json:"created" example:"2026-03-01T12:00:00Z"`
+	Expires time.Time `json:"expires" example:"2026-05-30T12:00:00Z"`
+	Revoked bool      `json:"revoked" example:"false"`
+}
+
+// AdminTokens is a page of the administrators' tokens, oldest first.
+type AdminTokens struct {
+	Tokens []AdminToken `json:"tokens" nullable:"false" maxItems:"100"`
+	Next   string       `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"AAABnKy2aACfDCt9Qao15g"`
+}

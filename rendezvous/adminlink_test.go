@@ -1,0 +1,45 @@
+package rendezvous
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+)
+
+func TestFirstRunGivesAnAdminLink(t *testing.T) {
+	c := local(t)
+	first := start(t, c)
+	link := KeptAdminLink(c.Data)
+	if !strings.Contains(link, "/admin#link=") {
+		t.Fatalf("link %q", link)
+	}
+	first.stop()
+	second := start(t, c)
+	_, before := follow(t, link)
+	_, now := follow(t, KeptAdminLink(c.Data))
+	if now.Get("link") != before.Get("link") {
+		t.Error("a restart makes another link while one waits")
+	}
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	var self api.AdminToken
+	admin.call(http.MethodGet, api.TokenPath("self"), &self)
+	if len(self.Scopes) != len(api.Scopes) {
+		t.Errorf("token %+v", self)
+	}
+	for _, log := range []string{first.log.String(), second.log.String()} {
+		if strings.Contains(log, admin.token) || strings.Contains(log, before.Get("link")) {
+			t.Error("the log holds a secret")
+		}
+	}
+	second.stop()
+	third := start(t, c)
+	if link := KeptAdminLink(c.Data); link != "" {
+		t.Errorf("a link is kept although somebody administers the server: %q", link)
+	}
+	third.stop()
+	c.NewAdminLink = true
+	start(t, c)
+	newAdmin(t, KeptAdminLink(c.Data))
+}

@@ -1,0 +1,200 @@
+//go:build unix
+
+package httpapi_test
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+func TestAdminLinkIsGoodOnce(t *testing.T) {
+	onBothStores(t, func(t *testing.T, store registry.Store) {
+		b := newBench(t, store, nil)
+		code, err := b.registry.AdminLink(t.Context(), "", false)
+		if err != nil || code == "" {
+			t.Fatalf("link %q: %v", code, err)
+		}
+		if again, err := b.registry.AdminLink(t.Context(), "", false); err != nil || again != "" {
+			t.Errorf("a second link while one waits: %q, %v", again, err)
+		}
+		if kept, err := b.registry.AdminLink(t.Context(), code, false); err != nil || kept != code {
+			t.Errorf("the link that waits: %q, %v", kept, err)
+		}
+		use := func(code string) answer {
+			return b.do(http.MethodPost, api.PathAdminLink, "", api.AdminLinkUse{Code: code, Label: "Ada"})
+		}
+		refused(t, "unknown", use("unknown"), api.CodeAdminLink)
+		first := as[api.AdminToken](t, use(code), http.StatusCreated)
+		if first.Label != "Ada" || !slices.Equal(first.Scopes, api.Scopes) || !first.Expires.Equal(b.clock.Now().Add(api.MaxTokenTTL)) {
+			t.Errorf("token %+v", first)
+		}
+		refused(t, "used", use(code), api.CodeAdminLink)
+		if kept, err := b.registry.AdminLink(t.Context(), code, false); err != nil || kept != "" {
+			t.Errorf("the used link: %q, %v", kept, err)
+		}
+		self := as[api.AdminToken](t, b.do(http.MethodGet, api.TokenPath("self"), first.Token, nil), http.StatusOK)
+		if self.ID != first.ID || self.Token != "" {
+			t.Errorf("self is %+v", self)
+		}
+
+		late, err := b.registry.AdminLink(t.Context(), "", true)
+		if err != nil || late == "" {
+			t.Fatalf("link %q: %v", late, err)
+		}
+		b.clock.Move(24 * time.Hour)
+		refused(t, "expired", use(late), api.CodeAdminLink)
+	})
+}
+
+func TestAdminTokensLifeAndPages(t *testing.T) {
+	onBothStores(t, func(t *testing.T, store registry.Store) {
+		b := newBench(t, store, nil)
+		root := b.admin(api.ScopeAdmin)
+		made := map[string]api.AdminToken{}
+		for range 4 {
+			b.clock.Move(time.Millisecond)
+			tok := as[api.AdminToken](t, b.do(http.MethodPost, api.PathTokens, root,
+				api.AdminTokenRequest{Label: "helpdesk", Scopes: []api.Scope{api.ScopePeers, api.ScopeInvites}, Seconds: 3600}), http.StatusCreated)
+			made[tok.ID] = tok
+		}
+		var listed []api.AdminToken
+		next := ""
+		for pages := 1; ; pages++ {
+			page := as[api.AdminTokens](t, b.do(http.MethodGet, api.PathTokens+"?limit=2&after="+next, root, nil), http.StatusOK)
+			listed = append(listed, page.Tokens...)
+			if next = page.Next; next == "" {
+				if pages != 3 {
+					t.Errorf("%d pages", pages)
+				}
+				break
+			}
+		}
+		if len(listed) != 5 {
+			t.Fatalf("listed %+v", listed)
+		}
+		for _, l := range listed[1:] {
+			want := made[l.ID]
+			want.Token = ""
+			if l.Label != want.Label || l.Token != "" || !l.Expires.Equal(want.Expires) || !slices.Equal(l.Scopes, want.Scopes) {
+				t.Errorf("listed %+v, want %+v", l, want)
+			}
+		}
+
+		one := made[listed[1].ID]
+		as[api.AdminToken](t, b.do(http.MethodGet, api.TokenPath("self"), one.Token, nil), http.StatusOK)
+		as[api.AdminToken](t, b.do(http.MethodGet, api.TokenPath(one.ID), one.Token, nil), http.StatusOK)
+		refused(t, "another's with it", b.do(http.MethodGet, api.TokenPath(listed[2].ID), one.Token, nil), api.CodeScope)
+		for range 2 {
+			if a := b.do(http.MethodDelete, api.TokenPath(one.ID), root, nil); a.status != http.StatusNoContent {
+				t.Errorf("revoke: %d %s", a.status, a.body)
+			}
+		}
+		refused(t, "revoked", b.do(http.MethodGet, api.TokenPath("self"), one.Token, nil), api.CodeUnauthenticated)
+		if got := as[api.AdminToken](t, b.do(http.MethodGet, api.TokenPath(one.ID), root, nil), http.StatusOK); !got.Revoked {
+			t.Errorf("after its end: %+v", got)
+		}
+		b.clock.Move(time.Hour)
+		refused(t, "expired", b.do(http.MethodGet, api.TokenPath("self"), made[listed[2].ID].Token, nil), api.CodeUnauthenticated)
+		refused(t, "nobody's", b.do(http.MethodDelete, api.TokenPath("0123456789abcdef"), root, nil), api.CodeTokenNotFound)
+		refused(t, "no ID", b.do(http.MethodDelete, api.TokenPath("x"), root, nil), api.CodeInvalid)
+		refused(t, "no cursor", b.do(http.MethodGet, api.PathTokens+"?after=x", root, nil), api.CodeInvalid)
+		refused(t, "a page too large", b.do(http.MethodGet, api.PathTokens+"?limit=101", root, nil), api.CodeInvalid)
+	})
+}
+
+// TestScopesAreKeptApart asks for every operation of administrators with every
+// token that does not cover it.
+func TestScopesAreKeptApart(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	peer := b.join(1).token
+	tokens := map[api.Scope]string{}
+	for _, s := range api.Scopes {
+		tokens[s] = b.admin(s)
+	}
+	for _, r := range api.Routes {
+		if r.Auth != api.AuthAdmin {
+			continue
+		}
+		what := r.Method + " " + r.Path
+		refused(t, what+" without a token", b.do(r.Method, r.Path, "", nil), api.CodeUnauthenticated)
+		refused(t, what+" as a peer", b.do(r.Method, r.Path, peer, nil), api.CodeAdmin)
+		for s, token := range tokens {
+			if r.Scope != "" && s != r.Scope && s != api.ScopeAdmin {
+				refused(t, what+" as "+string(s), b.do(r.Method, r.Path, token, nil), api.CodeScope)
+			}
+		}
+	}
+	for _, path := range []string{api.PathPeers + "/self", api.PathAllowed} {
+		refused(t, path+" as an administrator", b.do(http.MethodGet, path, tokens[api.ScopeAdmin], nil), api.CodeUnauthenticated)
+	}
+}
+
+func TestTokenRequestsAreRepeatable(t *testing.T) {
+	onBothStores(t, func(t *testing.T, store registry.Store) {
+		b := newBench(t, store, nil)
+		root := b.admin(api.ScopeAdmin)
+		create := func(by, key string, r api.AdminTokenRequest) answer {
+			return b.do(http.MethodPost, api.PathTokens, by, r, "Idempotency-Key", key)
+		}
+		wish := api.AdminTokenRequest{Label: "cellar", Scopes: []api.Scope{api.ScopePeers}, Seconds: 60}
+		first := as[api.AdminToken](t, create(root, "key", wish), http.StatusCreated)
+		b.clock.Move(time.Second)
+		twin := newBench(t, store, nil) // another instance
+		again := as[api.AdminToken](t, twin.do(http.MethodPost, api.PathTokens, root, wish, "Idempotency-Key", "key"), http.StatusCreated)
+		if again.Token != first.Token || again.ID != first.ID || !again.Expires.Equal(first.Expires) {
+			t.Errorf("again %+v, first %+v", again, first)
+		}
+		other := as[api.AdminToken](t, create(root, "another key", wish), http.StatusCreated)
+		anothers := as[api.AdminToken](t, create(b.admin(api.ScopeAdmin), "key", wish), http.StatusCreated)
+		if other.Token == first.Token || anothers.Token == first.Token {
+			t.Error("another key or another administrator gets the same token")
+		}
+		wish.Scopes = api.Scopes
+		refused(t, "the key with another wish", create(root, "key", wish), api.CodeIdempotency)
+		refused(t, "a long key", create(root, strings.Repeat("k", 65), wish), api.CodeInvalid)
+	})
+}
+
+func TestWrongTokenRequests(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	root := b.admin(api.ScopeAdmin)
+	for name, body := range map[string]string{
+		"no scope":         `{"scopes":[]}`,
+		"an unknown scope": `{"scopes":["everything"]}`,
+		"a long label":     `{"scopes":["peers"],"label":"` + strings.Repeat("x", 129) + `"}`,
+		"a label of lines": `{"scopes":["peers"],"label":"a\nb"}`,
+		"a long life":      `{"scopes":["peers"],"seconds":31536001}`,
+		"an unknown field": `{"scopes":["peers"],"admin":true}`,
+	} {
+		refused(t, name, b.do(http.MethodPost, api.PathTokens, root, []byte(body)), api.CodeInvalid)
+	}
+}
+
+func TestFailedAdministratorsAreLimited(t *testing.T) {
+	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+		hc.Limits.Admin = httpapi.Limit{PerMinute: 6, Burst: 2}
+	})
+	good := b.admin(api.ScopeAdmin)
+	ask := func(token string) answer { return b.do(http.MethodGet, api.TokenPath("self"), token, nil) }
+	for range 5 {
+		as[api.AdminToken](t, ask(good), http.StatusOK)
+	}
+	for range 2 {
+		refused(t, "a guess", ask("efa_"+strings.Repeat("A", 54)), api.CodeUnauthenticated)
+	}
+	a := ask(good)
+	refused(t, "after too many", a, api.CodeRateLimited)
+	if after, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || after < 10 || after > 25 {
+		t.Errorf("Retry-After %q, want 10 to 25 seconds", a.header.Get("Retry-After"))
+	}
+	b.clock.Move(10 * time.Second)
+	as[api.AdminToken](t, ask(good), http.StatusOK)
+}
