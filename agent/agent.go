@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,22 +75,30 @@ func (a *Agent) Close() {
 	}
 }
 
-// Run runs the agent until ctx ends or a part of it fails.
+// Run runs the agent until ctx ends or a part of it fails. Parts end in the
+// reverse order of their beginning, one after the other: devices are given back
+// over sessions, and sessions say goodbye over links, while these still are.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var joined sync.WaitGroup
+	var ends []func()
 	for _, part := range a.parts {
-		joined.Go(func() {
-			if err := part(ctx); err != nil {
+		partCtx, end := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if err := part(partCtx); err != nil {
 				cancel(err)
 			}
-		})
+		}()
+		ends = append(ends, func() { end(); <-ended })
 	}
 	a.log.Info("agent runs", "name", a.cfg.Name, "id", a.store.Key().ID().String(), "listens", a.listening)
 	<-ctx.Done()
-	joined.Wait()
+	for _, end := range slices.Backward(ends) {
+		end()
+	}
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
