@@ -1,0 +1,134 @@
+{{- define "name" -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "selector" -}}
+app.kubernetes.io/name: easyfind-rendezvous
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "labels" -}}
+{{ include "selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{- define "turn-ports" -}}
+- {name: turn-tcp, containerPort: 3478}
+- {name: turn-udp, containerPort: 3478, protocol: UDP}
+- {name: stun-second, containerPort: 3479, protocol: UDP}
+{{- end -}}
+
+{{- define "turn-service-ports" -}}
+- {name: turn-tcp, port: 3478, targetPort: turn-tcp}
+- {name: turn-udp, port: 3478, targetPort: turn-udp, protocol: UDP}
+- {name: stun-second, port: 3479, targetPort: stun-second, protocol: UDP}
+{{- end -}}
+
+{{/* The pod of an instance: root, component, args, hostNetwork, probeHost,
+probePort, ports, resources, nodeSelector, tolerations. */}}
+{{- define "pod" -}}
+metadata:
+  labels: {{- include "labels" . | nindent 4 }}
+spec:
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  {{- with .root.Values.imagePullSecrets }}
+  imagePullSecrets: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if .hostNetwork }}
+  hostNetwork: true
+  dnsPolicy: ClusterFirstWithHostNet
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    fsGroup: 65532
+    seccompProfile: {type: RuntimeDefault}
+  # The sleep below, then ten seconds for peers to go elsewhere.
+  terminationGracePeriodSeconds: 30
+  {{- with .nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if not .hostNetwork }}
+  topologySpreadConstraints:
+    - maxSkew: 1
+      topologyKey: kubernetes.io/hostname
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels: {{- include "selector" . | nindent 10 }}
+  {{- end }}
+  containers:
+    - name: rendezvous
+      image: "{{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
+      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+      args:
+        - --config=/settings/rendezvous.yaml
+        - --data=/data
+        - --public-url={{ .root.Values.publicURL }}
+        - --log-level={{ .root.Values.logLevel }}
+        - --cluster-listen=$(POD_IP):7443
+        - --relay-ports={{ .root.Values.relay.ports }}
+        - --relay-per-peer={{ .root.Values.relay.perPeer }}
+        {{- range .root.Values.relay.allow }}
+        - --relay-allow={{ . }}
+        {{- end }}
+        {{- if not .root.Values.tls.pinned }}
+        - --tls-cert=/tls/tls.crt
+        - --tls-key=/tls/tls.key
+        {{- end }}
+        {{- range .args }}
+        - {{ . }}
+        {{- end }}
+      env:
+        - name: POD_IP
+          valueFrom: {fieldRef: {fieldPath: status.podIP}}
+        - name: NODE_IP
+          valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+      ports: {{- toYaml .ports | nindent 8 }}
+      startupProbe:
+        httpGet: &probe {path: /livez, port: {{ .probePort }}, scheme: HTTPS{{ with .probeHost }}, host: {{ . }}{{ end }}}
+        periodSeconds: 2
+        failureThreshold: 30
+      livenessProbe:
+        httpGet: *probe
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 3
+      readinessProbe:
+        httpGet: {path: /readyz, port: {{ .probePort }}, scheme: HTTPS{{ with .probeHost }}, host: {{ . }}{{ end }}}
+        periodSeconds: 2
+        timeoutSeconds: 5
+        failureThreshold: 2
+      # The service forgets a pod only after it has been told to stop.
+      lifecycle:
+        preStop:
+          sleep: {seconds: 5}
+      resources: {{- toYaml .resources | nindent 8 }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: {drop: [ALL]}
+      volumeMounts:
+        - {name: data, mountPath: /data}
+        - {name: settings, mountPath: /settings, readOnly: true}
+        {{- if .root.Values.tls.pinned }}
+        - {name: tls, mountPath: /data/tls-cert.pem, subPath: tls.crt, readOnly: true}
+        - {name: tls, mountPath: /data/tls-key.pem, subPath: tls.key, readOnly: true}
+        {{- else }}
+        - {name: tls, mountPath: /tls, readOnly: true}
+        {{- end }}
+  volumes:
+    - name: data
+      emptyDir: {sizeLimit: 16Mi}
+    - name: settings
+      secret: {secretName: {{ .root.Values.database.secretName | quote }}, defaultMode: 0440}
+    - name: tls
+      secret: {secretName: {{ .root.Values.tls.secretName | quote }}, defaultMode: 0440}
+{{- end -}}
