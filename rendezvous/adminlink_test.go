@@ -43,3 +43,18 @@ func TestFirstRunGivesAnAdminLink(t *testing.T) {
 	start(t, c)
 	newAdmin(t, KeptAdminLink(c.Data))
 }
+
+func TestARevokedJoinLinkIsReplaced(t *testing.T) {
+	c := local(t)
+	first := start(t, c)
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	var list api.Invites
+	admin.call(http.MethodGet, api.PathInvites, &list)
+	if len(list.Invites) != 1 {
+		t.Fatalf("invites %+v", list)
+	}
+	admin.call(http.MethodDelete, api.InvitePath(list.Invites[0].ID), nil)
+	first.stop()
+	second := start(t, c)
+	newPeer(t, second.link, 1)
+}

@@ -38,7 +38,11 @@ func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *iden
 	}
 	kept, since := keptInvite(path)
 	if !s.Open {
-		code, _, err := r.CreateInvite(ctx, registry.InviteSpec{Code: kept, Label: "join link", TTL: inviteTTL})
+		code, i, err := r.CreateInvite(ctx, registry.InviteSpec{Code: kept, Label: "join link", TTL: inviteTTL})
+		if err == nil && i.Revoked { // the link leaked, say: another is wanted
+			kept = ""
+			code, _, err = r.CreateInvite(ctx, registry.InviteSpec{Label: "join link", TTL: inviteTTL})
+		}
 		if err != nil {
 			return "", fmt.Errorf("invite of the join link: %w", err)
 		}

@@ -47,3 +47,29 @@ type AdminTokens struct {
 	Tokens []AdminToken `json:"tokens" nullable:"false" maxItems:"100"`
 	Next   string       `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"AAABnKy2aACfDCt9Qao15g"`
 }
+
+// InviteRequest asks for an invite.
+type InviteRequest struct {
+	Label   string `json:"label,omitempty" maxLength:"128" doc:"for whom it is; only administrators see it" example:"the workshop"`
+	Uses    int    `json:"uses,omitempty" minimum:"0" maximum:"1000000" doc:"how many peers may register with it; 0 is any number" example:"1"`
+	Seconds int    `json:"seconds,omitempty" minimum:"0" maximum:"31536000" doc:"how long it is good; 0 is a day" example:"86400"`
+}
+
+// Invite lets peers register.
+type Invite struct {
+	ID      string    `json:"id" maxLength:"16" doc:"names it; no secret" example:"51c3a8d0e27f9b64"`
+	Code    string    `json:"code,omitempty" maxLength:"64" doc:"the secret; it is in the answer that made it and nowhere else" example:"Zk1TqYcVhAuN2d0rG8Xw3s"`
+	Label   string    `json:"label" maxLength:"128" example:"the workshop"`
+	Uses    int       `json:"uses" minimum:"0" maximum:"1000000" doc:"how many peers may register with it in all; 0 is any number" example:"1"`
+	Used    int       `json:"used" minimum:"0" maximum:"2147483647" doc:"how many did" example:"0"`
+	Created time.Time `json:"created" example:"2026-03-01T12:00:00Z"`
+	Expires time.Time `json:"expires" example:"2026-03-02T12:00:00Z"`
+	Revoked bool      `json:"revoked" example:"false"`
+}
+
+// Invites is a page of the invites, oldest first. Those that ended are in it
+// for another week.
+type Invites struct {
+	Invites []Invite `json:"invites" nullable:"false" maxItems:"100"`
+	Next    string   `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"AAABnKy2aACfDCt9Qao15g"`
+}

@@ -31,6 +31,7 @@ const (
 	CodeAdmin            Code = "admin"
 	CodeScope            Code = "scope"
 	CodeAdminLink        Code = "admin_link"
+	CodeInviteNotFound   Code = "invite_not_found"
 	CodeTokenNotFound    Code = "token_not_found"
 	CodeTokenLimit       Code = "token_limit"
 	CodeIdempotency      Code = "idempotency"
@@ -77,6 +78,7 @@ var Kinds = []Kind{
 	{CodeAdmin, http.StatusForbidden, "the operation is for the server's operator", "use an administrator's token"},
 	{CodeScope, http.StatusForbidden, "the administrator's token does not cover the operation", "use a token with the scope that the operation names"},
 	{CodeAdminLink, http.StatusForbidden, "the admin link is unknown, was used before or has expired", "have the server print a new one"},
+	{CodeInviteNotFound, http.StatusNotFound, "no such invite", "look at the list of invites"},
 	{CodeTokenNotFound, http.StatusNotFound, "no such token of an administrator", "look at the list of tokens"},
 	{CodeTokenLimit, http.StatusConflict, "there are as many administrators' tokens as may be", "revoke some and wait until they expire"},
 	{CodeIdempotency, http.StatusConflict, "the Idempotency-Key was used for a request that asked for something else", "send another key with another request"},

@@ -89,18 +89,3 @@ type RelayCredentials struct {
 	URIs     []string  `json:"uris" nullable:"false" maxItems:"16" maxLength:"256" doc:"TURN URIs (RFC 7065), best first"`
 	Expires  time.Time `json:"expires"`
 }
-
-// InviteRequest asks for an invite.
-type InviteRequest struct {
-	Label   string `json:"label,omitempty" maxLength:"128" doc:"for whom it is; only the operator sees it"`
-	Uses    int    `json:"uses,omitempty" minimum:"0" maximum:"1000000" doc:"how many peers may register with it; 0 is any number"`
-	Seconds int    `json:"seconds,omitempty" minimum:"0" maximum:"31536000" doc:"how long it is good; 0 is a day"`
-}
-
-// Invite lets peers register.
-type Invite struct {
-	Code    string    `json:"code" maxLength:"64" doc:"the secret; it is shown this once"`
-	Label   string    `json:"label" maxLength:"128"`
-	Uses    int       `json:"uses" minimum:"0" maximum:"1000000" doc:"registrations that are left; 0 is any number"`
-	Expires time.Time `json:"expires"`
-}

@@ -26,6 +26,7 @@ const (
 	PathRelay        = "/v1/relay-credentials"
 	PathServer       = "/v1/server"
 	PathInvites      = "/v1/admin/invites"
+	PathInvite       = "/v1/admin/invites/{id}"
 	PathAdminLink    = "/v1/admin/link"
 	PathTokens       = "/v1/admin/tokens"
 	PathToken        = "/v1/admin/tokens/{id}"
@@ -75,6 +76,9 @@ type Route struct {
 //	POST    /v1/relay-credentials                           → RelayCredentials
 //	GET     /v1/server                                      → Server
 //	POST    /v1/admin/invites                               InviteRequest → Invite
+//	GET     /v1/admin/invites?after=&limit=                 → Invites
+//	GET     /v1/admin/invites/{id}                          → Invite
+//	DELETE  /v1/admin/invites/{id}
 //	POST    /v1/admin/link                                  AdminLinkUse → AdminToken
 //	POST    /v1/admin/tokens                                AdminTokenRequest → AdminToken
 //	GET     /v1/admin/tokens?after=&limit=                  → AdminTokens
@@ -99,6 +103,9 @@ var Routes = []Route{
 	{http.MethodPost, PathRelay, AuthPeer, http.StatusCreated, ""},
 	{http.MethodGet, PathServer, AuthNone, http.StatusOK, ""},
 	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated, ScopeInvites},
+	{http.MethodGet, PathInvites, AuthAdmin, http.StatusOK, ScopeInvites},
+	{http.MethodGet, PathInvite, AuthAdmin, http.StatusOK, ScopeInvites},
+	{http.MethodDelete, PathInvite, AuthAdmin, http.StatusNoContent, ScopeInvites},
 	{http.MethodPost, PathAdminLink, AuthNone, http.StatusCreated, ""},
 	{http.MethodPost, PathTokens, AuthAdmin, http.StatusCreated, ScopeAdmin},
 	{http.MethodGet, PathTokens, AuthAdmin, http.StatusOK, ScopeAdmin},
@@ -108,6 +115,9 @@ var Routes = []Route{
 
 // TokenPath is the address of an administrator's token.
 func TokenPath(id string) string { return PathTokens + "/" + url.PathEscape(id) }
+
+// InvitePath is the address of an invite.
+func InvitePath(id string) string { return PathInvites + "/" + url.PathEscape(id) }
 
 // PeerPath is the address of a peer.
 func PeerPath(id ident.PeerID) string { return PathPeers + "/" + id.String() }

@@ -2,9 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/hex"
 	"net/http"
 	"slices"
 	"time"
@@ -70,44 +67,6 @@ func wireToken(secret string, t registry.AdminToken) api.AdminToken {
 	}
 }
 
-// Paging asks for a part of a list.
-type Paging struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"items at most"`
-	After string `query:"after" maxLength:"64" doc:"next of the page before"`
-}
-
-// page is the part asked for of a list that is ordered by when its items were
-// made. It asks for one item more, which tells whether there is a next page.
-func (in Paging) page() (registry.Page, error) {
-	p := registry.Page{Limit: in.Limit + 1}
-	if in.After == "" {
-		return p, nil
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(in.After)
-	if err != nil || len(raw) != 8+len(p.After.ID) {
-		return p, errCursor
-	}
-	p.After.At = time.UnixMilli(int64(binary.BigEndian.Uint64(raw)))
-	copy(p.After.ID[:], raw[8:])
-	return p, nil
-}
-
-var errCursor = invalid("query.after", "not next of a page: begin without it")
-
-// cut makes a page of at most limit of the items, and tells where the next one
-// begins, if there is one.
-func cut[T any](items []T, limit int, place func(T) string) (page []T, next string) {
-	if len(items) <= limit {
-		return items, ""
-	}
-	return items[:limit], place(items[limit-1])
-}
-
-func cursor(c registry.Cursor) string {
-	raw := binary.BigEndian.AppendUint64(nil, uint64(c.At.UnixMilli()))
-	return base64.RawURLEncoding.EncodeToString(append(raw, c.ID[:]...))
-}
-
 func (s *server) listTokens(ctx context.Context, in *Paging) (*output[api.AdminTokens], error) {
 	p, err := in.page()
 	if err != nil {
@@ -122,24 +81,12 @@ func (s *server) listTokens(ctx context.Context, in *Paging) (*output[api.AdminT
 	return &output[api.AdminTokens]{list}, err
 }
 
-// tokenIDInput is a token in the path.
-type tokenIDInput struct {
-	ID string `path:"id" maxLength:"16" doc:"the ID of a token" example:"9f0c2b7d41aa35e6"`
-}
-
-func (in tokenIDInput) token() (id registry.TokenPrefix, err error) {
-	if raw, err := hex.DecodeString(in.ID); err == nil && len(raw) == len(id) {
-		return registry.TokenPrefix(raw), nil
-	}
-	return id, invalid("path.id", "not the ID of a token: 16 hexadecimal digits")
-}
-
-func (s *server) token(ctx context.Context, in *tokenIDInput) (*output[api.AdminToken], error) {
+func (s *server) token(ctx context.Context, in *shortIDInput) (*output[api.AdminToken], error) {
 	self := admin(ctx)
 	if in.ID == "self" {
 		return &output[api.AdminToken]{wireToken("", self)}, nil
 	}
-	id, err := in.token()
+	id, err := in.id()
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +97,8 @@ func (s *server) token(ctx context.Context, in *tokenIDInput) (*output[api.Admin
 	return &output[api.AdminToken]{wireToken("", t)}, err
 }
 
-func (s *server) revokeToken(ctx context.Context, in *tokenIDInput) (*nothing, error) {
-	id, err := in.token()
+func (s *server) revokeToken(ctx context.Context, in *shortIDInput) (*nothing, error) {
+	id, err := in.id()
 	if err != nil {
 		return nil, err
 	}

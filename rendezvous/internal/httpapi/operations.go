@@ -85,11 +85,11 @@ func (s *server) register() {
 	s.registerPeers()
 	s.registerMailboxes()
 	s.registerTokens()
+	s.registerInvites()
 	mount(s, http.MethodGet, api.PathServer, operation{id: "server", summary: "What this rendezvous is and offers"}, s.server)
 	mount(s, http.MethodPost, api.PathRelay, operation{
 		id: "relay-credentials", summary: "Credentials for the relay, for a while", codes: []api.Code{api.CodeRelayUnavailable},
 	}, s.relay)
-	mount(s, http.MethodPost, api.PathInvites, operation{id: "create-invite", summary: "Make an invite", codes: withBody}, s.createInvite)
 }
 
 // Output is a body of an answer.

@@ -169,12 +169,3 @@ func (s *server) relay(ctx context.Context, _ *nothing) (*output[api.RelayCreden
 	c, err := s.cfg.Relay.Credentials(ctx, caller(ctx))
 	return &output[api.RelayCredentials]{c}, err
 }
-
-type inviteInput struct{ Body api.InviteRequest }
-
-func (s *server) createInvite(ctx context.Context, in *inviteInput) (*output[api.Invite], error) {
-	code, i, err := s.cfg.Registry.CreateInvite(ctx, registry.InviteSpec{
-		Label: in.Body.Label, Uses: in.Body.Uses, TTL: time.Duration(in.Body.Seconds) * time.Second,
-	})
-	return &output[api.Invite]{api.Invite{Code: code, Label: i.Label, Uses: i.Uses, Expires: i.Expires.UTC()}}, err
-}

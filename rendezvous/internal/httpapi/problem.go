@@ -26,6 +26,7 @@ var codes = []struct {
 	{registry.ErrUnauthenticated, api.CodeUnauthenticated},
 	{registry.ErrNotAdmin, api.CodeAdmin},
 	{registry.ErrAdminLink, api.CodeAdminLink},
+	{registry.ErrInviteNotFound, api.CodeInviteNotFound},
 	{registry.ErrTokenNotFound, api.CodeTokenNotFound},
 	{registry.ErrTokenLimit, api.CodeTokenLimit},
 	{registry.ErrIdempotency, api.CodeIdempotency},

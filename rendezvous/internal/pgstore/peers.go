@@ -48,18 +48,6 @@ func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, 
 	return created && err == nil, err
 }
 
-func useInvite(ctx context.Context, tx pgx.Tx, a registry.Admission) error {
-	switch {
-	case a.Open:
-		return nil
-	case a.Invite == nil:
-		return registry.ErrInviteNeeded
-	}
-	tag, err := tx.Exec(ctx, `UPDATE invites SET uses = uses - 1
-		WHERE hash = $1 AND NOT revoked AND expires > $2 AND (uses IS NULL OR uses > 0)`, a.Invite[:], millis(a.Now))
-	return touched(tag, err, registry.ErrInvite)
-}
-
 const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash`
 
 // Peer returns a peer.
@@ -99,39 +87,6 @@ func (s *Store) peer(ctx context.Context, query string, args ...any) (registry.P
 // Rename changes a peer's name.
 func (s *Store) Rename(ctx context.Context, id ident.PeerID, name string) error {
 	return s.one(ctx, "rename a peer", registry.ErrPeerNotFound, `UPDATE peers SET name = $1 WHERE id = $2`, name, id[:])
-}
-
-// PutInvite keeps an invite.
-func (s *Store) PutInvite(ctx context.Context, i registry.Invite) error {
-	var uses *int
-	if !i.Unlimited {
-		uses = &i.Uses
-	}
-	return s.one(ctx, "keep an invite", nil, `INSERT INTO invites (hash, label, uses, created, expires, revoked)
-		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`, i.Hash[:], i.Label, uses, millis(i.Created), millis(i.Expires), i.Revoked)
-}
-
-// Invites returns every invite.
-func (s *Store) Invites(ctx context.Context) ([]registry.Invite, error) {
-	const query = `SELECT hash, label, uses, created, expires, revoked FROM invites ORDER BY created, hash`
-	return collect(ctx, s, "read the invites", func(row pgx.CollectableRow) (registry.Invite, error) {
-		var i registry.Invite
-		var hash []byte
-		var uses *int
-		var created, expires int64
-		err := row.Scan(&hash, &i.Label, &uses, &created, &expires, &i.Revoked)
-		copy(i.Hash[:], hash)
-		if i.Unlimited = uses == nil; uses != nil {
-			i.Uses = *uses
-		}
-		i.Created, i.Expires = moment(created), moment(expires)
-		return i, err
-	}, query)
-}
-
-// RevokeInvite ends an invite.
-func (s *Store) RevokeInvite(ctx context.Context, hash registry.Digest) error {
-	return s.one(ctx, "revoke an invite", registry.ErrInvite, `UPDATE invites SET revoked = true WHERE hash = $1`, hash[:])
 }
 
 // Allow lets a peer find its owner.

@@ -20,6 +20,7 @@ var (
 	ErrName            = errors.New("a name is 1 to 64 printable characters, without a space at either end")
 	ErrInviteNeeded    = errors.New("a new peer needs an invite")
 	ErrInvite          = errors.New("the invite is not good")
+	ErrInviteNotFound  = errors.New("no such invite")
 	ErrInviteSpec      = errors.New("an invite's label, uses or lifetime is out of bounds")
 	ErrFull            = errors.New("the registry is full")
 	ErrPeerNotFound    = errors.New("no such peer, or not to be found by the caller")
@@ -44,7 +45,7 @@ func Expected(err error) bool {
 		ErrReplayed, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
 		ErrMailboxNotFound, ErrMailboxExists, ErrMailboxExpired, ErrMailboxClosed, ErrMailboxBurned, ErrMailboxLimit,
 		ErrTryNotFound, ErrTryState, ErrFenced,
-		ErrAdminLink, ErrTokenNotFound, ErrTokenLimit,
+		ErrAdminLink, ErrTokenNotFound, ErrTokenLimit, ErrInviteNotFound,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -157,43 +156,3 @@ func (r *Registry) Rename(ctx context.Context, id ident.PeerID, name string) (Pe
 	}
 	return r.cfg.Store.Peer(ctx, id)
 }
-
-// InviteSpec is what an invite shall be.
-type InviteSpec struct {
-	Code  string        // the secret; "" draws one
-	Label string        // for whom, at most 128 characters
-	Uses  int           // 0 is any number
-	TTL   time.Duration // at most a year; 0 is a day
-}
-
-// CreateInvite makes an invite and returns its code, of which only the digest
-// is kept. An invite with the same code stays as it is. Errors: ErrInviteSpec.
-func (r *Registry) CreateInvite(ctx context.Context, s InviteSpec) (code string, i Invite, err error) {
-	if s.TTL == 0 {
-		s.TTL = 24 * time.Hour
-	}
-	if s.Uses < 0 || s.Uses > api.MaxInviteUses || s.TTL < time.Second || s.TTL > api.MaxInviteTTL ||
-		!utf8.ValidString(s.Label) || utf8.RuneCountInString(s.Label) > api.MaxLabel || len(s.Code) > api.MaxInvite {
-		return "", i, ErrInviteSpec
-	}
-	if s.Code == "" {
-		var raw [16]byte
-		if _, err := io.ReadFull(r.cfg.Random, raw[:]); err != nil {
-			return "", i, fmt.Errorf("new invite: %w", err)
-		}
-		s.Code = base64.RawURLEncoding.EncodeToString(raw[:])
-	}
-	now := r.cfg.Now()
-	i = Invite{
-		Hash: inviteDigest(s.Code), Label: s.Label, Unlimited: s.Uses == 0, Uses: s.Uses,
-		Created: now, Expires: now.Add(s.TTL),
-	}
-	return s.Code, i, r.cfg.Store.PutInvite(ctx, i)
-}
-
-// RevokeInvite ends an invite. Errors: ErrInvite.
-func (r *Registry) RevokeInvite(ctx context.Context, code string) error {
-	return r.cfg.Store.RevokeInvite(ctx, inviteDigest(code))
-}
-
-func inviteDigest(code string) Digest { return sha256.Sum256([]byte("invite " + code)) }

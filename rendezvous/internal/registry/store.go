@@ -48,12 +48,17 @@ type PeerStore interface {
 
 // InviteStore keeps the invites. Admit uses them up.
 type InviteStore interface {
-	// PutInvite keeps an invite. One that is there already stays as it is.
-	PutInvite(ctx context.Context, i Invite) error
-	// Invites returns every invite that Sweep has not removed, oldest first.
-	Invites(ctx context.Context) ([]Invite, error)
-	// RevokeInvite ends an invite for good. Errors: ErrInvite if there is none.
-	RevokeInvite(ctx context.Context, hash Digest) error
+	// PutInvite keeps an invite and the event that tells of it, and returns the
+	// invite as it is kept: one that is there already stays as it is, and is no
+	// event.
+	PutInvite(ctx context.Context, i Invite, e Event) (Invite, error)
+	// Invite returns an invite. Errors: ErrInviteNotFound.
+	Invite(ctx context.Context, id InviteID) (Invite, error)
+	// Invites returns a page of those that Sweep has not removed, oldest first.
+	Invites(ctx context.Context, p Page) ([]Invite, error)
+	// RevokeInvite ends an invite for good. Twice is fine and no second event.
+	// Errors: ErrInviteNotFound.
+	RevokeInvite(ctx context.Context, id InviteID, e Event) error
 }
 
 // AllowStore keeps who may find and signal whom.
@@ -175,10 +180,14 @@ type Invite struct {
 	Label     string
 	Unlimited bool
 	Uses      int // left, unless unlimited
+	Used      int // how many peers it let in
 	Created   time.Time
 	Expires   time.Time
 	Revoked   bool
 }
+
+// InviteID names an invite: the beginning of its digest, which is no secret.
+type InviteID [8]byte
 
 // Allowance is one peer's permission to find and signal another.
 type Allowance struct {

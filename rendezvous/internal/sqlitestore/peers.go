@@ -35,18 +35,6 @@ func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, 
 	return created && err == nil, err
 }
 
-func useInvite(ctx context.Context, tx *sql.Tx, a registry.Admission) error {
-	switch {
-	case a.Open:
-		return nil
-	case a.Invite == nil:
-		return registry.ErrInviteNeeded
-	}
-	res, err := tx.ExecContext(ctx, `UPDATE invites SET uses = uses - 1
-		WHERE hash = ? AND revoked = 0 AND expires > ? AND (uses IS NULL OR uses > 0)`, a.Invite[:], millis(a.Now))
-	return oneRow(res, err, registry.ErrInvite)
-}
-
 const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash`
 
 // Peer returns a peer.
@@ -88,39 +76,6 @@ func (s *Store) peer(ctx context.Context, query string, args ...any) (registry.P
 func (s *Store) Rename(ctx context.Context, id ident.PeerID, name string) error {
 	res, err := s.write.ExecContext(ctx, `UPDATE peers SET name = ? WHERE id = ?`, name, id[:])
 	return failed("rename a peer", oneRow(res, err, registry.ErrPeerNotFound))
-}
-
-// PutInvite keeps an invite.
-func (s *Store) PutInvite(ctx context.Context, i registry.Invite) error {
-	uses := sql.NullInt64{Int64: int64(i.Uses), Valid: !i.Unlimited}
-	_, err := s.write.ExecContext(ctx, `INSERT INTO invites (hash, label, uses, created, expires, revoked) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		i.Hash[:], i.Label, uses, millis(i.Created), millis(i.Expires), i.Revoked)
-	return failed("keep an invite", err)
-}
-
-// Invites returns every invite.
-func (s *Store) Invites(ctx context.Context) ([]registry.Invite, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT hash, label, uses, created, expires, revoked FROM invites ORDER BY created, hash`)
-	if err != nil {
-		return nil, failed("read the invites", err)
-	}
-	return collect(rows, "read the invites", func(rows *sql.Rows) (registry.Invite, error) {
-		var i registry.Invite
-		var hash []byte
-		var uses sql.NullInt64
-		var created, expires int64
-		err := rows.Scan(&hash, &i.Label, &uses, &created, &expires, &i.Revoked)
-		copy(i.Hash[:], hash)
-		i.Uses, i.Unlimited = int(uses.Int64), !uses.Valid
-		i.Created, i.Expires = moment(created), moment(expires)
-		return i, err
-	})
-}
-
-// RevokeInvite ends an invite.
-func (s *Store) RevokeInvite(ctx context.Context, hash registry.Digest) error {
-	res, err := s.write.ExecContext(ctx, `UPDATE invites SET revoked = 1 WHERE hash = ?`, hash[:])
-	return failed("revoke an invite", oneRow(res, err, registry.ErrInvite))
 }
 
 // Allow lets a peer find its owner.

@@ -55,14 +55,25 @@ func invite(n byte, uses int) registry.Invite {
 	}
 }
 
+// putInvite keeps the nth invite.
+func putInvite(t *testing.T, s registry.Store, n byte, uses int) registry.Invite {
+	t.Helper()
+	kept, err := s.PutInvite(t.Context(), invite(n, uses), event(registry.EventInviteCreated))
+	must(t, "put an invite", err)
+	return kept
+}
+
+func revokeInvite(t *testing.T, s registry.Store, n byte) error {
+	return s.RevokeInvite(t.Context(), registry.InviteID{n}, event(registry.EventInviteRevoked))
+}
+
 func admitWantsAnInvite(t *testing.T, s registry.Store) {
 	ctx := t.Context()
-	must(t, "put", s.PutInvite(ctx, invite(1, 2)))
-	must(t, "put", s.PutInvite(ctx, invite(2, 0)))
-	must(t, "put", s.PutInvite(ctx, invite(3, 5)))
-	must(t, "revoke", s.RevokeInvite(ctx, registry.Digest{3}))
-	is(t, "revoke nothing", s.RevokeInvite(ctx, registry.Digest{9}), registry.ErrInvite)
-	must(t, "put a revoked one again", s.PutInvite(ctx, invite(3, 5)))
+	putInvite(t, s, 1, 2)
+	putInvite(t, s, 2, 0)
+	putInvite(t, s, 3, 5)
+	must(t, "revoke", revokeInvite(t, s, 3))
+	equal(t, "a revoked one put again", putInvite(t, s, 3, 5).Revoked, true)
 
 	next := 0
 	try := func(hash *registry.Digest, now time.Time) error {
@@ -119,7 +130,7 @@ func admitFailsWhole(t *testing.T, s registry.Store) {
 
 func inviteRacedIsUsedOnce(t *testing.T, s registry.Store) {
 	ctx := t.Context()
-	must(t, "put", s.PutInvite(ctx, invite(1, 1)))
+	putInvite(t, s, 1, 1)
 	ok, failed := race(20, func(i int) error {
 		a := admission(i, i)
 		a.Open, a.Invite = false, &registry.Digest{1}
@@ -132,7 +143,7 @@ func inviteRacedIsUsedOnce(t *testing.T, s registry.Store) {
 	}
 
 	// One peer that asks twice at once, as after a lost answer, uses one.
-	must(t, "put", s.PutInvite(ctx, invite(2, 1)))
+	putInvite(t, s, 2, 1)
 	ok, failed = race(10, func(i int) error {
 		a := admission(500, 500+i)
 		a.Open, a.Invite = false, &registry.Digest{2}
@@ -144,19 +155,45 @@ func inviteRacedIsUsedOnce(t *testing.T, s registry.Store) {
 	}
 }
 
-func invitesAreListed(t *testing.T, s registry.Store) {
+func inviteLife(t *testing.T, s registry.Store) {
 	ctx := t.Context()
-	for _, i := range []registry.Invite{invite(2, 0), invite(1, 7)} {
-		must(t, "put", s.PutInvite(ctx, i))
+	for _, n := range []byte{2, 1, 3} {
+		equal(t, "kept", putInvite(t, s, n, int(n)), invite(n, int(n)))
 	}
-	must(t, "revoke", s.RevokeInvite(ctx, registry.Digest{2}))
-	got, err := s.Invites(ctx)
-	must(t, "list", err)
-	first, second := invite(1, 7), invite(2, 0)
-	second.Revoked = true
-	if want := []registry.Invite{first, second}; !slices.Equal(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
+	equal(t, "put again with more uses", putInvite(t, s, 1, 100), invite(1, 1))
+	a := admission(1, 1)
+	a.Open, a.Invite = false, &registry.Digest{2}
+	_, err := s.Admit(ctx, a)
+	must(t, "use", err)
+	is(t, "revoke", revokeInvite(t, s, 2), nil)
+	is(t, "revoke again", revokeInvite(t, s, 2), nil)
+	is(t, "revoke nothing", revokeInvite(t, s, 9), registry.ErrInviteNotFound)
+
+	second := invite(2, 1)
+	second.Used, second.Revoked = 1, true
+	got, err := s.Invite(ctx, registry.InviteID{2})
+	must(t, "read", err)
+	equal(t, "used and revoked", got, second)
+	equal(t, "its limit", got.Limit(), 2)
+	_, err = s.Invite(ctx, registry.InviteID{9})
+	is(t, "read nothing", err, registry.ErrInviteNotFound)
+
+	page, err := s.Invites(ctx, registry.Page{Limit: 2})
+	must(t, "first page", err)
+	if want := []registry.Invite{invite(1, 1), second}; !slices.Equal(page, want) {
+		t.Errorf("got %+v, want %+v", page, want)
 	}
+	page, err = s.Invites(ctx, registry.Page{After: page[1].Place(), Limit: 2})
+	must(t, "second page", err)
+	if want := []registry.Invite{invite(3, 3)}; !slices.Equal(page, want) {
+		t.Errorf("got %+v, want %+v", page, want)
+	}
+	want := map[registry.EventKind]int{registry.EventInviteCreated: 3, registry.EventInviteRevoked: 1}
+	for _, kind := range events(t, s) {
+		want[kind]--
+	}
+	equal(t, "events of making", want[registry.EventInviteCreated], 0)
+	equal(t, "events of revoking", want[registry.EventInviteRevoked], 0)
 }
 
 func tokensFindTheirPeer(t *testing.T, s registry.Store) {

@@ -190,7 +190,7 @@ func sweepRemovesWhatIsOver(t *testing.T, s registry.Store) {
 	must(t, "mailbox", s.CreateMailbox(ctx, mailbox(box, 1), roomy))
 	_, err = s.AddTry(ctx, box, attempt(2, "o"), 3)
 	must(t, "try", err)
-	must(t, "invite", s.PutInvite(ctx, invite(1, 0)))
+	putInvite(t, s, 1, 0)
 	a := take(t, s, "a", start)
 	must(t, "presence", s.PutPresence(ctx, a, start, at(start, 1)))
 
@@ -212,7 +212,7 @@ func sweepRemovesWhatIsOver(t *testing.T, s registry.Store) {
 	tries, err := s.Tries(ctx, box)
 	must(t, "tries", err)
 	equal(t, "tries", len(tries), 0)
-	invites, err := s.Invites(ctx)
+	invites, err := s.Invites(ctx, registry.Page{Limit: 10})
 	must(t, "invites", err)
 	equal(t, "invites", len(invites), 0)
 	is(t, "the lease", s.RenewLease(ctx, a, start, ttl), registry.ErrFenced)

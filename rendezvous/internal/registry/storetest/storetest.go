@@ -25,7 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Store) {
 		"AdmitRefusesReplay":       admitRefusesReplay,
 		"AdmitFailsWhole":          admitFailsWhole,
 		"InviteRacedIsUsedOnce":    inviteRacedIsUsedOnce,
-		"InvitesAreListed":         invitesAreListed,
+		"InviteLife":               inviteLife,
 		"TokensFindTheirPeer":      tokensFindTheirPeer,
 		"OnlyTheAllowedFind":       onlyTheAllowedFind,
 		"AllowedIsBounded":         allowedIsBounded,
