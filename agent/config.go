@@ -25,7 +25,7 @@ type Config struct {
 	Backend    string        `default:"usbfs" enum:"usbfs,libusb,none" help:"How to reach this machine's USB devices: usbfs (Linux), libusb, or none."`
 	Virtual    []string      `placeholder:"KIND,..." help:"Add software devices: disk, keyboard."`
 	Disk       string        `name:"virtual-disk" type:"path" placeholder:"FILE" help:"Add a software disk whose blocks are this file's."`
-	Budget     time.Duration `default:"60s" help:"How long a device survives without any link to its host."`
+	Budget     time.Duration `default:"60s" help:"How long a device survives without a sign of life from its host."`
 
 	Version string       `kong:"-"`
 	Logger  *slog.Logger `kong:"-"`

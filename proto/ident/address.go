@@ -10,7 +10,7 @@ import (
 )
 
 // Address is an EasyFind address: the short, one-time name of a pairing
-// mailbox at a rendezvous, as "K7M-2QX". It is public; the PIN is the secret.
+// mailbox at a rendezvous, as "K7M-2Q2". It is public; the PIN is the secret.
 // The zero Address is none.
 type Address string
 

@@ -27,8 +27,8 @@ func (*pairCommand) Help() string {
 Examples:
 
   easyfind pair                      on one machine; it shows an address and a PIN
-  easyfind pair K7M-2QX 4821-9930    on the other one
-  easyfind pair K7M-2QX              asks for the PIN, which stays out of the list of processes`
+  easyfind pair K7M-2Q2 4821-9930    on the other one
+  easyfind pair K7M-2Q2              asks for the PIN, which stays out of the list of processes`
 }
 
 // Run pairs this machine with another one.
@@ -56,7 +56,7 @@ func (c *pairCommand) pair(p *program, backend localapi.Backend) (localapi.Peer,
 	}
 	address, err := ident.ParseAddress(c.Address)
 	if err != nil {
-		return localapi.Peer{}, &localapi.Problem{Code: localapi.CodeInvalid, Detail: err.Error() + ": compare it with what the other machine shows, such as K7M-2QX"}
+		return localapi.Peer{}, &localapi.Problem{Code: localapi.CodeInvalid, Detail: err.Error() + ": compare it with what the other machine shows, such as K7M-2Q2"}
 	}
 	typed := c.PIN
 	if typed == "" {

@@ -21,7 +21,7 @@ func offered() (b *localapitest.Backend, paired chan struct{}) {
 	b, paired = script(), make(chan struct{})
 	b.Reporting = []localapi.Progress{
 		{Message: "asking the rendezvous"},
-		{Offered: &localapi.Offered{Address: "K7M-2QX", PIN: "4821-9930", Expires: now.Add(9*time.Minute + 41*time.Second)}},
+		{Offered: &localapi.Offered{Address: "K7M-2Q2", PIN: "4821-9930", Expires: now.Add(9*time.Minute + 41*time.Second)}},
 	}
 	b.Wait = paired
 	return b, paired
@@ -38,7 +38,7 @@ func TestOfferAtATerminal(t *testing.T) {
 	code := make(chan int, 1)
 	go func() { code <- p.run([]string{"pair"}) }()
 	eventually(t, func() bool { return strings.Contains(stderr.String(), "9:41 left") })
-	if out := stdout.String(); !strings.Contains(out, "On the other machine: easyfind pair K7M-2QX 4821-9930") || !strings.ContainsRune(out, '█') {
+	if out := stdout.String(); !strings.Contains(out, "On the other machine: easyfind pair K7M-2Q2 4821-9930") || !strings.ContainsRune(out, '█') {
 		t.Errorf("address, PIN or QR code missing in\n%s", out)
 	}
 	close(paired)

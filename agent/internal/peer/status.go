@@ -28,6 +28,8 @@ func (p *Peer) Status() Status {
 	case rank == link.RankHost:
 	case p.why != "" && rank != link.RankTLS && rank != link.RankPlainTCP:
 		st.Why = p.why
+	case p.cfg.Network.Signal == nil:
+		st.Why = "no rendezvous is set, so that only the addresses given for this peer are tried"
 	case p.ladder != nil:
 		st.Why = p.ladder.Why(rank)
 	}

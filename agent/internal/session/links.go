@@ -156,9 +156,10 @@ func (s *Session) choose() {
 	if best == nil || s.links.active == nil {
 		s.links.since = now
 	}
+	was := s.links.active
 	s.links.active = best
 	if best == nil {
-		s.lost(now)
+		s.lost(was)
 		return
 	}
 	s.state.lostAt, best.retired = time.Time{}, time.Time{}
@@ -178,9 +179,10 @@ func (s *Session) choose() {
 	s.poke()
 }
 
-// lost is called when the last ready link has ended. Mu is held.
-func (s *Session) lost(now time.Time) {
-	s.state.lostAt = now
+// lost is called when the last ready link has ended. The budget runs from the
+// peer's last sign of life on it, not from when that was noticed. Mu is held.
+func (s *Session) lost(last *linkRun) {
+	s.state.lostAt = time.Unix(0, last.heard.Load())
 	s.counters.Losses++
 	s.emit(Event{Kind: Lost, Reason: s.links.reason})
 	for _, d := range s.state.far {

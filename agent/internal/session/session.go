@@ -17,7 +17,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// DefaultBudget is how long a session keeps its state without a link.
+// DefaultBudget is how long a session keeps its state without a sign of life of
+// the peer.
 const DefaultBudget = time.Minute
 
 // goodbyeTime is how long a session that ends waits for the other end to hear
@@ -90,7 +91,7 @@ type state struct {
 	hosted     map[uint16]*hosted
 	list       *peerList
 	offer      offer
-	lostAt     time.Time // since when no link is up; zero with a link or before the first
+	lostAt     time.Time // the peer's last sign of life; zero with a link or before the first
 }
 
 type phase uint8
