@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make help` lists them.
 SHELL := /bin/sh
 export CGO_ENABLED ?= 1
-GO ?= go
+GO = $(shell deploy/setup/go.sh)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 FUZZTIME ?= 20s
@@ -37,7 +37,7 @@ fmt: setup ## format the code
 	@$(GO) run $(GOFUMPT) -w agent deploy migrations proto rendezvous *.go
 
 fuzz: setup-test ## fuzz every decoder for FUZZTIME (20s)
-	@deploy/setup/fuzz.sh $(FUZZTIME)
+	@GO="$(GO)" deploy/setup/fuzz.sh $(FUZZTIME)
 
 bench: build setup-test ## measure in two guests beside stock usbip
 	@$(GO) test -count=1 -timeout 60m -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb

@@ -7,7 +7,7 @@ grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do
     echo "$(dirname "$file") $name"
   done
 done | sort -u | xargs -P 2 -L 1 sh -c '
-  out=$(go test -run "^$" -fuzz "^$2\$" -fuzztime '"$time"' -parallel 1 "$1" 2>&1) ||
+  out=$(${GO:-go} test -run "^$" -fuzz "^$2\$" -fuzztime '"$time"' -parallel 1 "$1" 2>&1) ||
     { printf "%s\n" "$out"; echo "FAIL $1 $2"; exit 255; }
   echo "ok   $1 $2: $(printf "%s\n" "$out" | grep -E "^fuzz: elapsed" | tail -n 1 | sed "s/.*execs/execs/")"
 ' sh

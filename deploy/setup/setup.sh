@@ -6,7 +6,9 @@
 #   setup.sh test     besides, to run every test that this machine permits
 set -eu
 want=${1:-build}
-go_min=1.21 # from here on Go fetches the toolchain that go.mod names by itself
+here=$(dirname "$0")
+toolchain=go1.26.8 # fetched by a Go that is too old to do it by itself
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/easyfind"
 
 build="make git ca-certificates golang-go"
 # gcc, libusb: the race detector and the libusb backend are cgo. postgresql: a
@@ -15,10 +17,17 @@ build="make git ca-certificates golang-go"
 tests="gcc libc6-dev libusb-1.0-0-dev pkg-config postgresql iproute2 nftables kmod xz-utils e2fsprogs fdisk
   qemu-system-x86 busybox-static usbip usbutils"
 
-has_go() {
-  command -v go >/dev/null 2>&1 &&
-    v=$(go env GOVERSION 2>/dev/null | sed 's/^go//') && [ -n "$v" ] &&
-    [ "$(printf '%s\n%s\n' "$go_min" "$v" | sort -V | head -n 1)" = "$go_min" ]
+has_go() { "$here/go.sh" >/dev/null; }
+
+# fetch_go has a Go older than 1.21, as of Debian 12, fetch a newer one: a module
+# as any other, checked against the checksum database.
+fetch_go() {
+  echo "setup: fetching $toolchain"
+  module="golang.org/toolchain@v0.0.1-$toolchain.$(go env GOOS)-$(go env GOARCH)"
+  mkdir -p "$cache/modules"
+  (cd "$cache" && GO111MODULE=on GOFLAGS=-modcacherw GOMODCACHE="$cache/modules" go mod download "$module")
+  chmod -R u+x "$cache/modules/$module/bin" "$cache/modules/$module/pkg/tool"
+  ln -sfn "$cache/modules/$module" "$cache/go"
 }
 
 wanted() {
@@ -38,7 +47,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
   echo "setup: this is neither Debian nor Ubuntu; please install by hand what corresponds to:" >&2
   echo "  $list" | tr '\n' ' ' >&2
   echo >&2
-  has_go || { echo "setup: Go $go_min or later is needed: https://go.dev/dl" >&2; exit 1; }
+  has_go || { echo "setup: Go 1.21 or later is needed: https://go.dev/dl" >&2; exit 1; }
   exit 0
 fi
 
@@ -54,7 +63,8 @@ if [ -n "$missing" ]; then
   # shellcheck disable=SC2086 # a list of packages
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >/dev/null
 fi
+has_go || fetch_go
 has_go || {
-  echo "setup: this release's Go is too old; install Go $go_min or later from https://go.dev/dl (or your release's backports) and put it on PATH" >&2
+  echo "setup: no Go that is new enough could be had; install Go 1.21 or later from https://go.dev/dl and put it on PATH" >&2
   exit 1
 }

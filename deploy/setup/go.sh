@@ -1,0 +1,14 @@
+#!/bin/sh
+# Prints the go command to build with: the one on PATH if it can fetch the
+# toolchain that go.mod names by itself (Go 1.21), else the toolchain that
+# setup.sh has put into the cache.
+oldest=1.21
+fetched="${XDG_CACHE_HOME:-$HOME/.cache}/easyfind/go"
+version=$(go env GOVERSION 2>/dev/null | sed 's/^go//')
+if [ -n "$version" ] && [ "$(printf '%s\n%s\n' "$oldest" "$version" | sort -V | head -n 1)" = "$oldest" ]; then
+  echo go
+elif [ -x "$fetched/bin/go" ]; then
+  echo "$fetched/bin/go"
+else
+  exit 1
+fi
