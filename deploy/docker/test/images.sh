@@ -1,0 +1,36 @@
+#!/bin/sh
+# Makes stand-ins for the images that docker-compose.yml and the Dockerfile
+# begin from, out of local files: a Debian tree made by debootstrap, and this
+# machine's Go with the modules that it has fetched. Nothing is pulled.
+#
+#   images.sh DIRECTORY        where the trees are kept for the next time
+set -eu
+keep=$1
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../../.." && pwd)
+mkdir -p "$keep"
+
+if [ ! -e "$keep/base/.complete" ]; then
+  rm -rf "$keep/base"
+  debootstrap --variant=minbase --include=ca-certificates,postgresql-15,haproxy bookworm "$keep/base" >"$keep/debootstrap.log"
+  touch "$keep/base/.complete"
+fi
+install -m 0755 "$here/postgres.sh" "$keep/base/usr/local/bin/postgres.sh"
+mkdir -p "$keep/base/usr/local/etc/haproxy"
+user=$(awk -F: '$1 == "postgres" { print $3 ":" $4 }' "$keep/base/etc/passwd")
+mkdir -p "$keep/base/var/lib/postgresql/data" "$keep/base/run/postgresql"
+chown "$user" "$keep/base/var/lib/postgresql/data" "$keep/base/run/postgresql"
+chmod 3777 "$keep/base/run/postgresql"
+
+# Only the modules of this program, as a module proxy of files.
+proxy=file://$(go env GOMODCACHE)/cache/download
+(cd "$top" && GOFLAGS=-modcacherw GOMODCACHE=$keep/modules GOPROXY=$proxy GONOSUMDB=* go mod download)
+
+tar -C "$keep/base" -c . | docker import -c 'ENTRYPOINT ["/usr/local/bin/postgres.sh"]' -c 'CMD ["postgres"]' - easyfind-test/postgres
+tar -C "$keep/base" -c --exclude=./usr/lib/postgresql . | docker import -c 'USER haproxy' \
+  -c 'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]' - easyfind-test/haproxy
+root=$(go env GOROOT)
+tar -c --transform "s,^$(basename "$root")/,usr/local/go/,S" --transform 's,^download/,modules/,S' \
+  -C "$keep/base" . -C "$(dirname "$root")" "$(basename "$root")" -C "$keep/modules/cache" download |
+  docker import -c 'ENV PATH=/usr/local/go/bin:/usr/bin:/bin' -c 'ENV GOPROXY=file:///modules' -c 'ENV GONOSUMDB=*' \
+    -c 'ENV GOFLAGS=-buildvcs=false' -c 'ENV GOTOOLCHAIN=local' - easyfind-test/golang

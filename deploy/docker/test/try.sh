@@ -1,0 +1,135 @@
+#!/bin/sh
+# Tries docker-compose.yml and both images without pulling anything: a daemon of
+# its own in a network namespace of its own, stand-ins for the base images from
+# local files, then docker compose up, two agents that pair and share, an
+# instance that is killed, one that is stopped, and all of it restarted.
+#
+#   try.sh [DIRECTORY]     where what takes long to make is kept; as root
+#
+# Wants docker.io, docker-compose, debootstrap, iproute2 and Go.
+set -eu
+keep=${1:-/var/tmp/easyfind-docker}
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../../.." && pwd)
+run=$(mktemp -d /tmp/easyfind-docker.XXXXXX)
+net=eftry$$
+host=10.77.0.1
+export DOCKER_HOST="unix://$run/docker.sock" DOCKER_BUILDKIT=1 COMPOSE_PROJECT_NAME=easyfind-try
+export POSTGRES_IMAGE=easyfind-test/postgres HAPROXY_IMAGE=easyfind-test/haproxy EASYFIND_PUBLIC_URL=https://$host:8443
+EASYFIND_MAX_FILES=$(ulimit -H -n)
+export EASYFIND_MAX_FILES
+mkdir -p "$keep"
+cd "$top"
+
+compose() { docker-compose -f "$top/docker-compose.yml" "$@"; }
+step() { echo "== $*"; }
+fail() {
+  echo "FAIL: $*" >&2
+  compose logs --tail 30 >&2 || true
+  exit 1
+}
+# within SECONDS COMMAND...: until it succeeds
+within() {
+  end=$(($(date +%s) + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$(date +%s)" -lt $end ] || fail "not in time: $*"
+    sleep 0.5
+  done
+}
+clean() {
+  docker rm -f try-host try-client >/dev/null 2>&1 || true
+  compose down -v >/dev/null 2>&1 || true
+  if [ -s "$run/pid" ]; then
+    daemon=$(cat "$run/pid")
+    kill "$daemon" 2>/dev/null || true
+    while kill -0 "$daemon" 2>/dev/null; do sleep 0.2; done
+  fi
+  umount "$run"/exec/netns/* 2>/dev/null || true
+  ip netns del "$net" 2>/dev/null || true
+  rm -rf "$run"
+}
+trap clean EXIT
+trap 'exit 1' INT TERM
+
+step "daemon"
+ip netns add "$net"
+ip -n "$net" link set lo up
+ip -n "$net" link add ef0 type veth peer name ef1
+ip -n "$net" addr add $host/24 dev ef0
+ip -n "$net" link set ef0 up
+ip -n "$net" link set ef1 up
+nsenter --net="/run/netns/$net" dockerd --data-root "$keep/docker" --exec-root "$run/exec" --pidfile "$run/pid" -H "$DOCKER_HOST" \
+  --bridge none --iptables=false --ip-forward=false >"$run/dockerd.log" 2>&1 &
+within 30 docker info
+
+step "images"
+docker image inspect easyfind-test/golang >/dev/null 2>&1 || "$here/images.sh" "$keep" >/dev/null
+for target in rendezvous agent; do
+  name=easyfind
+  [ $target = agent ] || name=easyfind-rendezvous
+  docker build -q --network none --build-arg GO_IMAGE=easyfind-test/golang -f deploy/docker/Dockerfile --target $target -t $name:local . >/dev/null
+done
+
+step "up"
+up() { compose up -d --no-build >"$run/up.log" 2>&1 || fail "compose up: $(tail -n 5 "$run/up.log")"; }
+up
+balanced() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q balancer)")" = healthy ]; }
+within 60 balanced
+link=$(compose exec -T rendezvous-1 easyfind-rendezvous --print-join-link)
+[ "$link" = "$(compose exec -T rendezvous-2 easyfind-rendezvous --print-join-link)" ] || fail "the instances have different join links"
+
+step "two agents, paired"
+for agent in host client; do
+  docker run -d --name try-$agent --network host --read-only --tmpfs /run/easyfind --cap-drop ALL --security-opt no-new-privileges \
+    -e EASYFIND_RENDEZVOUS="$link" easyfind:local up --name $agent --backend none --tls-listen "" --usbip-listen 127.0.0.1:0 \
+    --virtual "$([ $agent = client ] || echo disk,keyboard)" >/dev/null
+done
+agent() {
+  which=$1
+  shift
+  docker exec "try-$which" easyfind "$@"
+}
+connected() { agent "$1" status | grep -q 'rendezvous .*connected to'; }
+within 20 connected host
+within 20 connected client
+agent host pair --json >"$run/offer" &
+offering=$!
+within 10 grep -q '"pin"' "$run/offer"
+# shellcheck disable=SC2046 # two words
+agent client pair $(sed -n 's/.*"address":"\([^"]*\)".*"pin":"\([^"]*\)".*/\1 \2/p' "$run/offer")
+wait $offering
+device=$(agent host devices --json | grep -o '"id":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
+agent host share "$device"
+within 20 agent client use host "$device" --endpoint
+agent client status
+
+step "instance killed"
+docker kill "$(compose ps -q rendezvous-1)" >/dev/null
+sleep 1
+within 20 connected host
+within 20 connected client
+within 10 agent client ls host
+
+step "the other one restarted, once the first is back"
+docker start "$(compose ps -q rendezvous-1)" >/dev/null
+sleep 3
+compose restart -t 20 rendezvous-2 >/dev/null 2>&1
+within 20 connected host
+within 20 connected client
+
+step "Postgres restarted"
+compose restart -t 30 postgres >/dev/null 2>&1
+within 60 balanced
+agent host unshare "$device"
+within 20 connected host
+
+step "all of it down and up"
+compose down >/dev/null 2>&1
+up
+within 60 balanced
+[ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous --print-join-link)" ] || fail "the join link has changed"
+within 40 connected host
+within 40 connected client
+compose ps
+echo ok
