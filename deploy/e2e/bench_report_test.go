@@ -45,13 +45,17 @@ func figuresOf(samples []sample) figures {
 	return figures{quantile(sequential, 0.5), quantile(small, 0.5), quantile(small, 0.99), quantile(appears, 0.5)}
 }
 
-// quantile is the smallest value that a part q of all does not exceed.
+// quantile is the value below which a part q of all lies, between two of them
+// where none is there exactly.
 func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	return sorted[int(q*float64(len(sorted)-1))]
+	at := q * float64(len(sorted)-1)
+	below := int(at)
+	above := min(below+1, len(sorted)-1)
+	return sorted[below] + (at-float64(below))*(sorted[above]-sorted[below])
 }
 
 // rounded writes three significant digits, as more would pretend precision.
@@ -159,7 +163,7 @@ func (r *report) write(t *testing.T, name string) {
 	var b strings.Builder
 	if err := page.Execute(&b, map[string]any{
 		"Date": time.Now().Format(time.DateOnly), "Cores": runtime.NumCPU(), "Kernel": r.kernel, "Congestion": r.congestion,
-		"Paths": r.paths(), "Rounds": r.rounds(), "Took": r.took.Round(time.Minute), "Local": r.local, "Table": r.tables(), "Slower": r.slower(),
+		"Paths": r.paths(), "Rounds": r.rounds(), "Took": r.took.Round(time.Second), "Local": r.local, "Table": r.tables(), "Slower": r.slower(),
 	}); err != nil {
 		t.Fatal(err)
 	}
