@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -43,8 +44,15 @@ func (s *settings) openRegistry(ctx context.Context, p *parts) (err error) {
 	}
 	p.registry, err = registry.New(registry.Config{
 		Store: p.store, Open: s.Open, RequireBinding: true, Logger: s.Logger.With("part", "registry"),
+		OnRevoked: p.revoked,
 	})
 	return err
+}
+
+// revoked ends what a peer that was revoked at a moment has at this instance.
+func (p *parts) revoked(id ident.PeerID, at time.Time) {
+	p.hub.Revoke(id)
+	p.relay.Revoke(id, at)
 }
 
 // openSignalling makes the hub and its place in the cluster.
@@ -119,10 +127,16 @@ type admission struct{ registry *registry.Registry }
 // Admit says whether a peer may connect.
 func (a admission) Admit(ctx context.Context, id ident.PeerID) error {
 	_, err := a.registry.Peer(ctx, id)
-	if errors.Is(err, registry.ErrPeerNotFound) {
-		return hub.ErrUnknown
+	if !errors.Is(err, registry.ErrPeerNotFound) {
+		return err
 	}
-	return err
+	switch revoked, err := a.registry.Revoked(ctx, id); {
+	case err != nil:
+		return err
+	case revoked:
+		return hub.ErrRevoked
+	}
+	return hub.ErrUnknown
 }
 
 // Allowed reports whether owner lets other signal it.

@@ -162,6 +162,16 @@ func (p *peer) request(client *http.Client, method, path string, in, out any) {
 // connect opens the signalling connection.
 func (p *peer) connect() *peer {
 	p.t.Helper()
+	if m, ok := p.hello().(signal.Welcome); !ok {
+		p.t.Fatalf("not welcome: %#v", m)
+	}
+	p.in.Greeted()
+	return p
+}
+
+// hello opens a signalling connection as far as its answer.
+func (p *peer) hello() signal.FromRendezvous {
+	p.t.Helper()
 	p.conn = p.dial(signal.ALPN)
 	p.in = signal.NewReader(p.conn)
 	challenge, ok := p.read().(signal.Challenge)
@@ -173,11 +183,7 @@ func (p *peer) connect() *peer {
 		p.t.Fatal(err)
 	}
 	p.write(hello)
-	if m, ok := p.read().(signal.Welcome); !ok {
-		p.t.Fatalf("not welcome: %#v", m)
-	}
-	p.in.Greeted()
-	return p
+	return p.read()
 }
 
 func (p *peer) read() signal.FromRendezvous {

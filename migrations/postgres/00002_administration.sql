@@ -3,6 +3,7 @@
 
 -- +goose Up
 ALTER TABLE peers ADD COLUMN version bigint NOT NULL DEFAULT 1; -- counts the changes of the name
+ALTER TABLE peers ADD COLUMN named boolean NOT NULL DEFAULT false; -- an administrator gave the name
 ALTER TABLE invites ADD COLUMN used integer NOT NULL DEFAULT 0;
 CREATE INDEX invites_created ON invites (created, hash);
 CREATE INDEX allowed_peer ON allowed (peer);
@@ -55,4 +56,5 @@ ALTER TABLE instances DROP COLUMN region;
 DROP INDEX allowed_peer;
 DROP INDEX invites_created;
 ALTER TABLE invites DROP COLUMN used;
+ALTER TABLE peers DROP COLUMN named;
 ALTER TABLE peers DROP COLUMN version;

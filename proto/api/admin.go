@@ -2,6 +2,8 @@ package api
 
 import (
 	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 // Scope is a part of the rendezvous that an administrator's token covers.
@@ -72,4 +74,35 @@ type Invite struct {
 type Invites struct {
 	Invites []Invite `json:"invites" nullable:"false" maxItems:"100"`
 	Next    string   `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"AAABnKy2aACfDCt9Qao15g"`
+}
+
+// AdminPeer is a peer as administrators see it. Its ETag is its version.
+type AdminPeer struct {
+	ID          ident.PeerID `json:"id" maxLength:"63"`
+	Name        string       `json:"name" maxLength:"64" example:"Workshop PC"`
+	Created     time.Time    `json:"created" doc:"when it first registered" example:"2026-03-01T12:00:00Z"`
+	Version     int64        `json:"version" minimum:"1" maximum:"9007199254740991" doc:"rises with each change of the name; If-Match takes it in quotes" example:"3"`
+	Online      bool         `json:"online" doc:"whether it has a signalling connection" example:"true"`
+	OnlineSince time.Time    `json:"online_since,omitzero" doc:"since when; absent if it has none" example:"2026-03-01T12:00:00Z"`
+	Instance    string       `json:"instance,omitempty" maxLength:"128" doc:"at which instance; absent if it has none" example:"rv-1-9f0c2b7d"`
+}
+
+// AdminPeers is a page of all peers, ordered by ID.
+type AdminPeers struct {
+	Peers []AdminPeer `json:"peers" nullable:"false" maxItems:"100"`
+	Next  string      `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last"`
+}
+
+// Revocation is a peer that an administrator has sent away. It may not register
+// again until it is readmitted.
+type Revocation struct {
+	Peer ident.PeerID `json:"peer" maxLength:"63"`
+	Name string       `json:"name" maxLength:"64" doc:"that it had" example:"Lost laptop"`
+	At   time.Time    `json:"at" example:"2026-03-01T12:00:00Z"`
+}
+
+// Revocations is a page of the revoked peers, the earliest revoked first.
+type Revocations struct {
+	Revocations []Revocation `json:"revocations" nullable:"false" maxItems:"100"`
+	Next        string       `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"42"`
 }

@@ -28,6 +28,9 @@ const (
 	CodeBinding          Code = "binding"
 	CodeInviteNeeded     Code = "invite_needed"
 	CodeInvite           Code = "invite"
+	CodeRevoked          Code = "revoked"
+	CodeVersionNeeded    Code = "version_needed"
+	CodeChanged          Code = "changed"
 	CodeAdmin            Code = "admin"
 	CodeScope            Code = "scope"
 	CodeAdminLink        Code = "admin_link"
@@ -75,6 +78,9 @@ var Kinds = []Kind{
 	{CodeBinding, http.StatusForbidden, "the registration is not bound to this TLS connection", "take the challenge and register on one connection; a proxy that ends TLS between the two prevents it"},
 	{CodeInviteNeeded, http.StatusForbidden, "the server registers only peers that were invited", "ask its operator for an invite"},
 	{CodeInvite, http.StatusForbidden, "the invite is unknown, used up, revoked or expired", "ask the server's operator for a new one"},
+	{CodeRevoked, http.StatusForbidden, "the server's operator has revoked the peer", "ask the operator to readmit it"},
+	{CodeVersionNeeded, http.StatusPreconditionRequired, "the request does not say which version it changes", "read the peer, and send its ETag as If-Match"},
+	{CodeChanged, http.StatusPreconditionFailed, "somebody else has changed the peer meanwhile", "read it again, and send its new ETag as If-Match"},
 	{CodeAdmin, http.StatusForbidden, "the operation is for the server's operator", "use an administrator's token"},
 	{CodeScope, http.StatusForbidden, "the administrator's token does not cover the operation", "use a token with the scope that the operation names"},
 	{CodeAdminLink, http.StatusForbidden, "the admin link is unknown, was used before or has expired", "have the server print a new one"},

@@ -25,6 +25,10 @@ const (
 	PathConfirmation = "/v1/mailboxes/{address}/tries/{number}/confirmation"
 	PathRelay        = "/v1/relay-credentials"
 	PathServer       = "/v1/server"
+	PathAdminPeers   = "/v1/admin/peers"
+	PathAdminPeer    = "/v1/admin/peers/{id}"
+	PathRevocations  = "/v1/admin/revocations"
+	PathRevocation   = "/v1/admin/revocations/{id}"
 	PathInvites      = "/v1/admin/invites"
 	PathInvite       = "/v1/admin/invites/{id}"
 	PathAdminLink    = "/v1/admin/link"
@@ -75,6 +79,12 @@ type Route struct {
 //	PUT     /v1/mailboxes/{address}/tries/{number}/confirmation  Message
 //	POST    /v1/relay-credentials                           → RelayCredentials
 //	GET     /v1/server                                      → Server
+//	GET     /v1/admin/peers?after=&limit=&name=             → AdminPeers
+//	GET     /v1/admin/peers/{id}                            → AdminPeer
+//	PATCH   /v1/admin/peers/{id}                            PeerChange → AdminPeer
+//	DELETE  /v1/admin/peers/{id}
+//	GET     /v1/admin/revocations?after=&limit=             → Revocations
+//	DELETE  /v1/admin/revocations/{id}
 //	POST    /v1/admin/invites                               InviteRequest → Invite
 //	GET     /v1/admin/invites?after=&limit=                 → Invites
 //	GET     /v1/admin/invites/{id}                          → Invite
@@ -102,6 +112,12 @@ var Routes = []Route{
 	{http.MethodPut, PathConfirmation, AuthPeer, http.StatusNoContent, ""},
 	{http.MethodPost, PathRelay, AuthPeer, http.StatusCreated, ""},
 	{http.MethodGet, PathServer, AuthNone, http.StatusOK, ""},
+	{http.MethodGet, PathAdminPeers, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodGet, PathAdminPeer, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodPatch, PathAdminPeer, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodDelete, PathAdminPeer, AuthAdmin, http.StatusNoContent, ScopePeers},
+	{http.MethodGet, PathRevocations, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodDelete, PathRevocation, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated, ScopeInvites},
 	{http.MethodGet, PathInvites, AuthAdmin, http.StatusOK, ScopeInvites},
 	{http.MethodGet, PathInvite, AuthAdmin, http.StatusOK, ScopeInvites},
@@ -121,6 +137,12 @@ func InvitePath(id string) string { return PathInvites + "/" + url.PathEscape(id
 
 // PeerPath is the address of a peer.
 func PeerPath(id ident.PeerID) string { return PathPeers + "/" + id.String() }
+
+// AdminPeerPath is the address of a peer for administrators.
+func AdminPeerPath(id ident.PeerID) string { return PathAdminPeers + "/" + id.String() }
+
+// RevocationPath is the address of a peer's revocation.
+func RevocationPath(id ident.PeerID) string { return PathRevocations + "/" + id.String() }
 
 // AllowedPath is the address of the caller's permission for a peer.
 func AllowedPath(id ident.PeerID) string { return PathAllowed + "/" + id.String() }

@@ -81,7 +81,7 @@ func (s *server) listTokens(ctx context.Context, in *Paging) (*output[api.AdminT
 	return &output[api.AdminTokens]{list}, err
 }
 
-func (s *server) token(ctx context.Context, in *shortIDInput) (*output[api.AdminToken], error) {
+func (s *server) token(ctx context.Context, in *inShortID) (*output[api.AdminToken], error) {
 	self := admin(ctx)
 	if in.ID == "self" {
 		return &output[api.AdminToken]{wireToken("", self)}, nil
@@ -97,7 +97,7 @@ func (s *server) token(ctx context.Context, in *shortIDInput) (*output[api.Admin
 	return &output[api.AdminToken]{wireToken("", t)}, err
 }
 
-func (s *server) revokeToken(ctx context.Context, in *shortIDInput) (*nothing, error) {
+func (s *server) revokeToken(ctx context.Context, in *inShortID) (*nothing, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err

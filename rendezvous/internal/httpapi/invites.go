@@ -55,7 +55,7 @@ func (s *server) listInvites(ctx context.Context, in *Paging) (*output[api.Invit
 	return &output[api.Invites]{list}, err
 }
 
-func (s *server) invite(ctx context.Context, in *shortIDInput) (*output[api.Invite], error) {
+func (s *server) invite(ctx context.Context, in *inShortID) (*output[api.Invite], error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (s *server) invite(ctx context.Context, in *shortIDInput) (*output[api.Invi
 	return &output[api.Invite]{wireInvite("", i)}, err
 }
 
-func (s *server) revokeInvite(ctx context.Context, in *shortIDInput) (*nothing, error) {
+func (s *server) revokeInvite(ctx context.Context, in *inShortID) (*nothing, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err

@@ -84,6 +84,7 @@ func (s *server) describe(o operation) huma.Operation {
 func (s *server) register() {
 	s.registerPeers()
 	s.registerMailboxes()
+	s.registerAdminPeers()
 	s.registerTokens()
 	s.registerInvites()
 	mount(s, http.MethodGet, api.PathServer, operation{id: "server", summary: "What this rendezvous is and offers"}, s.server)

@@ -47,12 +47,12 @@ func cursor(c registry.Cursor) string {
 	return base64.RawURLEncoding.EncodeToString(append(raw, c.ID[:]...))
 }
 
-// shortIDInput is a token or an invite in the path.
-type shortIDInput struct {
+// inShortID is a token or an invite in the path.
+type inShortID struct {
 	ID string `path:"id" maxLength:"16" doc:"16 hexadecimal digits" example:"9f0c2b7d41aa35e6"`
 }
 
-func (in shortIDInput) id() (id [8]byte, err error) {
+func (in inShortID) id() (id [8]byte, err error) {
 	if raw, err := hex.DecodeString(in.ID); err == nil && len(raw) == len(id) {
 		return [8]byte(raw), nil
 	}

@@ -22,7 +22,7 @@ func (s *server) registerPeers() {
 	mount(s, http.MethodPost, api.PathPeers, operation{
 		id: "register", summary: "Register a peer, or renew its token",
 		codes: slices.Concat(withBody, limited, []api.Code{
-			api.CodeChallenge, api.CodeSignature, api.CodeBinding, api.CodeInviteNeeded, api.CodeInvite, api.CodeFull,
+			api.CodeChallenge, api.CodeSignature, api.CodeBinding, api.CodeInviteNeeded, api.CodeInvite, api.CodeRevoked, api.CodeFull,
 		}),
 		guards: huma.Middlewares{s.limit(limitRegistrations), withExporter},
 	}, s.registerPeer)
@@ -67,13 +67,13 @@ func (s *server) registerPeer(ctx context.Context, in *registerInput) (*register
 	return &registerOutput{status, api.Registered{ID: r.Peer.ID, Name: r.Peer.Name, Token: r.Token}}, nil
 }
 
-// idInput is a peer in the path. It is text, so that self can stand there and
+// InPeer is a peer in the path. It is text, so that self can stand there and
 // a mistyped ID is told from an unknown one.
-type idInput struct {
+type InPeer struct {
 	ID string `path:"id" maxLength:"80" doc:"a PeerID"`
 }
 
-func (in idInput) peer() (ident.PeerID, error) {
+func (in InPeer) peer() (ident.PeerID, error) {
 	id, err := ident.ParsePeerID(in.ID)
 	if err != nil {
 		return id, invalid("path.id", "not a PeerID: a character is missing or mistyped")
@@ -81,7 +81,7 @@ func (in idInput) peer() (ident.PeerID, error) {
 	return id, nil
 }
 
-func (s *server) peer(ctx context.Context, in *idInput) (*output[api.Peer], error) {
+func (s *server) peer(ctx context.Context, in *InPeer) (*output[api.Peer], error) {
 	id := caller(ctx)
 	if in.ID != "self" {
 		var err error
@@ -128,7 +128,7 @@ func allowance(peer ident.PeerID, since time.Time) api.Allowance {
 	return api.Allowance{Peer: peer, Since: since.UTC()}
 }
 
-func (s *server) allowed(ctx context.Context, in *idInput) (*output[api.Allowance], error) {
+func (s *server) allowed(ctx context.Context, in *InPeer) (*output[api.Allowance], error) {
 	id, err := in.peer()
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (s *server) allowed(ctx context.Context, in *idInput) (*output[api.Allowanc
 	return &output[api.Allowance]{allowance(id, a.Since)}, err
 }
 
-func (s *server) allow(ctx context.Context, in *idInput) (*output[api.Allowance], error) {
+func (s *server) allow(ctx context.Context, in *InPeer) (*output[api.Allowance], error) {
 	id, err := in.peer()
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (s *server) allow(ctx context.Context, in *idInput) (*output[api.Allowance]
 	return &output[api.Allowance]{allowance(id, since)}, err
 }
 
-func (s *server) disallow(ctx context.Context, in *idInput) (*nothing, error) {
+func (s *server) disallow(ctx context.Context, in *InPeer) (*nothing, error) {
 	id, err := in.peer()
 	if err != nil {
 		return nil, err

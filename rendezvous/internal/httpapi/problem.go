@@ -36,6 +36,8 @@ var codes = []struct {
 	{registry.ErrBinding, api.CodeBinding},
 	{registry.ErrInviteNeeded, api.CodeInviteNeeded},
 	{registry.ErrInvite, api.CodeInvite},
+	{registry.ErrRevoked, api.CodeRevoked},
+	{registry.ErrChanged, api.CodeChanged},
 	{registry.ErrFull, api.CodeFull},
 	{registry.ErrPeerNotFound, api.CodePeerNotFound},
 	{registry.ErrAllowedLimit, api.CodeAllowedLimit},

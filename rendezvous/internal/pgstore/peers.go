@@ -21,7 +21,7 @@ func lockPeer(ctx context.Context, tx pgx.Tx, id ident.PeerID) error {
 }
 
 // Admit registers or renews a peer.
-func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, err error) {
+func (s *Store) Admit(ctx context.Context, a registry.Admission) (admitted registry.Admitted, err error) {
 	err = s.tx(ctx, "admit a peer", func(tx pgx.Tx) error {
 		p := a.Peer
 		if err := lockPeer(ctx, tx, p.ID); err != nil {
@@ -32,23 +32,24 @@ func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, 
 		if err := touched(tag, err, registry.ErrReplayed); err != nil {
 			return err
 		}
-		tag, err = tx.Exec(ctx, `UPDATE peers SET name = $1, token_prefix = $2, token_hash = $3 WHERE id = $4`,
-			p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:])
-		if err := touched(tag, err, registry.ErrPeerNotFound); !errors.Is(err, registry.ErrPeerNotFound) {
+		err = tx.QueryRow(ctx, `UPDATE peers SET name = CASE WHEN named THEN name ELSE $1 END, version = version + (NOT named AND name <> $1)::int,
+			token_prefix = $2, token_hash = $3 WHERE id = $4 RETURNING name`, p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:]).Scan(&admitted.Name)
+		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
 		if err := useInvite(ctx, tx, a); err != nil {
 			return err
 		}
-		created = true
-		_, err = tx.Exec(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash) VALUES ($1, $2, $3, $4, $5, $6)`,
+		admitted = registry.Admitted{Created: true, Name: p.Name}
+		tag, err = tx.Exec(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
+			SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = $1)`,
 			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
-		return err
+		return touched(tag, err, registry.ErrRevoked)
 	})
-	return created && err == nil, err
+	return admitted, err
 }
 
-const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash`
+const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash, p.version`
 
 // Peer returns a peer.
 func (s *Store) Peer(ctx context.Context, id ident.PeerID) (registry.Peer, error) {
@@ -69,24 +70,55 @@ func (s *Store) PeerFor(ctx context.Context, caller, id ident.PeerID) (registry.
 }
 
 func (s *Store) peer(ctx context.Context, query string, args ...any) (registry.Peer, error) {
+	p, err := peer(s.pool.QueryRow(ctx, query, args...))
+	return p, failed("read a peer", err)
+}
+
+func peer(row pgx.Row) (registry.Peer, error) {
 	var p registry.Peer
 	var id, key, prefix, hash []byte
 	var created int64
-	err := s.pool.QueryRow(ctx, query, args...).Scan(&id, &key, &p.Name, &created, &prefix, &hash)
-	if err != nil {
-		return p, failed("read a peer", none(err, registry.ErrPeerNotFound))
-	}
+	err := row.Scan(&id, &key, &p.Name, &created, &prefix, &hash, &p.Version)
 	copy(p.ID[:], id)
 	p.PublicKey = key
 	p.Created = moment(created)
 	copy(p.TokenPrefix[:], prefix)
 	copy(p.TokenHash[:], hash)
-	return p, nil
+	return p, none(err, registry.ErrPeerNotFound)
+}
+
+// Peers returns some of all peers.
+func (s *Store) Peers(ctx context.Context, q registry.PeerQuery) ([]registry.Peer, error) {
+	// The collation "C" knows the ASCII letters alone.
+	const query = `SELECT ` + peerColumns + ` FROM peers p
+		WHERE p.id > $1 AND ($2 = '' OR strpos(lower(p.name COLLATE "C"), lower($2 COLLATE "C")) > 0) ORDER BY p.id LIMIT $3`
+	return collect(ctx, s, "read the peers", func(row pgx.CollectableRow) (registry.Peer, error) { return peer(row) },
+		query, q.After[:], q.Name, q.Limit)
 }
 
 // Rename changes a peer's name.
-func (s *Store) Rename(ctx context.Context, id ident.PeerID, name string) error {
-	return s.one(ctx, "rename a peer", registry.ErrPeerNotFound, `UPDATE peers SET name = $1 WHERE id = $2`, name, id[:])
+func (s *Store) Rename(ctx context.Context, n registry.Naming) error {
+	return s.tx(ctx, "rename a peer", func(tx pgx.Tx) error {
+		if err := atVersion(ctx, tx, n.ID, n.Version); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `UPDATE peers SET name = $1, version = version + (name <> $1)::int, named = $2 WHERE id = $3`, n.Name, n.By != nil, n.ID[:])
+		if err != nil || n.By == nil {
+			return err
+		}
+		return addEvents(ctx, tx, *n.By)
+	})
+}
+
+// atVersion locks a peer's row, and reports one that is not there, or not at a
+// version; 0 is any.
+func atVersion(ctx context.Context, tx pgx.Tx, id ident.PeerID, version int64) error {
+	var now int64
+	err := tx.QueryRow(ctx, `SELECT version FROM peers WHERE id = $1 FOR UPDATE`, id[:]).Scan(&now)
+	if err == nil && version != 0 && version != now {
+		return registry.ErrChanged
+	}
+	return none(err, registry.ErrPeerNotFound)
 }
 
 // Allow lets a peer find its owner.

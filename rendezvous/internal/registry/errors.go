@@ -22,6 +22,8 @@ var (
 	ErrInvite          = errors.New("the invite is not good")
 	ErrInviteNotFound  = errors.New("no such invite")
 	ErrInviteSpec      = errors.New("an invite's label, uses or lifetime is out of bounds")
+	ErrRevoked         = errors.New("the peer is revoked")
+	ErrChanged         = errors.New("the peer has changed meanwhile")
 	ErrFull            = errors.New("the registry is full")
 	ErrPeerNotFound    = errors.New("no such peer, or not to be found by the caller")
 	ErrAllowedLimit    = errors.New("too many peers allowed")
@@ -42,7 +44,7 @@ var (
 // not a failure of the database.
 func Expected(err error) bool {
 	for _, e := range []error{
-		ErrReplayed, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
+		ErrReplayed, ErrRevoked, ErrChanged, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
 		ErrMailboxNotFound, ErrMailboxExists, ErrMailboxExpired, ErrMailboxClosed, ErrMailboxBurned, ErrMailboxLimit,
 		ErrTryNotFound, ErrTryState, ErrFenced,
 		ErrAdminLink, ErrTokenNotFound, ErrTokenLimit, ErrInviteNotFound,

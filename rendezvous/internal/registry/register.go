@@ -27,7 +27,7 @@ type Registered struct {
 // needs no invite; its token changes, and the one before ends.
 //
 // Errors: ErrName, ErrChallenge, ErrReplayed, ErrBinding, ErrSignature,
-// ErrInviteNeeded, ErrInvite, ErrFull.
+// ErrInviteNeeded, ErrInvite, ErrRevoked, ErrFull.
 func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter []byte) (Registered, error) {
 	var none Registered
 	if err := checkName(reg.Name); err != nil {
@@ -70,14 +70,15 @@ func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter 
 			return none, as(err, ErrPeerNotFound, ErrFull)
 		}
 	}
-	created, err := r.cfg.Store.Admit(ctx, a)
+	admitted, err := r.cfg.Store.Admit(ctx, a)
 	if err != nil {
 		return none, err
 	}
-	if created {
+	if admitted.Created {
 		r.peers.Add(1)
 	}
-	return Registered{Peer: a.Peer, Token: token, Created: created}, nil
+	a.Peer.Name = admitted.Name
+	return Registered{Peer: a.Peer, Token: token, Created: admitted.Created}, nil
 }
 
 // checkName refuses what could deceive or break a terminal: control and
@@ -151,7 +152,7 @@ func (r *Registry) Rename(ctx context.Context, id ident.PeerID, name string) (Pe
 	if err := checkName(name); err != nil {
 		return Peer{}, err
 	}
-	if err := r.cfg.Store.Rename(ctx, id, name); err != nil {
+	if err := r.cfg.Store.Rename(ctx, Naming{ID: id, Name: name}); err != nil {
 		return Peer{}, err
 	}
 	return r.cfg.Store.Peer(ctx, id)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 // Config is what a registry needs. The zero value of a limit is its default.
@@ -33,6 +34,12 @@ type Config struct {
 	MaxMailboxes int           // open mailboxes of one peer; 0 is 4
 	PollEvery    time.Duration // between two looks at a mailbox that is waited for; 0 is 150 ms
 	SweepEvery   time.Duration // 0 is a minute
+	WatchEvery   time.Duration // between two looks for revocations by other instances; 0 is a second
+
+	// OnRevoked ends what a peer that was revoked at a moment has at this
+	// instance. It is called several times for each revocation, and must not
+	// block. Nil is fine.
+	OnRevoked func(id ident.PeerID, at time.Time)
 }
 
 // Registry answers what peers ask of a rendezvous.
@@ -65,6 +72,7 @@ func New(cfg Config) (*Registry, error) {
 	orDefault(&cfg.MaxMailboxes, 4)
 	orDefault(&cfg.PollEvery, 150*time.Millisecond)
 	orDefault(&cfg.SweepEvery, time.Minute)
+	orDefault(&cfg.WatchEvery, time.Second)
 	r := &Registry{cfg: cfg}
 	r.secrets.known = map[string][]byte{}
 	return r, nil
@@ -76,9 +84,14 @@ func orDefault[T ~int | ~int64](v *T, otherwise T) {
 	}
 }
 
-// Run counts the peers and sweeps the store until ctx ends. A store that fails
-// is logged and tried again.
+// Run counts the peers, sweeps the store and tells of revocations until ctx
+// ends. A store that fails is logged and tried again.
 func (r *Registry) Run(ctx context.Context) error {
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	if r.cfg.OnRevoked != nil {
+		watch.Go(func() { r.watchRevocations(ctx) })
+	}
 	tick := time.NewTicker(r.cfg.SweepEvery)
 	defer tick.Stop()
 	for {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,6 +209,83 @@ func TestRunOutlivesItsStore(t *testing.T) {
 		defer cancel()
 		if err := r.Run(ctx); err != nil {
 			t.Errorf("Run ended with %v", err)
+		}
+	})
+}
+
+// revocations is a store of revocations alone, which fails at times.
+type revocations struct {
+	upkeep
+	mu   sync.Mutex
+	all  []registry.Revocation // guarded by mu
+	fail bool                  // guarded by mu
+}
+
+func (r *revocations) set(n int, fail bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = fail
+	for range n {
+		next := int64(len(r.all) + 1)
+		r.all = append(r.all, registry.Revocation{Number: next, Peer: ident.PeerID{byte(next), byte(next >> 8), 1}})
+	}
+}
+
+func (r *revocations) Revocations(_ context.Context, since int64, limit int) ([]registry.Revocation, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail {
+		return nil, registry.ErrUnavailable
+	}
+	return r.all[since:min(int(since)+limit, len(r.all))], nil
+}
+
+// TestRevocationsElsewhereAreTold: an instance tells of every revocation within
+// a second of its being there, however many there are and although the store
+// was away; again for a while, and not for ever.
+func TestRevocationsElsewhereAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &revocations{upkeep: upkeep{sweeps: make(chan time.Time, 1000)}}
+		var mu sync.Mutex
+		told := map[ident.PeerID]int{} // guarded by mu
+		r, err := registry.New(registry.Config{Store: store, OnRevoked: func(id ident.PeerID, _ time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			told[id]++
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store.set(2*registry.MaxBatch+1, false)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- r.Run(ctx) }()
+		pass := func(d time.Duration, want int) {
+			t.Helper()
+			<-time.After(d)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(told) != want {
+				t.Errorf("told of %d peers, want %d", len(told), want)
+			}
+		}
+		pass(0, 2001)
+		store.set(3, true)
+		pass(10*time.Second, 2001)
+		store.set(0, false)
+		pass(time.Second, 2004)
+		store.set(1, false)
+		pass(time.Second, 2005)
+		pass(time.Minute, 2005)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run ended with %v", err)
+		}
+		for id, n := range told {
+			if n < 2 || n > 10 {
+				t.Errorf("told %d times of %v", n, id)
+			}
 		}
 	})
 }

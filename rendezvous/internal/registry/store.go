@@ -17,6 +17,7 @@ import (
 // [ErrUnavailable]; the other errors are those that the methods name.
 type Store interface {
 	PeerStore
+	RevocationStore
 	InviteStore
 	AllowStore
 	MailboxStore
@@ -29,10 +30,11 @@ type Store interface {
 
 // PeerStore keeps the registered peers.
 type PeerStore interface {
-	// Admit registers a peer, or renews one that is known: its name and token
-	// become the admission's. Only a new peer needs an invite. It reports
-	// whether the peer is new. Errors: ErrReplayed, ErrInviteNeeded, ErrInvite.
-	Admit(ctx context.Context, a Admission) (created bool, err error)
+	// Admit registers a peer, or renews one that is known: its token becomes
+	// the admission's, and so does its name unless an administrator gave it
+	// one. Only a new peer needs an invite. Errors: ErrReplayed,
+	// ErrInviteNeeded, ErrInvite, ErrRevoked.
+	Admit(ctx context.Context, a Admission) (Admitted, error)
 	// Peer returns a peer. Errors: ErrPeerNotFound.
 	Peer(ctx context.Context, id ident.PeerID) (Peer, error)
 	// PeerByToken returns the peer whose token begins so. Errors:
@@ -42,8 +44,26 @@ type PeerStore interface {
 	// An unknown peer and one that does not allow it cost the same work.
 	// Errors: ErrPeerNotFound.
 	PeerFor(ctx context.Context, caller, id ident.PeerID) (Peer, error)
-	// Rename changes a peer's name. Errors: ErrPeerNotFound.
-	Rename(ctx context.Context, id ident.PeerID, name string) error
+	// Peers returns some of all peers, ordered by ID.
+	Peers(ctx context.Context, q PeerQuery) ([]Peer, error)
+	// Rename changes a peer's name. Errors: ErrPeerNotFound, ErrChanged.
+	Rename(ctx context.Context, n Naming) error
+}
+
+// RevocationStore keeps the peers that may not come back.
+type RevocationStore interface {
+	// RevokePeer removes a peer and its token, its mailboxes, its presence and
+	// every permission by or for it, and keeps its ID from registering. version
+	// is the one that the peer must have, 0 any. Errors: ErrPeerNotFound,
+	// ErrChanged.
+	RevokePeer(ctx context.Context, r Revocation, version int64, e Event) error
+	// Readmit lets a revoked peer register again. Errors: ErrPeerNotFound.
+	Readmit(ctx context.Context, id ident.PeerID, e Event) error
+	// Revocations returns at most limit revocations with a number above since,
+	// in order. What is committed later has a higher number.
+	Revocations(ctx context.Context, since int64, limit int) ([]Revocation, error)
+	// Revoked reports whether a peer is revoked.
+	Revoked(ctx context.Context, id ident.PeerID) (bool, error)
 }
 
 // InviteStore keeps the invites. Admit uses them up.
@@ -162,6 +182,38 @@ type Peer struct {
 	Created     time.Time
 	TokenPrefix TokenPrefix
 	TokenHash   Digest
+	Version     int64 // rises with each change of the name, from 1
+}
+
+// Admitted is what an admission came to.
+type Admitted struct {
+	Created bool // the peer was not known before
+	Name    string
+}
+
+// PeerQuery asks for some of all peers.
+type PeerQuery struct {
+	After ident.PeerID // only peers with a higher ID; zero is all
+	Limit int          // at least 1
+	Name  string       // only peers whose name holds this, whatever the case of its ASCII letters
+}
+
+// Naming is a change of a peer's name.
+type Naming struct {
+	ID      ident.PeerID
+	Name    string
+	Version int64 // that the peer must have; 0 is any
+	// By is the event where an administrator gives the name, which then stays
+	// until the peer changes it itself; nil if the peer does.
+	By *Event
+}
+
+// Revocation is a peer that an administrator has sent away.
+type Revocation struct {
+	Number int64 // given by the store, rising
+	Peer   ident.PeerID
+	Name   string // that it had
+	At     time.Time
 }
 
 // Admission is a registration whose proof was checked.

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -36,10 +37,11 @@ type allocations struct {
 	now      func() time.Time
 
 	// Guarded by mu.
-	mu     sync.Mutex
-	peers  map[ident.PeerID][]*relayConn
-	ports  map[uint16]*relayConn
-	closed bool
+	mu      sync.Mutex
+	peers   map[ident.PeerID][]*relayConn
+	ports   map[uint16]*relayConn
+	revoked map[ident.PeerID]time.Time // while credentials from before may be good
+	closed  bool
 }
 
 // relayConn is the socket of one allocation. The TURN server reads from it what
@@ -142,14 +144,28 @@ func (t *allocations) count() int {
 	return len(t.ports)
 }
 
-// revoke ends a peer's allocations.
-func (t *allocations) revoke(peer ident.PeerID) {
+// revoke ends a peer's allocations, and refuses credentials from before.
+func (t *allocations) revoke(peer ident.PeerID, at time.Time) {
 	t.mu.Lock()
+	over := t.now().Add(-Validity)
+	if at.After(over) {
+		t.revoked[peer] = at
+	}
+	maps.DeleteFunc(t.revoked, func(_ ident.PeerID, at time.Time) bool { return !at.After(over) })
 	conns := append([]*relayConn(nil), t.peers[peer]...)
 	t.mu.Unlock()
 	for _, c := range conns {
 		c.Close()
 	}
+}
+
+// refuses reports whether what was issued to a peer at a moment is no longer
+// good.
+func (t *allocations) refuses(peer ident.PeerID, issued time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, ok := t.revoked[peer]
+	return ok && !issued.After(at)
 }
 
 // close ends every allocation and lets no new one begin.

@@ -116,6 +116,8 @@ func (d *door) authenticate(username, realm string, from net.Addr) ([]byte, bool
 		return nil, false // RFC 5766 section 4: the one who allocated
 	case has == nil && !d.relay.now().Before(expires):
 		return nil, false
+	case d.relay.table.refuses(peer, expires.Add(-Validity)):
+		return nil, false
 	}
 	d.login = login{from: client, username: username, peer: peer}
 	return turn.GenerateAuthKey(username, realm, d.relay.password(username)), true

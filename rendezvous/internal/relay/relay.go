@@ -87,7 +87,7 @@ func New(c Config) (*Relay, error) {
 		policy:  policy{allow: c.Allow, own: machineAddresses},
 		table: &allocations{
 			ip: ip, bind: bindable(ip), min: c.MinPort, max: c.MaxPort, quota: c.Quota, now: c.Now,
-			peers: map[ident.PeerID][]*relayConn{}, ports: map[uint16]*relayConn{},
+			peers: map[ident.PeerID][]*relayConn{}, ports: map[uint16]*relayConn{}, revoked: map[ident.PeerID]time.Time{},
 		},
 		answers: newLimiter(c.Now),
 		logs:    &logs{to: c.Logger, now: c.Now},
@@ -101,8 +101,9 @@ func New(c Config) (*Relay, error) {
 // Allocations is the number of allocations now.
 func (r *Relay) Allocations() int { return r.table.count() }
 
-// Revoke ends a peer's allocations at once.
-func (r *Relay) Revoke(id ident.PeerID) { r.table.revoke(id) }
+// Revoke ends the allocations of a peer that was revoked at a moment. What was
+// issued to it before then is good for nothing any more.
+func (r *Relay) Revoke(id ident.PeerID, at time.Time) { r.table.revoke(id, at) }
 
 // Run serves until ctx ends, and closes the sockets.
 func (r *Relay) Run(ctx context.Context) error {

@@ -259,8 +259,12 @@ func TestAPeerHasAFewAllocations(t *testing.T) {
 	}
 	other, _ := client(t, r, "udp", r.Issue(peer(2)))
 	allocate(t, other)
-	r.Revoke(peer(1))
+	r.Revoke(peer(1), time.Now())
 	eventually(t, "only the other peer's allocation is left", func() bool { return r.Allocations() == 1 })
+	again, _ := client(t, r, "udp", credentials)
+	if _, err := again.Allocate(); err == nil {
+		t.Error("the revoked peer's credentials are still good")
+	}
 }
 
 func TestAnAllocationLeavesWithItsTCPClient(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 // Admit registers or renews a peer.
-func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, err error) {
+func (s *Store) Admit(ctx context.Context, a registry.Admission) (admitted registry.Admitted, err error) {
 	err = s.tx(ctx, "admit a peer", func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, `INSERT INTO challenges (random, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`,
 			a.Challenge[:], millis(a.ChallengeExpires))
@@ -19,23 +19,24 @@ func (s *Store) Admit(ctx context.Context, a registry.Admission) (created bool, 
 			return err
 		}
 		p := a.Peer
-		res, err = tx.ExecContext(ctx, `UPDATE peers SET name = ?, token_prefix = ?, token_hash = ? WHERE id = ?`,
-			p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:])
-		if err := oneRow(res, err, registry.ErrPeerNotFound); !errors.Is(err, registry.ErrPeerNotFound) {
+		err = tx.QueryRowContext(ctx, `UPDATE peers SET name = iif(named, name, ?1), version = version + (NOT named AND name <> ?1),
+			token_prefix = ?2, token_hash = ?3 WHERE id = ?4 RETURNING name`, p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:]).Scan(&admitted.Name)
+		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 		if err := useInvite(ctx, tx, a); err != nil {
 			return err
 		}
-		created = true
-		_, err = tx.ExecContext(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash) VALUES (?, ?, ?, ?, ?, ?)`,
+		admitted = registry.Admitted{Created: true, Name: p.Name}
+		res, err = tx.ExecContext(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
+			SELECT ?1, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = ?1)`,
 			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
-		return err
+		return oneRow(res, err, registry.ErrRevoked)
 	})
-	return created && err == nil, err
+	return admitted, err
 }
 
-const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash`
+const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash, p.version`
 
 // Peer returns a peer.
 func (s *Store) Peer(ctx context.Context, id ident.PeerID) (registry.Peer, error) {
@@ -54,28 +55,62 @@ func (s *Store) PeerFor(ctx context.Context, caller, id ident.PeerID) (registry.
 }
 
 func (s *Store) peer(ctx context.Context, query string, args ...any) (registry.Peer, error) {
+	p, err := peer(s.read.QueryRowContext(ctx, query, args...))
+	return p, failed("read a peer", err)
+}
+
+func peer(row scanner) (registry.Peer, error) {
 	var p registry.Peer
 	var id, key, prefix, hash []byte
 	var created int64
-	err := s.read.QueryRowContext(ctx, query, args...).Scan(&id, &key, &p.Name, &created, &prefix, &hash)
+	err := row.Scan(&id, &key, &p.Name, &created, &prefix, &hash, &p.Version)
 	if errors.Is(err, sql.ErrNoRows) {
 		return p, registry.ErrPeerNotFound
-	}
-	if err != nil {
-		return p, failed("read a peer", err)
 	}
 	copy(p.ID[:], id)
 	p.PublicKey = key
 	p.Created = moment(created)
 	copy(p.TokenPrefix[:], prefix)
 	copy(p.TokenHash[:], hash)
-	return p, nil
+	return p, err
+}
+
+// Peers returns some of all peers.
+func (s *Store) Peers(ctx context.Context, q registry.PeerQuery) ([]registry.Peer, error) {
+	// SQLite's lower knows the ASCII letters alone.
+	rows, err := s.read.QueryContext(ctx, `SELECT `+peerColumns+` FROM peers p
+		WHERE p.id > ?1 AND (?2 = '' OR instr(lower(p.name), lower(?2)) > 0) ORDER BY p.id LIMIT ?3`, q.After[:], q.Name, q.Limit)
+	if err != nil {
+		return nil, failed("read the peers", err)
+	}
+	return collect(rows, "read the peers", func(rows *sql.Rows) (registry.Peer, error) { return peer(rows) })
 }
 
 // Rename changes a peer's name.
-func (s *Store) Rename(ctx context.Context, id ident.PeerID, name string) error {
-	res, err := s.write.ExecContext(ctx, `UPDATE peers SET name = ? WHERE id = ?`, name, id[:])
-	return failed("rename a peer", oneRow(res, err, registry.ErrPeerNotFound))
+func (s *Store) Rename(ctx context.Context, n registry.Naming) error {
+	return s.tx(ctx, "rename a peer", func(tx *sql.Tx) error {
+		if err := atVersion(ctx, tx, n.ID, n.Version); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE peers SET name = ?1, version = version + (name <> ?1), named = ?2 WHERE id = ?3`, n.Name, n.By != nil, n.ID[:])
+		if err != nil || n.By == nil {
+			return err
+		}
+		return addEvents(ctx, tx, *n.By)
+	})
+}
+
+// atVersion reports a peer that is not there, or not at a version; 0 is any.
+func atVersion(ctx context.Context, tx *sql.Tx, id ident.PeerID, version int64) error {
+	var now int64
+	err := tx.QueryRowContext(ctx, `SELECT version FROM peers WHERE id = ?`, id[:]).Scan(&now)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return registry.ErrPeerNotFound
+	case err == nil && version != 0 && version != now:
+		return registry.ErrChanged
+	}
+	return err
 }
 
 // Allow lets a peer find its owner.
