@@ -148,7 +148,7 @@ func problemOf(res *http.Response, raw []byte) error {
 // meaning wraps a problem in the error by which this package's callers decide.
 func meaning(p *api.Problem) error {
 	switch p.Code {
-	case api.CodeInviteNeeded, api.CodeInvite, api.CodeSignature, api.CodeBinding, api.CodeChallenge:
+	case api.CodeInviteNeeded, api.CodeInvite, api.CodeSignature, api.CodeBinding, api.CodeChallenge, api.CodeRevoked:
 		return fmt.Errorf("%w: %w", ErrRefused, p)
 	case api.CodePeerNotFound:
 		return fmt.Errorf("%w: %w", ErrNotAllowed, p)
