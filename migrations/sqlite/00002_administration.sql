@@ -45,6 +45,7 @@ CREATE TABLE audit (
     count  INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_kind ON audit (kind, seq);
 CREATE INDEX audit_peer ON audit (peer, seq) WHERE peer IS NOT NULL;
 
 -- +goose Down

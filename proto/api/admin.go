@@ -106,3 +106,22 @@ type Revocations struct {
 	Revocations []Revocation `json:"revocations" nullable:"false" maxItems:"100"`
 	Next        string       `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"42"`
 }
+
+// Event is one row of the audit log.
+type Event struct {
+	Number int64        `json:"number" minimum:"1" maximum:"9007199254740991" doc:"rises with each event; some are missing" example:"4711"`
+	At     time.Time    `json:"at" example:"2026-03-01T12:00:00Z"`
+	Kind   string       `json:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_revoked,peer_readmitted,invite_created,invite_revoked,token_created,token_revoked" example:"peer_revoked"`
+	Actor  string       `json:"actor" maxLength:"32" doc:"server, peer, stranger, or admin and the token's ID" example:"admin 9f0c2b7d41aa35e6"`
+	Peer   ident.PeerID `json:"peer,omitzero" maxLength:"63" doc:"whom it is about, if it is about a peer; of refusals one of those that were counted"`
+	Other  ident.PeerID `json:"other,omitzero" maxLength:"63" doc:"the other peer of a pairing"`
+	Source string       `json:"source,omitempty" maxLength:"64" doc:"the IPv4 address or the IPv6 /64 that asked; absent if unknown or several" example:"192.0.2.7"`
+	Detail string       `json:"detail,omitempty" maxLength:"200" doc:"in words" example:"Lost laptop"`
+	Count  int          `json:"count" minimum:"1" maximum:"2147483647" doc:"how often it happened within a minute" example:"1"`
+}
+
+// Events is a page of the audit log, newest first.
+type Events struct {
+	Events []Event `json:"events" nullable:"false" maxItems:"100"`
+	Next   string  `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"4711"`
+}

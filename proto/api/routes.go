@@ -29,6 +29,7 @@ const (
 	PathAdminPeer    = "/v1/admin/peers/{id}"
 	PathRevocations  = "/v1/admin/revocations"
 	PathRevocation   = "/v1/admin/revocations/{id}"
+	PathAudit        = "/v1/admin/audit"
 	PathInvites      = "/v1/admin/invites"
 	PathInvite       = "/v1/admin/invites/{id}"
 	PathAdminLink    = "/v1/admin/link"
@@ -85,6 +86,7 @@ type Route struct {
 //	DELETE  /v1/admin/peers/{id}
 //	GET     /v1/admin/revocations?after=&limit=             → Revocations
 //	DELETE  /v1/admin/revocations/{id}
+//	GET     /v1/admin/audit?after=&limit=&kind=&peer=       → Events
 //	POST    /v1/admin/invites                               InviteRequest → Invite
 //	GET     /v1/admin/invites?after=&limit=                 → Invites
 //	GET     /v1/admin/invites/{id}                          → Invite
@@ -118,6 +120,7 @@ var Routes = []Route{
 	{http.MethodDelete, PathAdminPeer, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodGet, PathRevocations, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodDelete, PathRevocation, AuthAdmin, http.StatusNoContent, ScopePeers},
+	{http.MethodGet, PathAudit, AuthAdmin, http.StatusOK, ScopeAudit},
 	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated, ScopeInvites},
 	{http.MethodGet, PathInvites, AuthAdmin, http.StatusOK, ScopeInvites},
 	{http.MethodGet, PathInvite, AuthAdmin, http.StatusOK, ScopeInvites},

@@ -64,6 +64,7 @@ func (s *server) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context))
 	return func(ctx huma.Context, next func(huma.Context)) {
 		source, now := middleware.GetClientIPAddr(ctx.Context()), s.cfg.Now()
 		if wait := s.limits[limitAdmin].wait(source, now); wait > 0 {
+			s.cfg.Registry.Refused(ctx.Context(), limitNames[limitAdmin], ident.PeerID{}, registry.ErrLimited)
 			s.refuse(ctx, tooMany(wait))
 			return
 		}
@@ -103,6 +104,7 @@ func (s *server) limit(what limited) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		wait, ok := s.limits[what].take(middleware.GetClientIPAddr(ctx.Context()), s.cfg.Now())
 		if !ok {
+			s.cfg.Registry.Refused(ctx.Context(), limitNames[what], ident.PeerID{}, registry.ErrLimited)
 			s.refuse(ctx, tooMany(wait))
 			return
 		}

@@ -34,6 +34,11 @@ const (
 	limitAdmin
 )
 
+// limitNames are what the audit log calls them.
+var limitNames = map[limited]string{
+	limitChallenges: "take a challenge", limitRegistrations: "register", limitTries: "pair", limitAdmin: "administer",
+}
+
 // maxSources bounds the sources that are remembered for each limit; the one not
 // seen for longest is forgotten. At 65,536 it takes a /48 of one's own to be
 // forgotten on purpose.

@@ -58,3 +58,15 @@ func (s *Store) Events(ctx context.Context, q registry.EventQuery) ([]registry.E
 		return e, err
 	}, query+` ORDER BY seq DESC LIMIT $3`, args...)
 }
+
+// sweepEvents removes the oldest events beyond what is kept.
+func (s *Store) sweepEvents(ctx context.Context) error {
+	for which, kept := range map[string]int64{`kind = 'refused'`: registry.MaxRefusals, `kind <> 'refused'`: registry.MaxEvents} {
+		err := s.inChunks(ctx, `DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE `+which+
+			` AND seq <= (SELECT seq FROM audit WHERE `+which+` ORDER BY seq DESC LIMIT 1 OFFSET $1) LIMIT $2)`, kept)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -99,29 +99,32 @@ func (s *Store) Tries(ctx context.Context, a ident.Address) ([]registry.Try, err
 }
 
 // SetStep adds a message to a try.
-func (s *Store) SetStep(ctx context.Context, a ident.Address, number int, step registry.Step, body []byte) error {
+func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMessage, e *registry.Event) error {
 	return s.tx(ctx, "add to a try", func(tx pgx.Tx) error {
 		var answer, confirmation []byte
-		err := tx.QueryRow(ctx, `SELECT answer, confirmation FROM tries WHERE address = $1 AND number = $2 FOR UPDATE`, string(a), number).
+		err := tx.QueryRow(ctx, `SELECT answer, confirmation FROM tries WHERE address = $1 AND number = $2 FOR UPDATE`, string(a), m.Number).
 			Scan(&answer, &confirmation)
 		if err != nil {
 			return none(err, registry.ErrTryNotFound)
 		}
 		now, statement := answer, `UPDATE tries SET answer = $1 WHERE address = $2 AND number = $3`
-		if step == registry.StepConfirmation {
+		if m.Step == registry.StepConfirmation {
 			if answer == nil {
 				return registry.ErrTryState
 			}
 			now, statement = confirmation, `UPDATE tries SET confirmation = $1 WHERE address = $2 AND number = $3`
 		}
 		if now != nil {
-			if !bytes.Equal(now, body) {
+			if !bytes.Equal(now, m.Body) {
 				return registry.ErrTryState
 			}
 			return nil
 		}
-		_, err = tx.Exec(ctx, statement, body, string(a), number)
-		return err
+		_, err = tx.Exec(ctx, statement, m.Body, string(a), m.Number)
+		if err != nil || e == nil {
+			return err
+		}
+		return addEvents(ctx, tx, *e)
 	})
 }
 

@@ -41,9 +41,15 @@ func (s *Store) Admit(ctx context.Context, a registry.Admission) (admitted regis
 			return err
 		}
 		admitted = registry.Admitted{Created: true, Name: p.Name}
-		tag, err = tx.Exec(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
-			SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = $1)`,
-			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
+		// One statement for both, for the sake of the round trip.
+		e := a.Event
+		tag, err = tx.Exec(ctx, `WITH new AS (
+				INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
+				SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = $1) RETURNING 1
+			)
+			INSERT INTO audit (at, kind, actor, peer, source, detail, count) SELECT $7, $8, $9, $1, $10, $11, $12 FROM new`,
+			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:],
+			millis(e.At), string(e.Kind), e.Actor, e.Source, e.Detail, e.Count)
 		return touched(tag, err, registry.ErrRevoked)
 	})
 	return admitted, err

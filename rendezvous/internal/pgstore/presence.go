@@ -157,8 +157,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
-	const tooMany = `DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE seq <= (SELECT max(seq) FROM audit) - $1 ORDER BY seq LIMIT $2)`
-	if err := s.inChunks(ctx, tooMany, registry.MaxEvents); err != nil {
+	if err := s.sweepEvents(ctx); err != nil {
 		return err
 	}
 	return s.sweepPresence(ctx)

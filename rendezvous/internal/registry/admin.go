@@ -105,6 +105,7 @@ func (r *Registry) RedeemAdminLink(ctx context.Context, code, label string) (tok
 		return "", t, err
 	}
 	if err := r.cfg.Store.RedeemAdminLink(ctx, linkDigest(code), t, r.tokenEvent(ctx, EventTokenCreated, t)); err != nil {
+		r.Refused(ctx, "use an admin link", ident.PeerID{}, err)
 		return "", t, err
 	}
 	return token, t, nil
@@ -186,6 +187,14 @@ func (r *Registry) draw(ctx context.Context, purpose, key string, raw []byte) er
 // ErrUnauthenticated, also for one that is revoked or has expired;
 // ErrNotAdmin for the token of a peer.
 func (r *Registry) AuthenticateAdmin(ctx context.Context, token string) (AdminToken, error) {
+	t, err := r.authenticateAdmin(ctx, token)
+	if err != nil && token != "" {
+		r.Refused(ctx, "administer", ident.PeerID{}, err)
+	}
+	return t, err
+}
+
+func (r *Registry) authenticateAdmin(ctx context.Context, token string) (AdminToken, error) {
 	if strings.HasPrefix(token, tokenMark) {
 		if _, err := r.Authenticate(ctx, token); err != nil {
 			return AdminToken{}, err

@@ -85,7 +85,7 @@ type EventKind string
 // The events.
 const (
 	EventRegistered     EventKind = "registered"      // a new peer
-	EventRefused        EventKind = "refused"         // a registration or a token; detail says why
+	EventRefused        EventKind = "refused"         // detail says what and why, count how often
 	EventPaired         EventKind = "paired"          // a pairing's confirmation was handed over
 	EventPeerRenamed    EventKind = "peer_renamed"    // by an administrator
 	EventPeerRevoked    EventKind = "peer_revoked"    //
@@ -95,6 +95,12 @@ const (
 	EventTokenCreated   EventKind = "token_created"   // detail is its ID, scopes and label
 	EventTokenRevoked   EventKind = "token_revoked"   // detail is its ID
 )
+
+// EventKinds is every event.
+var EventKinds = []EventKind{
+	EventRegistered, EventRefused, EventPaired, EventPeerRenamed, EventPeerRevoked, EventPeerReadmitted,
+	EventInviteCreated, EventInviteRevoked, EventTokenCreated, EventTokenRevoked,
+}
 
 // MaxDetail bounds the detail of an event, in characters.
 const MaxDetail = 200

@@ -24,6 +24,7 @@ var (
 	ErrInviteSpec      = errors.New("an invite's label, uses or lifetime is out of bounds")
 	ErrRevoked         = errors.New("the peer is revoked")
 	ErrChanged         = errors.New("the peer has changed meanwhile")
+	ErrLimited         = errors.New("too many requests")
 	ErrFull            = errors.New("the registry is full")
 	ErrPeerNotFound    = errors.New("no such peer, or not to be found by the caller")
 	ErrAllowedLimit    = errors.New("too many peers allowed")

@@ -39,15 +39,18 @@ func (r *Registry) Try(ctx context.Context, caller ident.PeerID, a ident.Address
 		return Try{}, err
 	}
 	m, err := r.cfg.Store.Mailbox(ctx, a)
-	if err != nil {
-		return Try{}, err
-	}
-	if m.Owner == caller {
+	if err == nil && m.Owner == caller {
 		return Try{}, ErrMailboxOwn
 	}
 	t := Try{Peer: caller, Made: r.cfg.Now(), Opening: opening}
-	t.Number, err = r.cfg.Store.AddTry(ctx, a, t, api.MaxTries)
-	return t, err
+	if err == nil {
+		t.Number, err = r.cfg.Store.AddTry(ctx, a, t, api.MaxTries)
+	}
+	if err != nil {
+		r.Refused(ctx, "pair", caller, err)
+		return Try{}, err
+	}
+	return t, nil
 }
 
 // Tries returns to its owner the tries of a mailbox with a number above after,
@@ -104,7 +107,7 @@ func (r *Registry) Answer(ctx context.Context, owner ident.PeerID, a ident.Addre
 	if _, err := r.ownMailbox(ctx, owner, a); err != nil {
 		return err
 	}
-	return r.cfg.Store.SetStep(ctx, a, number, StepAnswer, body)
+	return r.cfg.Store.SetStep(ctx, a, StepMessage{number, StepAnswer, body}, nil)
 }
 
 // Confirm is the last message of a try, by the peer that made it. Errors:
@@ -113,14 +116,16 @@ func (r *Registry) Confirm(ctx context.Context, caller ident.PeerID, a ident.Add
 	if err := checkMessage(body); err != nil {
 		return err
 	}
-	_, t, err := r.try(ctx, a, number)
+	m, t, err := r.try(ctx, a, number)
 	if err != nil {
 		return err
 	}
 	if t.Peer != caller {
 		return ErrTryNotFound
 	}
-	return r.cfg.Store.SetStep(ctx, a, number, StepConfirmation, body)
+	e := r.event(ctx, EventPaired)
+	e.Peer, e.Other = caller, m.Owner
+	return r.cfg.Store.SetStep(ctx, a, StepMessage{number, StepConfirmation, body}, &e)
 }
 
 // CloseMailbox ends a pairing, done or not. Closing twice is fine. Errors:

@@ -29,6 +29,14 @@ type Registered struct {
 // Errors: ErrName, ErrChallenge, ErrReplayed, ErrBinding, ErrSignature,
 // ErrInviteNeeded, ErrInvite, ErrRevoked, ErrFull.
 func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter []byte) (Registered, error) {
+	got, err := r.register(ctx, reg, exporter)
+	if err != nil {
+		r.Refused(ctx, "register", ident.IDOf(reg.PublicKey), err)
+	}
+	return got, err
+}
+
+func (r *Registry) register(ctx context.Context, reg api.Registration, exporter []byte) (Registered, error) {
 	var none Registered
 	if err := checkName(reg.Name); err != nil {
 		return none, err
@@ -60,9 +68,12 @@ func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter 
 		},
 		Now: now, Challenge: challenge, ChallengeExpires: expires, Open: r.cfg.Open,
 	}
+	a.Event = r.event(ctx, EventRegistered)
+	a.Event.Peer, a.Event.Detail = a.Peer.ID, detail(a.Peer.Name)
 	if reg.Invite != "" {
 		digest := inviteDigest(reg.Invite)
 		a.Invite = &digest
+		a.Event.Detail = detail(a.Peer.Name, "with invite", Invite{Hash: digest}.ID().String())
 	}
 	if r.peers.Load() >= int64(r.cfg.MaxPeers) {
 		// Those who are known may still renew.

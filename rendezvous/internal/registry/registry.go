@@ -48,6 +48,8 @@ type Registry struct {
 
 	peers atomic.Int64 // as counted last, and those admitted since
 
+	refusals refusals
+
 	secrets struct { // that all instances share
 		sync.Mutex
 		known map[string][]byte // those that were read from the store
@@ -74,6 +76,7 @@ func New(cfg Config) (*Registry, error) {
 	orDefault(&cfg.SweepEvery, time.Minute)
 	orDefault(&cfg.WatchEvery, time.Second)
 	r := &Registry{cfg: cfg}
+	r.refusals.counted = map[refusal]Event{}
 	r.secrets.known = map[string][]byte{}
 	return r, nil
 }
@@ -84,13 +87,14 @@ func orDefault[T ~int | ~int64](v *T, otherwise T) {
 	}
 }
 
-// Run counts the peers, sweeps the store and tells of revocations until ctx
-// ends. A store that fails is logged and tried again.
+// Run counts the peers, sweeps the store, keeps the refusals and tells of
+// revocations until ctx ends. A store that fails is logged and tried again.
 func (r *Registry) Run(ctx context.Context) error {
-	var watch sync.WaitGroup
-	defer watch.Wait()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { r.keepRefusals(ctx) })
 	if r.cfg.OnRevoked != nil {
-		watch.Go(func() { r.watchRevocations(ctx) })
+		beside.Go(func() { r.watchRevocations(ctx) })
 	}
 	tick := time.NewTicker(r.cfg.SweepEvery)
 	defer tick.Stop()
@@ -135,9 +139,11 @@ const (
 	// An operator may look at invites that have ended.
 	InviteKept = 7 * 24 * time.Hour
 	TokenKept  = 7 * 24 * time.Hour
-	// The audit log goes back so far, and holds so many events at most.
-	EventsKept = 90 * 24 * time.Hour
-	MaxEvents  = 200_000
+	// The audit log goes back so far. It holds so many refusals at most, and so
+	// many other events: a flood of refusals pushes out nothing else.
+	EventsKept  = 90 * 24 * time.Hour
+	MaxRefusals = 5_000
+	MaxEvents   = 200_000
 	// A clock that runs ahead must not remove a lease that still holds.
 	InstanceKept = time.Minute
 )

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -286,6 +287,58 @@ func TestRevocationsElsewhereAreTold(t *testing.T) {
 			if n < 2 || n > 10 {
 				t.Errorf("told %d times of %v", n, id)
 			}
+		}
+	})
+}
+
+// ledger is a store of events alone.
+type ledger struct {
+	upkeep
+	batches chan []registry.Event
+}
+
+func (l ledger) AddEvents(_ context.Context, events []registry.Event) error {
+	l.batches <- events
+	return nil
+}
+
+// TestRefusalsAreCounted: a flood of refusals, from however many sources, is a
+// bounded number of events that add up to it.
+func TestRefusalsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := ledger{upkeep{sweeps: make(chan time.Time, 100)}, make(chan []registry.Event, 10)}
+		r, err := registry.New(registry.Config{Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- r.Run(ctx) }()
+		synctest.Wait()
+		for i := range 10_000 {
+			source := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
+			from := registry.WithOrigin(t.Context(), registry.Origin{Actor: "stranger", Source: source})
+			r.Refused(from, "register", ident.PeerID{1}, registry.ErrInvite)
+			r.Refused(from, "register", ident.PeerID{1}, context.Canceled) // no refusal
+		}
+		events := <-store.batches
+		sum := 0
+		for _, e := range events {
+			sum += e.Count
+			if e.Kind != registry.EventRefused || e.Detail != "register: the invite is not good" || e.Actor != "stranger" || (e.Source == "") != (e.Count > 1) || (e.Source == "") != e.Peer.IsZero() {
+				t.Errorf("event %+v", e)
+			}
+		}
+		if sum != 10_000 || len(events) > 100 {
+			t.Errorf("%d refusals in %d events", sum, len(events))
+		}
+		r.Refused(t.Context(), "pair", ident.PeerID{2}, registry.ErrMailboxBurned)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run ended with %v", err)
+		}
+		if last := <-store.batches; len(last) != 1 || last[0].Peer != (ident.PeerID{2}) {
+			t.Errorf("at the end: %+v", last)
 		}
 	})
 }

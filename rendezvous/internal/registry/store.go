@@ -32,7 +32,7 @@ type Store interface {
 type PeerStore interface {
 	// Admit registers a peer, or renews one that is known: its token becomes
 	// the admission's, and so does its name unless an administrator gave it
-	// one. Only a new peer needs an invite. Errors: ErrReplayed,
+	// one. Only a new peer needs an invite, and is an event. Errors: ErrReplayed,
 	// ErrInviteNeeded, ErrInvite, ErrRevoked.
 	Admit(ctx context.Context, a Admission) (Admitted, error)
 	// Peer returns a peer. Errors: ErrPeerNotFound.
@@ -109,9 +109,10 @@ type MailboxStore interface {
 	AddTry(ctx context.Context, a ident.Address, t Try, max int) (number int, err error)
 	// Tries returns the tries of a mailbox in order.
 	Tries(ctx context.Context, a ident.Address) ([]Try, error)
-	// SetStep adds a message to a try that has the one before. The same
-	// message again is fine. Errors: ErrTryNotFound, ErrTryState.
-	SetStep(ctx context.Context, a ident.Address, number int, step Step, body []byte) error
+	// SetStep adds a message to a try that has the one before, and keeps the
+	// event that tells of it, if any. The same message again is fine, and is no
+	// event. Errors: ErrTryNotFound, ErrTryState.
+	SetStep(ctx context.Context, a ident.Address, m StepMessage, e *Event) error
 	// CloseMailbox closes a mailbox and forgets its messages. Closing twice, or
 	// one that is not there, is fine.
 	CloseMailbox(ctx context.Context, a ident.Address) error
@@ -224,6 +225,7 @@ type Admission struct {
 	ChallengeExpires time.Time
 	Open             bool    // a new peer needs no invite
 	Invite           *Digest // nil without one
+	Event            Event   // tells of a new peer
 }
 
 // Invite lets new peers register.
@@ -281,6 +283,13 @@ const (
 	StepAnswer       Step = iota + 1 // by the owner
 	StepConfirmation                 // by the peer that made the try
 )
+
+// StepMessage is a message for a try.
+type StepMessage struct {
+	Number int // of the try
+	Step   Step
+	Body   []byte
+}
 
 // Holder is an instance's claim to its lease.
 type Holder struct {

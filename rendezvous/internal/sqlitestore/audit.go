@@ -56,3 +56,15 @@ func (s *Store) Events(ctx context.Context, q registry.EventQuery) ([]registry.E
 		return e, err
 	})
 }
+
+// sweepEvents removes the oldest events beyond what is kept.
+func sweepEvents(ctx context.Context, tx *sql.Tx) error {
+	for which, kept := range map[string]int{`kind = 'refused'`: registry.MaxRefusals, `kind <> 'refused'`: registry.MaxEvents} {
+		_, err := tx.ExecContext(ctx, `DELETE FROM audit WHERE `+which+
+			` AND seq <= (SELECT seq FROM audit WHERE `+which+` ORDER BY seq DESC LIMIT 1 OFFSET ?)`, kept)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -98,10 +98,10 @@ func (s *Store) Tries(ctx context.Context, a ident.Address) ([]registry.Try, err
 }
 
 // SetStep adds a message to a try.
-func (s *Store) SetStep(ctx context.Context, a ident.Address, number int, step registry.Step, body []byte) error {
+func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMessage, e *registry.Event) error {
 	return s.tx(ctx, "add to a try", func(tx *sql.Tx) error {
 		var answer, confirmation []byte
-		err := tx.QueryRowContext(ctx, `SELECT answer, confirmation FROM tries WHERE address = ? AND number = ?`, string(a), number).Scan(&answer, &confirmation)
+		err := tx.QueryRowContext(ctx, `SELECT answer, confirmation FROM tries WHERE address = ? AND number = ?`, string(a), m.Number).Scan(&answer, &confirmation)
 		if errors.Is(err, sql.ErrNoRows) {
 			return registry.ErrTryNotFound
 		}
@@ -109,20 +109,23 @@ func (s *Store) SetStep(ctx context.Context, a ident.Address, number int, step r
 			return err
 		}
 		now, statement := answer, `UPDATE tries SET answer = ? WHERE address = ? AND number = ?`
-		if step == registry.StepConfirmation {
+		if m.Step == registry.StepConfirmation {
 			if answer == nil {
 				return registry.ErrTryState
 			}
 			now, statement = confirmation, `UPDATE tries SET confirmation = ? WHERE address = ? AND number = ?`
 		}
 		if now != nil {
-			if !bytes.Equal(now, body) {
+			if !bytes.Equal(now, m.Body) {
 				return registry.ErrTryState
 			}
 			return nil
 		}
-		_, err = tx.ExecContext(ctx, statement, body, string(a), number)
-		return err
+		_, err = tx.ExecContext(ctx, statement, m.Body, string(a), m.Number)
+		if err != nil || e == nil {
+			return err
+		}
+		return addEvents(ctx, tx, *e)
 	})
 }
 

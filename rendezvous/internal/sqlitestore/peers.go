@@ -31,7 +31,10 @@ func (s *Store) Admit(ctx context.Context, a registry.Admission) (admitted regis
 		res, err = tx.ExecContext(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
 			SELECT ?1, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = ?1)`,
 			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
-		return oneRow(res, err, registry.ErrRevoked)
+		if err := oneRow(res, err, registry.ErrRevoked); err != nil {
+			return err
+		}
+		return addEvents(ctx, tx, a.Event)
 	})
 	return admitted, err
 }

@@ -174,13 +174,21 @@ func eventsAreOrdered(t *testing.T, s registry.Store) {
 func eventsAreBounded(t *testing.T, s registry.Store) {
 	ctx := t.Context()
 	must(t, "add", s.AddEvents(ctx, []registry.Event{event(registry.EventPaired)}))
-	recent := event(registry.EventRefused)
+	refusals := slices.Repeat([]registry.Event{event(registry.EventRefused)}, 1000)
+	for range registry.MaxRefusals/len(refusals) + 1 {
+		must(t, "add", s.AddEvents(ctx, refusals))
+	}
+	recent := event(registry.EventTokenCreated)
 	recent.At = start.Add(time.Hour)
 	must(t, "add", s.AddEvents(ctx, []registry.Event{recent}))
 	must(t, "sweep early", s.Sweep(ctx, start.Add(time.Hour)))
-	equal(t, "events", len(events(t, s)), 2)
+	kept, err := s.Events(ctx, registry.EventQuery{Limit: 2 * registry.MaxRefusals})
+	must(t, "read", err)
+	equal(t, "events kept", len(kept), registry.MaxRefusals+2)
+	equal(t, "the newest", kept[0].Kind, registry.EventTokenCreated)
+	equal(t, "the oldest", kept[len(kept)-1].Kind, registry.EventPaired)
 	must(t, "sweep late", s.Sweep(ctx, start.Add(registry.EventsKept)))
-	if got := events(t, s); !slices.Equal(got, []registry.EventKind{registry.EventRefused}) {
+	if got := events(t, s); !slices.Equal(got, []registry.EventKind{registry.EventTokenCreated}) {
 		t.Errorf("left %v", got)
 	}
 }

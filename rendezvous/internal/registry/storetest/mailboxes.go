@@ -52,7 +52,7 @@ func mailboxLife(t *testing.T, s registry.Store) {
 	equal(t, "closed", m.Closed, true)
 	_, err = s.AddTry(ctx, box, attempt(2, "late"), 3)
 	is(t, "try a closed one", err, registry.ErrMailboxClosed)
-	is(t, "answer in a closed one", s.SetStep(ctx, box, 1, registry.StepAnswer, []byte("a")), registry.ErrTryNotFound)
+	is(t, "answer in a closed one", s.SetStep(ctx, box, registry.StepMessage{Number: 1, Step: registry.StepAnswer, Body: []byte("a")}, nil), registry.ErrTryNotFound)
 	tries, err = s.Tries(ctx, box)
 	must(t, "tries", err)
 	equal(t, "messages kept", len(tries), 0)
@@ -142,7 +142,14 @@ func tryAgainIsTheSame(t *testing.T, s registry.Store) {
 func stepsAreOrderedAndOnce(t *testing.T, s registry.Store) {
 	ctx := t.Context()
 	must(t, "create", s.CreateMailbox(ctx, mailbox(box, 1), roomy))
-	set := func(step registry.Step, body string) error { return s.SetStep(ctx, box, 1, step, []byte(body)) }
+	paired := event(registry.EventPaired)
+	set := func(step registry.Step, body string) error {
+		var e *registry.Event
+		if step == registry.StepConfirmation {
+			e = &paired
+		}
+		return s.SetStep(ctx, box, registry.StepMessage{Number: 1, Step: step, Body: []byte(body)}, e)
+	}
 	is(t, "answer to no try", set(registry.StepAnswer, "a"), registry.ErrTryNotFound)
 	_, err := s.AddTry(ctx, box, attempt(2, "o"), 3)
 	must(t, "try", err)
@@ -151,12 +158,14 @@ func stepsAreOrderedAndOnce(t *testing.T, s registry.Store) {
 	is(t, "answer again", set(registry.StepAnswer, "a"), nil)
 	is(t, "another answer", set(registry.StepAnswer, "b"), registry.ErrTryState)
 	is(t, "confirmation", set(registry.StepConfirmation, "c"), nil)
+	is(t, "confirmation again", set(registry.StepConfirmation, "c"), nil)
 	is(t, "another confirmation", set(registry.StepConfirmation, "d"), registry.ErrTryState)
 	tries, err := s.Tries(ctx, box)
 	must(t, "tries", err)
 	if len(tries) != 1 || string(tries[0].Answer) != "a" || string(tries[0].Confirmation) != "c" {
 		t.Errorf("tries: %+v", tries)
 	}
+	equal(t, "events", len(events(t, s)), 1)
 }
 
 func mailboxExpires(t *testing.T, s registry.Store) {

@@ -38,6 +38,14 @@ func admitNewAndKnown(t *testing.T, s registry.Store) {
 		t.Errorf("renewed as %+v", p)
 	}
 
+	all, err := s.Events(ctx, registry.EventQuery{Limit: 10})
+	must(t, "events", err)
+	if want := a.Event; len(all) != 1 {
+		t.Errorf("events %+v", all)
+	} else {
+		want.Number = all[0].Number
+		equal(t, "event", all[0], want)
+	}
 	n, err := s.CountPeers(ctx)
 	must(t, "count", err)
 	equal(t, "peers", n, 1)
@@ -183,12 +191,13 @@ func inviteLife(t *testing.T, s registry.Store) {
 	if want := []registry.Invite{invite(3, 3)}; !slices.Equal(page, want) {
 		t.Errorf("got %+v, want %+v", page, want)
 	}
-	want := map[registry.EventKind]int{registry.EventInviteCreated: 3, registry.EventInviteRevoked: 1}
+	want := map[registry.EventKind]int{registry.EventInviteCreated: 3, registry.EventInviteRevoked: 1, registry.EventRegistered: 1}
 	for _, kind := range events(t, s) {
 		want[kind]--
 	}
-	equal(t, "events of making", want[registry.EventInviteCreated], 0)
-	equal(t, "events of revoking", want[registry.EventInviteRevoked], 0)
+	for kind, missing := range want {
+		equal(t, "missing events: "+string(kind), missing, 0)
+	}
 }
 
 func tokensFindTheirPeer(t *testing.T, s registry.Store) {

@@ -82,8 +82,9 @@ func key(n int) ed25519.PublicKey {
 func admission(n, challenge int) registry.Admission {
 	a := registry.Admission{
 		Peer: registry.Peer{ID: id(n), PublicKey: key(n), Name: "péer \u4e16", Created: start},
-		Now:  start, ChallengeExpires: start.Add(time.Minute), Open: true,
+		Now:  start, ChallengeExpires: start.Add(time.Minute), Open: true, Event: event(registry.EventRegistered),
 	}
+	a.Event.Peer = id(n)
 	binary.BigEndian.PutUint64(a.Challenge[:], uint64(challenge))
 	binary.BigEndian.PutUint64(a.Peer.TokenPrefix[:], uint64(challenge))
 	a.Peer.TokenHash = sha256.Sum256(a.Peer.TokenPrefix[:])

@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+func (s *server) registerAudit() {
+	mount(s, http.MethodGet, api.PathAudit, operation{
+		id: "list-events", summary: "The audit log, newest first: 90 days, bounded in rows too; refusals are counted by the minute",
+	}, s.listEvents)
+}
+
+type eventsInput struct {
+	Paging
+	Kind string `query:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_revoked,peer_readmitted,invite_created,invite_revoked,token_created,token_revoked" doc:"only these" example:"refused"`
+	Peer string `query:"peer" maxLength:"80" doc:"only those about this peer"`
+}
+
+func (s *server) listEvents(ctx context.Context, in *eventsInput) (*output[api.Events], error) {
+	q := registry.EventQuery{Limit: in.Limit + 1, Kind: registry.EventKind(in.Kind)}
+	var err error
+	if q.Before, err = in.number(); err != nil {
+		return nil, err
+	}
+	if in.Peer != "" {
+		if q.Peer, err = ident.ParsePeerID(in.Peer); err != nil {
+			return nil, invalid("query.peer", "not a PeerID: a character is missing or mistyped")
+		}
+	}
+	all, err := s.cfg.Registry.Events(ctx, q)
+	all, next := cut(all, in.Limit, func(e registry.Event) string { return strconv.FormatInt(e.Number, 10) })
+	list := api.Events{Events: []api.Event{}, Next: next}
+	for _, e := range all {
+		list.Events = append(list.Events, api.Event{
+			Number: e.Number, At: e.At.UTC(), Kind: string(e.Kind), Actor: e.Actor, Peer: e.Peer, Other: e.Other,
+			Source: e.Source, Detail: e.Detail, Count: e.Count,
+		})
+	}
+	return &output[api.Events]{list}, err
+}
