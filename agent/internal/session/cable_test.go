@@ -26,6 +26,7 @@ type cable struct {
 	window int  // frames that a lane holds before Send blocks; 0: any number
 	mute   bool // takes frames and delivers none
 	cutErr bool
+	acks   int // frames of KindAck that were sent, by either end
 }
 
 // plug is one end of a cable.
@@ -103,6 +104,9 @@ func (p *plug) Send(f tunnel.Frame) error {
 		lost = true
 	} else if c.left > 0 {
 		c.left--
+	}
+	if f.Kind == tunnel.KindAck {
+		c.acks++
 	}
 	mute := c.mute
 	c.mu.Unlock()

@@ -86,10 +86,11 @@ func (l *linkRun) write() {
 	defer ping.Stop()
 	acks := time.NewTimer(ackDelay)
 	defer acks.Stop()
-	armed := true // acks will fire
+	armed, due := true, false // acks will fire, has just fired
 	var count tunnel.Ping
 	for {
-		frames, said, wait := l.outgoing(!armed)
+		frames, said, wait := l.outgoing(due)
+		due = false
 		if wait && !armed {
 			armed = true
 			acks.Reset(ackDelay)
@@ -114,7 +115,7 @@ func (l *linkRun) write() {
 				return
 			}
 		case <-acks.C:
-			armed = false
+			armed, due = false, true
 		}
 	}
 }

@@ -359,6 +359,27 @@ func TestBackpressure(t *testing.T) {
 	})
 }
 
+// TestAcknowledgementsAreGathered runs small URBs one after the other for a
+// while: acknowledgements cost a frame each 25 ms, not one for each frame.
+func TestAcknowledgementsAreGathered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc := setScene(t, time.Millisecond)
+		defer sc.end()
+		pause(time.Second) // the link is idle, and its timers have run
+		began := time.Now()
+		for id := 1; id <= 500; id++ {
+			_, done := sc.submit(id, epBulkIn, 64)
+			wantStatus(t, done, time.Second, usb.StatusOK)
+		}
+		most := 2 * (int(time.Since(began)/ackDelay) + 2)
+		sc.wire.mu.Lock()
+		defer sc.wire.mu.Unlock()
+		if sc.wire.acks == 0 || sc.wire.acks > most {
+			t.Errorf("%d acknowledgements for 1000 frames in %v, want 1 to %d", sc.wire.acks, time.Since(began), most)
+		}
+	})
+}
+
 // TestAcknowledgementsAreSaidAgain loses an acknowledgement with its link while
 // another link, whose Hello is older, takes over.
 func TestAcknowledgementsAreSaidAgain(t *testing.T) {
