@@ -9,6 +9,9 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
 // Config is every setting of the rendezvous. The tags are those of its flags,
@@ -32,6 +35,8 @@ type Config struct {
 
 	ClusterListen  string `name:"cluster-listen" help:"Address of links from other instances; needs a Postgres database." placeholder:"HOST:PORT"`
 	ClusterAddress string `name:"cluster-address" help:"How other instances reach that address. Default: this machine's address." placeholder:"HOST:PORT"`
+
+	Region string `help:"Where this instance stands, as you call it; shown to administrators and peers." placeholder:"NAME"`
 
 	NewAdminLink  bool `name:"new-admin-link" help:"Print another one-time link for an administrator, in place of the one before."`
 	PrintJoinLink bool `name:"print-join-link" help:"Print the join link that is kept in the data directory, and exit."`
@@ -71,6 +76,9 @@ func (c Config) check() (settings, error) {
 	}
 	if err := s.readPublicURL(); err != nil {
 		return s, err
+	}
+	if utf8.RuneCountInString(s.Region) > api.MaxName {
+		return s, fmt.Errorf("--region: at most %d characters", api.MaxName)
 	}
 	return s, s.readRelay()
 }

@@ -47,7 +47,7 @@ func (s *settings) newHTTPS(p *parts, cert tls.Certificate) (*https, error) {
 		Registry: p.registry,
 		Presence: presence{p.hub, p.cluster},
 		Relay:    relayAccess{p.relay, turn},
-		Server:   api.Server{Name: s.Name, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open},
+		Server:   api.Server{Name: s.Name, Region: s.Region, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open},
 		Ready:    []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
 		Logger:   s.Logger.With("part", "rest"),
 	})

@@ -68,7 +68,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	var random [4]byte
 	rand.Read(random[:]) // never fails: crypto/rand ends the program instead
 	config := cluster.Config{
-		Store: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key,
+		Store: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region,
 		Logger: s.Logger.With("part", "cluster"),
 	}
 	if p.links != nil {

@@ -125,3 +125,18 @@ type Events struct {
 	Events []Event `json:"events" nullable:"false" maxItems:"100"`
 	Next   string  `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"4711"`
 }
+
+// Instance is a process of the rendezvous that has a lease.
+type Instance struct {
+	Name    string    `json:"name" maxLength:"128" example:"rv-1-9f0c2b7d"`
+	Region  string    `json:"region,omitempty" maxLength:"64" doc:"where it stands, as its operator calls that" example:"eu-west"`
+	Address string    `json:"address,omitempty" maxLength:"256" doc:"where the other instances reach it; absent if it is alone" example:"10.0.0.7:7579"`
+	Epoch   int64     `json:"epoch" minimum:"1" maximum:"9007199254740991" doc:"of its lease; no other lease has it" example:"17"`
+	Until   time.Time `json:"until" doc:"how long the lease is good; it is renewed every second" example:"2026-03-01T12:00:05Z"`
+	Peers   int       `json:"peers" minimum:"0" maximum:"2147483647" doc:"how many are connected to it" example:"204"`
+}
+
+// Instances is every instance, ordered by name.
+type Instances struct {
+	Instances []Instance `json:"instances" nullable:"false" maxItems:"1000"`
+}

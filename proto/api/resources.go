@@ -10,6 +10,7 @@ import (
 type Server struct {
 	Name       string   `json:"name" maxLength:"64" doc:"the name its operator gave it"`
 	Version    string   `json:"version" maxLength:"64" doc:"the version of the software"`
+	Region     string   `json:"region,omitempty" maxLength:"64" doc:"where the instance that answers stands, as its operator calls that" example:"eu-west"`
 	SignalALPN string   `json:"signal_alpn" maxLength:"64" doc:"TLS protocol name of signalling connections, on the port of this interface"`
 	STUN       []string `json:"stun" nullable:"false" maxItems:"16" maxLength:"256" doc:"STUN URIs (RFC 7064)"`
 	TURN       []string `json:"turn" nullable:"false" maxItems:"16" maxLength:"256" doc:"TURN URIs (RFC 7065); the credentials come from /v1/relay-credentials"`

@@ -30,6 +30,7 @@ const (
 	PathRevocations  = "/v1/admin/revocations"
 	PathRevocation   = "/v1/admin/revocations/{id}"
 	PathAudit        = "/v1/admin/audit"
+	PathInstances    = "/v1/admin/instances"
 	PathInvites      = "/v1/admin/invites"
 	PathInvite       = "/v1/admin/invites/{id}"
 	PathAdminLink    = "/v1/admin/link"
@@ -87,6 +88,7 @@ type Route struct {
 //	GET     /v1/admin/revocations?after=&limit=             → Revocations
 //	DELETE  /v1/admin/revocations/{id}
 //	GET     /v1/admin/audit?after=&limit=&kind=&peer=       → Events
+//	GET     /v1/admin/instances                             → Instances
 //	POST    /v1/admin/invites                               InviteRequest → Invite
 //	GET     /v1/admin/invites?after=&limit=                 → Invites
 //	GET     /v1/admin/invites/{id}                          → Invite
@@ -121,6 +123,7 @@ var Routes = []Route{
 	{http.MethodGet, PathRevocations, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodDelete, PathRevocation, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodGet, PathAudit, AuthAdmin, http.StatusOK, ScopeAudit},
+	{http.MethodGet, PathInstances, AuthAdmin, http.StatusOK, ScopeAudit},
 	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated, ScopeInvites},
 	{http.MethodGet, PathInvites, AuthAdmin, http.StatusOK, ScopeInvites},
 	{http.MethodGet, PathInvite, AuthAdmin, http.StatusOK, ScopeInvites},

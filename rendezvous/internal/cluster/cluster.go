@@ -38,6 +38,7 @@ type Config struct {
 	Name     string       // of this instance, unique; at most 128 bytes
 	Listener net.Listener // of links from other instances; nil: there are no others
 	Address  string       // host:port by which other instances reach Listener
+	Region   string       // where this instance stands, for people; at most 64 characters
 	Key      ident.Key    // all instances have the same
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: the machine's clock
@@ -59,6 +60,7 @@ type Cluster struct {
 	name     string
 	listener net.Listener
 	address  string
+	region   string
 	tls      *tls.Config
 	log      *slog.Logger
 	now      func() time.Time
@@ -180,7 +182,7 @@ func (k *Cluster) renew(ctx context.Context, local Local) error {
 		err = k.store.RenewLease(ctx, h, k.now(), leaseTTL)
 	}
 	if h.Epoch == 0 || errors.Is(err, registry.ErrFenced) {
-		h.Epoch, err = k.store.TakeLease(ctx, k.name, k.address, k.now(), leaseTTL)
+		h.Epoch, err = k.store.TakeLease(ctx, registry.Instance{Name: k.name, Address: k.address, Region: k.region}, k.now(), leaseTTL)
 		held = false
 	}
 	var others []registry.Instance

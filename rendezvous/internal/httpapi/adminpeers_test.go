@@ -24,7 +24,7 @@ func TestPeersAreListedAndFound(t *testing.T) {
 			peers[p.id] = p
 		}
 		online := newKey(t, 1).ID()
-		epoch, err := store.TakeLease(t.Context(), "rv-1", "", b.clock.Now(), time.Minute)
+		epoch, err := store.TakeLease(t.Context(), registry.Instance{Name: "rv-1", Address: "10.0.0.1:9", Region: "attic"}, b.clock.Now(), time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,6 +32,11 @@ func TestPeersAreListedAndFound(t *testing.T) {
 		if err := store.PutPresence(t.Context(), registry.Holder{Instance: "rv-1", Epoch: epoch}, since, []registry.Presence{{Peer: online, Since: since}}); err != nil {
 			t.Fatal(err)
 		}
+		all := as[api.Instances](t, b.do(http.MethodGet, api.PathInstances, b.admin(api.ScopeAudit), nil), http.StatusOK).Instances
+		if want := (api.Instance{Name: "rv-1", Region: "attic", Address: "10.0.0.1:9", Epoch: epoch, Until: since.Add(time.Minute).UTC(), Peers: 1}); len(all) != 1 || all[0] != want {
+			t.Errorf("instances %+v, want %+v", all, want)
+		}
+
 		seen := map[ident.PeerID]bool{}
 		next, pages := "", 0
 		for again := true; again; again = next != "" {

@@ -14,6 +14,18 @@ func (s *server) registerAudit() {
 	mount(s, http.MethodGet, api.PathAudit, operation{
 		id: "list-events", summary: "The audit log, newest first: 90 days, bounded in rows too; refusals are counted by the minute",
 	}, s.listEvents)
+	mount(s, http.MethodGet, api.PathInstances, operation{id: "list-instances", summary: "The instances that run, and how many peers each has"}, s.listInstances)
+}
+
+func (s *server) listInstances(ctx context.Context, _ *nothing) (*output[api.Instances], error) {
+	all, err := s.cfg.Registry.Instances(ctx)
+	list := api.Instances{Instances: []api.Instance{}}
+	for _, i := range all {
+		list.Instances = append(list.Instances, api.Instance{
+			Name: i.Name, Region: i.Region, Address: i.Address, Epoch: i.Epoch, Until: i.Until.UTC(), Peers: i.Peers,
+		})
+	}
+	return &output[api.Instances]{list}, err
 }
 
 type eventsInput struct {

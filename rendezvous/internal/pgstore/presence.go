@@ -13,10 +13,10 @@ import (
 )
 
 // TakeLease makes this process the instance.
-func (s *Store) TakeLease(ctx context.Context, instance, address string, now time.Time, ttl time.Duration) (epoch int64, err error) {
-	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, lease_until) VALUES ($1, nextval('epochs'), $2, $3)
-		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, lease_until = excluded.lease_until
-		RETURNING epoch`, instance, address, millis(now.Add(ttl))).Scan(&epoch)
+func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
+	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, region, lease_until) VALUES ($1, nextval('epochs'), $2, $3, $4)
+		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, region = excluded.region, lease_until = excluded.lease_until
+		RETURNING epoch`, i.Name, i.Address, i.Region, millis(now.Add(ttl))).Scan(&epoch)
 	return epoch, failed("take the lease", err)
 }
 
@@ -34,11 +34,11 @@ func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
 
 // Instances returns the instances with a lease.
 func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
-	const query = `SELECT name, epoch, address, lease_until FROM instances WHERE lease_until > $1 ORDER BY name`
+	const query = `SELECT name, epoch, address, region, lease_until FROM instances WHERE lease_until > $1 ORDER BY name`
 	return collect(ctx, s, "read the instances", func(row pgx.CollectableRow) (registry.Instance, error) {
 		var i registry.Instance
 		var until int64
-		err := row.Scan(&i.Name, &i.Epoch, &i.Address, &until)
+		err := row.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &until)
 		i.Until = moment(until)
 		return i, err
 	}, query, millis(now))
@@ -133,6 +133,19 @@ func (s *Store) LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Ti
 		return nil, err
 	}
 	return at, nil
+}
+
+// CountPresence returns how many peers are connected under each epoch.
+func (s *Store) CountPresence(ctx context.Context) (map[int64]int, error) {
+	counts := map[int64]int{}
+	_, err := collect(ctx, s, "count the connected peers", func(row pgx.CollectableRow) (struct{}, error) {
+		var epoch int64
+		var n int
+		err := row.Scan(&epoch, &n)
+		counts[epoch] = n
+		return struct{}{}, err
+	}, `SELECT epoch, count(*) FROM presence GROUP BY epoch`)
+	return counts, err
 }
 
 // sweepChunk bounds the rows that one statement of Sweep removes, so that it

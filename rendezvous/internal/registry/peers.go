@@ -55,6 +55,26 @@ func (r *Registry) located(ctx context.Context, peers []Peer) ([]PeerAt, error) 
 	return all, nil
 }
 
+// InstanceAt is an instance and how many peers are connected to it.
+type InstanceAt struct {
+	Instance
+	Peers int
+}
+
+// Instances returns the instances that have a lease, ordered by name.
+func (r *Registry) Instances(ctx context.Context) ([]InstanceAt, error) {
+	list, err := r.cfg.Store.Instances(ctx, r.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	counts, err := r.cfg.Store.CountPresence(ctx)
+	all := make([]InstanceAt, len(list))
+	for n, i := range list {
+		all[n] = InstanceAt{Instance: i, Peers: counts[i.Epoch]}
+	}
+	return all, err
+}
+
 // NamePeer gives a peer a name that stays when it registers again. version is
 // the one that it must have, 0 any. Errors: ErrName, ErrPeerNotFound,
 // ErrChanged.

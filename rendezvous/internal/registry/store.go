@@ -121,9 +121,10 @@ type MailboxStore interface {
 // LeaseStore keeps the leases of the instances: one row each, by which all of
 // an instance's presence lives and dies.
 type LeaseStore interface {
-	// TakeLease makes this process the instance, whoever was it before, and
-	// returns its epoch, which no lease ever had.
-	TakeLease(ctx context.Context, instance, address string, now time.Time, ttl time.Duration) (epoch int64, err error)
+	// TakeLease makes this process the instance i until now+ttl, whoever was it
+	// before, and returns its epoch, which no lease ever had. Those of i are
+	// left aside.
+	TakeLease(ctx context.Context, i Instance, now time.Time, ttl time.Duration) (epoch int64, err error)
 	// RenewLease prolongs a lease until now+ttl. Errors: ErrFenced if the lease
 	// has lapsed or another process has it.
 	RenewLease(ctx context.Context, h Holder, now time.Time, ttl time.Duration) error
@@ -146,6 +147,9 @@ type PresenceStore interface {
 	// LocatePeers returns where peers are connected. Who is nowhere is not in
 	// the map.
 	LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Time) (map[ident.PeerID]Location, error)
+	// CountPresence returns how many peers are connected under each epoch,
+	// lapsed ones too. It looks at every row.
+	CountPresence(ctx context.Context) (map[int64]int, error)
 }
 
 // Upkeep is the store's own life.
@@ -302,6 +306,7 @@ type Instance struct {
 	Name    string
 	Epoch   int64
 	Address string // where the other instances reach it
+	Region  string // where it stands, as its operator calls that; "" without a name
 	Until   time.Time
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // TakeLease makes this process the instance.
-func (s *Store) TakeLease(ctx context.Context, instance, address string, now time.Time, ttl time.Duration) (epoch int64, err error) {
+func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
 	err = s.tx(ctx, "take the lease", func(tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, `INSERT INTO epochs DEFAULT VALUES RETURNING epoch`).Scan(&epoch); err != nil {
 			return err
@@ -20,8 +20,8 @@ func (s *Store) TakeLease(ctx context.Context, instance, address string, now tim
 		if _, err := tx.ExecContext(ctx, `DELETE FROM epochs WHERE epoch < ?`, epoch); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, lease_until) VALUES (?1, ?2, ?3, ?4)
-			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, lease_until = ?4`, instance, epoch, address, millis(now.Add(ttl)))
+		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, region, lease_until) VALUES (?1, ?2, ?3, ?4, ?5)
+			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, region = ?4, lease_until = ?5`, i.Name, epoch, i.Address, i.Region, millis(now.Add(ttl)))
 		return err
 	})
 	return epoch, err
@@ -51,14 +51,14 @@ func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
 
 // Instances returns the instances with a lease.
 func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT name, epoch, address, lease_until FROM instances WHERE lease_until > ? ORDER BY name`, millis(now))
+	rows, err := s.read.QueryContext(ctx, `SELECT name, epoch, address, region, lease_until FROM instances WHERE lease_until > ? ORDER BY name`, millis(now))
 	if err != nil {
 		return nil, failed("read the instances", err)
 	}
 	return collect(rows, "read the instances", func(rows *sql.Rows) (registry.Instance, error) {
 		var i registry.Instance
 		var until int64
-		err := rows.Scan(&i.Name, &i.Epoch, &i.Address, &until)
+		err := rows.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &until)
 		i.Until = moment(until)
 		return i, err
 	})
@@ -132,6 +132,24 @@ func (s *Store) LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Ti
 		at[id] = l
 	}
 	return at, failed(what, prepared.Close())
+}
+
+// CountPresence returns how many peers are connected under each epoch.
+func (s *Store) CountPresence(ctx context.Context) (map[int64]int, error) {
+	const what = "count the connected peers"
+	rows, err := s.read.QueryContext(ctx, `SELECT epoch, count(*) FROM presence GROUP BY epoch`)
+	if err != nil {
+		return nil, failed(what, err)
+	}
+	counts := map[int64]int{}
+	_, err = collect(rows, what, func(rows *sql.Rows) (struct{}, error) {
+		var epoch int64
+		var n int
+		err := rows.Scan(&epoch, &n)
+		counts[epoch] = n
+		return struct{}{}, err
+	})
+	return counts, err
 }
 
 // Sweep removes what is over.

@@ -13,7 +13,7 @@ const ttl = 5 * time.Second
 
 func take(t *testing.T, s registry.Store, name string, now time.Time) registry.Holder {
 	t.Helper()
-	epoch, err := s.TakeLease(t.Context(), name, name+":1", now, ttl)
+	epoch, err := s.TakeLease(t.Context(), registry.Instance{Name: name, Address: name + ":1", Region: "in " + name}, now, ttl)
 	must(t, "take the lease of "+name, err)
 	return registry.Holder{Instance: name, Epoch: epoch}
 }
@@ -43,8 +43,8 @@ func leaseIsFenced(t *testing.T, s registry.Store) {
 	got, err := s.Instances(ctx, start)
 	must(t, "instances", err)
 	want := []registry.Instance{
-		{Name: "a", Epoch: a.Epoch, Address: "a:1", Until: start.Add(ttl)},
-		{Name: "b", Epoch: b.Epoch, Address: "b:1", Until: start.Add(ttl)},
+		{Name: "a", Epoch: a.Epoch, Address: "a:1", Region: "in a", Until: start.Add(ttl)},
+		{Name: "b", Epoch: b.Epoch, Address: "b:1", Region: "in b", Until: start.Add(ttl)},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -88,6 +88,11 @@ func presenceFollowsLease(t *testing.T, s registry.Store) {
 	must(t, "renew", s.RenewLease(ctx, a, start.Add(time.Second), ttl))
 	equal(t, "after it was renewed", locate(t, s, 1, start.Add(ttl)), "a")
 
+	counts, err := s.CountPresence(ctx)
+	must(t, "count", err)
+	if len(counts) != 1 || counts[a.Epoch] != 2 {
+		t.Errorf("counted %v", counts)
+	}
 	must(t, "remove", s.RemovePresence(ctx, a, start, at(start, 1)))
 	equal(t, "after it left", locate(t, s, 1, start), "")
 	equal(t, "the other", locate(t, s, 2, start), "a")
