@@ -37,9 +37,12 @@ within() {
     sleep 0.5
   done
 }
-clean() {
+remove() {
   docker rm -f try-host try-client >/dev/null 2>&1 || true
   compose down -v >/dev/null 2>&1 || true
+}
+clean() {
+  remove
   if [ -s "$run/pid" ]; then
     daemon=$(cat "$run/pid")
     kill "$daemon" 2>/dev/null || true
@@ -62,6 +65,7 @@ ip -n "$net" link set ef1 up
 nsenter --net="/run/netns/$net" dockerd --data-root "$keep/docker" --exec-root "$run/exec" --pidfile "$run/pid" -H "$DOCKER_HOST" \
   --bridge none --iptables=false --ip-forward=false >"$run/dockerd.log" 2>&1 &
 within 30 docker info
+remove # what a run that was killed has left
 
 step "images"
 docker image inspect easyfind-test/golang >/dev/null 2>&1 || "$here/images.sh" "$keep" >/dev/null
@@ -90,6 +94,7 @@ agent() {
   shift
   docker exec "try-$which" easyfind "$@"
 }
+using() { agent client status | grep -q 'device .*used here'; }
 connected() { agent "$1" status | grep -q 'rendezvous .*connected to'; }
 within 20 connected host
 within 20 connected client
@@ -110,6 +115,7 @@ sleep 1
 within 20 connected host
 within 20 connected client
 within 10 agent client ls host
+using || fail "the device is gone"
 
 step "the other one restarted, once the first is back"
 docker start "$(compose ps -q rendezvous-1)" >/dev/null
@@ -121,8 +127,8 @@ within 20 connected client
 step "Postgres restarted"
 compose restart -t 30 postgres >/dev/null 2>&1
 within 60 balanced
-agent host unshare "$device"
 within 20 connected host
+using || fail "the device is gone"
 
 step "all of it down and up"
 compose down >/dev/null 2>&1
@@ -131,5 +137,24 @@ within 60 balanced
 [ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous --print-join-link)" ] || fail "the join link has changed"
 within 40 connected host
 within 40 connected client
+step "backup, everything lost, restored"
+# shellcheck disable=SC2016 # for the shell over there
+as_owner='PGPASSWORD=$(cat /run/secrets/postgres-password) "$@" -h /run/postgresql -U easyfind easyfind'
+compose exec -T postgres sh -c "$as_owner" sh pg_dump >"$run/easyfind.sql"
+docker cp "$(compose ps -q rendezvous-1):/data/." - >"$run/data.tar"
+compose down -v >/dev/null 2>&1
+compose up -d --no-build postgres >/dev/null 2>&1
+stored() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q postgres)")" = healthy ]; }
+within 60 stored
+compose exec -T postgres sh -c "$as_owner" sh psql -q -v ON_ERROR_STOP=1 <"$run/easyfind.sql" >/dev/null
+compose up -d --no-build rendezvous-1 >/dev/null 2>&1
+docker cp - "$(compose ps -q rendezvous-1):/data" <"$run/data.tar"
+compose restart rendezvous-1 >/dev/null 2>&1
+up
+within 60 balanced
+[ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous --print-join-link)" ] || fail "the join link has changed"
+within 40 connected host
+within 40 connected client
+within 20 agent client ls host
 compose ps
 echo ok
