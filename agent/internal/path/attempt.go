@@ -14,6 +14,8 @@ import (
 
 	"github.com/pion/ice/v2"
 	"github.com/pion/stun"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // How the checks are made.
@@ -38,15 +40,15 @@ type AttemptConfig struct {
 	// OnLocal is told of every candidate to send to the peer as it is found,
 	// one after the other; what the Description holds is not repeated. It must
 	// not block for long nor call Close, and may be nil.
-	OnLocal func(Candidate)
+	OnLocal func(call.Candidate)
 }
 
 // Attempt is one run of ICE with one peer, from NewAttempt to Close.
 type Attempt struct {
 	paths *Paths
 	cfg   AttemptConfig
-	own   NAT // when it began
-	local Description
+	own   call.NAT // when it began
+	local call.Description
 	agent *ice.Agent
 	relay *relayNet
 	mux   *agentMux
@@ -59,8 +61,8 @@ type Attempt struct {
 	telling sync.Mutex // held while OnLocal runs
 
 	mu      sync.Mutex // guards the rest
-	remotes map[netip.AddrPort]Candidate
-	peer    *Description // once Connect has been called
+	remotes map[netip.AddrPort]call.Candidate
+	peer    *call.Description // once Connect has been called
 	// reflexiveAt is when the first reflexive candidate of the peer came, if
 	// that was while Connect ran.
 	reflexiveAt time.Time
@@ -70,7 +72,7 @@ type Attempt struct {
 
 // allocation is a relay candidate of our own.
 type allocation struct {
-	via    Via
+	via    call.Via
 	server string // IP address and port
 }
 
@@ -88,9 +90,9 @@ func (p *Paths) NewAttempt(cfg AttemptConfig) (*Attempt, error) {
 	a := &Attempt{
 		paths: p, cfg: cfg, own: own,
 		// 52 characters of 5 bits; two texts of 26.
-		local:   Description{Ufrag: rand.Text()[:16], Pwd: rand.Text(), Hosts: p.hosts(true), NAT: own},
+		local:   call.Description{Ufrag: rand.Text()[:16], Pwd: rand.Text(), Hosts: p.hosts(true), NAT: own},
 		mux:     &agentMux{mux: p.mux},
-		remotes: make(map[netip.AddrPort]Candidate),
+		remotes: make(map[netip.AddrPort]call.Candidate),
 		allocs:  make(map[netip.AddrPort]allocation),
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
@@ -118,7 +120,7 @@ func (a *Attempt) start(uris []*stun.URI) error {
 		return err
 	}
 	for _, u := range uris {
-		if via(u) == ViaTLS {
+		if via(u) == call.ViaTLS {
 			a.relay.secure[net.JoinHostPort(u.Host, fmt.Sprint(u.Port))] = true
 		}
 	}
@@ -191,7 +193,7 @@ func bases(hosts []netip.AddrPort) (addrs []net.Addr, families []ice.NetworkType
 }
 
 // Local returns what to tell the peer before anything else.
-func (a *Attempt) Local() Description { return a.local }
+func (a *Attempt) Local() call.Description { return a.local }
 
 // gathered is the agent's report of a local candidate; nil ends gathering.
 func (a *Attempt) gathered(c ice.Candidate) {
@@ -206,7 +208,7 @@ func (a *Attempt) gathered(c ice.Candidate) {
 		a.paths.log.Debug("allocation not used", "error", err)
 		return
 	}
-	a.tell(Candidate{Type: RelayCandidate, Addr: at, Priority: relayPriority(alloc.via), Via: alloc.via})
+	a.tell(call.Candidate{Type: call.RelayCandidate, Addr: at, Priority: relayPriority(alloc.via), Via: alloc.via})
 }
 
 // allocated notes an allocation, once. The caller holds mu.
@@ -217,8 +219,8 @@ func (a *Attempt) allocated(r *ice.CandidateRelay) (netip.AddrPort, allocation, 
 	}
 	alloc, known := a.allocs[at]
 	if !known {
-		v := Via(r.RelayProtocol())
-		alloc = allocation{v, a.relay.allocated(relaySocket{v != ViaUDP, r.RelatedAddress().Port})}
+		v := call.Via(r.RelayProtocol())
+		alloc = allocation{v, a.relay.allocated(relaySocket{v != call.ViaUDP, r.RelatedAddress().Port})}
 		a.allocs[at] = alloc
 	}
 	return at, alloc, nil
@@ -251,12 +253,12 @@ func (a *Attempt) askReflexive() {
 			continue
 		}
 		told[seen] = true
-		a.tell(Candidate{Type: ReflexiveCandidate, Addr: seen, Priority: priority(ReflexiveCandidate, preference)})
+		a.tell(call.Candidate{Type: call.ReflexiveCandidate, Addr: seen, Priority: priority(call.ReflexiveCandidate, preference)})
 		preference--
 	}
 }
 
-func (a *Attempt) tell(c Candidate) {
+func (a *Attempt) tell(c call.Candidate) {
 	a.telling.Lock()
 	defer a.telling.Unlock()
 	if a.cfg.OnLocal != nil && a.ctx.Err() == nil {
@@ -266,9 +268,9 @@ func (a *Attempt) tell(c Candidate) {
 
 // Connect checks until a pair works in both directions and is selected, for
 // 20 s or until ctx ends. It is called once. The error is an [*Error].
-func (a *Attempt) Connect(ctx context.Context, peer Description) (Result, error) {
-	if err := peer.check(); err != nil {
-		return Result{}, a.failure(NAT{}, err)
+func (a *Attempt) Connect(ctx context.Context, peer call.Description) (Result, error) {
+	if err := peer.Check(); err != nil {
+		return Result{}, a.failure(call.NAT{}, err)
 	}
 	a.mu.Lock()
 	if a.peer != nil {
@@ -284,7 +286,7 @@ func (a *Attempt) Connect(ctx context.Context, peer Description) (Result, error)
 	}
 	a.mu.Unlock()
 	for i, h := range peer.Hosts {
-		err := a.AddRemote(Candidate{Type: HostCandidate, Addr: h, Priority: priority(HostCandidate, preferFirst-uint32(i))})
+		err := a.AddRemote(call.Candidate{Type: call.HostCandidate, Addr: h, Priority: priority(call.HostCandidate, preferFirst-uint32(i))})
 		if err != nil {
 			a.paths.log.Debug("address of the peer not used", "error", err)
 		}

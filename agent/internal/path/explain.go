@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 var (
@@ -20,7 +22,7 @@ func noPair(err error) error {
 
 // Error says why an Attempt found no path.
 type Error struct {
-	Own, Peer   NAT
+	Own, Peer   call.NAT
 	Allocations int // of our own, at relays
 	Told        int // addresses of the peer that were tried
 	PeerRelays  int // of these, allocations
@@ -60,12 +62,12 @@ func (e *Error) Explain() string {
 }
 
 // failure makes the error of an Attempt.
-func (a *Attempt) failure(peer NAT, cause error) error {
+func (a *Attempt) failure(peer call.NAT, cause error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e := &Error{Own: a.own, Peer: peer, Allocations: len(a.allocs), Told: len(a.remotes), Cause: cause}
 	for _, c := range a.remotes {
-		if c.Type == RelayCandidate {
+		if c.Type == call.RelayCandidate {
 			e.PeerRelays++
 		}
 	}
@@ -73,7 +75,7 @@ func (a *Attempt) failure(peer NAT, cause error) error {
 }
 
 // why says what stands in the way of a better kind of path.
-func why(k Kind, own, peer NAT) string {
+func why(k Kind, own, peer call.NAT) string {
 	switch {
 	case k == KindHost:
 		return ""
@@ -91,7 +93,7 @@ func why(k Kind, own, peer NAT) string {
 }
 
 // obstacle says which of two NATs prevents a direct path, if that is known.
-func obstacle(own, peer NAT) string {
+func obstacle(own, peer call.NAT) string {
 	switch {
 	case own.UDPBlocked && peer.UDPBlocked:
 		return "Both networks block UDP, so only a relay can connect the two."
@@ -101,9 +103,9 @@ func obstacle(own, peer NAT) string {
 		return "The network of the other side blocks UDP, so only a relay can connect the two. Allowing outgoing UDP there gives a direct path."
 	case neverMeet(own, peer):
 		return "Both NATs use another port for every destination, so packets cannot meet. A forwarded port or IPv6 on either side gives a direct path."
-	case own.Mapping == MappingDependent:
+	case own.Mapping == call.MappingDependent:
 		return "The NAT of this machine uses another port for every destination, and the one of the other side lets only known ports in. A forwarded port or IPv6 on either side gives a direct path."
-	case peer.Mapping == MappingDependent:
+	case peer.Mapping == call.MappingDependent:
 		return "The NAT of the other side uses another port for every destination, and the one of this machine lets only known ports in. A forwarded port or IPv6 on either side gives a direct path."
 	}
 	return ""

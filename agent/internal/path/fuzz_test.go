@@ -2,7 +2,6 @@ package path
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"net"
 	"net/netip"
@@ -11,43 +10,16 @@ import (
 	"github.com/pion/stun"
 )
 
-func FuzzDescription(f *testing.F) {
-	f.Add([]byte(`{"ufrag":"abcdefgh","pwd":"abcdefghijklmnopqrstuvwx","hosts":["192.0.2.1:5"],"nat":{"mapping":"none","public":"192.0.2.1:5"}}`))
-	f.Add([]byte(`{"ufrag":"a:b","pwd":""}`))
-	f.Add([]byte(`{"ufrag":"abcdefgh","pwd":"abcdefghijklmnopqrstuvwx","nat":{"mapping":"odd"}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var d Description
-		if json.Unmarshal(b, &d) != nil {
+func FuzzAdmit(f *testing.F) {
+	f.Add("192.0.2.1:5")
+	f.Add("[::ffff:127.0.0.1]:5")
+	f.Add("[64:ff9b::7f00:1]:5")
+	f.Fuzz(func(t *testing.T, s string) {
+		addr, err := netip.ParseAddrPort(s)
+		if err != nil {
 			return
 		}
-		again, err := json.Marshal(d)
-		var e Description
-		if err == nil {
-			err = json.Unmarshal(again, &e)
-		}
-		if err != nil || e.Ufrag != d.Ufrag || len(e.Hosts) != len(d.Hosts) || len(d.Hosts) > MaxHosts || e.NAT != d.NAT {
-			t.Fatalf("%+v becomes %+v: %v", d, e, err)
-		}
-	})
-}
-
-func FuzzCandidate(f *testing.F) {
-	f.Add([]byte(`{"type":"host","addr":"192.0.2.1:5","priority":2130706431}`))
-	f.Add([]byte(`{"type":"relay","addr":"[2001:db8::1]:5","priority":16777215,"via":"tcp"}`))
-	f.Add([]byte(`{"type":"prflx","addr":"192.0.2.1:5","priority":1}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var c, e Candidate
-		if json.Unmarshal(b, &c) != nil {
-			return
-		}
-		again, err := json.Marshal(c)
-		if err == nil {
-			err = json.Unmarshal(again, &e)
-		}
-		if err != nil || e != c {
-			t.Fatalf("%+v becomes %+v: %v", c, e, err)
-		}
-		if ap, err := admit(c.Addr, false); err == nil && (ap.Addr().IsLoopback() || ap.Addr().IsLinkLocalUnicast() || ap.Addr().Is4In6()) {
+		if ap, err := admit(addr, false); err == nil && (ap.Addr().IsLoopback() || ap.Addr().IsLinkLocalUnicast() || ap.Addr().Is4In6()) {
 			t.Fatalf("%v is admitted", ap)
 		}
 	})

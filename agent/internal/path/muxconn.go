@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/pion/stun"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // Bounds of what a muxConn keeps.
 const (
 	muxQueue = 128  // packets not yet read; more are dropped
 	muxSent  = 2048 // questions that an answer may still come to
-	muxSeen  = 2 * MaxRemote
+	muxSeen  = 2 * call.MaxRemote
 )
 
 // muxConn is one ICE agent's share of the mux, for one address family. It

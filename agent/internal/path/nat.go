@@ -9,49 +9,9 @@ import (
 	"time"
 
 	"github.com/pion/stun"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
-
-// Mapping is how a NAT chooses the public port of a socket (RFC 4787 section 4.1).
-type Mapping string
-
-// The mappings, as far as they matter here.
-const (
-	MappingUnknown     Mapping = ""
-	MappingNone        Mapping = "none"                 // the public address is the machine's own
-	MappingIndependent Mapping = "endpoint-independent" // one port, whoever the packets go to
-	MappingDependent   Mapping = "endpoint-dependent"   // another port for each destination: "symmetric"
-)
-
-func (m Mapping) valid() bool {
-	switch m {
-	case MappingUnknown, MappingNone, MappingIndependent, MappingDependent:
-		return true
-	}
-	return false
-}
-
-// NAT is what is known of the way from a peer's socket to the internet. The
-// zero NAT is: nothing.
-type NAT struct {
-	Mapping    Mapping        `json:"mapping,omitempty"`
-	UDPBlocked bool           `json:"udp_blocked,omitempty"` // no STUN server answered
-	Public     netip.AddrPort `json:"public,omitzero"`       // as the first server to answer saw it
-}
-
-// Explain is a sentence for a person.
-func (n NAT) Explain() string {
-	switch {
-	case n.UDPBlocked:
-		return "No answer comes back over UDP: a firewall seems to block it."
-	case n.Mapping == MappingNone:
-		return "This machine has a public address."
-	case n.Mapping == MappingIndependent:
-		return "This machine is behind a NAT that allows direct paths."
-	case n.Mapping == MappingDependent:
-		return "This machine is behind a NAT that uses another port for every destination, which hinders direct paths."
-	}
-	return "It is not known how this machine is connected to the internet."
-}
 
 // How a STUN server is asked. The first question may be lost, and so may its
 // answer; one every 200 ms costs 8 packets of 48 bytes at most.
@@ -110,13 +70,13 @@ const maxProbed = 3
 // at two ports each, P and P+1. It takes one round trip, and 1.5 s where a port
 // does not answer. Later Attempts use what it found; ask again when the network
 // has changed. Its errors are [ErrNoSTUN] and the context's.
-func (p *Paths) Probe(ctx context.Context, servers []Server) (NAT, error) {
+func (p *Paths) Probe(ctx context.Context, servers []Server) (call.NAT, error) {
 	addrs, err := p.stunAddrs(ctx, servers, maxProbed)
 	if err != nil {
-		return NAT{}, err
+		return call.NAT{}, err
 	}
 	if len(addrs) == 0 {
-		return NAT{}, ErrNoSTUN
+		return call.NAT{}, ErrNoSTUN
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -132,7 +92,7 @@ func (p *Paths) Probe(ctx context.Context, servers []Server) (NAT, error) {
 			}()
 		}
 	}
-	nat, heard := NAT{}, 0
+	nat, heard := call.NAT{}, 0
 	for range 2 * len(addrs) {
 		seen := <-answers
 		switch {
@@ -145,11 +105,11 @@ func (p *Paths) Probe(ctx context.Context, servers []Server) (NAT, error) {
 		}
 	}
 	if heard < 2 && ctx.Err() != nil {
-		return NAT{}, fmt.Errorf("probe the NAT: %w", context.Cause(ctx))
+		return call.NAT{}, fmt.Errorf("probe the NAT: %w", context.Cause(ctx))
 	}
 	nat.UDPBlocked = heard == 0
 	if heard == 1 && p.isOwn(nat.Public) {
-		nat.Mapping = MappingNone
+		nat.Mapping = call.MappingNone
 	}
 	p.mu.Lock()
 	p.nat = nat
@@ -158,12 +118,12 @@ func (p *Paths) Probe(ctx context.Context, servers []Server) (NAT, error) {
 }
 
 // judge compares what two servers saw.
-func (p *Paths) judge(a, b netip.AddrPort) Mapping {
+func (p *Paths) judge(a, b netip.AddrPort) call.Mapping {
 	switch {
 	case a != b:
-		return MappingDependent
+		return call.MappingDependent
 	case p.isOwn(a):
-		return MappingNone
+		return call.MappingNone
 	}
-	return MappingIndependent
+	return call.MappingIndependent
 }

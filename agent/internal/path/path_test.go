@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // end is one peer of a test.
@@ -64,7 +66,7 @@ func meet(t *testing.T, a, b *end, servers []path.Server) (ra, rb path.Result) {
 	for i, e := range []*end{a, b} {
 		at, err := e.paths.NewAttempt(path.AttemptConfig{
 			Controlling: i == 0, Servers: servers,
-			OnLocal: func(c path.Candidate) {
+			OnLocal: func(c call.Candidate) {
 				<-ready
 				if err := attempts[1-i].AddRemote(overWire(t, c)); err != nil {
 					t.Errorf("AddRemote(%v): %v", c, err)
@@ -236,7 +238,7 @@ func TestAddressesThatMustNotBeTriedAreRefused(t *testing.T) {
 	}
 	defer at.Close()
 	try := func(addr string) error {
-		return at.AddRemote(path.Candidate{Type: path.HostCandidate, Addr: netip.MustParseAddrPort(addr), Priority: 1})
+		return at.AddRemote(call.Candidate{Type: call.HostCandidate, Addr: netip.MustParseAddrPort(addr), Priority: 1})
 	}
 	for _, addr := range []string{
 		"127.0.0.1:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "169.254.169.254:80", "[::ffff:169.254.169.254]:80",
@@ -249,7 +251,7 @@ func TestAddressesThatMustNotBeTriedAreRefused(t *testing.T) {
 	}
 	for i := range 10_000 {
 		err := try(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), uint16(i+1)).String())
-		if refused := errors.Is(err, path.ErrRefused); refused != (i >= path.MaxRemote) {
+		if refused := errors.Is(err, path.ErrRefused); refused != (i >= call.MaxRemote) {
 			t.Fatalf("address %d: %v", i, err)
 		}
 	}
@@ -262,7 +264,7 @@ func TestProbeTellsTheMapping(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := a.sock.LocalAddr().String(); nat.Mapping != path.MappingNone || nat.UDPBlocked || nat.Public.String() != want {
+	if want := a.sock.LocalAddr().String(); nat.Mapping != call.MappingNone || nat.UDPBlocked || nat.Public.String() != want {
 		t.Errorf("got %+v, want no NAT and %s", nat, want)
 	}
 	if a.paths.NAT() != nat {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // Config of Paths.
@@ -39,7 +41,7 @@ type Paths struct {
 	mux   *mux
 
 	mu       sync.Mutex // guards the rest
-	nat      NAT        // found by Probe
+	nat      call.NAT   // found by Probe
 	attempts map[*Attempt]struct{}
 	closed   bool
 }
@@ -90,7 +92,7 @@ func (p *Paths) Run(ctx context.Context) error {
 }
 
 // NAT returns what the last Probe found.
-func (p *Paths) NAT() NAT {
+func (p *Paths) NAT() call.NAT {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.nat
@@ -141,8 +143,8 @@ func (p *Paths) hosts(offered bool) []netip.AddrPort {
 	slices.SortStableFunc(v6, loopbackLast)
 	// Half of the room for each family, at least: a machine may have many
 	// temporary IPv6 addresses.
-	v6 = v6[:min(len(v6), MaxHosts-min(len(v4), MaxHosts/2))]
-	return append(v6, v4[:min(len(v4), MaxHosts-len(v6))]...)
+	v6 = v6[:min(len(v6), call.MaxHosts-min(len(v4), call.MaxHosts/2))]
+	return append(v6, v4[:min(len(v4), call.MaxHosts-len(v6))]...)
 }
 
 func loopbackLast(a, b netip.AddrPort) int {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // roleVariable makes this test binary a program: a server or a peer in a node
@@ -35,14 +37,14 @@ type role struct {
 
 // line is what a peer says and hears; the test passes it on to the other one.
 type line struct {
-	Description *path.Description `json:",omitempty"`
-	Candidate   *path.Candidate   `json:",omitempty"`
+	Description *call.Description `json:",omitempty"`
+	Candidate   *call.Candidate   `json:",omitempty"`
 	Done        *outcome          `json:",omitempty"`
 }
 
 type outcome struct {
 	Kind    path.Kind
-	NAT     path.NAT
+	NAT     call.NAT
 	Took    time.Duration // from the start of the Attempt
 	Relayed bool
 	Why     string
@@ -103,7 +105,7 @@ func peer(r role, say func(line)) (o outcome) {
 	begin := time.Now()
 	at, err := p.NewAttempt(path.AttemptConfig{
 		Controlling: r.Controlling, Servers: r.Servers,
-		OnLocal: func(c path.Candidate) { say(line{Candidate: &c}) },
+		OnLocal: func(c call.Candidate) { say(line{Candidate: &c}) },
 	})
 	if err != nil {
 		return fail(err)
@@ -111,7 +113,7 @@ func peer(r role, say func(line)) (o outcome) {
 	defer at.Close()
 	local := at.Local()
 	say(line{Description: &local})
-	heard, over := make(chan path.Description, 1), make(chan struct{})
+	heard, over := make(chan call.Description, 1), make(chan struct{})
 	go listenToPeer(at, heard, over)
 	var res path.Result
 	select {
@@ -191,7 +193,7 @@ func greet(s *socket, r path.Result) error {
 	}
 }
 
-func listenToPeer(at *path.Attempt, heard chan<- path.Description, over chan<- struct{}) {
+func listenToPeer(at *path.Attempt, heard chan<- call.Description, over chan<- struct{}) {
 	defer close(over)
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {

@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/pion/ice/v2"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // AddRemote adds a candidate of the peer, before Connect or while it runs. An
 // address that must not be tried, or one above the bound, is refused with an
 // error that wraps [ErrRefused]; the Attempt goes on without it.
-func (a *Attempt) AddRemote(c Candidate) error {
-	if err := c.check(); err != nil {
+func (a *Attempt) AddRemote(c call.Candidate) error {
+	if err := c.Check(); err != nil {
 		return err
 	}
 	addr, err := admit(c.Addr, a.paths.cfg.AllowLoopback)
@@ -28,8 +30,8 @@ func (a *Attempt) AddRemote(c Candidate) error {
 		return errClosed
 	case a.remotes[addr] == c:
 		return nil
-	case len(a.remotes) >= MaxRemote:
-		return fmt.Errorf("%w: %v is one address too many, %d are tried", ErrRefused, addr, MaxRemote)
+	case len(a.remotes) >= call.MaxRemote:
+		return fmt.Errorf("%w: %v is one address too many, %d are tried", ErrRefused, addr, call.MaxRemote)
 	}
 	if _, known := a.remotes[addr]; known {
 		return nil // the first word on an address stands
@@ -38,10 +40,10 @@ func (a *Attempt) AddRemote(c Candidate) error {
 	if a.peer == nil {
 		return nil // Connect adds it
 	}
-	if c.Type == ReflexiveCandidate && a.reflexiveAt.IsZero() {
+	if c.Type == call.ReflexiveCandidate && a.reflexiveAt.IsZero() {
 		a.reflexiveAt = time.Now()
 	}
-	if wait := time.Until(a.reflexiveAt.Add(relayWait)); c.Type == RelayCandidate && wait > 0 && !a.onlyRelayed() {
+	if wait := time.Until(a.reflexiveAt.Add(relayWait)); c.Type == call.RelayCandidate && wait > 0 && !a.onlyRelayed() {
 		a.checkLater(c, wait)
 		return nil
 	}
@@ -51,7 +53,7 @@ func (a *Attempt) AddRemote(c Candidate) error {
 // checkLater holds a relay back when the direct address that it must not beat
 // has come just now, long after the agent began to count its own wait. The
 // caller holds mu.
-func (a *Attempt) checkLater(c Candidate, wait time.Duration) {
+func (a *Attempt) checkLater(c call.Candidate, wait time.Duration) {
 	a.wg.Go(func() {
 		t := time.NewTimer(wait)
 		defer t.Stop()
@@ -68,14 +70,14 @@ func (a *Attempt) checkLater(c Candidate, wait time.Duration) {
 }
 
 // check gives the agent a candidate to check. The caller holds mu.
-func (a *Attempt) check(c Candidate) error {
+func (a *Attempt) check(c call.Candidate) error {
 	addr, port := c.Addr.Addr().String(), int(c.Addr.Port())
 	var rc ice.Candidate
 	var err error
 	switch {
-	case c.Type == HostCandidate:
+	case c.Type == call.HostCandidate:
 		rc, err = ice.NewCandidateHost(&ice.CandidateHostConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
-	case c.Type == RelayCandidate && !a.onlyRelayed():
+	case c.Type == call.RelayCandidate && !a.onlyRelayed():
 		rc, err = ice.NewCandidateRelay(&ice.CandidateRelayConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
 	default:
 		// Where only a relay can do, the peer's is called reflexive, which the
@@ -102,7 +104,7 @@ func hasIPv6(hosts []netip.AddrPort) bool {
 }
 
 // neverMeet reports whether no direct path through the two NATs is possible.
-func neverMeet(own, peer NAT) bool {
-	both := own.Mapping == MappingDependent && peer.Mapping == MappingDependent
+func neverMeet(own, peer call.NAT) bool {
+	both := own.Mapping == call.MappingDependent && peer.Mapping == call.MappingDependent
 	return own.UDPBlocked || peer.UDPBlocked || both && own.Public.Addr() != peer.Public.Addr()
 }

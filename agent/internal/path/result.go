@@ -6,6 +6,8 @@ import (
 	"net/netip"
 
 	"github.com/pion/ice/v2"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // Kind is how a path gets from one peer to the other. Both ends find the same.
@@ -82,9 +84,9 @@ func (a *Attempt) result(conn *ice.Conn) (Result, error) {
 		if a.isHost(local, remote) {
 			r.Kind = KindHost
 		}
-	case ViaTCP:
+	case call.ViaTCP:
 		r.Kind = KindRelayTCP
-	case ViaTLS:
+	case call.ViaTLS:
 		r.Kind = KindRelayTLS
 	default:
 		r.Kind = KindRelayUDP
@@ -126,30 +128,30 @@ func (a *Attempt) seenBy(remote netip.AddrPort) netip.AddrPort {
 // and ours is too: it is a LAN's.
 func (a *Attempt) isHost(local, remote netip.AddrPort) bool {
 	c, told := a.remotes[remote]
-	theirs := c.Type == HostCandidate || !told && remote.Addr().IsPrivate() && local.Addr().IsPrivate()
+	theirs := c.Type == call.HostCandidate || !told && remote.Addr().IsPrivate() && local.Addr().IsPrivate()
 	return theirs && a.paths.isOwn(local)
 }
 
 // peerVia says how the peer reaches its relay, and nothing if the remote
 // address is no relay's. A check may come from an allocation before word of it
 // does; the address then gives it away, since peers use the same relays.
-func (a *Attempt) peerVia(remote netip.AddrPort) Via {
+func (a *Attempt) peerVia(remote netip.AddrPort) call.Via {
 	if c, ok := a.remotes[remote]; ok {
 		return c.Via
 	}
 	for at, alloc := range a.allocs {
 		if at.Addr() == remote.Addr() && !a.paths.isOwn(netip.AddrPortFrom(at.Addr(), a.paths.local.Port())) {
 			if a.peer.NAT.UDPBlocked {
-				return ViaTCP
+				return call.ViaTCP
 			}
-			return worse(ViaUDP, alloc.via)
+			return worse(call.ViaUDP, alloc.via)
 		}
 	}
 	return ""
 }
 
-func worse(a, b Via) Via {
-	for _, v := range []Via{ViaTLS, ViaTCP, ViaUDP} {
+func worse(a, b call.Via) call.Via {
+	for _, v := range []call.Via{call.ViaTLS, call.ViaTCP, call.ViaUDP} {
 		if a == v || b == v {
 			return v
 		}

@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"github.com/pion/stun"
+
+	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // Server is a STUN or TURN server.
@@ -45,19 +47,19 @@ func (s Server) parse() (*stun.URI, error) {
 }
 
 // via says how a TURN server is reached.
-func via(u *stun.URI) Via {
+func via(u *stun.URI) call.Via {
 	switch {
 	case u.Scheme == stun.SchemeTypeTURNS:
-		return ViaTLS
+		return call.ViaTLS
 	case u.Proto == stun.ProtoTypeTCP:
-		return ViaTCP
+		return call.ViaTCP
 	}
-	return ViaUDP
+	return call.ViaUDP
 }
 
 // relayURIs chooses the servers at which to allocate. Where UDP is known to
 // work, allocations over TCP would only cost the server: they are never better.
-func relayURIs(servers []Server, own NAT) ([]*stun.URI, error) {
+func relayURIs(servers []Server, own call.NAT) ([]*stun.URI, error) {
 	var uris []*stun.URI
 	overUDP := false
 	for _, s := range servers[:min(len(servers), maxServers)] {
@@ -67,11 +69,11 @@ func relayURIs(servers []Server, own NAT) ([]*stun.URI, error) {
 		}
 		if u.Scheme != stun.SchemeTypeSTUN {
 			uris = append(uris, u)
-			overUDP = overUDP || via(u) == ViaUDP
+			overUDP = overUDP || via(u) == call.ViaUDP
 		}
 	}
 	if overUDP && own.Public.IsValid() {
-		uris = slices.DeleteFunc(uris, func(u *stun.URI) bool { return via(u) != ViaUDP })
+		uris = slices.DeleteFunc(uris, func(u *stun.URI) bool { return via(u) != call.ViaUDP })
 	}
 	return uris, nil
 }
@@ -87,7 +89,7 @@ func (p *Paths) stunAddrs(ctx context.Context, servers []Server, limit int) ([]n
 			return nil, err
 		case u.Scheme == stun.SchemeTypeSTUN:
 			plain = append(plain, u)
-		case via(u) == ViaUDP:
+		case via(u) == call.ViaUDP:
 			turn = append(turn, u)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
+	wire "github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // directDelay lets UDP go first where both may work.
@@ -25,8 +26,8 @@ type call struct {
 	upgrade bool // only a direct path helps
 	cancel  context.CancelFunc
 
-	answers  chan message // the answer or busy; one is enough
-	found    chan message // the peer's candidates
+	answers  chan wire.Message // the answer or busy; one is enough
+	found    chan wire.Message // the peer's candidates
 	accepted chan link.Link
 	told     chan []string // the peer's direct addresses, once
 	dropped  chan struct{} // closed when no answer will come
@@ -37,7 +38,7 @@ func (p *Peer) newCall(id string, calling, upgrade bool) (*call, context.Context
 	ctx, cancel := context.WithTimeout(p.ctx, callTime)
 	c := &call{
 		p: p, id: id, calling: calling, upgrade: upgrade, cancel: cancel,
-		answers: make(chan message, 1), found: make(chan message, path.MaxRemote),
+		answers: make(chan wire.Message, 1), found: make(chan wire.Message, wire.MaxRemote),
 		accepted: make(chan link.Link, 1), told: make(chan []string, 1), dropped: make(chan struct{}),
 	}
 	c.drop = sync.OnceFunc(func() { close(c.dropped) })
@@ -60,7 +61,7 @@ func (p *Peer) begin(id string, upgrade bool) {
 }
 
 // answer takes part in a call of the peer.
-func (p *Peer) answer(offer message) {
+func (p *Peer) answer(offer wire.Message) {
 	c, ctx := p.newCall(offer.Call, false, offer.Upgrade)
 	p.calls.Go(func() {
 		defer c.cancel()
@@ -112,16 +113,16 @@ func explain(err error) string {
 
 // hear gives a running call a message that belongs to it. What does not fit in
 // its queues is more than an honest peer sends.
-func (c *call) hear(m message) {
+func (c *call) hear(m wire.Message) {
 	queue := c.answers
-	if m.Kind == kindCandidate {
+	if m.Kind == wire.KindCandidate {
 		queue = c.found
 	}
 	select {
 	case queue <- m:
 	default:
 	}
-	if m.Kind == kindAnswer {
+	if m.Kind == wire.KindAnswer {
 		select {
 		case c.told <- m.Direct:
 		default:
@@ -177,13 +178,13 @@ func (c *call) steps() []link.Step {
 }
 
 // join is the called end: ICE, and then waiting for the caller to dial.
-func (c *call) join(ctx context.Context, offer message) error {
+func (c *call) join(ctx context.Context, offer wire.Message) error {
 	ice, err := c.newICE(ctx, false)
 	if err != nil {
 		return err
 	}
 	description := ice.attempt.Local()
-	answer := message{Kind: kindAnswer, Call: c.id, Description: &description, Direct: c.p.direct()}
+	answer := wire.Message{Kind: wire.KindAnswer, Call: c.id, Description: &description, Direct: c.p.direct()}
 	if err := c.p.send(ctx, answer); err != nil {
 		ice.close()
 		return fmt.Errorf("answer the peer's call: %w", err)
@@ -219,5 +220,5 @@ func (c *call) await(ctx context.Context, r path.Result) (link.Link, error) {
 // direct lists this agent's own addresses to tell the peer.
 func (p *Peer) direct() []string {
 	all := p.cfg.Network.Direct()
-	return all[:min(len(all), maxDirect)]
+	return all[:min(len(all), wire.MaxDirect)]
 }

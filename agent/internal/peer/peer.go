@@ -14,6 +14,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
 	"github.com/easyfind-usb/easyfind/agent/internal/session"
+	wire "github.com/easyfind-usb/easyfind/proto/call"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -191,7 +192,7 @@ func (p *Peer) poke() {
 
 // Message is a message from the peer, by way of the rendezvous.
 func (p *Peer) Message(body []byte) {
-	m, err := decodeMessage(body)
+	m, err := wire.Decode(body)
 	if err != nil {
 		p.log.Warn("message from the peer dropped", "err", err)
 		return
@@ -258,12 +259,12 @@ func (p *Peer) step() {
 	switch {
 	case p.call != nil || !p.needed():
 	case !p.linked && !now.Before(p.retryAt):
-		p.begin(newCall(), false)
+		p.begin(wire.NewID(), false)
 	case p.linked && !now.Before(p.upgradeAt):
 		p.upgrade = min(2*p.upgrade, upgradeMost)
 		p.upgradeAt = now.Add(p.upgrade)
 		if rank, _ := active(p.session.Status()); rank < link.RankPunched && p.cfg.Network.Signal != nil {
-			p.begin(newCall(), true)
+			p.begin(wire.NewID(), true)
 		}
 	}
 }
@@ -280,9 +281,9 @@ func (p *Peer) sleep() time.Duration {
 }
 
 // heard deals with a message of the peer.
-func (p *Peer) heard(m message) {
+func (p *Peer) heard(m wire.Message) {
 	switch {
-	case m.Kind == kindOffer:
+	case m.Kind == wire.KindOffer:
 		p.offered(m)
 	case p.call != nil && p.call.id == m.Call:
 		p.call.hear(m)
@@ -292,10 +293,10 @@ func (p *Peer) heard(m message) {
 }
 
 // offered answers a call, unless this end's own goes before it.
-func (p *Peer) offered(m message) {
+func (p *Peer) offered(m wire.Message) {
 	if p.call != nil {
 		if p.call.calling && p.cfg.Network.Self.Compare(p.cfg.Peer) < 0 {
-			p.tell(message{Kind: kindBusy, Call: m.Call})
+			p.tell(wire.Message{Kind: wire.KindBusy, Call: m.Call})
 			return
 		}
 		p.call.cancel() // its end does not matter to the loop any more
@@ -305,7 +306,7 @@ func (p *Peer) offered(m message) {
 }
 
 // tell sends a message without waiting for it.
-func (p *Peer) tell(m message) {
+func (p *Peer) tell(m wire.Message) {
 	p.calls.Go(func() {
 		if err := p.send(p.ctx, m); err != nil {
 			p.log.Debug("message to the peer", "kind", m.Kind, "err", err)
@@ -313,8 +314,8 @@ func (p *Peer) tell(m message) {
 	})
 }
 
-func (p *Peer) send(ctx context.Context, m message) error {
-	body, err := m.encode()
+func (p *Peer) send(ctx context.Context, m wire.Message) error {
+	body, err := m.Encode()
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
+	wire "github.com/easyfind-usb/easyfind/proto/call"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
@@ -40,18 +41,18 @@ func (r *iceRung) Dial(ctx context.Context) (link.Link, error) {
 func (r *iceRung) dial(ctx context.Context, ice *iceRun) (link.Link, error) {
 	c := r.c
 	description := ice.attempt.Local()
-	offer := message{Kind: kindOffer, Call: c.id, Description: &description, Direct: c.p.direct(), Upgrade: c.upgrade}
+	offer := wire.Message{Kind: wire.KindOffer, Call: c.id, Description: &description, Direct: c.p.direct(), Upgrade: c.upgrade}
 	if err := c.p.send(ctx, offer); err != nil {
 		return nil, fmt.Errorf("call the peer: %w", err)
 	}
 	ice.exchange(ctx)
-	var answer message
+	var answer wire.Message
 	select {
 	case answer = <-c.answers:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("the peer does not answer: %w", ctx.Err())
 	}
-	if answer.Kind != kindAnswer {
+	if answer.Kind != wire.KindAnswer {
 		return nil, errBusy
 	}
 	result, err := ice.connect(ctx, *answer.Description)
@@ -75,7 +76,7 @@ func (r *iceRung) dial(ctx context.Context, ice *iceRun) (link.Link, error) {
 type iceRun struct {
 	c       *call
 	attempt *path.Attempt
-	own     chan path.Candidate
+	own     chan wire.Candidate
 	stop    context.CancelFunc
 	joined  sync.WaitGroup
 }
@@ -89,10 +90,10 @@ func (c *call) newICE(ctx context.Context, controlling bool) (*iceRun, error) {
 	if c.upgrade {
 		servers = withoutRelays(servers)
 	}
-	r := &iceRun{c: c, own: make(chan path.Candidate, path.MaxRemote), stop: func() {}}
+	r := &iceRun{c: c, own: make(chan wire.Candidate, wire.MaxRemote), stop: func() {}}
 	r.attempt, err = c.p.cfg.Network.Paths.NewAttempt(path.AttemptConfig{
 		Controlling: controlling, Servers: servers,
-		OnLocal: func(found path.Candidate) {
+		OnLocal: func(found wire.Candidate) {
 			select {
 			case r.own <- found:
 			default: // more than the peer would use
@@ -114,7 +115,7 @@ func (r *iceRun) trickle(ctx context.Context) {
 	for {
 		select {
 		case found := <-r.own:
-			if err := r.c.p.send(ctx, message{Kind: kindCandidate, Call: r.c.id, Candidate: &found}); err != nil {
+			if err := r.c.p.send(ctx, wire.Message{Kind: wire.KindCandidate, Call: r.c.id, Candidate: &found}); err != nil {
 				r.c.p.log.Debug("candidate not sent", "err", err)
 			}
 		case m := <-r.c.found:
@@ -128,7 +129,7 @@ func (r *iceRun) trickle(ctx context.Context) {
 }
 
 // connect runs the checks.
-func (r *iceRun) connect(ctx context.Context, peer path.Description) (path.Result, error) {
+func (r *iceRun) connect(ctx context.Context, peer wire.Description) (path.Result, error) {
 	result, err := r.attempt.Connect(ctx, peer)
 	if err != nil {
 		return result, err

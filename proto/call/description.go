@@ -1,4 +1,4 @@
-package path
+package call
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ const (
 	MaxDescription = 4096 // of a Description
 	MaxCandidate   = 256  // of a Candidate
 	MaxHosts       = 16   // addresses in a Description
-	MaxRemote      = 32   // addresses of the peer that an Attempt will try, all told
+	MaxRemote      = 32   // addresses of one peer that the other will try, all told
 )
 
 // The lengths of ICE credentials (RFC 8839 section 5.4): at least 24 and 128
@@ -24,14 +24,15 @@ const (
 	minPwd, maxPwd     = 22, 64
 )
 
-// ErrWire is the error of everything that a peer sent and that is not what it
-// should be.
-var ErrWire = errors.New("not a valid ICE message")
+// ErrMalformed is the error of everything that a peer sent and that is not what
+// it should be.
+var ErrMalformed = errors.New("malformed message of a call")
 
 // Description is what a peer needs to know before it can start: the
 // credentials of the checks, the addresses of the machine itself and what is
-// known of the NAT before it. It is secret: it travels in envelopes that only
-// the peer can read and that are signed.
+// known of the NAT before it. It travels in envelopes that the sender has signed.
+// The rendezvous can read it, which does not help it: a link is authenticated
+// by the peers' keys and not by what was told here.
 type Description struct {
 	Ufrag string           `json:"ufrag"`
 	Pwd   string           `json:"pwd"`
@@ -42,30 +43,31 @@ type Description struct {
 // UnmarshalJSON reads and checks a Description; unknown fields are ignored.
 func (d *Description) UnmarshalJSON(b []byte) error {
 	if len(b) > MaxDescription {
-		return fmt.Errorf("%w: a description of %d bytes, at most %d are allowed", ErrWire, len(b), MaxDescription)
+		return fmt.Errorf("%w: a description of %d bytes, at most %d are allowed", ErrMalformed, len(b), MaxDescription)
 	}
 	type plain Description
 	var got plain
 	if err := json.Unmarshal(b, &got); err != nil {
-		return fmt.Errorf("%w: %w", ErrWire, err)
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if err := Description(got).check(); err != nil {
+	if err := Description(got).Check(); err != nil {
 		return err
 	}
 	*d = Description(got)
 	return nil
 }
 
-func (d Description) check() error {
+// Check reports what is not as it should be.
+func (d Description) Check() error {
 	switch {
 	case !iceChars(d.Ufrag, minUfrag, maxUfrag):
-		return fmt.Errorf("%w: the user name fragment", ErrWire)
+		return fmt.Errorf("%w: the user name fragment", ErrMalformed)
 	case !iceChars(d.Pwd, minPwd, maxPwd):
-		return fmt.Errorf("%w: the password", ErrWire)
+		return fmt.Errorf("%w: the password", ErrMalformed)
 	case len(d.Hosts) > MaxHosts:
-		return fmt.Errorf("%w: %d host addresses, at most %d are allowed", ErrWire, len(d.Hosts), MaxHosts)
+		return fmt.Errorf("%w: %d host addresses, at most %d are allowed", ErrMalformed, len(d.Hosts), MaxHosts)
 	case !d.NAT.Mapping.valid():
-		return fmt.Errorf("%w: the kind of NAT", ErrWire)
+		return fmt.Errorf("%w: the kind of NAT", ErrMalformed)
 	}
 	return nil
 }
@@ -110,53 +112,30 @@ const (
 // UnmarshalJSON reads and checks a Candidate; unknown fields are ignored.
 func (c *Candidate) UnmarshalJSON(b []byte) error {
 	if len(b) > MaxCandidate {
-		return fmt.Errorf("%w: a candidate of %d bytes, at most %d are allowed", ErrWire, len(b), MaxCandidate)
+		return fmt.Errorf("%w: a candidate of %d bytes, at most %d are allowed", ErrMalformed, len(b), MaxCandidate)
 	}
 	type plain Candidate
 	var got plain
 	if err := json.Unmarshal(b, &got); err != nil {
-		return fmt.Errorf("%w: %w", ErrWire, err)
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	if err := Candidate(got).check(); err != nil {
+	if err := Candidate(got).Check(); err != nil {
 		return err
 	}
 	*c = Candidate(got)
 	return nil
 }
 
-func (c Candidate) check() error {
+// Check reports what is not as it should be.
+func (c Candidate) Check() error {
 	relayed := c.Type == RelayCandidate
 	switch {
 	case !relayed && c.Type != HostCandidate && c.Type != ReflexiveCandidate:
-		return fmt.Errorf("%w: the candidate's type", ErrWire)
+		return fmt.Errorf("%w: the candidate's type", ErrMalformed)
 	case relayed != slices.Contains([]Via{ViaUDP, ViaTCP, ViaTLS}, c.Via):
-		return fmt.Errorf("%w: the way to the candidate's relay", ErrWire)
+		return fmt.Errorf("%w: the way to the candidate's relay", ErrMalformed)
 	case c.Priority == 0 || c.Priority > 1<<31-1:
-		return fmt.Errorf("%w: the candidate's priority", ErrWire)
+		return fmt.Errorf("%w: the candidate's priority", ErrMalformed)
 	}
 	return nil
-}
-
-// Local preferences of candidates of one type (RFC 8445 section 5.1.2.1): an
-// allocation that is reached over UDP beats one over TCP beats one over TLS.
-const (
-	preferFirst    = 65535
-	preferRelayTCP = 2
-	preferRelayTLS = 1
-)
-
-func priority(t CandidateType, preference uint32) uint32 {
-	kind := map[CandidateType]uint32{HostCandidate: 126, ReflexiveCandidate: 100, RelayCandidate: 0}[t]
-	const component = 1
-	return kind<<24 | preference<<8 | (256 - component)
-}
-
-func relayPriority(v Via) uint32 {
-	switch v {
-	case ViaTCP:
-		return priority(RelayCandidate, preferRelayTCP)
-	case ViaTLS:
-		return priority(RelayCandidate, preferRelayTLS)
-	}
-	return priority(RelayCandidate, preferFirst)
 }
