@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,7 +57,8 @@ type Config struct {
 // server is the state behind the handlers.
 type server struct {
 	cfg    Config // static after New
-	limits map[limited]*limiter
+	limits map[limited]*limiter[netip.Prefix]
+	peers  *limiter[ident.PeerID]
 	api    huma.API
 }
 
@@ -78,7 +80,7 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, errors.New("REST interface: more than 16 STUN or TURN addresses")
 	}
 	describeErrors()
-	s := &server{cfg: cfg, limits: newLimiters(cfg.Limits)}
+	s := &server{cfg: cfg, limits: newLimiters(cfg.Limits), peers: newPeerLimiter(cfg.Limits)}
 
 	router := chi.NewRouter()
 	router.Use(s.recovered, s.clientIP(), withSource, headers)
@@ -152,10 +154,12 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
 	status, text := http.StatusOK, ""
+	later := strconv.Itoa(int(jittered(waits[api.CodeUnavailable]).Seconds()))
 	for _, c := range append([]Check{{Name: "database", Check: s.cfg.Registry.Ready}}, s.cfg.Ready...) {
 		if err := c.Check(ctx); err != nil {
 			s.cfg.Logger.Warn("not ready", "check", c.Name, "err", err)
 			status = http.StatusServiceUnavailable
+			w.Header().Set("Retry-After", later)
 			text += c.Name + ": failed\n"
 			continue
 		}

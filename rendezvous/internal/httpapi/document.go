@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,6 +52,15 @@ func newDocuments(doc *huma.OpenAPI) (documents, error) {
 	if p := doc.Components.Schemas.Map()["Problem"]; p != nil {
 		for _, k := range api.Kinds {
 			p.Properties["code"].Enum = append(p.Properties["code"].Enum, string(k.Code))
+		}
+	}
+	for _, o := range operations(doc) {
+		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+			if r := o.Responses[strconv.Itoa(status)]; r != nil {
+				r.Headers = map[string]*huma.Param{"Retry-After": {
+					Description: "seconds to wait, chosen a little at random", Schema: &huma.Schema{Type: huma.TypeInteger},
+				}}
+			}
 		}
 	}
 	var err error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -46,43 +47,65 @@ func bearer(ctx huma.Context) string {
 	return token
 }
 
-// asPeer lets registered peers pass.
+// asPeer lets registered peers pass, each as often as it may.
 func (s *server) asPeer(ctx huma.Context, next func(huma.Context)) {
-	id, err := s.cfg.Registry.Authenticate(ctx.Context(), bearer(ctx))
-	if err != nil {
-		s.refuse(ctx, err)
+	source := sourceOf(middleware.GetClientIPAddr(ctx.Context()))
+	if s.blocked(ctx, limitTokens, source) {
 		return
 	}
-	o := registry.Origin{Actor: "peer", Source: sourceOf(middleware.GetClientIPAddr(ctx.Context()))}
-	ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
+	id, err := s.cfg.Registry.Authenticate(ctx.Context(), bearer(ctx))
+	if err != nil {
+		s.failed(ctx, limitTokens, source, err)
+		return
+	}
+	if wait, ok := s.peers.take(id, s.cfg.Now()); !ok {
+		s.cfg.Registry.Refused(ctx.Context(), "use the interface", id, registry.ErrLimited)
+		s.refuse(ctx, tooMany(wait))
+		return
+	}
+	ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), registry.Origin{Actor: "peer", Source: source}))
 	next(huma.WithValue(ctx, callerKey, id))
 }
 
-// asAdmin lets administrators pass whose token covers a scope. Who fails often
-// has to wait, with a good token too: nothing is looked up for a flood.
+// asAdmin lets administrators pass whose token covers a scope.
 func (s *server) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		source, now := middleware.GetClientIPAddr(ctx.Context()), s.cfg.Now()
-		if wait := s.limits[limitAdmin].wait(source, now); wait > 0 {
-			s.cfg.Registry.Refused(ctx.Context(), limitNames[limitAdmin], ident.PeerID{}, registry.ErrLimited)
-			s.refuse(ctx, tooMany(wait))
+		source := sourceOf(middleware.GetClientIPAddr(ctx.Context()))
+		if s.blocked(ctx, limitAdmin, source) {
 			return
 		}
 		t, err := s.cfg.Registry.AuthenticateAdmin(ctx.Context(), bearer(ctx))
 		switch {
 		case err != nil:
-			if !errors.Is(err, registry.ErrUnavailable) {
-				s.limits[limitAdmin].take(source, now)
-			}
-			s.refuse(ctx, err)
+			s.failed(ctx, limitAdmin, source, err)
 		case !t.Scopes.Covers(scope):
 			s.refuse(ctx, api.NewProblem(api.CodeScope))
 		default:
-			o := registry.Origin{Actor: "admin " + t.ID.String(), Source: sourceOf(source)}
+			o := registry.Origin{Actor: "admin " + t.ID.String(), Source: source}
 			ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
 			next(huma.WithValue(ctx, adminKey, t))
 		}
 	}
+}
+
+// blocked refuses a source that has failed too often lately. It has to wait with
+// a good token too: nothing is looked up for a flood.
+func (s *server) blocked(ctx huma.Context, what limited, source netip.Prefix) bool {
+	wait := s.limits[what].wait(source, s.cfg.Now())
+	if wait > 0 {
+		s.cfg.Registry.Refused(ctx.Context(), limitNames[what], ident.PeerID{}, registry.ErrLimited)
+		s.refuse(ctx, tooMany(wait))
+	}
+	return wait > 0
+}
+
+// failed refuses who is not whom it says it is, and remembers the source. That
+// the database is away is nobody's failure.
+func (s *server) failed(ctx huma.Context, what limited, source netip.Prefix, err error) {
+	if !errors.Is(err, registry.ErrUnavailable) {
+		s.limits[what].take(source, s.cfg.Now())
+	}
+	s.refuse(ctx, err)
 }
 
 // admin is the token of the administrator who asks.
@@ -102,14 +125,22 @@ func withSource(next http.Handler) http.Handler {
 // limit lets a source pass as often as it may.
 func (s *server) limit(what limited) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		wait, ok := s.limits[what].take(middleware.GetClientIPAddr(ctx.Context()), s.cfg.Now())
-		if !ok {
-			s.cfg.Registry.Refused(ctx.Context(), limitNames[what], ident.PeerID{}, registry.ErrLimited)
-			s.refuse(ctx, tooMany(wait))
+		if err := s.take(ctx.Context(), what); err != nil {
+			s.refuse(ctx, err)
 			return
 		}
 		next(ctx)
 	}
+}
+
+// take takes a token of the source that asks.
+func (s *server) take(ctx context.Context, what limited) error {
+	wait, ok := s.limits[what].take(sourceOf(middleware.GetClientIPAddr(ctx)), s.cfg.Now())
+	if ok {
+		return nil
+	}
+	s.cfg.Registry.Refused(ctx, limitNames[what], ident.PeerID{}, registry.ErrLimited)
+	return tooMany(wait)
 }
 
 func tooMany(wait time.Duration) *api.Problem {

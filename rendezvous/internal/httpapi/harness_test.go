@@ -129,7 +129,7 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 	hc := httpapi.Config{
 		Presence: b, Relay: b, Now: b.clock.Now,
 		Server: api.Server{Name: "test", Version: "1.2.3", STUN: []string{"stun:rv.example:3478"}},
-		Limits: httpapi.Limits{Challenges: many, Registrations: many, Tries: many, Admin: many},
+		Limits: httpapi.Limits{Challenges: many, Registrations: many, NewPeers: many, Tries: many, Admin: many, Tokens: many, Peer: many},
 	}
 	if change != nil {
 		change(&rc, &hc)
@@ -245,6 +245,9 @@ func refused(t *testing.T, what string, a answer, code api.Code) *api.Problem {
 	want := api.NewProblem(code)
 	if !errors.Is(&p, want) || a.status != want.Status || p.Status != want.Status || a.header.Get("Content-Type") != api.ContentType {
 		t.Errorf("%s: status %d, %s: %s; want %s", what, a.status, a.header.Get("Content-Type"), a.body, code)
+	}
+	if later := a.header.Get("Retry-After"); (later != "") != (a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable) {
+		t.Errorf("%s: status %d with Retry-After %q", what, a.status, later)
 	}
 	return &p
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 // Limit is a token bucket for each source: an IPv4 address or an IPv6 /64. The
@@ -16,12 +18,16 @@ type Limit struct {
 	Burst     int
 }
 
-// Limits bound what one source may ask for.
+// Limits bound what one source may ask for, and what one peer may. Each
+// instance counts for itself.
 type Limits struct {
 	Challenges    Limit // 60 a minute, 60 at once
 	Registrations Limit // 30 a minute, 30 at once
+	NewPeers      Limit // registered by an open server: 1 a minute, 20 at once
 	Tries         Limit // of pairings: 6 a minute, 12 at once
 	Admin         Limit // failed attempts to be an administrator: 30 a minute, 30 at once
+	Tokens        Limit // failed attempts to be a peer: 120 a minute, 240 at once
+	Peer          Limit // requests of one peer, from wherever: 600 a minute, 2048 at once
 }
 
 // limited is what is limited.
@@ -30,58 +36,67 @@ type limited int
 const (
 	limitChallenges limited = iota
 	limitRegistrations
+	limitNewPeers
 	limitTries
 	limitAdmin
+	limitTokens
 )
 
 // limitNames are what the audit log calls them.
 var limitNames = map[limited]string{
-	limitChallenges: "take a challenge", limitRegistrations: "register", limitTries: "pair", limitAdmin: "administer",
+	limitChallenges: "take a challenge", limitRegistrations: "register", limitNewPeers: "register uninvited",
+	limitTries: "pair", limitAdmin: "administer", limitTokens: "be a peer",
 }
 
-// maxSources bounds the sources that are remembered for each limit; the one not
-// seen for longest is forgotten. At 65,536 it takes a /48 of one's own to be
-// forgotten on purpose.
+// maxSources bounds the sources, or peers, that are remembered for each limit;
+// the one not seen for longest is forgotten. At 65,536 it takes a /48 of one's
+// own to be forgotten on purpose.
 const maxSources = 65_536
 
-func newLimiters(l Limits) map[limited]*limiter {
-	return map[limited]*limiter{
-		limitChallenges:    newLimiter(l.Challenges, Limit{60, 60}),
-		limitRegistrations: newLimiter(l.Registrations, Limit{30, 30}),
-		limitTries:         newLimiter(l.Tries, Limit{6, 12}),
-		limitAdmin:         newLimiter(l.Admin, Limit{30, 30}),
+func newLimiters(l Limits) map[limited]*limiter[netip.Prefix] {
+	return map[limited]*limiter[netip.Prefix]{
+		limitChallenges:    newLimiter[netip.Prefix](l.Challenges, Limit{60, 60}),
+		limitRegistrations: newLimiter[netip.Prefix](l.Registrations, Limit{30, 30}),
+		limitNewPeers:      newLimiter[netip.Prefix](l.NewPeers, Limit{1, 20}),
+		limitTries:         newLimiter[netip.Prefix](l.Tries, Limit{6, 12}),
+		limitAdmin:         newLimiter[netip.Prefix](l.Admin, Limit{30, 30}),
+		limitTokens:        newLimiter[netip.Prefix](l.Tokens, Limit{120, 240}),
 	}
 }
 
+func newPeerLimiter(l Limits) *limiter[ident.PeerID] {
+	return newLimiter[ident.PeerID](l.Peer, Limit{600, 2048})
+}
+
 // limiter holds a bucket for each source, the most recently seen first.
-type limiter struct {
+type limiter[K comparable] struct {
 	limit rate.Limit
 	burst int
 
 	mu      sync.Mutex
-	sources map[netip.Prefix]*list.Element // of *bucket; guarded by mu
-	recent  *list.List                     // guarded by mu
+	sources map[K]*list.Element // of *bucket[K]; guarded by mu
+	recent  *list.List          // guarded by mu
 }
 
-type bucket struct {
-	source netip.Prefix
+type bucket[K comparable] struct {
+	source K
 	tokens *rate.Limiter
 }
 
-func newLimiter(l, otherwise Limit) *limiter {
+func newLimiter[K comparable](l, otherwise Limit) *limiter[K] {
 	if l == (Limit{}) {
 		l = otherwise
 	}
-	return &limiter{
+	return &limiter[K]{
 		limit: rate.Limit(float64(l.PerMinute) / 60), burst: l.Burst,
-		sources: map[netip.Prefix]*list.Element{}, recent: list.New(),
+		sources: map[K]*list.Element{}, recent: list.New(),
 	}
 }
 
 // take takes a token of a source. Where there is none it returns how long until
 // there is.
-func (l *limiter) take(source netip.Addr, now time.Time) (wait time.Duration, ok bool) {
-	tokens := l.bucket(sourceOf(source))
+func (l *limiter[K]) take(source K, now time.Time) (wait time.Duration, ok bool) {
+	tokens := l.bucket(source)
 	r := tokens.ReserveN(now, 1)
 	if !r.OK() {
 		return time.Minute, false
@@ -94,8 +109,8 @@ func (l *limiter) take(source netip.Addr, now time.Time) (wait time.Duration, ok
 }
 
 // wait returns how long until a source has a token, without taking one.
-func (l *limiter) wait(source netip.Addr, now time.Time) time.Duration {
-	missing := 1 - l.bucket(sourceOf(source)).TokensAt(now)
+func (l *limiter[K]) wait(source K, now time.Time) time.Duration {
+	missing := 1 - l.bucket(source).TokensAt(now)
 	switch {
 	case missing <= 0:
 		return 0
@@ -105,18 +120,18 @@ func (l *limiter) wait(source netip.Addr, now time.Time) time.Duration {
 	return time.Duration(missing / float64(l.limit) * float64(time.Second))
 }
 
-func (l *limiter) bucket(source netip.Prefix) *rate.Limiter {
+func (l *limiter[K]) bucket(source K) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.sources[source]; ok {
 		l.recent.MoveToFront(e)
-		return e.Value.(*bucket).tokens
+		return e.Value.(*bucket[K]).tokens
 	}
 	if l.recent.Len() >= maxSources {
-		oldest := l.recent.Remove(l.recent.Back()).(*bucket)
+		oldest := l.recent.Remove(l.recent.Back()).(*bucket[K])
 		delete(l.sources, oldest.source)
 	}
-	b := &bucket{source, rate.NewLimiter(l.limit, l.burst)}
+	b := &bucket[K]{source, rate.NewLimiter(l.limit, l.burst)}
 	l.sources[source] = l.recent.PushFront(b)
 	return b.tokens
 }

@@ -7,21 +7,21 @@ import (
 )
 
 func TestLimiterForgetsTheOldestSource(t *testing.T) {
-	l := newLimiter(Limit{PerMinute: 1, Burst: 1}, Limit{})
+	l := newLimiter[netip.Prefix](Limit{PerMinute: 1, Burst: 1}, Limit{})
 	now := time.Unix(1_000_000, 0)
 	first := netip.MustParseAddr("192.0.2.1")
 	for range maxSources {
-		l.take(first, now)
+		l.take(sourceOf(first), now)
 		first = first.Next()
 	}
-	if _, ok := l.take(netip.MustParseAddr("192.0.2.1"), now); ok {
+	if _, ok := l.take(sourceOf(netip.MustParseAddr("192.0.2.1")), now); ok {
 		t.Error("a source within the bound was forgotten")
 	}
-	l.take(first, now) // one more: the second source is the oldest now
+	l.take(sourceOf(first), now) // one more: the second source is the oldest now
 	if n := len(l.sources); n != maxSources || l.recent.Len() != n {
 		t.Errorf("%d sources and %d in order, want %d", n, l.recent.Len(), maxSources)
 	}
-	if _, ok := l.take(netip.MustParseAddr("192.0.2.2"), now); !ok {
+	if _, ok := l.take(sourceOf(netip.MustParseAddr("192.0.2.2")), now); !ok {
 		t.Error("the oldest source was kept")
 	}
 }

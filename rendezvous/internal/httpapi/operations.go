@@ -48,7 +48,7 @@ func (s *server) describe(o operation) huma.Operation {
 	var security []map[string][]string
 	switch o.route.Auth {
 	case api.AuthPeer:
-		codes = append(codes, api.CodeUnauthenticated)
+		codes = append(codes, api.CodeUnauthenticated, api.CodeRateLimited)
 		guards = append(huma.Middlewares{s.asPeer}, guards...)
 		security = []map[string][]string{{string(api.AuthPeer): {}}}
 	case api.AuthAdmin:

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -56,6 +57,9 @@ type registerOutput struct {
 }
 
 func (s *server) registerPeer(ctx context.Context, in *registerInput) (*registerOutput, error) {
+	if err := s.mayJoin(ctx, ident.IDOf(in.Body.PublicKey)); err != nil {
+		return nil, err
+	}
 	r, err := s.cfg.Registry.Register(ctx, in.Body, exporter(ctx))
 	if err != nil {
 		return nil, err
@@ -65,6 +69,19 @@ func (s *server) registerPeer(ctx context.Context, in *registerInput) (*register
 		status = http.StatusCreated
 	}
 	return &registerOutput{status, api.Registered{ID: r.Peer.ID, Name: r.Peer.Name, Token: r.Token}}, nil
+}
+
+// mayJoin limits the new peers of one source where nobody needs an invite. Those
+// who are known may renew as often as any.
+func (s *server) mayJoin(ctx context.Context, id ident.PeerID) error {
+	if !s.cfg.Registry.Open() {
+		return nil
+	}
+	_, err := s.cfg.Registry.Peer(ctx, id)
+	if !errors.Is(err, registry.ErrPeerNotFound) {
+		return err
+	}
+	return s.take(ctx, limitNewPeers)
 }
 
 // InPeer is a peer in the path. It is text, so that self can stand there and

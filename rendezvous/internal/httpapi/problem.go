@@ -52,13 +52,15 @@ var codes = []struct {
 	{registry.ErrUnavailable, api.CodeUnavailable},
 }
 
-// How long a client is told to wait before it tries again, with up to as much
-// again at random, so that those who were refused together do not come back
-// together.
-const (
-	waitUnavailable = 2 * time.Second
-	waitMailboxes   = 30 * time.Second
-)
+// waits is how long a client is told to wait before it tries again, with up to
+// as much again at random, so that those who were refused together do not come
+// back together. A limit knows better itself.
+var waits = map[api.Code]time.Duration{
+	api.CodeUnavailable:      2 * time.Second,
+	api.CodeFull:             time.Minute,
+	api.CodeMailboxLimit:     30 * time.Second,
+	api.CodeRelayUnavailable: 5 * time.Minute,
+}
 
 // problem turns an error into what the client is told. What is in no table is
 // logged, and the client learns only that the server failed.
@@ -81,15 +83,10 @@ func (s *server) problem(ctx context.Context, err error) *api.Problem {
 		if !errors.Is(err, c.err) {
 			continue
 		}
-		p := api.NewProblem(c.code)
-		switch c.code {
-		case api.CodeUnavailable, api.CodeFull:
+		if c.code == api.CodeUnavailable || c.code == api.CodeFull {
 			s.cfg.Logger.Error("a request could not be served", "err", err)
-			p.RetryAfter = jittered(waitUnavailable)
-		case api.CodeMailboxLimit:
-			p.RetryAfter = jittered(waitMailboxes)
 		}
-		return p
+		return api.NewProblem(c.code)
 	}
 	if ctx.Err() == nil {
 		s.cfg.Logger.Error("a request failed", "err", err)
@@ -108,8 +105,12 @@ func (s *server) refused(ctx context.Context, err error) error {
 
 func problemHeaders(p *api.Problem) http.Header {
 	h := http.Header{}
-	if p.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((p.RetryAfter+time.Second-1)/time.Second)))
+	after := p.RetryAfter
+	if wait := waits[p.Code]; after == 0 && wait > 0 {
+		after = jittered(wait)
+	}
+	if after > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((after+time.Second-1)/time.Second)))
 	}
 	if p.Code == api.CodeUnauthenticated {
 		h.Set("WWW-Authenticate", "Bearer") // RFC 6750 section 3
