@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbfs"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbtest"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -187,16 +189,37 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := tr.bus().Open("1-1.4", usb.OpenOptions{}); !errors.Is(err, usb.ErrNotFound) {
 		t.Errorf("a device that has changed: %v", err)
 	}
-	if os.Geteuid() == 0 {
-		t.Log("as root every node can be opened, so that ErrPermission is not to be seen")
-		return
-	}
 	if err := os.Chmod(filepath.Join(tr.root, "dev/001/007"), 0); err != nil {
 		t.Fatal(err)
 	}
+	asNobody(t, tr.root)
 	if _, err := tr.bus().Open("1-1.4", usb.OpenOptions{}); !errors.Is(err, usb.ErrPermission) {
 		t.Errorf("a node without permission: %v", err)
 	}
+}
+
+// asNobody takes root's rights over files from the goroutine until the test ends
+// (setfsuid(2) takes them from one thread alone), and lets nobody reach dir.
+func asNobody(t *testing.T, dir string) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const nobody = 65534
+	runtime.LockOSThread()
+	if _, err := unix.SetfsuidRetUid(nobody); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := unix.SetfsuidRetUid(0); err != nil {
+			t.Fatal(err)
+		}
+		runtime.UnlockOSThread()
+	})
 }
 
 func TestNoUSBAtAll(t *testing.T) {
