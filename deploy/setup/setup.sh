@@ -52,14 +52,18 @@ if ! command -v apt-get >/dev/null 2>&1; then
 fi
 
 missing=$(wanted "$list")
+sudo=
+if [ "$(id -u)" != 0 ] && [ -n "$missing" ]; then
+  command -v sudo >/dev/null 2>&1 || { echo "setup: run as root, or install sudo; missing: $missing" >&2; exit 1; }
+  sudo=sudo
+fi
+# The guests' kernel is downloaded by the tests, which needs the lists too.
+lists=$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' 2>/dev/null | head -n 1)
+if [ -n "$missing" ] || { [ "$want" = test ] && [ -z "$lists" ] && [ "$(id -u)" = 0 ]; }; then
+  $sudo apt-get -q update >/dev/null
+fi
 if [ -n "$missing" ]; then
   echo "setup: installing $missing"
-  sudo=
-  if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null 2>&1 || { echo "setup: run as root, or install sudo; missing: $missing" >&2; exit 1; }
-    sudo=sudo
-  fi
-  $sudo apt-get -q update >/dev/null
   # shellcheck disable=SC2086 # a list of packages
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >/dev/null
 fi
