@@ -1,6 +1,7 @@
 package usbip
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -148,8 +149,9 @@ func (d *imported) Cancel(u *usb.URB) {
 
 // receive completes URBs until the connection ends, which is the unplug.
 func (d *imported) receive() {
+	replies := bufio.NewReaderSize(d.conn, readAhead)
 	for {
-		reply, err := wire.ReadReply(d.conn, d.submitted)
+		reply, err := wire.ReadReply(replies, d.submitted)
 		if err != nil {
 			break
 		}

@@ -1,6 +1,7 @@
 package usbip
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 const (
 	maxPending  = 4096     // URBs in flight
 	maxBuffered = 64 << 20 // bytes of their buffers; beyond, the connection is not read
+	readAhead   = 16 << 10 // bytes: a command and its small data come with one system call
 )
 
 // Serve is the exporter's end of the URB phase: it runs what the importer at the
@@ -36,7 +38,7 @@ func Serve(conn io.ReadWriteCloser, dev usb.Device) error {
 		case <-over:
 		}
 	})
-	err := e.read(conn)
+	err := e.read(bufio.NewReaderSize(conn, readAhead))
 	close(over)
 	conn.Close()
 	e.end()
