@@ -78,7 +78,7 @@ type Invites struct {
 
 // AdminPeer is a peer as administrators see it. Its ETag is its version.
 type AdminPeer struct {
-	ID          ident.PeerID `json:"id" maxLength:"63"`
+	ID          ident.PeerID `json:"id" maxLength:"63" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
 	Name        string       `json:"name" maxLength:"64" example:"Workshop PC"`
 	Created     time.Time    `json:"created" doc:"when it first registered" example:"2026-03-01T12:00:00Z"`
 	Version     int64        `json:"version" minimum:"1" maximum:"9007199254740991" doc:"rises with each change of the name; If-Match takes it in quotes" example:"3"`
@@ -90,13 +90,13 @@ type AdminPeer struct {
 // AdminPeers is a page of all peers, ordered by ID.
 type AdminPeers struct {
 	Peers []AdminPeer `json:"peers" nullable:"false" maxItems:"100"`
-	Next  string      `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last"`
+	Next  string      `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
 }
 
 // Revocation is a peer that an administrator has sent away. It may not register
 // again until it is readmitted.
 type Revocation struct {
-	Peer ident.PeerID `json:"peer" maxLength:"63"`
+	Peer ident.PeerID `json:"peer" maxLength:"63" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
 	Name string       `json:"name" maxLength:"64" doc:"that it had" example:"Lost laptop"`
 	At   time.Time    `json:"at" example:"2026-03-01T12:00:00Z"`
 }
@@ -113,8 +113,8 @@ type Event struct {
 	At     time.Time    `json:"at" example:"2026-03-01T12:00:00Z"`
 	Kind   string       `json:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_revoked,peer_readmitted,invite_created,invite_revoked,token_created,token_revoked" example:"peer_revoked"`
 	Actor  string       `json:"actor" maxLength:"32" doc:"server, peer, stranger, or admin and the token's ID" example:"admin 9f0c2b7d41aa35e6"`
-	Peer   ident.PeerID `json:"peer,omitzero" maxLength:"63" doc:"whom it is about, if it is about a peer; of refusals one of those that were counted"`
-	Other  ident.PeerID `json:"other,omitzero" maxLength:"63" doc:"the other peer of a pairing"`
+	Peer   ident.PeerID `json:"peer,omitzero" maxLength:"63" doc:"whom it is about, if it is about a peer; of refusals one of those that were counted" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
+	Other  ident.PeerID `json:"other,omitzero" maxLength:"63" doc:"the other peer of a pairing" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
 	Source string       `json:"source,omitempty" maxLength:"64" doc:"the IPv4 address or the IPv6 /64 that asked; absent if unknown or several" example:"192.0.2.7"`
 	Detail string       `json:"detail,omitempty" maxLength:"200" doc:"in words" example:"Lost laptop"`
 	Count  int          `json:"count" minimum:"1" maximum:"2147483647" doc:"how often it happened within a minute" example:"1"`

@@ -51,4 +51,30 @@
 // A mailbox takes [MaxTries] tries and then no more: it is burned. Sending the
 // same message again is answered as the first time, so that requests may be
 // repeated.
+//
+// # Administration
+//
+// Everything below /v1/admin wants the token of an administrator, whose [Scope]s
+// say what it covers. The first token comes of the one-time link that a server
+// prints while nobody administers it; further ones are made with a token of the
+// scope admin. Tokens, invites and links are kept as digests: what is lost
+// cannot be shown again, only made anew.
+//
+//   - A list comes in pages: next of one is after of the following one, and is
+//     absent on the last.
+//   - Making a token or an invite may be repeated with the same Idempotency-Key:
+//     the answer is the one before, the secret too, for as long as what was made
+//     is kept. With another request the key is refused.
+//   - A peer's ETag is its version. PATCH wants it as If-Match, or * to overwrite
+//     whatever is there; DELETE takes it.
+//   - A revoked peer's signalling and relayed connections end at every instance
+//     within five seconds, and its key may not register until it is readmitted.
+//
+// # Limits
+//
+// Each instance counts for itself, by IPv4 address or IPv6 /64: 60 challenges a
+// minute, 30 registrations, on an open server one new peer a minute after the
+// first 20, 6 tries of pairings, and failed tokens; and for each peer 600
+// requests a minute. Beyond that the answer is 429. With 429 and 503 comes a
+// Retry-After that differs a little for everyone.
 package api

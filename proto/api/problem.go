@@ -119,11 +119,11 @@ func KindOf(code Code) Kind {
 // Problem is the body of every answer that is no success (RFC 9457). It never
 // repeats what was sent.
 type Problem struct {
-	Type   string  `json:"type" maxLength:"256" doc:"always about:blank: code says it"`
-	Title  string  `json:"title" maxLength:"64" doc:"the words of the HTTP status"`
-	Status int     `json:"status" minimum:"400" maximum:"599" doc:"the HTTP status"`
-	Code   Code    `json:"code" maxLength:"32" doc:"the kind of error, from the table of codes"`
-	Detail string  `json:"detail" maxLength:"512" doc:"what is wrong and what to do, for people"`
+	Type   string  `json:"type" maxLength:"256" doc:"always about:blank: code says it" example:"about:blank"`
+	Title  string  `json:"title" maxLength:"64" doc:"the words of the HTTP status" example:"Forbidden"`
+	Status int     `json:"status" minimum:"400" maximum:"599" doc:"the HTTP status" example:"403"`
+	Code   Code    `json:"code" maxLength:"32" doc:"the kind of error, from the table of codes" example:"invite"`
+	Detail string  `json:"detail" maxLength:"512" doc:"what is wrong and what to do, for people" example:"the invite is unknown, used up, revoked or expired: ask the server's operator for a new one"`
 	Errors []Field `json:"errors,omitempty" nullable:"false" maxItems:"16" doc:"the fields that are wrong"`
 
 	// RetryAfter is the Retry-After header (RFC 9110 section 10.2.3), zero
@@ -133,8 +133,8 @@ type Problem struct {
 
 // Field names one field of a request that was refused.
 type Field struct {
-	Location string `json:"location" maxLength:"128" doc:"such as body.name"`
-	Message  string `json:"message" maxLength:"256"`
+	Location string `json:"location" maxLength:"128" doc:"such as body.name" example:"body.name"`
+	Message  string `json:"message" maxLength:"256" example:"expected length >= 1"`
 }
 
 // NewProblem makes the problem of a code with the table's words.

@@ -40,6 +40,7 @@ type schema struct {
 	Format    string
 	Ref       string `json:"$ref"`
 	Enum      []string
+	Examples  []any
 	MaxLength *int
 	MaxItems  *int
 	Maximum   *float64
@@ -134,6 +135,43 @@ func TestEveryFieldIsBounded(t *testing.T) {
 		name, property, _ := strings.Cut(field, ".")
 		if got := doc.Components.Schemas[name].Properties[property].MaxLength; got == nil || *got != want {
 			t.Errorf("%s: bound %v, want %d", field, got, want)
+		}
+	}
+}
+
+// TestExamplesAreGood: every field has an example, and a request made of the
+// examples is never refused for its form.
+func TestExamplesAreGood(t *testing.T) {
+	b := newBench(t, sqlite(t), nil)
+	var doc openAPI
+	if err := json.Unmarshal(b.do(http.MethodGet, api.PathOpenAPI, "", nil).body, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range doc.Components.Schemas {
+		for field, p := range s.Properties {
+			if len(p.Examples) == 0 && p.Ref == "" && (p.Items == nil || p.Items.Ref == "") {
+				t.Errorf("%s.%s has no example", name, field)
+			}
+		}
+	}
+	peer, admin := b.join(1).token, b.admin(api.ScopeAdmin)
+	for _, c := range []struct {
+		method, path, token, schema string
+		status                      int
+	}{
+		{http.MethodPost, api.PathPeers, "", "Registration", http.StatusUnauthorized}, // the challenge is no one's
+		{http.MethodPatch, api.PathSelf, peer, "PeerChange", http.StatusOK},
+		{http.MethodPost, api.TriesPath("2D2-D23"), peer, "Message", http.StatusNotFound},
+		{http.MethodPost, api.PathAdminLink, "", "AdminLinkUse", http.StatusForbidden},
+		{http.MethodPost, api.PathTokens, admin, "AdminTokenRequest", http.StatusCreated},
+		{http.MethodPost, api.PathInvites, admin, "InviteRequest", http.StatusCreated},
+	} {
+		body := map[string]any{}
+		for field, p := range doc.Components.Schemas[c.schema].Properties {
+			body[field] = p.Examples[0]
+		}
+		if a := b.do(c.method, c.path, c.token, body); a.status != c.status {
+			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, a.status, a.body, c.status)
 		}
 	}
 }
