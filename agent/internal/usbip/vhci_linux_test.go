@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,13 +55,22 @@ func TestAttachTakesAPortThatFits(t *testing.T) {
 }
 
 // blocked is a connection that takes nothing until it is closed.
-type blocked struct{ closed chan struct{} }
+type blocked struct {
+	closed chan struct{}
+	close  func()
+}
+
+func newBlocked() blocked {
+	b := blocked{closed: make(chan struct{})}
+	b.close = sync.OnceFunc(func() { close(b.closed) })
+	return b
+}
 
 func (b blocked) Write([]byte) (int, error) { <-b.closed; return 0, unix.EPIPE }
-func (b blocked) Close() error              { close(b.closed); return nil }
+func (b blocked) Close() error              { b.close(); return nil }
 
 func TestOutboxNeverBlocksWhoQueues(t *testing.T) {
-	conn := blocked{make(chan struct{})}
+	conn := newBlocked()
 	o := newOutbox(conn)
 	ended := make(chan struct{})
 	go func() { o.run(); close(ended) }()
