@@ -198,3 +198,45 @@ func TestFailedAdministratorsAreLimited(t *testing.T) {
 	b.clock.Move(10 * time.Second)
 	as[api.AdminToken](t, ask(good), http.StatusOK)
 }
+
+// TestNothingOfAdministratorsIsEchoed sends a secret wherever an administrator
+// can err, and looks for it in what comes back.
+func TestNothingOfAdministratorsIsEchoed(t *testing.T) {
+	const secret = "hunter2hunter2"
+	b := newBench(t, sqlite(t), nil)
+	p, root := b.join(1), b.admin(api.ScopeAdmin)
+	for name, c := range map[string]struct {
+		method, path, body string
+		header, value      string
+		code               api.Code
+	}{
+		"a link":             {http.MethodPost, api.PathAdminLink, `{"code":"` + secret + `"}`, "", "", api.CodeAdminLink},
+		"a long link":        {http.MethodPost, api.PathAdminLink, `{"code":"` + strings.Repeat(secret, 9) + `"}`, "", "", api.CodeInvalid},
+		"a scope":            {http.MethodPost, api.PathTokens, `{"scopes":["` + secret + `"]}`, "", "", api.CodeInvalid},
+		"a label":            {http.MethodPost, api.PathTokens, `{"scopes":["peers"],"label":"` + secret + `\n"}`, "", "", api.CodeInvalid},
+		"an Idempotency-Key": {http.MethodPost, api.PathInvites, `{}`, "Idempotency-Key", strings.Repeat(secret, 9), api.CodeInvalid},
+		"a token's ID":       {http.MethodGet, api.TokenPath(secret), "", "", "", api.CodeInvalid},
+		"a long ID":          {http.MethodGet, api.InvitePath(strings.Repeat(secret, 9)), "", "", "", api.CodeInvalid},
+		"a version":          {http.MethodPatch, api.AdminPeerPath(p.id), `{"name":"x"}`, "If-Match", secret, api.CodeInvalid},
+		"a cursor":           {http.MethodGet, api.PathAudit + "?after=" + secret, "", "", "", api.CodeInvalid},
+		"a kind":             {http.MethodGet, api.PathAudit + "?kind=" + secret, "", "", "", api.CodeInvalid},
+		"a limit":            {http.MethodGet, api.PathAdminPeers + "?limit=" + secret, "", "", "", api.CodeInvalid},
+		"a field":            {http.MethodPost, api.PathInvites, `{"code":"` + secret + `"}`, "", "", api.CodeInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var body any
+			if c.body != "" {
+				body = []byte(c.body)
+			}
+			var headers []string
+			if c.header != "" {
+				headers = []string{c.header, c.value}
+			}
+			a := b.do(c.method, c.path, root, body, headers...)
+			refused(t, name, a, c.code)
+			if strings.Contains(string(a.body), secret) {
+				t.Errorf("it repeats what was sent: %s", a.body)
+			}
+		})
+	}
+}

@@ -1,0 +1,53 @@
+//go:build unix
+
+package pgstore_test
+
+import (
+	"database/sql"
+	"os"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+	"github.com/pressly/goose/v3"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
+)
+
+// TestUpgradeKeepsEverything: what the version before wrote, before the upgrade
+// and after it, as an instance that runs on beside does, is read by this one.
+func TestUpgradeKeepsEverything(t *testing.T) {
+	url := pgtest.Fresh(t, cluster, errCluster)
+	if err := open(t, url).Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p, err := goose.NewProvider(goose.DialectPostgres, db, os.DirFS("../../../migrations/postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.DownTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	before := storetest.BeforeAdministration{Exec: func(statement string, args ...any) error {
+		_, err := db.ExecContext(t.Context(), statement, args...)
+		return err
+	}}
+	before.Write(t, 1)
+	s := open(t, url)
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	before.Write(t, 2)
+	before.Check(t, s, 1, 2)
+}

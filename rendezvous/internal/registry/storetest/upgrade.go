@@ -1,0 +1,51 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// BeforeAdministration writes as the version of the software did that knew of no
+// administrators, for the tests of the upgrade.
+type BeforeAdministration struct {
+	// Exec runs a statement with $1, $2 and so on for its arguments.
+	Exec func(statement string, args ...any) error
+}
+
+// Write registers the nth peer, makes the nth invite and takes the nth lease.
+func (b BeforeAdministration) Write(t *testing.T, n int) {
+	t.Helper()
+	p := admission(n, n).Peer
+	peer, invite := id(n), invite(byte(n), 0).Hash
+	must(t, "register as before", b.Exec(`INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash) VALUES ($1, $2, $3, $4, $5, $6)`,
+		peer[:], []byte(p.PublicKey), "name", start.UnixMilli(), p.TokenPrefix[:], p.TokenHash[:]))
+	must(t, "renew as before", b.Exec(`UPDATE peers SET name = $1 WHERE id = $2`, p.Name, peer[:]))
+	must(t, "invite as before", b.Exec(`INSERT INTO invites (hash, label, uses, created, expires) VALUES ($1, $2, $3, $4, $5)`,
+		invite[:], "before", 3, start.UnixMilli(), start.Add(time.Hour).UnixMilli()))
+	must(t, "use the invite as before", b.Exec(`UPDATE invites SET uses = uses - 1 WHERE hash = $1`, invite[:]))
+	must(t, "take a lease as before", b.Exec(`INSERT INTO instances (name, epoch, address, lease_until) VALUES ($1, $2, $3, $4)`,
+		string(rune('a'+n)), 1000+n, "address", start.Add(time.Hour).UnixMilli()))
+}
+
+// Check reads what Write wrote.
+func (b BeforeAdministration) Check(t *testing.T, s registry.Store, written ...int) {
+	t.Helper()
+	ctx := t.Context()
+	for _, n := range written {
+		p, err := s.Peer(ctx, id(n))
+		must(t, "peer", err)
+		equal(t, "name", p.Name, admission(n, n).Peer.Name)
+		equal(t, "version", p.Version, 1)
+		i, err := s.Invite(ctx, registry.InviteID{byte(n)})
+		must(t, "invite", err)
+		equal(t, "uses left", i.Uses, 2)
+		e := event(registry.EventPeerRenamed)
+		must(t, "rename", s.Rename(ctx, registry.Naming{ID: id(n), Name: "given", Version: 1, By: &e}))
+		must(t, "revoke", revoke(t, s, n, 2))
+	}
+	instances, err := s.Instances(ctx, start)
+	must(t, "instances", err)
+	equal(t, "instances", len(instances), len(written))
+}
