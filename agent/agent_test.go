@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"log/slog"
 	"net"
@@ -263,6 +264,40 @@ func TestUsesSurviveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.until(t, "a device that is no longer shared is gone", func() bool { return !attached() })
+}
+
+// TestADeviceThatHasBecomeAnotherIsNotTaken remembers a use of another device
+// under the same name, as after a stick was swapped for something that types.
+func TestADeviceThatHasBecomeAnotherIsNotTaken(t *testing.T) {
+	address := port(t)
+	host := newMachine(t, "host", agent.Config{Virtual: []string{"disk"}, TLSListen: address})
+	client := newMachine(t, "client", agent.Config{USBIP: port(t)})
+	host.knows(t, client)
+	client.knows(t, host, "tls://"+address)
+	store, err := state.Open(client.cfg.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agreed := sha256.Sum256([]byte("the descriptors of another device"))
+	err = store.PutUse(state.Use{Peer: host.id, Device: "v-disk", Mode: state.ModeEndpoint, Expect: hex.EncodeToString(agreed[:])})
+	store.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host.up(t)
+	if _, err := host.Share(t.Context(), localapi.ShareRequest{Device: "v-disk"}); err != nil {
+		t.Fatal(err)
+	}
+	client.up(t)
+	client.until(t, "the use has failed and says why", func() bool {
+		st, err := client.Status(t.Context())
+		return err == nil && len(st.Uses) == 1 && st.Uses[0].State == localapi.UseFailed && strings.Contains(st.Uses[0].Reason, "descriptors have changed")
+	})
+	// Asking for it anew is a new consent.
+	use, err := client.Use(t.Context(), localapi.UseRequest{Peer: "host", Device: "v-disk", Endpoint: true}, quiet)
+	if err != nil || use.State != localapi.UseAttached {
+		t.Errorf("used anew: %+v, %v", use, err)
+	}
 }
 
 func TestBadRequestsAreExplained(t *testing.T) {

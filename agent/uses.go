@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"sync"
@@ -124,6 +125,9 @@ func (a *Agent) Use(ctx context.Context, r localapi.UseRequest, progress func(lo
 	if r.Endpoint {
 		use.Mode = state.ModeEndpoint
 	}
+	if len(device.Descriptors) > 0 {
+		use.Expect = hex.EncodeToString(session.Fingerprint(device.Descriptors))
+	}
 	if err := a.store.PutUse(use); err != nil {
 		return localapi.Use{}, problem(err)
 	}
@@ -131,7 +135,7 @@ func (a *Agent) Use(ctx context.Context, r localapi.UseRequest, progress func(lo
 	attaching, cancel := context.WithTimeout(ctx, attachTime)
 	defer cancel()
 	key := using.Key{Peer: p.ID, Device: device.ID}
-	made, err := a.using.Await(attaching, key)
+	made, err := a.using.Await(attaching, use)
 	if err == nil {
 		return a.useOf(made), nil
 	}

@@ -2,6 +2,8 @@ package state
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -72,6 +74,10 @@ type Use struct {
 	Peer   ident.PeerID `json:"peer"`
 	Device string       `json:"device"`
 	Mode   Mode         `json:"mode"`
+	// Expect is what was agreed to: the SHA-256 of the device's descriptors in
+	// hexadecimal. Under the same name, a device that has become another one is
+	// not taken. Empty: not known.
+	Expect string `json:"expect,omitempty"`
 }
 
 // Reasons for which a change is refused.
@@ -108,6 +114,9 @@ func (s *State) check() error {
 		}
 	}
 	for _, u := range s.Uses {
+		if raw, err := hex.DecodeString(u.Expect); err != nil || len(raw) != 0 && len(raw) != sha256.Size {
+			return fmt.Errorf("use of %.64q: what is expected of the device is no digest", u.Device)
+		}
 		if !text(u.Device) || !ids[u.Peer] || u.Mode != ModeVHCI && u.Mode != ModeEndpoint {
 			return fmt.Errorf("use of %.64q: bad device, unknown peer %s or bad mode %.16q", u.Device, u.Peer.Short(), u.Mode)
 		}

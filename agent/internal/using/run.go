@@ -2,6 +2,7 @@ package using
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -31,12 +32,10 @@ const busNumber = 1
 //	   └──────────── this machine cannot have it ──► failed ◄────────────┘
 type run struct {
 	u      *Using
+	wanted state.Use
 	slot   int
 	cancel context.CancelFunc
 	ended  chan struct{}
-
-	// Owned by loop.
-	expect []byte // the descriptors' fingerprint, from the first time it was attached
 
 	// Guarded by Using.mu.
 	use     Use
@@ -99,12 +98,15 @@ func (r *run) once(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	dev, err := s.Attach(ctx, tunnel.Attach{Device: r.use.Device, Expect: r.expect})
+	expect, err := hex.DecodeString(r.wanted.Expect)
+	if err != nil {
+		return fmt.Errorf("what is expected of the device: %w", err)
+	}
+	dev, err := s.Attach(ctx, tunnel.Attach{Device: r.use.Device, Expect: expect})
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
-	r.expect = session.Fingerprint(dev.Info().Descriptors)
 	dev = r.number(dev)
 	defer r.set(func(use *Use) { use.Port, use.BusID = -1, "" })
 	if vhci != nil {

@@ -117,7 +117,7 @@ func (u *Using) reconcile(ctx context.Context, joined *sync.WaitGroup) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for key, r := range u.runs {
-		if w, ok := wanted[key]; !ok || w.Mode != r.use.Mode {
+		if w, ok := wanted[key]; !ok || w != r.wanted {
 			r.cancel()
 		} else {
 			delete(wanted, key)
@@ -127,7 +127,7 @@ func (u *Using) reconcile(ctx context.Context, joined *sync.WaitGroup) {
 		if u.runs[key] != nil {
 			continue // the old one is ending, and pokes when it has
 		}
-		r := &run{u: u, slot: u.freeSlot(), ended: make(chan struct{})}
+		r := &run{u: u, wanted: use, slot: u.freeSlot(), ended: make(chan struct{})}
 		r.use = Use{Key: key, Mode: use.Mode, Phase: Connecting, Since: time.Now(), Port: -1}
 		var runCtx context.Context
 		runCtx, r.cancel = context.WithCancel(ctx)
@@ -186,17 +186,19 @@ func (u *Using) List() []Use {
 // ErrReleased is the error of waiting for a use that is no longer wanted.
 var ErrReleased = errors.New("the device has been released")
 
-// Await waits until a wanted device is attached, or refused for a reason that
-// will not pass by itself: it is in use, not shared, or this machine cannot have
-// it. Poke must have been called.
-func (u *Using) Await(ctx context.Context, key Key) (Use, error) {
+// Await waits until a device that Config.Uses lists is attached, or refused for a
+// reason that will not pass by itself: it is in use, not shared, or this machine
+// cannot have it. Poke must have been called.
+func (u *Using) Await(ctx context.Context, wanted state.Use) (Use, error) {
 	began := false
 	for {
 		u.mu.Lock()
-		r, changed := u.runs[key], u.changed
+		r, changed := u.runs[Key{wanted.Peer, wanted.Device}], u.changed
 		var use Use
-		if r != nil {
+		if r != nil && r.wanted == wanted {
 			use = r.use
+		} else {
+			r = nil // or of an earlier wish, which is ending
 		}
 		u.mu.Unlock()
 		switch {
