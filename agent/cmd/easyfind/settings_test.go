@@ -1,0 +1,15 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/easyfind-usb/easyfind/deploy/settings/settingstest"
+)
+
+func TestEverySettingWorksInAllThreeWays(t *testing.T) {
+	options := append(settings.Options("easyfind", "test"), kong.ExplicitGroups(groups), kong.Vars{"state": "/s", "socket": "/k"})
+	settingstest.Run(t, func() any { return &commands{} }, options, "up")
+}
