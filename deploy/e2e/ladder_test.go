@@ -76,6 +76,9 @@ func TestLinksWithoutRendezvous(t *testing.T) {
 			if p.Link.Encrypted != way.encrypted || !strings.HasSuffix(way.address, p.Link.Remote) {
 				t.Errorf("the link: %+v", p.Link)
 			}
+			if !strings.Contains(p.WhyNoBetter, "no rendezvous") {
+				t.Errorf("the status does not say that there is no rendezvous: %q", p.WhyNoBetter)
+			}
 			k.c.must(t, patience, "umount /mnt")
 			k.client.must(t, nil, "release", u.ID)
 			k.s.hasDiskBack(t, sum)
