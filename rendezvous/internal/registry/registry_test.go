@@ -356,6 +356,23 @@ func FuzzAuthenticate(f *testing.F) {
 	})
 }
 
+func FuzzAuthenticateAdmin(f *testing.F) {
+	r := newRegistry(f, f.TempDir(), nil)
+	token, _, err := r.CreateToken(context.Background(), registry.TokenSpec{Scopes: registry.ScopesAdmin})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{token, token[:20], "efa_", "ef_", "", register(f, r, 1).Token} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		_, err := r.AuthenticateAdmin(context.Background(), s)
+		if (err == nil) != (s == token) || err != nil && !errors.Is(err, registry.ErrUnauthenticated) && !errors.Is(err, registry.ErrNotAdmin) {
+			t.Errorf("%q: %v", s, err)
+		}
+	})
+}
+
 func FuzzChallenge(f *testing.F) {
 	r := newRegistry(f, f.TempDir(), nil)
 	good, expires, err := r.Challenge(context.Background())
