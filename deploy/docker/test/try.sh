@@ -25,7 +25,8 @@ compose() { docker-compose -f "$top/docker-compose.yml" "$@"; }
 step() { echo "== $*"; }
 fail() {
   echo "FAIL: $*" >&2
-  compose logs --tail 30 >&2 || true
+  tail -n 5 "$run/dockerd.log" >&2
+  compose logs --tail 30 2>/dev/null >&2 || true
   exit 1
 }
 # within SECONDS COMMAND...: until it succeeds
