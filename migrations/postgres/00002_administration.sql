@@ -33,6 +33,12 @@ CREATE TABLE revocations (
     at   bigint NOT NULL
 );
 
+-- The peers that may register once without an invite.
+CREATE TABLE approvals (
+    peer    bytea PRIMARY KEY,
+    expires bigint NOT NULL
+);
+
 CREATE TABLE audit (
     seq    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at     bigint NOT NULL,
@@ -50,6 +56,7 @@ CREATE INDEX audit_peer ON audit (peer, seq) WHERE peer IS NOT NULL;
 
 -- +goose Down
 DROP TABLE audit;
+DROP TABLE approvals;
 DROP TABLE revocations;
 DROP TABLE admin_links;
 DROP TABLE admin_tokens;

@@ -33,6 +33,12 @@ CREATE TABLE revocations (
     at   INTEGER NOT NULL
 ) STRICT;
 
+-- The peers that may register once without an invite.
+CREATE TABLE approvals (
+    peer    BLOB PRIMARY KEY,
+    expires INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE audit (
     seq    INTEGER PRIMARY KEY AUTOINCREMENT,
     at     INTEGER NOT NULL,
@@ -50,6 +56,7 @@ CREATE INDEX audit_peer ON audit (peer, seq) WHERE peer IS NOT NULL;
 
 -- +goose Down
 DROP TABLE audit;
+DROP TABLE approvals;
 DROP TABLE revocations;
 DROP TABLE admin_links;
 DROP TABLE admin_tokens;

@@ -107,11 +107,23 @@ type Revocations struct {
 	Next        string       `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"42"`
 }
 
+// Approval lets a peer register once without an invite.
+type Approval struct {
+	Peer    ident.PeerID `json:"peer" maxLength:"63" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
+	Expires time.Time    `json:"expires" example:"2026-03-08T12:00:00Z"`
+}
+
+// Approvals is a page of the approvals that were not used yet, ordered by ID.
+type Approvals struct {
+	Approvals []Approval `json:"approvals" nullable:"false" maxItems:"100"`
+	Next      string     `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
+}
+
 // Event is one row of the audit log.
 type Event struct {
 	Number int64        `json:"number" minimum:"1" maximum:"9007199254740991" doc:"rises with each event; some are missing" example:"4711"`
 	At     time.Time    `json:"at" example:"2026-03-01T12:00:00Z"`
-	Kind   string       `json:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_revoked,peer_readmitted,invite_created,invite_revoked,token_created,token_revoked" example:"peer_revoked"`
+	Kind   string       `json:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_revoked,peer_readmitted,peer_approved,peer_disapproved,invite_created,invite_revoked,token_created,token_revoked" example:"peer_revoked"`
 	Actor  string       `json:"actor" maxLength:"32" doc:"server, peer, stranger, or admin and the token's ID" example:"admin 9f0c2b7d41aa35e6"`
 	Peer   ident.PeerID `json:"peer,omitzero" maxLength:"63" doc:"whom it is about, if it is about a peer; of refusals one of those that were counted" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
 	Other  ident.PeerID `json:"other,omitzero" maxLength:"63" doc:"the other peer of a pairing" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`

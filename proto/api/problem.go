@@ -28,6 +28,7 @@ const (
 	CodeBinding          Code = "binding"
 	CodeInviteNeeded     Code = "invite_needed"
 	CodeInvite           Code = "invite"
+	CodeApprovalLimit    Code = "approval_limit"
 	CodeRevoked          Code = "revoked"
 	CodeVersionNeeded    Code = "version_needed"
 	CodeChanged          Code = "changed"
@@ -76,8 +77,9 @@ var Kinds = []Kind{
 	{CodeChallenge, http.StatusUnauthorized, "the challenge or the signature's time is over, or the challenge was used before", "take a new challenge, check the clock, and register again"},
 	{CodeSignature, http.StatusForbidden, "the signature was not made by this key over this registration", "sign with the key whose public half is sent"},
 	{CodeBinding, http.StatusForbidden, "the registration is not bound to this TLS connection", "take the challenge and register on one connection; a proxy that ends TLS between the two prevents it"},
-	{CodeInviteNeeded, http.StatusForbidden, "the server registers only peers that were invited", "ask its operator for an invite"},
+	{CodeInviteNeeded, http.StatusForbidden, "the server registers only peers that were invited", "ask its operator for an invite, or to approve the peer's ID"},
 	{CodeInvite, http.StatusForbidden, "the invite is unknown, used up, revoked or expired", "ask the server's operator for a new one"},
+	{CodeApprovalLimit, http.StatusConflict, "there are as many approved peers as may be", "take some approvals back, or wait until the peers register"},
 	{CodeRevoked, http.StatusForbidden, "the server's operator has revoked the peer", "ask the operator to readmit it"},
 	{CodeVersionNeeded, http.StatusPreconditionRequired, "the request does not say which version it changes", "read the peer, and send its ETag as If-Match"},
 	{CodeChanged, http.StatusPreconditionFailed, "somebody else has changed the peer meanwhile", "read it again, and send its new ETag as If-Match"},

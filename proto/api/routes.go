@@ -29,6 +29,8 @@ const (
 	PathAdminPeer    = "/v1/admin/peers/{id}"
 	PathRevocations  = "/v1/admin/revocations"
 	PathRevocation   = "/v1/admin/revocations/{id}"
+	PathApprovals    = "/v1/admin/approvals"
+	PathApproval     = "/v1/admin/approvals/{id}"
 	PathAudit        = "/v1/admin/audit"
 	PathInstances    = "/v1/admin/instances"
 	PathInvites      = "/v1/admin/invites"
@@ -87,6 +89,9 @@ type Route struct {
 //	DELETE  /v1/admin/peers/{id}
 //	GET     /v1/admin/revocations?after=&limit=             → Revocations
 //	DELETE  /v1/admin/revocations/{id}
+//	GET     /v1/admin/approvals?after=&limit=               → Approvals
+//	PUT     /v1/admin/approvals/{id}                        → Approval
+//	DELETE  /v1/admin/approvals/{id}
 //	GET     /v1/admin/audit?after=&limit=&kind=&peer=       → Events
 //	GET     /v1/admin/instances                             → Instances
 //	POST    /v1/admin/invites                               InviteRequest → Invite
@@ -122,6 +127,9 @@ var Routes = []Route{
 	{http.MethodDelete, PathAdminPeer, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodGet, PathRevocations, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodDelete, PathRevocation, AuthAdmin, http.StatusNoContent, ScopePeers},
+	{http.MethodGet, PathApprovals, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodPut, PathApproval, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodDelete, PathApproval, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodGet, PathAudit, AuthAdmin, http.StatusOK, ScopeAudit},
 	{http.MethodGet, PathInstances, AuthAdmin, http.StatusOK, ScopeAudit},
 	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated, ScopeInvites},
@@ -149,6 +157,9 @@ func AdminPeerPath(id ident.PeerID) string { return PathAdminPeers + "/" + id.St
 
 // RevocationPath is the address of a peer's revocation.
 func RevocationPath(id ident.PeerID) string { return PathRevocations + "/" + id.String() }
+
+// ApprovalPath is the address of a peer's approval.
+func ApprovalPath(id ident.PeerID) string { return PathApprovals + "/" + id.String() }
 
 // AllowedPath is the address of the caller's permission for a peer.
 func AllowedPath(id ident.PeerID) string { return PathAllowed + "/" + id.String() }

@@ -36,13 +36,11 @@ type peersInput struct {
 }
 
 func (s *server) listPeers(ctx context.Context, in *peersInput) (*output[api.AdminPeers], error) {
-	q := registry.PeerQuery{Limit: in.Limit + 1, Name: in.Name}
-	if in.After != "" {
-		var err error
-		if q.After, err = ident.ParsePeerID(in.After); err != nil {
-			return nil, errCursor
-		}
+	after, err := in.peer()
+	if err != nil {
+		return nil, err
 	}
+	q := registry.PeerQuery{After: after, Limit: in.Limit + 1, Name: in.Name}
 	all, err := s.cfg.Registry.Peers(ctx, q)
 	all, next := cut(all, in.Limit, func(p registry.PeerAt) string { return p.ID.String() })
 	list := api.AdminPeers{Peers: []api.AdminPeer{}, Next: next}
@@ -50,6 +48,18 @@ func (s *server) listPeers(ctx context.Context, in *peersInput) (*output[api.Adm
 		list.Peers = append(list.Peers, wirePeer(p))
 	}
 	return &output[api.AdminPeers]{list}, err
+}
+
+// peer reads the after of a list that is ordered by peers' IDs.
+func (in Paging) peer() (ident.PeerID, error) {
+	if in.After == "" {
+		return ident.PeerID{}, nil
+	}
+	id, err := ident.ParsePeerID(in.After)
+	if err != nil {
+		return id, errCursor
+	}
+	return id, nil
 }
 
 func wirePeer(p registry.PeerAt) api.AdminPeer {

@@ -85,6 +85,7 @@ func (s *server) register() {
 	s.registerPeers()
 	s.registerMailboxes()
 	s.registerAdminPeers()
+	s.registerApprovals()
 	s.registerTokens()
 	s.registerInvites()
 	s.registerAudit()

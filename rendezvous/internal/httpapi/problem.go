@@ -37,6 +37,7 @@ var codes = []struct {
 	{registry.ErrInviteNeeded, api.CodeInviteNeeded},
 	{registry.ErrInvite, api.CodeInvite},
 	{registry.ErrRevoked, api.CodeRevoked},
+	{registry.ErrApprovalLimit, api.CodeApprovalLimit},
 	{registry.ErrChanged, api.CodeChanged},
 	{registry.ErrFull, api.CodeFull},
 	{registry.ErrPeerNotFound, api.CodePeerNotFound},

@@ -162,6 +162,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		{`DELETE FROM mailboxes WHERE address IN (SELECT address FROM mailboxes WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.MailboxKept)},
 		{`DELETE FROM invites WHERE hash IN (SELECT hash FROM invites WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.InviteKept)},
 		{`DELETE FROM admin_tokens WHERE id IN (SELECT id FROM admin_tokens WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.TokenKept)},
+		{`DELETE FROM approvals WHERE peer IN (SELECT peer FROM approvals WHERE expires <= $1 LIMIT $2)`, now},
 		{`DELETE FROM admin_links WHERE hash IN (SELECT hash FROM admin_links WHERE expires <= $1 LIMIT $2)`, now},
 		{`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 LIMIT $2)`, now.Add(-registry.EventsKept)},
 		{`DELETE FROM instances WHERE name IN (SELECT name FROM instances WHERE lease_until <= $1 LIMIT $2) AND lease_until <= $1`, now.Add(-registry.InstanceKept)},

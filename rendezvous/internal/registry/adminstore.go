@@ -84,21 +84,24 @@ type EventKind string
 
 // The events.
 const (
-	EventRegistered     EventKind = "registered"      // a new peer
-	EventRefused        EventKind = "refused"         // detail says what and why, count how often
-	EventPaired         EventKind = "paired"          // a pairing's confirmation was handed over
-	EventPeerRenamed    EventKind = "peer_renamed"    // by an administrator
-	EventPeerRevoked    EventKind = "peer_revoked"    //
-	EventPeerReadmitted EventKind = "peer_readmitted" //
-	EventInviteCreated  EventKind = "invite_created"  // detail is its ID and label
-	EventInviteRevoked  EventKind = "invite_revoked"  // detail is its ID
-	EventTokenCreated   EventKind = "token_created"   // detail is its ID, scopes and label
-	EventTokenRevoked   EventKind = "token_revoked"   // detail is its ID
+	EventRegistered      EventKind = "registered"      // a new peer
+	EventRefused         EventKind = "refused"         // detail says what and why, count how often
+	EventPaired          EventKind = "paired"          // a pairing's confirmation was handed over
+	EventPeerRenamed     EventKind = "peer_renamed"    // by an administrator
+	EventPeerRevoked     EventKind = "peer_revoked"    //
+	EventPeerReadmitted  EventKind = "peer_readmitted" //
+	EventPeerApproved    EventKind = "peer_approved"   // to register without an invite
+	EventPeerDisapproved EventKind = "peer_disapproved"
+	EventInviteCreated   EventKind = "invite_created" // detail is its ID and label
+	EventInviteRevoked   EventKind = "invite_revoked" // detail is its ID
+	EventTokenCreated    EventKind = "token_created"  // detail is its ID, scopes and label
+	EventTokenRevoked    EventKind = "token_revoked"  // detail is its ID
 )
 
 // EventKinds is every event.
 var EventKinds = []EventKind{
 	EventRegistered, EventRefused, EventPaired, EventPeerRenamed, EventPeerRevoked, EventPeerReadmitted,
+	EventPeerApproved, EventPeerDisapproved,
 	EventInviteCreated, EventInviteRevoked, EventTokenCreated, EventTokenRevoked,
 }
 

@@ -23,6 +23,7 @@ var (
 	ErrInviteNotFound  = errors.New("no such invite")
 	ErrInviteSpec      = errors.New("an invite's label, uses or lifetime is out of bounds")
 	ErrRevoked         = errors.New("the peer is revoked")
+	ErrApprovalLimit   = errors.New("too many approvals")
 	ErrChanged         = errors.New("the peer has changed meanwhile")
 	ErrLimited         = errors.New("too many requests")
 	ErrFull            = errors.New("the registry is full")
@@ -45,7 +46,7 @@ var (
 // not a failure of the database.
 func Expected(err error) bool {
 	for _, e := range []error{
-		ErrReplayed, ErrRevoked, ErrChanged, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
+		ErrReplayed, ErrRevoked, ErrChanged, ErrApprovalLimit, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
 		ErrMailboxNotFound, ErrMailboxExists, ErrMailboxExpired, ErrMailboxClosed, ErrMailboxBurned, ErrMailboxLimit,
 		ErrTryNotFound, ErrTryState, ErrFenced,
 		ErrAdminLink, ErrTokenNotFound, ErrTokenLimit, ErrInviteNotFound,

@@ -138,7 +138,9 @@ const (
 	MailboxKept = api.MailboxTTL
 	// An operator may look at invites that have ended.
 	InviteKept = 7 * 24 * time.Hour
-	TokenKept  = 7 * 24 * time.Hour
+	// How long an approval is good.
+	ApprovalTTL = 7 * 24 * time.Hour
+	TokenKept   = 7 * 24 * time.Hour
 	// The audit log goes back so far. It holds so many refusals at most, and so
 	// many other events: a flood of refusals pushes out nothing else.
 	EventsKept  = 90 * 24 * time.Hour

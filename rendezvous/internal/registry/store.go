@@ -18,6 +18,7 @@ import (
 type Store interface {
 	PeerStore
 	RevocationStore
+	ApprovalStore
 	InviteStore
 	AllowStore
 	MailboxStore
@@ -32,7 +33,7 @@ type Store interface {
 type PeerStore interface {
 	// Admit registers a peer, or renews one that is known: its token becomes
 	// the admission's, and so does its name unless an administrator gave it
-	// one. Only a new peer needs an invite, and is an event. Errors: ErrReplayed,
+	// one. Only a new peer needs an invite or an approval, and is an event. Errors: ErrReplayed,
 	// ErrInviteNeeded, ErrInvite, ErrRevoked.
 	Admit(ctx context.Context, a Admission) (Admitted, error)
 	// Peer returns a peer. Errors: ErrPeerNotFound.
@@ -64,6 +65,19 @@ type RevocationStore interface {
 	Revocations(ctx context.Context, since int64, limit int) ([]Revocation, error)
 	// Revoked reports whether a peer is revoked.
 	Revoked(ctx context.Context, id ident.PeerID) (bool, error)
+}
+
+// ApprovalStore keeps the peers that may register once without an invite. Admit
+// uses an approval up where it needs one.
+type ApprovalStore interface {
+	// Approve keeps an approval in place of the one before. Errors:
+	// ErrApprovalLimit beyond max approvals.
+	Approve(ctx context.Context, a Approval, max int, e Event) error
+	// Disapprove takes that back. Errors: ErrPeerNotFound if there is none.
+	Disapprove(ctx context.Context, id ident.PeerID, e Event) error
+	// Approvals returns at most limit approvals of peers with an ID above after,
+	// in order, those too that have just expired.
+	Approvals(ctx context.Context, after ident.PeerID, limit int) ([]Approval, error)
 }
 
 // InviteStore keeps the invites. Admit uses them up.
@@ -211,6 +225,12 @@ type Naming struct {
 	// By is the event where an administrator gives the name, which then stays
 	// until the peer changes it itself; nil if the peer does.
 	By *Event
+}
+
+// Approval lets a peer register once without an invite.
+type Approval struct {
+	Peer    ident.PeerID
+	Expires time.Time
 }
 
 // Revocation is a peer that an administrator has sent away.

@@ -163,6 +163,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 			{`DELETE FROM mailboxes WHERE expires <= ?`, now.Add(-registry.MailboxKept)},
 			{`DELETE FROM invites WHERE expires <= ?`, now.Add(-registry.InviteKept)},
 			{`DELETE FROM admin_tokens WHERE expires <= ?`, now.Add(-registry.TokenKept)},
+			{`DELETE FROM approvals WHERE expires <= ?`, now},
 			{`DELETE FROM admin_links WHERE expires <= ?`, now},
 			{`DELETE FROM audit WHERE at <= ?`, now.Add(-registry.EventsKept)},
 			{`DELETE FROM instances WHERE lease_until <= ?`, now.Add(-registry.InstanceKept)},

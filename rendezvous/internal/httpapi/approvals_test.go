@@ -1,0 +1,48 @@
+//go:build unix
+
+package httpapi_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+func TestApprovedPeerNeedsNoInvite(t *testing.T) {
+	onBothStores(t, func(t *testing.T, store registry.Store) {
+		b := newBench(t, store, func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
+		token := b.admin(api.ScopePeers)
+		join := func(n int) answer {
+			return b.do(http.MethodPost, api.PathPeers, "", b.registration(newKey(t, n), "name"))
+		}
+		first, second := newKey(t, 1).ID(), newKey(t, 2).ID()
+		refused(t, "not approved", join(1), api.CodeInviteNeeded)
+		for range 2 {
+			got := as[api.Approval](t, b.do(http.MethodPut, api.ApprovalPath(first), token, nil), http.StatusOK)
+			if want := (api.Approval{Peer: first, Expires: b.clock.Now().Add(registry.ApprovalTTL).UTC()}); got != want {
+				t.Errorf("approved %+v, want %+v", got, want)
+			}
+		}
+		as[api.Approval](t, b.do(http.MethodPut, api.ApprovalPath(second), token, nil), http.StatusOK)
+		list := as[api.Approvals](t, b.do(http.MethodGet, api.PathApprovals+"?limit=1", token, nil), http.StatusOK)
+		rest := as[api.Approvals](t, b.do(http.MethodGet, api.PathApprovals+"?limit=1&after="+list.Next, token, nil), http.StatusOK)
+		if len(list.Approvals) != 1 || len(rest.Approvals) != 1 || rest.Next != "" || list.Approvals[0].Peer == rest.Approvals[0].Peer {
+			t.Errorf("pages %+v and %+v", list, rest)
+		}
+		as[api.Registered](t, join(1), http.StatusCreated)
+		if a := b.do(http.MethodDelete, api.ApprovalPath(second), token, nil); a.status != http.StatusNoContent {
+			t.Errorf("disapprove: %d %s", a.status, a.body)
+		}
+		refused(t, "taken back", join(2), api.CodeInviteNeeded)
+		refused(t, "taken back again", b.do(http.MethodDelete, api.ApprovalPath(second), token, nil), api.CodePeerNotFound)
+		refused(t, "no ID", b.do(http.MethodPut, api.PathApprovals+"/x", token, nil), api.CodeInvalid)
+		refused(t, "no cursor", b.do(http.MethodGet, api.PathApprovals+"?after=x", token, nil), api.CodeInvalid)
+
+		as[api.Approval](t, b.do(http.MethodPut, api.ApprovalPath(second), token, nil), http.StatusOK)
+		b.clock.Move(registry.ApprovalTTL)
+		refused(t, "too late", join(2), api.CodeInviteNeeded)
+	})
+}
