@@ -16,6 +16,9 @@
 //	  │ Registered{id, token}                   │  Registration.Sign
 //	  │◄────────────────────────────────────────┤
 //
+// A closed server, which is the default, registers a new peer with an invite, or
+// without one if an administrator has approved its ID.
+//
 // Everything below wants "Authorization: Bearer TOKEN". Registering again with
 // the same key needs no invite, gives a new token and ends the old one, so that
 // a peer whose answer was lost simply tries again.

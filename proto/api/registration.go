@@ -21,7 +21,7 @@ type Registration struct {
 	Challenge []byte    `json:"challenge" minLength:"4" maxLength:"88" doc:"as it came from /v1/challenges" example:"9Zt4qB1W3n0pXkVdU7hQmgAAAABl4fzAE8tQ5m4aY3P0b2lSg0JkKw=="`
 	PublicKey []byte    `json:"public_key" minLength:"44" maxLength:"44" doc:"Ed25519, 32 bytes" example:"A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="`
 	Name      string    `json:"name" minLength:"1" maxLength:"64" doc:"printable characters" example:"Workshop PC"`
-	Invite    string    `json:"invite,omitempty" maxLength:"64" doc:"not needed by a known peer, nor where the server is open" example:"Zk1TqYcVhAuN2d0rG8Xw3s"`
+	Invite    string    `json:"invite,omitempty" maxLength:"64" doc:"not needed by a known or an approved peer, nor where the server is open" example:"Zk1TqYcVhAuN2d0rG8Xw3s"`
 	Bound     bool      `json:"bound,omitempty" doc:"the signature covers the TLS exporter of this connection" example:"true"`
 	Expires   time.Time `json:"expires" doc:"the signature is void after this; whole seconds, at most the challenge's" example:"2026-03-01T12:02:00Z"`
 	Signature []byte    `json:"signature" minLength:"88" maxLength:"88" doc:"Ed25519, 64 bytes" example:"hJmNaNY5KZ1MzUOB3kbE3fHDjYRIk7SM4LGSZQzBNXvtUn3u4vqnPRsn7EhYMqnJzAbbJhnNDwSDFwFkRyEGCw=="`
