@@ -95,8 +95,10 @@ func (a *agent) up(t *testing.T, flags ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := append([]string{"sh", "-c", `mkdir -p "$0" && echo $$ > "$0/pid" && exec "$@"`, a.dir,
-		a.program, "up", "--state", a.dir + "/state", "--socket", a.dir + "/socket", "--name", a.name, "--budget", budget.String(), "--log-level", "DEBUG"}, flags...)
+	argv := append([]string{
+		"sh", "-c", `mkdir -p "$0" && echo $$ > "$0/pid" && exec "$@"`, a.dir,
+		a.program, "up", "--state", a.dir + "/state", "--socket", a.dir + "/socket", "--name", a.name, "--budget", budget.String(), "--log-level", "DEBUG",
+	}, flags...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // for the clean-up to end
 	ended := make(chan error, 1)
 	go func() {
