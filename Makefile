@@ -5,8 +5,9 @@ GO = $(shell deploy/setup/go.sh)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 FUZZTIME ?= 20s
+VERSION ?= 0.1.0
 
-.PHONY: help setup setup-test build demo test lint fmt fuzz bench clean
+.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench packages clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -41,6 +42,15 @@ fuzz: setup-test ## fuzz every decoder for FUZZTIME (20s)
 
 bench: build setup-test ## measure in two guests beside stock usbip
 	@$(GO) test -count=1 -timeout 60m -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb
+
+packages: setup ## .deb and .rpm of both programs in bin/packages
+	@deploy/packages/package.sh $(VERSION)
+
+setup-compose: setup-test
+	@deploy/setup/setup.sh compose
+
+test-compose: setup-compose ## docker-compose.yml in a daemon of its own (root)
+	@deploy/docker/test/try.sh
 
 clean: ## remove what was built
 	@rm -rf bin

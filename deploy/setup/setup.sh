@@ -4,6 +4,7 @@
 #
 #   setup.sh build    to build and to run the demo
 #   setup.sh test     besides, to run every test that this machine permits
+#   setup.sh compose  besides, to try docker-compose.yml in a daemon of its own
 set -eu
 want=${1:-build}
 here=$(dirname "$0")
@@ -16,6 +17,8 @@ build="make git ca-certificates golang-go"
 # stacks, and NATs in network namespaces.
 tests="gcc libc6-dev libusb-1.0-0-dev pkg-config postgresql iproute2 nftables kmod xz-utils e2fsprogs fdisk
   qemu-system-x86 busybox-static usbip usbutils"
+
+compose="docker.io docker-compose debootstrap iptables"
 
 has_go() { "$here/go.sh" >/dev/null; }
 
@@ -42,6 +45,7 @@ wanted() {
 
 list=$build
 [ "$want" = test ] && list="$build $tests"
+[ "$want" = compose ] && list="$build $tests $compose"
 
 if ! command -v apt-get >/dev/null 2>&1; then
   echo "setup: this is neither Debian nor Ubuntu; please install by hand what corresponds to:" >&2
