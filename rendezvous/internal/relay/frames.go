@@ -70,7 +70,8 @@ func (f *framed) read(p []byte) (int, error) {
 	if _, err := f.in.Discard(rest); err != nil {
 		return 0, err
 	}
-	if header[0]&0xc0 == 0 && binary.BigEndian.Uint32(p[4:]) != magicCookie {
+	// Header is of the reader's buffer, which has moved on: p is to be looked at.
+	if p[0]&0xc0 == 0 && binary.BigEndian.Uint32(p[4:]) != magicCookie {
 		return 0, fmt.Errorf("%w: no magic cookie", errFrame)
 	}
 	return size, nil
