@@ -41,11 +41,11 @@ func (n node) Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Wri
 	if err := c.Start(); err != nil {
 		return -1, err
 	}
-	var killed error
-	stop := context.AfterFunc(ctx, func() { killed = c.Process.Kill() })
+	killed := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { killed <- c.Process.Kill() })
 	err := c.Wait()
 	if !stop() {
-		return -1, errors.Join(ctx.Err(), killed)
+		return -1, errors.Join(ctx.Err(), <-killed)
 	}
 	var failed *exec.ExitError
 	if errors.As(err, &failed) {
