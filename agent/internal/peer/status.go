@@ -26,6 +26,8 @@ func (p *Peer) Status() Status {
 	case !linked:
 		st.Why = p.problem
 	case rank == link.RankHost:
+	case p.cfg.Network.Paths.NAT().UDPBlocked: // which may have become known after the path was found
+		st.Why = p.cfg.Network.Paths.NAT().Explain()
 	case p.why != "" && rank != link.RankTLS && rank != link.RankPlainTCP:
 		st.Why = p.why
 	case p.cfg.Network.Signal == nil:
