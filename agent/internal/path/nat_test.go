@@ -20,8 +20,12 @@ import (
 // as a packet.
 const signalling = 30 * time.Millisecond
 
-// within is how long the worst connect may take.
-const within = 5 * time.Second
+// within is how long the worst connect may take; where packets are lost at
+// random, a peer may be as unlucky as lossy says.
+const (
+	within = 5 * time.Second
+	lossy  = 15 * time.Second
+)
 
 // home is a router with a NAT and a host behind it, 15 ms from the internet.
 func home(host string, net int, nat string, fw *lab.Firewall, loss float64) []lab.Node {
@@ -94,15 +98,21 @@ func TestPathsThroughNATs(t *testing.T) {
 			l := lab.Start(t, &lab.Topology{Prefix: "ef-path-", Nodes: nodes})
 			startServer(t, l)
 			for range max(c.times, 1) {
-				connect(t, l, c.want, c.late)
+				connect(t, l, c.want, c.late, c.loss > 0)
 			}
 		})
 	}
 }
 
-// connect runs two peers and checks what they say of their path.
-func connect(t *testing.T, l *lab.Lab, want path.Kind, late time.Duration) {
+// connect runs two peers and checks what they say of their path. Where packets
+// are lost, a relayed path may be there before the wanted one, which is right:
+// it does not wait for more than a second.
+func connect(t *testing.T, l *lab.Lab, want path.Kind, late time.Duration, loses bool) {
 	t.Helper()
+	most, also := within, want
+	if loses {
+		most, also = lossy, path.KindRelayUDP
+	}
 	a, b := startPeer(t, l, "a", true), startPeer(t, l, "b", false)
 	var both sync.WaitGroup
 	both.Go(func() { a.listen(b, late) })
@@ -115,9 +125,9 @@ func connect(t *testing.T, l *lab.Lab, want path.Kind, late time.Duration) {
 		switch {
 		case o.Err != "":
 			t.Errorf("%s: %s", p.name, o.Err)
-		case o.Kind != want:
+		case o.Kind != want && o.Kind != also:
 			t.Errorf("%s: a path of kind %q, want %q", p.name, o.Kind, want)
-		case o.Took > within:
+		case o.Took > most:
 			t.Errorf("%s: connected after %v", p.name, o.Took)
 		}
 	}
