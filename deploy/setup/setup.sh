@@ -17,6 +17,8 @@ build="make git ca-certificates golang-go"
 # stacks, and NATs in network namespaces.
 tests="gcc libc6-dev libusb-1.0-0-dev pkg-config postgresql iproute2 nftables kmod xz-utils e2fsprogs fdisk
   qemu-system-x86 busybox-static usbip usbutils"
+# Servers and programs that we did not write, to test against.
+peers="coturn nginx-light haproxy caddy chromium"
 
 compose="docker.io docker-compose debootstrap iptables"
 
@@ -33,6 +35,28 @@ fetch_go() {
   ln -sfn "$cache/modules/$module" "$cache/go"
 }
 
+# quiet_services keeps what is installed for tests from becoming a service of
+# this machine: none is started now (invoke-rc.d(8)), none at the next boot.
+quiet_services() {
+  policy=/usr/sbin/policy-rc.d
+  [ -e $policy ] && policy= && return
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+  $sudo chmod 755 $policy
+  trap 'unquiet_services' EXIT
+}
+
+unquiet_services() {
+  [ -z "$policy" ] || $sudo rm -f "$policy"
+  trap - EXIT
+  command -v systemctl >/dev/null 2>&1 || return 0
+  for p in $missing; do
+    case $p in
+      coturn|haproxy|caddy) $sudo systemctl disable -q "$p" 2>/dev/null || true ;;
+      nginx-light) $sudo systemctl disable -q nginx 2>/dev/null || true ;;
+    esac
+  done
+}
+
 wanted() {
   for p in $1; do
     case $p in
@@ -44,8 +68,8 @@ wanted() {
 }
 
 list=$build
-[ "$want" = test ] && list="$build $tests"
-[ "$want" = compose ] && list="$build $tests $compose"
+[ "$want" = test ] && list="$build $tests $peers"
+[ "$want" = compose ] && list="$build $tests $peers $compose"
 
 if ! command -v apt-get >/dev/null 2>&1; then
   echo "setup: this is neither Debian nor Ubuntu; please install by hand what corresponds to:" >&2
@@ -67,9 +91,17 @@ if [ -n "$missing" ] || { [ "$want" = test ] && [ -z "$lists" ] && [ "$(id -u)" 
   $sudo apt-get -q update >/dev/null
 fi
 if [ -n "$missing" ]; then
+  for p in $peers; do # such as Ubuntu, whose Chromium is no package; the tests that want it say so
+    if [ "${missing#*"$p "}" != "$missing" ] && ! apt-cache show "$p" >/dev/null 2>&1; then
+      echo "setup: there is no package $p here: tests that use it are skipped"
+      missing=$(printf '%s' "$missing" | sed "s/\(^\| \)$p /\1/")
+    fi
+  done
   echo "setup: installing $missing"
+  quiet_services
   # shellcheck disable=SC2086 # a list of packages
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >/dev/null
+  unquiet_services
 fi
 has_go || fetch_go
 has_go || {
