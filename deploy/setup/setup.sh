@@ -18,7 +18,7 @@ build="make git ca-certificates golang-go"
 tests="gcc libc6-dev libusb-1.0-0-dev pkg-config postgresql iproute2 nftables kmod xz-utils e2fsprogs fdisk
   qemu-system-x86 busybox-static usbip usbutils"
 # Servers and programs that we did not write, to test against.
-peers="coturn nginx-light haproxy caddy chromium"
+peers="coturn nginx-light libnginx-mod-stream haproxy caddy chromium"
 
 compose="docker.io docker-compose debootstrap iptables"
 
