@@ -28,6 +28,7 @@ test: setup-test lint ## every test that this machine permits
 	@$(GO) test -race -shuffle=on -timeout 60m ./...
 	@$(GO) test -race -shuffle=on -tags libusb ./agent/internal/usb/libusb
 	@$(GO) test -count=1 -run '^TestChaos$$' ./agent/internal/session -args -chaos 2000
+	@$(GO) test -C deploy/helm/charttest -shuffle=on ./...
 
 lint: setup ## formatter, vet, staticcheck
 	@out=$$($(GO) run $(GOFUMPT) -l agent deploy migrations proto rendezvous *.go) && test -z "$$out" || { echo "not formatted, run make fmt: $$out"; exit 1; }
