@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,11 +38,15 @@ type allocations struct {
 	now      func() time.Time
 
 	// Guarded by mu.
-	mu      sync.Mutex
-	peers   map[ident.PeerID][]*relayConn
-	ports   map[uint16]*relayConn
-	revoked map[ident.PeerID]time.Time // while credentials from before may be good
-	closed  bool
+	mu       sync.Mutex
+	accounts map[ident.PeerID]*account
+	ports    map[uint16]*relayConn
+	revoked  map[ident.PeerID]time.Time // while credentials from before may be good
+	made     uint64                     // allocations
+	refused  uint64                     // allocations
+	closed   bool
+
+	total counters // of all accounts ever
 }
 
 // relayConn is the socket of one allocation. The TURN server reads from it what
@@ -49,7 +54,7 @@ type allocations struct {
 type relayConn struct {
 	*net.UDPConn
 	table    *allocations
-	peer     ident.PeerID
+	account  *account
 	username string
 	port     uint16
 	left     func(*relayConn) // called once when it is closed
@@ -75,21 +80,25 @@ func (t *allocations) open(by login, port int, left func(*relayConn)) (*relayCon
 	if t.closed {
 		return nil, net.ErrClosed
 	}
-	if len(t.peers[peer]) >= t.quota {
+	a := t.account(peer)
+	if len(a.conns) >= t.quota {
+		t.refused++
 		return nil, errQuota
 	}
 	socket, err := t.socket(port)
 	if err != nil {
+		t.refused++
 		return nil, err
 	}
 	c := &relayConn{
-		UDPConn: socket, table: t, peer: peer, username: by.username, left: left,
+		UDPConn: socket, table: t, account: a, username: by.username, left: left,
 		port:      socket.LocalAddr().(*net.UDPAddr).AddrPort().Port(),
 		permitted: map[netip.Addr]struct{}{},
 	}
 	c.active.Store(t.now().UnixMilli())
-	t.peers[peer] = append(t.peers[peer], c)
+	a.conns = append(a.conns, c)
 	t.ports[c.port] = c
+	t.made++
 	return c, nil
 }
 
@@ -97,12 +106,13 @@ func (t *allocations) open(by login, port int, left func(*relayConn)) (*relayCon
 func (t *allocations) makeRoom(peer ident.PeerID) *relayConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.peers[peer]) < t.quota {
+	a := t.accounts[peer]
+	if a == nil || len(a.conns) < t.quota {
 		return nil
 	}
 	limit := t.now().Add(-abandoned).UnixMilli()
 	var oldest *relayConn
-	for _, c := range t.peers[peer] {
+	for _, c := range a.conns {
 		if at := c.active.Load(); at < limit {
 			oldest, limit = c, at
 		}
@@ -152,7 +162,10 @@ func (t *allocations) revoke(peer ident.PeerID, at time.Time) {
 		t.revoked[peer] = at
 	}
 	maps.DeleteFunc(t.revoked, func(_ ident.PeerID, at time.Time) bool { return !at.After(over) })
-	conns := append([]*relayConn(nil), t.peers[peer]...)
+	var conns []*relayConn
+	if a := t.accounts[peer]; a != nil {
+		conns = slices.Clone(a.conns)
+	}
 	t.mu.Unlock()
 	for _, c := range conns {
 		c.Close()
@@ -187,15 +200,8 @@ func (t *allocations) forget(c *relayConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.ports, c.port)
-	rest := t.peers[c.peer][:0]
-	for _, other := range t.peers[c.peer] {
-		if other != c {
-			rest = append(rest, other)
-		}
-	}
-	if t.peers[c.peer] = rest; len(rest) == 0 {
-		delete(t.peers, c.peer)
-	}
+	c.account.conns = slices.DeleteFunc(c.account.conns, func(other *relayConn) bool { return other == c })
+	c.account.ended = t.now().UnixMilli()
 }
 
 // permit lets the client exchange packets with an address that the policy
@@ -210,21 +216,52 @@ func (c *relayConn) permit(ip netip.Addr) bool {
 	return true
 }
 
+// ReadFrom returns what a peer sends to the client: what comes from elsewhere is
+// dropped. Errors are final.
+func (c *relayConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := c.UDPConn.ReadFromUDPAddrPort(p)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return 0, nil, err
+		case err != nil:
+			continue // the network's word on what was sent before
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		if !c.permits(from.Addr()) {
+			c.drop(n)
+			continue
+		}
+		c.account.used.toClients.add(n)
+		c.table.total.toClients.add(n)
+		return n, net.UDPAddrFromAddrPort(from), nil
+	}
+}
+
+func (c *relayConn) permits(ip netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.permitted[ip]
+	return ok
+}
+
+func (c *relayConn) drop(n int) {
+	c.account.used.dropped.add(n)
+	c.table.total.dropped.add(n)
+}
+
 // WriteTo sends what the client relays. Whatever the TURN server thinks,
 // nothing goes to an address that was not permitted, nor to a port of the relay
 // address that is not an allocation's: it is dropped.
 func (c *relayConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	c.active.Store(c.table.now().UnixMilli())
 	to, ok := addrPort(addr)
-	if !ok {
+	if !ok || !c.permits(to.Addr()) || to.Addr() == c.table.ip && !c.table.live(to.Port()) {
+		c.drop(len(p))
 		return len(p), nil
 	}
-	c.mu.Lock()
-	_, ok = c.permitted[to.Addr()]
-	c.mu.Unlock()
-	if !ok || to.Addr() == c.table.ip && !c.table.live(to.Port()) {
-		return len(p), nil
-	}
+	c.account.used.fromClients.add(len(p))
+	c.table.total.fromClients.add(len(p))
 	if _, err := c.WriteToUDPAddrPort(p, to); errors.Is(err, net.ErrClosed) {
 		return 0, err
 	}

@@ -81,6 +81,7 @@ func (g *guarded) ReadFrom(p []byte) (int, net.Addr, error) {
 // WriteTo sends an answer or relayed data to a client.
 func (g *guarded) WriteTo(p []byte, to net.Addr) (int, error) {
 	if unauthenticated(p) && !g.answers.take(to) {
+		g.answers.withheld.Add(1)
 		return len(p), nil
 	}
 	return g.PacketConn.WriteTo(p, to)

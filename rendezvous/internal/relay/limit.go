@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,8 @@ const (
 
 // limiter counts unauthenticated answers by source.
 type limiter struct {
-	now func() time.Time
+	now      func() time.Time
+	withheld atomic.Uint64 // answers
 
 	// Guarded by mu.
 	mu      sync.Mutex

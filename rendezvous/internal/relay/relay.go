@@ -87,7 +87,7 @@ func New(c Config) (*Relay, error) {
 		policy:  policy{allow: c.Allow, own: machineAddresses},
 		table: &allocations{
 			ip: ip, bind: bindable(ip), min: c.MinPort, max: c.MaxPort, quota: c.Quota, now: c.Now,
-			peers: map[ident.PeerID][]*relayConn{}, ports: map[uint16]*relayConn{}, revoked: map[ident.PeerID]time.Time{},
+			accounts: map[ident.PeerID]*account{}, ports: map[uint16]*relayConn{}, revoked: map[ident.PeerID]time.Time{},
 		},
 		answers: newLimiter(c.Now),
 		logs:    &logs{to: c.Logger, now: c.Now},
