@@ -165,6 +165,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		{`DELETE FROM approvals WHERE peer IN (SELECT peer FROM approvals WHERE expires <= $1 LIMIT $2)`, now},
 		{`DELETE FROM admin_links WHERE hash IN (SELECT hash FROM admin_links WHERE expires <= $1 LIMIT $2)`, now},
 		{`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 LIMIT $2)`, now.Add(-registry.EventsKept)},
+		{`DELETE FROM locks WHERE name IN (SELECT name FROM locks WHERE until <= $1 LIMIT $2) AND until <= $1`, now.Add(-registry.InstanceKept)},
 		{`DELETE FROM instances WHERE name IN (SELECT name FROM instances WHERE lease_until <= $1 LIMIT $2) AND lease_until <= $1`, now.Add(-registry.InstanceKept)},
 	} {
 		if err := s.inChunks(ctx, step.statement, millis(step.before)); err != nil {

@@ -40,6 +40,9 @@ var (
 	ErrTryNotFound     = errors.New("no such try")
 	ErrTryState        = errors.New("the try is not at this step")
 	ErrFenced          = errors.New("the lease is lost")
+	ErrLocked          = errors.New("another process holds the lock")
+	ErrBlobNotFound    = errors.New("no such value")
+	ErrBlobSize        = errors.New("a value or its name is too long, or it has no name")
 )
 
 // Expected reports whether err is one that the methods of a [Store] name, and
@@ -48,7 +51,7 @@ func Expected(err error) bool {
 	for _, e := range []error{
 		ErrReplayed, ErrRevoked, ErrChanged, ErrApprovalLimit, ErrInviteNeeded, ErrInvite, ErrPeerNotFound, ErrAllowedLimit,
 		ErrMailboxNotFound, ErrMailboxExists, ErrMailboxExpired, ErrMailboxClosed, ErrMailboxBurned, ErrMailboxLimit,
-		ErrTryNotFound, ErrTryState, ErrFenced,
+		ErrTryNotFound, ErrTryState, ErrFenced, ErrLocked, ErrBlobNotFound, ErrBlobSize,
 		ErrAdminLink, ErrTokenNotFound, ErrTokenLimit, ErrInviteNotFound,
 	} {
 		if errors.Is(err, e) {

@@ -26,6 +26,8 @@ type Store interface {
 	PresenceStore
 	AdminStore
 	AuditStore
+	BlobStore
+	LockStore
 	Upkeep
 }
 
@@ -169,8 +171,8 @@ type PresenceStore interface {
 // Upkeep is the store's own life.
 type Upkeep interface {
 	// Sweep removes what is over: used challenges, mailboxes, invites,
-	// administrators' tokens and links, old events, lapsed leases and the
-	// presence under them.
+	// administrators' tokens and links, old events, lapsed locks, lapsed leases
+	// and the presence under them.
 	Sweep(ctx context.Context, now time.Time) error
 	// CountPeers returns how many peers are registered.
 	CountPeers(ctx context.Context) (int, error)

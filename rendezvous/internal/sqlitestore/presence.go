@@ -14,16 +14,22 @@ import (
 // TakeLease makes this process the instance.
 func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
 	err = s.tx(ctx, "take the lease", func(tx *sql.Tx) error {
-		if err := tx.QueryRowContext(ctx, `INSERT INTO epochs DEFAULT VALUES RETURNING epoch`).Scan(&epoch); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM epochs WHERE epoch < ?`, epoch); err != nil {
+		if epoch, err = newEpoch(ctx, tx); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, region, lease_until) VALUES (?1, ?2, ?3, ?4, ?5)
 			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, region = ?4, lease_until = ?5`, i.Name, epoch, i.Address, i.Region, millis(now.Add(ttl)))
 		return err
 	})
+	return epoch, err
+}
+
+// newEpoch returns a number that was never given before.
+func newEpoch(ctx context.Context, tx *sql.Tx) (epoch int64, err error) {
+	if err := tx.QueryRowContext(ctx, `INSERT INTO epochs DEFAULT VALUES RETURNING epoch`).Scan(&epoch); err != nil {
+		return 0, err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM epochs WHERE epoch < ?`, epoch)
 	return epoch, err
 }
 
@@ -166,6 +172,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 			{`DELETE FROM approvals WHERE expires <= ?`, now},
 			{`DELETE FROM admin_links WHERE expires <= ?`, now},
 			{`DELETE FROM audit WHERE at <= ?`, now.Add(-registry.EventsKept)},
+			{`DELETE FROM locks WHERE until <= ?`, now.Add(-registry.InstanceKept)},
 			{`DELETE FROM instances WHERE lease_until <= ?`, now.Add(-registry.InstanceKept)},
 		} {
 			if _, err := tx.ExecContext(ctx, step.statement, millis(step.before)); err != nil {
