@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/hub":                {"proto/ident", "proto/signal"},
 	"rendezvous/internal/cluster":            {"proto/ident", "proto/signal", "rendezvous/internal/registry", "rendezvous/internal/hub"},
 	"rendezvous/internal/relay":              {"proto/ident"},
+	"rendezvous/internal/relay/relaytest":    {},
 	"rendezvous":                             {"proto", "rendezvous/internal"},
 	"rendezvous/cmd/easyfind-rendezvous":     {"rendezvous", "deploy/settings"},
 	"agent/internal/usb":                     {},
@@ -100,7 +101,7 @@ var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp/cmp", "pg
 
 // testOnly are packages of this module that exist for tests; only tests, and
 // packages beside them, import them.
-var testOnly = []string{"deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "deploy/e2e"}
+var testOnly = []string{"deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "deploy/e2e"}
 
 // acrossInTests are the tests that run one program's client against the other
 // program as a whole: the one way in which the two trees may meet.

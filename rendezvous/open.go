@@ -55,6 +55,17 @@ func (p *parts) revoked(id ident.PeerID, at time.Time) {
 	p.relay.Revoke(id, at)
 }
 
+// neighbours lets the relay reach those of the other instances.
+func (p *parts) neighbours(others []registry.Instance) {
+	var ranges []relay.Range
+	for _, i := range others {
+		if r, err := relay.ParseRange(i.Relay); err == nil { // an older instance does not say
+			ranges = append(ranges, r)
+		}
+	}
+	p.relay.SetNeighbours(ranges)
+}
+
 // openSignalling makes the hub and its place in the cluster.
 func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	seed, err := secret(ctx, p.store, secretCluster)
@@ -69,7 +80,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	rand.Read(random[:]) // never fails: crypto/rand ends the program instead
 	config := cluster.Config{
 		Store: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region,
-		Logger: s.Logger.With("part", "cluster"),
+		Relay: p.relay.Range().String(), Logger: s.Logger.With("part", "cluster"), OnMembers: p.neighbours,
 	}
 	if p.links != nil {
 		if config.Address, err = s.linkAddress(p.links.Addr()); err != nil {

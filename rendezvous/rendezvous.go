@@ -147,10 +147,10 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if err := s.openRegistry(ctx, p); err != nil {
 		return err
 	}
-	if err := s.openSignalling(ctx, p); err != nil {
+	if err := s.openRelay(ctx, p); err != nil {
 		return err
 	}
-	if err := s.openRelay(ctx, p); err != nil {
+	if err := s.openSignalling(ctx, p); err != nil {
 		return err
 	}
 	if p.https, err = s.newHTTPS(p, cert); err != nil {

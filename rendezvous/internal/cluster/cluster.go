@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,9 +40,13 @@ type Config struct {
 	Listener net.Listener // of links from other instances; nil: there are no others
 	Address  string       // host:port by which other instances reach Listener
 	Region   string       // where this instance stands, for people; at most 64 characters
+	Relay    string       // where this instance relays; "" if nowhere
 	Key      ident.Key    // all instances have the same
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: the machine's clock
+	// OnMembers is told who else has a lease, after each look, one call at a
+	// time. Nil is fine.
+	OnMembers func([]registry.Instance)
 }
 
 // Times of a lease.
@@ -61,9 +66,11 @@ type Cluster struct {
 	listener net.Listener
 	address  string
 	region   string
+	relay    string
 	tls      *tls.Config
 	log      *slog.Logger
 	now      func() time.Time
+	told     func([]registry.Instance)
 	presence *presence
 	routes   *routes
 	dialing  sync.WaitGroup // links that this instance has dialed
@@ -89,7 +96,7 @@ func New(c Config) (*Cluster, error) {
 		c.Now = time.Now
 	}
 	k := &Cluster{
-		store: c.Store, name: c.Name, listener: c.Listener, address: c.Address, log: c.Logger, now: c.Now,
+		store: c.Store, name: c.Name, listener: c.Listener, address: c.Address, region: c.Region, relay: c.Relay, log: c.Logger, now: c.Now, told: c.OnMembers,
 		presence: newPresence(),
 		routes:   newRoutes(c.Now),
 		members:  map[string]registry.Instance{},
@@ -182,7 +189,7 @@ func (k *Cluster) renew(ctx context.Context, local Local) error {
 		err = k.store.RenewLease(ctx, h, k.now(), leaseTTL)
 	}
 	if h.Epoch == 0 || errors.Is(err, registry.ErrFenced) {
-		h.Epoch, err = k.store.TakeLease(ctx, registry.Instance{Name: k.name, Address: k.address, Region: k.region}, k.now(), leaseTTL)
+		h.Epoch, err = k.store.TakeLease(ctx, registry.Instance{Name: k.name, Address: k.address, Region: k.region, Relay: k.relay}, k.now(), leaseTTL)
 		held = false
 	}
 	var others []registry.Instance
@@ -198,7 +205,11 @@ func (k *Cluster) renew(ctx context.Context, local Local) error {
 	if err != nil {
 		return err
 	}
+	others = slices.DeleteFunc(others, func(i registry.Instance) bool { return i.Name == k.name })
 	k.setMembers(others)
+	if k.told != nil {
+		k.told(others)
+	}
 	if !held {
 		k.log.Info("the instance has its lease", "instance", k.name, "epoch", h.Epoch)
 		k.presence.all(local.Peers())
@@ -234,16 +245,14 @@ func (k *Cluster) sendAwayMoved(ctx context.Context, local Local) error {
 	return look()
 }
 
-// setMembers takes over who has a lease, and ends the links to and from those
+// setMembers takes over who else has a lease, and ends the links to and from those
 // who have not.
 func (k *Cluster) setMembers(list []registry.Instance) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.members)
 	for _, i := range list {
-		if i.Name != k.name {
-			k.members[i.Name] = i
-		}
+		k.members[i.Name] = i
 	}
 	for name, l := range k.links {
 		if k.members[name].Epoch != l.epoch {

@@ -14,9 +14,9 @@ import (
 
 // TakeLease makes this process the instance.
 func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
-	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, region, lease_until) VALUES ($1, nextval('epochs'), $2, $3, $4)
-		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, region = excluded.region, lease_until = excluded.lease_until
-		RETURNING epoch`, i.Name, i.Address, i.Region, millis(now.Add(ttl))).Scan(&epoch)
+	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until) VALUES ($1, nextval('epochs'), $2, $3, $4, $5)
+		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, region = excluded.region, relay = excluded.relay, lease_until = excluded.lease_until
+		RETURNING epoch`, i.Name, i.Address, i.Region, i.Relay, millis(now.Add(ttl))).Scan(&epoch)
 	return epoch, failed("take the lease", err)
 }
 
@@ -34,11 +34,11 @@ func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
 
 // Instances returns the instances with a lease.
 func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
-	const query = `SELECT name, epoch, address, region, lease_until FROM instances WHERE lease_until > $1 ORDER BY name`
+	const query = `SELECT name, epoch, address, region, relay, lease_until FROM instances WHERE lease_until > $1 ORDER BY name`
 	return collect(ctx, s, "read the instances", func(row pgx.CollectableRow) (registry.Instance, error) {
 		var i registry.Instance
 		var until int64
-		err := row.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &until)
+		err := row.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &i.Relay, &until)
 		i.Until = moment(until)
 		return i, err
 	}, query, millis(now))

@@ -329,6 +329,7 @@ type Instance struct {
 	Epoch   int64
 	Address string // where the other instances reach it
 	Region  string // where it stands, as its operator calls that; "" without a name
+	Relay   string // the addresses at which it relays, as relay.Range writes them; "" if it does not say
 	Until   time.Time
 }
 

@@ -18,6 +18,7 @@ import (
 // Bounds of allocations.
 const (
 	maxPermissions = 64               // addresses one allocation may exchange packets with
+	permissionKept = 10 * time.Minute // a channel's life, RFC 5766 section 11.2; a permission's is half of it
 	abandoned      = 20 * time.Second // without a packet of its client an allocation gives way to a new one
 	portDraws      = 64               // attempts to find a free port
 	relayBuffer    = 1 << 20          // bytes of a relay socket's kernel buffers
@@ -31,11 +32,15 @@ var (
 // allocations is every allocation of this server.
 type allocations struct {
 	// Static.
-	ip       netip.Addr // what clients are told
-	bind     netip.Addr // where the sockets are
-	min, max uint16     // ports
-	quota    int        // of one peer
-	now      func() time.Time
+	at    Range      // what clients are told
+	bind  netip.Addr // where the sockets are
+	quota int        // of one peer
+	now   func() time.Time
+
+	// Atomic.
+	taken      portSet                 // those of allocations
+	neighbours atomic.Pointer[[]Range] // the relays of other instances
+	total      counters                // of all accounts ever
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -45,8 +50,6 @@ type allocations struct {
 	made     uint64                     // allocations
 	refused  uint64                     // allocations
 	closed   bool
-
-	total counters // of all accounts ever
 }
 
 // relayConn is the socket of one allocation. The TURN server reads from it what
@@ -63,7 +66,13 @@ type relayConn struct {
 
 	// Guarded by mu.
 	mu        sync.Mutex
-	permitted map[netip.Addr]struct{}
+	permitted map[netip.Addr]permission
+}
+
+// permission lets packets through between a client and an address.
+type permission struct {
+	until     int64 // unix milliseconds
+	relayOnly bool  // only the ports of relays
 }
 
 // open makes an allocation's socket. A peer at its quota loses the one that its
@@ -93,11 +102,12 @@ func (t *allocations) open(by login, port int, left func(*relayConn)) (*relayCon
 	c := &relayConn{
 		UDPConn: socket, table: t, account: a, username: by.username, left: left,
 		port:      socket.LocalAddr().(*net.UDPAddr).AddrPort().Port(),
-		permitted: map[netip.Addr]struct{}{},
+		permitted: map[netip.Addr]permission{},
 	}
 	c.active.Store(t.now().UnixMilli())
 	a.conns = append(a.conns, c)
 	t.ports[c.port] = c
+	t.taken.set(c.port)
 	t.made++
 	return c, nil
 }
@@ -123,8 +133,8 @@ func (t *allocations) makeRoom(peer ident.PeerID) *relayConn {
 // socket binds the port wanted, or a random free one of the range.
 func (t *allocations) socket(wanted int) (*net.UDPConn, error) {
 	for range portDraws {
-		port := t.min + uint16(rand.UintN(uint(t.max-t.min)+1))
-		if wanted >= int(t.min) && wanted <= int(t.max) {
+		port := t.at.First + uint16(rand.UintN(uint(t.at.Last-t.at.First)+1))
+		if wanted >= int(t.at.First) && wanted <= int(t.at.Last) {
 			port = uint16(wanted)
 		}
 		if t.ports[port] != nil {
@@ -138,14 +148,7 @@ func (t *allocations) socket(wanted int) (*net.UDPConn, error) {
 		socket.SetWriteBuffer(relayBuffer)
 		return socket, nil
 	}
-	return nil, fmt.Errorf("%w between %d and %d", errPorts, t.min, t.max)
-}
-
-// live reports whether a port of the relay address is an allocation's.
-func (t *allocations) live(port uint16) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.ports[port] != nil
+	return nil, fmt.Errorf("%w between %d and %d", errPorts, t.at.First, t.at.Last)
 }
 
 func (t *allocations) count() int {
@@ -200,19 +203,24 @@ func (t *allocations) forget(c *relayConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.ports, c.port)
+	t.taken.unset(c.port)
 	c.account.conns = slices.DeleteFunc(c.account.conns, func(other *relayConn) bool { return other == c })
 	c.account.ended = t.now().UnixMilli()
 }
 
-// permit lets the client exchange packets with an address that the policy
-// permits, up to a bound.
-func (c *relayConn) permit(ip netip.Addr) bool {
+// permit lets the client exchange packets with an address for a while, up to a
+// bound of addresses.
+func (c *relayConn) permit(ip netip.Addr, relayOnly bool) bool {
+	now := c.table.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.permitted[ip]; !ok && len(c.permitted) >= maxPermissions {
-		return false
+		maps.DeleteFunc(c.permitted, func(_ netip.Addr, p permission) bool { return p.until <= now.UnixMilli() })
+		if len(c.permitted) >= maxPermissions {
+			return false
+		}
 	}
-	c.permitted[ip] = struct{}{}
+	c.permitted[ip] = permission{until: now.Add(permissionKept).UnixMilli(), relayOnly: relayOnly}
 	return true
 }
 
@@ -228,7 +236,7 @@ func (c *relayConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			continue // the network's word on what was sent before
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if !c.permits(from.Addr()) {
+		if !c.permits(from) {
 			c.drop(n)
 			continue
 		}
@@ -238,11 +246,12 @@ func (c *relayConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	}
 }
 
-func (c *relayConn) permits(ip netip.Addr) bool {
+// permits reports whether the client may exchange packets with an address now.
+func (c *relayConn) permits(other netip.AddrPort) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, ok := c.permitted[ip]
-	return ok
+	p, ok := c.permitted[other.Addr()]
+	c.mu.Unlock()
+	return ok && c.table.now().UnixMilli() < p.until && (!p.relayOnly || c.table.relays(other))
 }
 
 func (c *relayConn) drop(n int) {
@@ -251,12 +260,12 @@ func (c *relayConn) drop(n int) {
 }
 
 // WriteTo sends what the client relays. Whatever the TURN server thinks,
-// nothing goes to an address that was not permitted, nor to a port of the relay
-// address that is not an allocation's: it is dropped.
+// nothing goes to an address that was not permitted, nor to a port of a relay's
+// machine that is not the relay's: it is dropped.
 func (c *relayConn) WriteTo(p []byte, addr net.Addr) (int, error) {
 	c.active.Store(c.table.now().UnixMilli())
 	to, ok := addrPort(addr)
-	if !ok || !c.permits(to.Addr()) || to.Addr() == c.table.ip && !c.table.live(to.Port()) {
+	if !ok || !c.permits(to) {
 		c.drop(len(p))
 		return len(p), nil
 	}

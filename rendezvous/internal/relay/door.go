@@ -135,13 +135,14 @@ func (d *door) permit(from net.Addr, peer net.IP) bool {
 		return false
 	}
 	ip = ip.Unmap()
-	if ip != d.relay.table.ip && !d.relay.policy.permits(ip) {
+	relayOnly := ip == d.relay.table.at.IP || !d.relay.policy.permits(ip)
+	if relayOnly && !d.relay.table.hasRelay(ip) {
 		return false
 	}
 	d.mu.Lock()
 	c := d.clients[client]
 	d.mu.Unlock()
-	return c != nil && c.permit(ip)
+	return c != nil && c.permit(ip, relayOnly)
 }
 
 // Validate is part of the generator of relay addresses.
@@ -158,7 +159,7 @@ func (d *door) AllocatePacketConn(_ string, port int) (net.PacketConn, net.Addr,
 	d.mu.Lock()
 	d.clients[by.from] = c
 	d.mu.Unlock()
-	return c, net.UDPAddrFromAddrPort(netip.AddrPortFrom(d.relay.table.ip, c.port)), nil
+	return c, net.UDPAddrFromAddrPort(netip.AddrPortFrom(d.relay.table.at.IP, c.port)), nil
 }
 
 // AllocateConn would be RFC 6062, which is not offered.

@@ -86,7 +86,7 @@ func New(c Config) (*Relay, error) {
 		secret:  c.Secret,
 		policy:  policy{allow: c.Allow, own: machineAddresses},
 		table: &allocations{
-			ip: ip, bind: bindable(ip), min: c.MinPort, max: c.MaxPort, quota: c.Quota, now: c.Now,
+			at: Range{IP: ip, First: c.MinPort, Last: c.MaxPort}, bind: bindable(ip), quota: c.Quota, now: c.Now,
 			accounts: map[ident.PeerID]*account{}, ports: map[uint16]*relayConn{}, revoked: map[ident.PeerID]time.Time{},
 		},
 		answers: newLimiter(c.Now),
@@ -97,6 +97,13 @@ func New(c Config) (*Relay, error) {
 		sources: map[netip.Prefix]int{},
 	}, nil
 }
+
+// Range is where this relay relays.
+func (r *Relay) Range() Range { return r.table.at }
+
+// SetNeighbours replaces the list of the relays of other instances: this one's
+// clients may reach them, at whatever addresses they are.
+func (r *Relay) SetNeighbours(ranges []Range) { r.table.neighbours.Store(&ranges) }
 
 // Allocations is the number of allocations now.
 func (r *Relay) Allocations() int { return r.table.count() }

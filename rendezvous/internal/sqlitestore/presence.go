@@ -17,8 +17,8 @@ func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Tim
 		if epoch, err = newEpoch(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, region, lease_until) VALUES (?1, ?2, ?3, ?4, ?5)
-			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, region = ?4, lease_until = ?5`, i.Name, epoch, i.Address, i.Region, millis(now.Add(ttl)))
+		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, region = ?4, relay = ?5, lease_until = ?6`, i.Name, epoch, i.Address, i.Region, i.Relay, millis(now.Add(ttl)))
 		return err
 	})
 	return epoch, err
@@ -57,14 +57,14 @@ func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
 
 // Instances returns the instances with a lease.
 func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT name, epoch, address, region, lease_until FROM instances WHERE lease_until > ? ORDER BY name`, millis(now))
+	rows, err := s.read.QueryContext(ctx, `SELECT name, epoch, address, region, relay, lease_until FROM instances WHERE lease_until > ? ORDER BY name`, millis(now))
 	if err != nil {
 		return nil, failed("read the instances", err)
 	}
 	return collect(rows, "read the instances", func(rows *sql.Rows) (registry.Instance, error) {
 		var i registry.Instance
 		var until int64
-		err := rows.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &until)
+		err := rows.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &i.Relay, &until)
 		i.Until = moment(until)
 		return i, err
 	})
