@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/relay":              {"proto/ident"},
 	"rendezvous/internal/relay/relaytest":    {},
 	"rendezvous":                             {"proto", "rendezvous/internal"},
-	"rendezvous/cmd/easyfind-rendezvous":     {"rendezvous", "deploy/settings"},
+	"rendezvous/cmd/easyfind-rendezvous":     {"rendezvous", "deploy/settings", "deploy/logging"},
 	"agent/internal/usb":                     {},
 	"agent/internal/usb/massstorage":         {"agent/internal/usb"},
 	"agent/internal/usb/usbtest":             {"agent/internal/usb", "agent/internal/usb/massstorage"},
@@ -66,8 +66,9 @@ var mayImport = map[string][]string{
 	"agent/internal/using":                   {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/demo":                    {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/cmd/easyfind-demo":                {"agent/internal/demo"},
-	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings"},
+	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings", "deploy/logging"},
 	"deploy/settings":                        {},
+	"deploy/logging":                         {},
 }
 
 // doors names, for each third-party module, the only packages that may import
@@ -90,7 +91,7 @@ var doors = map[string][]string{
 	"github.com/gtank/ristretto255":    {"agent/internal/pairing/cpace"},
 	"github.com/alecthomas/kong":       {"deploy/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
 	"gopkg.in/yaml.v3":                 {"deploy/settings"},
-	"github.com/lmittmann/tint":        {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
+	"github.com/lmittmann/tint":        {"deploy/logging"},
 	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
 	"github.com/mdp/qrterminal/v3":     {"agent/cmd/easyfind"},
 	"golang.org/x/sys":                 {"agent/internal/usbip", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "deploy/e2e"},

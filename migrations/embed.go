@@ -26,30 +26,114 @@ const (
 	Postgres Engine = "postgres"
 )
 
-// ErrNewer is the error of a database that a newer version of the software has
-// brought further than this one knows.
-var ErrNewer = errors.New("the database's schema is newer than this version of the software: start the newer version, or restore a backup made before it")
+// Errors of a database whose schema is not this version's.
+var (
+	// ErrNewer is that of one that newer software has brought further than this
+	// one can live with.
+	ErrNewer = errors.New("the database's schema is too new for this version of the software: start the newer version, or restore a backup made before it")
+	// ErrOlder is that of one that was not brought up to date yet, or is empty.
+	ErrOlder = errors.New("the database's schema is not this version's yet: start the server once")
+)
 
-// Up brings the schema of db to this version's, from any older one. Instances
-// that start together on Postgres wait for each other (an advisory lock).
-// Errors: ErrNewer; then nothing is changed.
+// ahead is how many steps a schema may be ahead of the software. A migration
+// only adds what the version before can leave aside (columns with a default,
+// tables, indices), so that an instance goes on, and starts, beside a newer one
+// while a cluster is upgraded.
+const ahead = 1
+
+// Up brings the schema of db to this version's, from any older one, and leaves
+// one that is a step newer as it is. Instances that start together on Postgres
+// wait for each other (an advisory lock). Errors: ErrNewer; then nothing is
+// changed.
 func Up(ctx context.Context, db *sql.DB, engine Engine) error {
+	has, knows, err := versions(ctx, db, engine)
+	switch {
+	case err != nil:
+		return err
+	case has > knows+ahead:
+		return fmt.Errorf("schema: version %d, this software knows %d: %w", has, knows, ErrNewer)
+	case has > knows:
+		return nil
+	}
 	p, err := provider(db, engine)
 	if err != nil {
 		return fmt.Errorf("schema: %w", err)
-	}
-	has, err := p.GetDBVersion(ctx)
-	if err != nil {
-		return fmt.Errorf("schema: read its version: %w", err)
-	}
-	sources := p.ListSources()
-	if knows := sources[len(sources)-1].Version; has > knows {
-		return fmt.Errorf("schema: version %d, this software knows %d: %w", has, knows, ErrNewer)
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("schema: bring it up to date: %w", err)
 	}
 	return nil
+}
+
+// UpTo brings the schema of an empty database to a version that this software
+// knows.
+func UpTo(ctx context.Context, db *sql.DB, engine Engine, version int64) error {
+	p, err := provider(db, engine)
+	if err != nil {
+		return fmt.Errorf("schema: %w", err)
+	}
+	if _, err := p.UpTo(ctx, version); err != nil {
+		return fmt.Errorf("schema: bring it to version %d: %w", version, err)
+	}
+	return nil
+}
+
+// Check reports whether the schema of db is exactly this version's, for a
+// program that works beside a server. Errors: ErrNewer, ErrOlder.
+func Check(ctx context.Context, db *sql.DB, engine Engine) error {
+	has, knows, err := versions(ctx, db, engine)
+	switch {
+	case err != nil:
+		return err
+	case has > knows:
+		return fmt.Errorf("schema: version %d, this software knows %d: %w", has, knows, ErrNewer)
+	case has < knows:
+		return fmt.Errorf("schema: version %d, this software wants %d: %w", has, knows, ErrOlder)
+	}
+	return nil
+}
+
+// Version is the version of the schema of db, 0 where there is none.
+func Version(ctx context.Context, db *sql.DB, engine Engine) (int64, error) {
+	has, _, err := versions(ctx, db, engine)
+	return has, err
+}
+
+// Latest is the newest version of the schema that this software knows.
+func Latest(engine Engine) (int64, error) {
+	names, err := fs.Glob(files, string(engine)+"/*.sql")
+	if err != nil || len(names) == 0 {
+		return 0, fmt.Errorf("schema: no migrations for %s: %w", engine, err)
+	}
+	latest, err := goose.NumericComponent(names[len(names)-1])
+	if err != nil {
+		return 0, fmt.Errorf("schema: %w", err)
+	}
+	return latest, nil
+}
+
+// versions are those that db has and that this software knows. It only reads.
+func versions(ctx context.Context, db *sql.DB, engine Engine) (has, knows int64, err error) {
+	if knows, err = Latest(engine); err != nil {
+		return 0, 0, err
+	}
+	there := `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'goose_db_version')`
+	if engine == Postgres {
+		there = `SELECT to_regclass('goose_db_version') IS NOT NULL`
+	}
+	var exists bool
+	if err := db.QueryRowContext(ctx, there).Scan(&exists); err != nil || !exists {
+		return 0, knows, wrap("schema: read its version", err)
+	}
+	err = db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version`).Scan(&has)
+	return has, knows, wrap("schema: read its version", err)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // lockTries is how often, once a second, an instance asks for the lock that

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
@@ -22,15 +23,15 @@ const AdminLinkFile = "admin-link"
 const pathAdmin = "/admin"
 
 // keepAdminLink makes a one-time link for an administrator if nobody
-// administers the server yet, or if it was asked for, and keeps it in the data
-// directory. A link that was used or has expired is not kept.
+// administers the server yet, and keeps it in the data directory. A link that
+// was used or has expired is not kept.
 func (s *settings) keepAdminLink(ctx context.Context, r *registry.Registry, pin *ident.Pin) error {
 	path := filepath.Join(s.Data, AdminLinkFile)
 	kept, err := readLink(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	code, err := r.AdminLink(ctx, parameter(kept, "link"), s.NewAdminLink)
+	code, err := r.AdminLink(ctx, parameter(kept, "link"), false)
 	if err != nil {
 		return fmt.Errorf("admin link: %w", err)
 	}
@@ -44,10 +45,48 @@ func (s *settings) keepAdminLink(ctx context.Context, r *registry.Registry, pin 
 	if pin != nil {
 		fragment.Set("pin", pin.String())
 	}
-	if err := writeFile(path, []byte(s.link(pathAdmin, fragment)+"\n")); err != nil {
+	return keepLink(path, s.link(pathAdmin, fragment))
+}
+
+func keepLink(path, link string) error {
+	if err := writeFile(path, []byte(link+"\n")); err != nil {
 		return fmt.Errorf("keep the admin link: %w", err)
 	}
 	return nil
+}
+
+// NewAdminLink makes another one-time link for an administrator, in place of
+// the one before, and keeps it in the data directory. The server has been
+// started once and may be running; its address is that of the join link.
+func NewAdminLink(ctx context.Context, c Config) (string, error) {
+	s, err := c.check()
+	if err != nil {
+		return "", err
+	}
+	join, err := KeptJoinLink(s.Data)
+	if err != nil {
+		return "", err
+	}
+	store, err := s.openBeside(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer store.Close()
+	r, err := registry.New(registry.Config{Store: store})
+	if err != nil {
+		return "", err
+	}
+	code, err := r.AdminLink(ctx, "", true)
+	if err != nil {
+		return "", fmt.Errorf("admin link: %w", err)
+	}
+	fragment := url.Values{"link": {code}}
+	if pin := parameter(join, "pin"); pin != "" {
+		fragment.Set("pin", pin)
+	}
+	server, _, _ := strings.Cut(join, "#")
+	link := strings.TrimSuffix(server, "/") + pathAdmin + "#" + fragment.Encode()
+	return link, keepLink(filepath.Join(s.Data, AdminLinkFile), link)
 }
 
 // KeptAdminLink returns the one-time link for an administrator that is kept in

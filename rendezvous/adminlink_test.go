@@ -38,10 +38,21 @@ func TestFirstRunGivesAnAdminLink(t *testing.T) {
 	if link := KeptAdminLink(c.Data); link != "" {
 		t.Errorf("a link is kept although somebody administers the server: %q", link)
 	}
+	again, err := NewAdminLink(t.Context(), c) // beside the server, which runs
+	if err != nil || again != KeptAdminLink(c.Data) {
+		t.Fatalf("another link: %v", err)
+	}
+	newAdmin(t, again)
 	third.stop()
-	c.NewAdminLink = true
+	if again, err = NewAdminLink(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 	start(t, c)
-	newAdmin(t, KeptAdminLink(c.Data))
+	kept := KeptAdminLink(c.Data) // at the port that the server has now
+	if parameter(kept, "link") != parameter(again, "link") {
+		t.Error("a restart makes another link while one waits")
+	}
+	newAdmin(t, kept)
 }
 
 func TestARevokedJoinLinkIsReplaced(t *testing.T) {

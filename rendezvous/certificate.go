@@ -102,5 +102,8 @@ func writeFile(path string, content []byte) error {
 	if err := os.WriteFile(fresh, content, 0o600); err != nil {
 		return err
 	}
+	if err := likeItsDirectory(fresh, filepath.Dir(path)); err != nil {
+		return err
+	}
 	return os.Rename(fresh, path)
 }

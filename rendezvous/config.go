@@ -38,9 +38,6 @@ type Config struct {
 
 	Region string `help:"Where this instance stands, as you call it; shown to administrators and peers." placeholder:"NAME"`
 
-	NewAdminLink  bool `name:"new-admin-link" help:"Print another one-time link for an administrator, in place of the one before."`
-	PrintJoinLink bool `name:"print-join-link" help:"Print the join link that is kept in the data directory, and exit."`
-
 	Logger *slog.Logger `kong:"-"`
 	// OnReady is told the join link once the server answers. Nil is fine.
 	OnReady func(joinLink string) `kong:"-"`

@@ -49,6 +49,14 @@ func (s *settings) openRegistry(ctx context.Context, p *parts) (err error) {
 	return err
 }
 
+// openBeside opens the database beside a server that may be running.
+func (s *settings) openBeside(ctx context.Context) (registry.Store, error) {
+	if s.DatabaseURL != "" {
+		return pgstore.OpenBeside(ctx, s.DatabaseURL)
+	}
+	return sqlitestore.OpenBeside(ctx, s.Data)
+}
+
 // revoked ends what a peer that was revoked at a moment has at this instance.
 func (p *parts) revoked(id ident.PeerID, at time.Time) {
 	p.hub.Revoke(id)

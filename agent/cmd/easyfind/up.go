@@ -1,12 +1,10 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 
-	"github.com/lmittmann/tint"
-
 	"github.com/easyfind-usb/easyfind/agent"
+	"github.com/easyfind-usb/easyfind/deploy/logging"
 )
 
 type upCommand struct {
@@ -37,18 +35,10 @@ func (c *upCommand) Run(p *program) error {
 		cfg.Socket = p.places.socket
 	}
 	cfg.Version = versionString()
-	cfg.Logger = logger(p.err, p.errTTY, c.LogLevel)
+	cfg.Logger = logging.New(p.err, logging.Options{Level: c.LogLevel, Format: logging.Text, Terminal: p.errTTY})
 	a, err := agent.New(cfg)
 	if err != nil {
 		return err
 	}
 	return a.Run(p.ctx)
-}
-
-// logger writes for a person at a terminal, else for a collector.
-func logger(w io.Writer, terminal bool, level slog.Level) *slog.Logger {
-	if terminal {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: "15:04:05.000"}))
-	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }

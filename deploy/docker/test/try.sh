@@ -81,8 +81,8 @@ up() { compose up -d --no-build >"$run/up.log" 2>&1 || fail "compose up: $(tail 
 up
 balanced() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q balancer)")" = healthy ]; }
 within 60 balanced
-link=$(compose exec -T rendezvous-1 easyfind-rendezvous --print-join-link)
-[ "$link" = "$(compose exec -T rendezvous-2 easyfind-rendezvous --print-join-link)" ] || fail "the instances have different join links"
+link=$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)
+[ "$link" = "$(compose exec -T rendezvous-2 easyfind-rendezvous join-link)" ] || fail "the instances have different join links"
 
 step "two agents, paired"
 for agent in host client; do
@@ -135,7 +135,7 @@ step "all of it down and up"
 compose down >/dev/null 2>&1
 up
 within 60 balanced
-[ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous --print-join-link)" ] || fail "the join link has changed"
+[ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)" ] || fail "the join link has changed"
 within 40 connected host
 within 40 connected client
 step "backup, everything lost, restored"
@@ -153,7 +153,7 @@ docker cp - "$(compose ps -q rendezvous-1):/data" <"$run/data.tar"
 compose restart rendezvous-1 >/dev/null 2>&1
 up
 within 60 balanced
-[ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous --print-join-link)" ] || fail "the join link has changed"
+[ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)" ] || fail "the join link has changed"
 within 40 connected host
 within 40 connected client
 within 20 agent client ls host

@@ -1,26 +1,19 @@
 // Command easyfind-rendezvous is the server by which the agents of EasyFind
-// find each other.
+// find each other, and what its operator needs beside it.
 package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/alecthomas/kong"
-
-	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/mattn/go-isatty"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var c command
-	kong.Parse(&c, settings.Options("easyfind-rendezvous", "The server by which the agents of EasyFind find each other.")...)
-	if err := c.run(ctx, os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "easyfind-rendezvous:", err)
-		os.Exit(1)
-	}
+	p := &program{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, errTTY: isatty.IsTerminal(os.Stderr.Fd())}
+	os.Exit(p.run(os.Args[1:]))
 }

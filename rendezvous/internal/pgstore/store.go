@@ -4,6 +4,7 @@ package pgstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -37,7 +38,35 @@ const (
 // The error says what to do where the URL is wrong, nothing answers, the role
 // may not do what it must, or the schema is newer (migrations.ErrNewer). It
 // never holds the password.
-func Open(ctx context.Context, url string) (_ *Store, err error) {
+func Open(ctx context.Context, url string) (*Store, error) {
+	return prepared(ctx, url, migrations.Up)
+}
+
+// OpenBeside opens it beside servers that may be running, and changes no
+// schema. Errors: as Open, and migrations.ErrOlder.
+func OpenBeside(ctx context.Context, url string) (*Store, error) {
+	return prepared(ctx, url, migrations.Check)
+}
+
+func prepared(ctx context.Context, url string, schema func(context.Context, *sql.DB, migrations.Engine) error) (*Store, error) {
+	s, err := connect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Ping(ctx)
+	if err == nil {
+		db := stdlib.OpenDBFromPool(s.pool)
+		err = errors.Join(schema(ctx, db, migrations.Postgres), db.Close())
+	}
+	if err != nil {
+		s.pool.Close()
+		return nil, explained(err)
+	}
+	return s, nil
+}
+
+// connect reads the URL. Whether anything answers shows the first use.
+func connect(ctx context.Context, url string) (*Store, error) {
 	if !strings.HasPrefix(url, "postgres://") && !strings.HasPrefix(url, "postgresql://") {
 		return nil, ErrURL
 	}
@@ -58,20 +87,7 @@ func Open(ctx context.Context, url string) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	s := &Store{pool}
-	if err := s.prepare(ctx); err != nil {
-		pool.Close()
-		return nil, explained(err)
-	}
-	return s, nil
-}
-
-func (s *Store) prepare(ctx context.Context) error {
-	if err := s.Ping(ctx); err != nil {
-		return err
-	}
-	db := stdlib.OpenDBFromPool(s.pool)
-	return errors.Join(migrations.Up(ctx, db, migrations.Postgres), db.Close())
+	return &Store{pool}, nil
 }
 
 // explained adds to an error of opening the database what to do about it.
@@ -79,7 +95,7 @@ func explained(err error) error {
 	var server *pgconn.PgError
 	var network *net.OpError
 	switch {
-	case errors.Is(err, migrations.ErrNewer):
+	case errors.Is(err, migrations.ErrNewer), errors.Is(err, migrations.ErrOlder):
 		return fmt.Errorf("database: %w", err)
 	case errors.As(err, &server):
 		if do, ok := remedies[server.Code]; ok {

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -70,6 +71,35 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// ErrNone is the error of a data directory without a database.
+var ErrNone = errors.New("there is no database in it: start the server once, or choose another with --data")
+
+// OpenBeside opens the store in dir beside a server that may be running: it
+// takes no lock and changes no schema. Errors: ErrNone, migrations.ErrNewer,
+// migrations.ErrOlder.
+func OpenBeside(ctx context.Context, dir string) (_ *Store, err error) {
+	file := filepath.Join(dir, FileName)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("data directory %s: %w", dir, ErrNone)
+	} else if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	s := &Store{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.write, err = open(file, 1); err != nil {
+		return nil, err
+	}
+	if err := migrations.Check(ctx, s.write, migrations.SQLite); err != nil {
+		return nil, fmt.Errorf("database %s: %w", file, err)
+	}
+	s.read, err = open(file, max(2, runtime.NumCPU()))
+	return s, err
 }
 
 // makePrivate creates the file closed to other users, for it holds secrets.

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/easyfind-usb/easyfind/deploy/settings/settingstest"
+	"github.com/easyfind-usb/easyfind/rendezvous"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestEverySettingWorksInAllThreeWays(t *testing.T) {
+	settingstest.Run(t, func() any { return &commands{} }, settings.Options("easyfind-rendezvous", "test"))
+}
+
+// run runs a command line and returns its exit code and what it wrote.
+func run(ctx context.Context, args ...string) (code int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	p := &program{ctx: ctx, in: strings.NewReader(""), out: &stdout, err: &stderr}
+	code = p.run(args)
+	return code, stdout.String(), stderr.String()
+}
+
+// serving runs the server with a data directory until the test ends or stop is
+// called, and returns once it serves.
+func serving(t *testing.T, data string, args ...string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, output := io.Pipe()
+	var stderr bytes.Buffer
+	p := &program{ctx: ctx, in: strings.NewReader(""), out: output, err: &stderr}
+	done := make(chan int, 1)
+	go func() {
+		done <- p.run(append([]string{"--data", data, "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0"}, args...))
+		output.Close()
+	}()
+	first := make([]byte, 1)
+	if _, err := ready.Read(first); err != nil {
+		cancel()
+		t.Fatalf("it ended: %d: %s", <-done, stderr.String())
+	}
+	drained := make(chan struct{})
+	go func() {
+		io.Copy(io.Discard, ready)
+		close(drained)
+	}()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if code := <-done; code != 0 {
+			t.Errorf("exit code %d: %s", code, stderr.String())
+		}
+		<-drained
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+func TestLinks(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if code, _, errs := run(t.Context(), "join-link", "--data", data); code != 1 || !strings.Contains(errs, "start the server once") {
+		t.Errorf("before the first start: %d, %s", code, errs)
+	}
+	if code, _, errs := run(t.Context(), "admin-link", "--data", data); code != 1 || !strings.Contains(errs, "start the server once") {
+		t.Errorf("before the first start: %d, %s", code, errs)
+	}
+	stop := serving(t, data)
+	links := map[string]bool{rendezvous.KeptAdminLink(data): true}
+	for range 2 {
+		code, join, errs := run(t.Context(), "--data", data, "join-link")
+		if kept, err := rendezvous.KeptJoinLink(data); code != 0 || err != nil || strings.TrimSpace(join) != kept {
+			t.Fatalf("join-link: %d, %q, %s", code, join, errs)
+		}
+		code, admin, errs := run(t.Context(), "admin-link", "--data", data)
+		admin = strings.TrimSpace(admin)
+		if code != 0 || links[admin] || admin != rendezvous.KeptAdminLink(data) {
+			t.Errorf("admin-link: %d, %q, %s", code, admin, errs)
+		}
+		links[admin] = true
+		j, a := parse(t, join), parse(t, admin)
+		if j.Host != a.Host || a.Path != "/admin" || fragment(t, j).Get("pin") != fragment(t, a).Get("pin") || fragment(t, a).Get("link") == "" {
+			t.Errorf("%s does not belong to %s", admin, join)
+		}
+		stop()
+	}
+}
+
+func parse(t *testing.T, link string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(strings.TrimSpace(link))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func fragment(t *testing.T, u *url.URL) url.Values {
+	t.Helper()
+	v, err := url.ParseQuery(u.Fragment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestHelpAndBadUsage(t *testing.T) {
+	code, out, _ := run(t.Context(), "--help")
+	if code != 0 || !strings.Contains(out, "join-link") || !strings.Contains(out, "--public-url") {
+		t.Errorf("help: %d, %s", code, out)
+	}
+	for _, args := range [][]string{{"nonsense"}, {"--nonsense"}, {"join-link", "more"}, {"--log-format", "xml"}} {
+		if code, _, errs := run(t.Context(), args...); code != exitUsage || !strings.Contains(errs, "--help") {
+			t.Errorf("%q: %d, %s", args, code, errs)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "rendezvous.yaml")
+	if err := os.WriteFile(file, []byte("database-url: mysql://u:hunter2@h/d\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := run(t.Context(), "--config", file, "--data", t.TempDir())
+	if code != 1 || !strings.Contains(errs, "--database-url: want") || strings.Contains(errs, "hunter2") {
+		t.Errorf("a wrong setting: %d, %s", code, errs)
+	}
+}

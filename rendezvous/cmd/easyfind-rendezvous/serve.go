@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/easyfind-usb/easyfind/rendezvous"
+)
+
+type serveCommand struct{}
+
+// Run serves until the program's context ends.
+func (*serveCommand) Run(p *program, c *commands) error {
+	data := c.Server.Data
+	c.Server.OnReady = func(link string) {
+		fmt.Fprintf(p.out, "\nJoin this rendezvous with:\n\n    easyfind up --rendezvous '%s'\n\nWho has this link can join: keep it to those who may. It is kept in %s.\n\n",
+			link, filepath.Join(data, rendezvous.JoinLinkFile))
+		if admin := rendezvous.KeptAdminLink(data); admin != "" {
+			fmt.Fprintf(p.out, "Administer it with this link, which is good once and for a day:\n\n    %s\n\nIt is kept in %s.\n\n",
+				admin, filepath.Join(data, rendezvous.AdminLinkFile))
+		}
+	}
+	server, err := rendezvous.New(c.Server)
+	if err != nil {
+		return err
+	}
+	return server.Run(p.ctx)
+}
+
+type joinLinkCommand struct{}
+
+// Help is shown below the command's flags.
+func (*joinLinkCommand) Help() string {
+	return "The link is kept in the data directory since the server was first started. Who has it can join."
+}
+
+// Run prints the kept link.
+func (*joinLinkCommand) Run(p *program, c *commands) error {
+	link, err := rendezvous.KeptJoinLink(c.Server.Data)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.out, link)
+	return err
+}
+
+type adminLinkCommand struct{}
+
+// Help is shown below the command's flags.
+func (*adminLinkCommand) Help() string {
+	return "The link is good once and for a day, and kept in the data directory until then. The server may be running."
+}
+
+// Run makes a link and prints it.
+func (*adminLinkCommand) Run(p *program, c *commands) error {
+	link, err := rendezvous.NewAdminLink(p.ctx, c.Server)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.out, link)
+	return err
+}
