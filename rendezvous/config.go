@@ -22,6 +22,11 @@ type Config struct {
 	Name      string `help:"What the server calls itself." default:"EasyFind"`
 	Open      bool   `help:"Let anybody register, without an invite."`
 
+	ProxyProtocol  []string `name:"proxy-protocol" help:"Networks of load balancers that pass TCP on behind a PROXY protocol header (version 1 or 2), such as 192.0.2.7/32. Every connection from there must have one." placeholder:"CIDR"`
+	TrustedProxies []string `name:"trusted-proxies" help:"Networks of reverse proxies that end TLS, such as 127.0.0.0/8; their X-Forwarded-For is believed." placeholder:"CIDR"`
+	HTTPListen     string   `name:"http-listen" help:"Address of HTTP without TLS, for the reverse proxies of --trusted-proxies only." placeholder:"HOST:PORT"`
+	PerSource      int      `name:"max-connections-per-source" help:"TCP connections that one IPv4 address or IPv6 /64 may have; behind one address there may be many agents." default:"1024"`
+
 	Data        string `help:"Directory for the database, the certificate and the links to join and to administer." default:"easyfind-rendezvous" placeholder:"DIR"`
 	DatabaseURL string `name:"database-url" help:"Postgres database that several instances share, as postgres://user:password@host:5432/database. Default: SQLite in the data directory." placeholder:"URL"`
 	TLSCert     string `name:"tls-cert" help:"Certificate file (PEM). Default: a self-signed one, whose pin is in the join link." placeholder:"FILE"`
@@ -51,6 +56,8 @@ type settings struct {
 	relayIP    netip.Addr
 	relayAllow []netip.Prefix
 	ports      [2]uint16
+	balancers  []netip.Prefix
+	proxies    []netip.Prefix
 }
 
 // check reads what is text in a Config.
@@ -77,7 +84,45 @@ func (c Config) check() (settings, error) {
 	if utf8.RuneCountInString(s.Region) > api.MaxName {
 		return s, fmt.Errorf("--region: at most %d characters", api.MaxName)
 	}
+	if err := s.readProxies(); err != nil {
+		return s, err
+	}
 	return s, s.readRelay()
+}
+
+func (s *settings) readProxies() (err error) {
+	if s.PerSource < 0 {
+		return errors.New("--max-connections-per-source: want at least 1")
+	}
+	if s.balancers, err = networks("--proxy-protocol", s.ProxyProtocol); err != nil {
+		return err
+	}
+	if s.proxies, err = networks("--trusted-proxies", s.TrustedProxies); err != nil {
+		return err
+	}
+	switch {
+	case s.HTTPListen != "" && len(s.proxies) == 0:
+		return errors.New("--http-listen is for reverse proxies only: say with --trusted-proxies where they are")
+	case len(s.proxies) > 0 && s.PublicURL == "":
+		return errors.New("--trusted-proxies: set --public-url too, to the address of the reverse proxy as agents dial it: their signatures name it")
+	}
+	return nil
+}
+
+// networks reads a list of networks or single addresses.
+func networks(flag string, list []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if a, bad := netip.ParseAddr(text); bad == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("%s %q: want a network such as 192.168.1.0/24", flag, text)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
 }
 
 func (s *settings) readPublicURL() error {
@@ -103,12 +148,9 @@ func (s *settings) readRelay() error {
 		}
 		s.relayIP = ip.Unmap()
 	}
-	for _, text := range s.RelayAllow {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return fmt.Errorf("--relay-allow %q: want a network such as 192.168.1.0/24", text)
-		}
-		s.relayAllow = append(s.relayAllow, p.Masked())
+	var err error
+	if s.relayAllow, err = networks("--relay-allow", s.RelayAllow); err != nil {
+		return err
 	}
 	if s.RelayPorts == "" {
 		return nil

@@ -14,42 +14,48 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
 )
 
-// alpnTURN is TURN over TLS (RFC 7443 section 3.1).
-const alpnTURN = "stun.turn"
-
 // Bounds of HTTP requests.
 const (
-	headerTimeout = 10 * time.Second // of the TLS handshake and of a request's header
+	headerTimeout = 10 * time.Second // of a request's header
 	readTimeout   = 30 * time.Second // of a whole request
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 16 << 10 // bytes
 )
 
-// https is the one public port: REST, signalling and TURN over TLS, told apart
-// by ALPN.
+// https is the REST interface, behind the front door.
 type https struct {
-	listener net.Listener
-	server   *http.Server
-	requests context.CancelFunc // ends those that wait for an event
-	draining atomic.Bool
+	listeners []net.Listener
+	server    *http.Server
+	requests  context.CancelFunc // ends those that wait for an event
+	draining  atomic.Bool
 }
 
 var errDraining = errors.New("the instance is stopping")
 
-// newHTTPS puts the REST interface, the hub and the relay behind the listener.
-func (s *settings) newHTTPS(p *parts, cert tls.Certificate) (*https, error) {
-	h := &https{listener: p.listener}
+// tlsConfig is how TLS is spoken at the public port.
+func tlsConfig(cert tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+}
+
+// newHTTPS makes the REST interface.
+func (s *settings) newHTTPS(p *parts) (*https, error) {
+	h := &https{listeners: []net.Listener{p.front.HTTPS()}}
+	if l := p.front.HTTP(); l != nil {
+		h.listeners = append(h.listeners, l)
+	}
 	stun, turn := s.uris(p.sockets.Port())
 	handler, err := httpapi.New(httpapi.Config{
-		Registry: p.registry,
-		Presence: presence{p.hub, p.cluster},
-		Relay:    relayAccess{p.relay, turn},
-		Server:   api.Server{Name: s.Name, Region: s.Region, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open},
-		Ready:    []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
-		Logger:   s.Logger.With("part", "rest"),
+		Registry:       p.registry,
+		Presence:       presence{p.hub, p.cluster},
+		Relay:          relayAccess{p.relay, turn},
+		Server:         api.Server{Name: s.Name, Region: s.Region, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open},
+		TrustedProxies: s.proxies,
+		Ready:          []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
+		Logger:         s.Logger.With("part", "rest"),
 	})
 	if err != nil {
 		return nil, err
@@ -57,22 +63,14 @@ func (s *settings) newHTTPS(p *parts, cert tls.Certificate) (*https, error) {
 	var base context.Context
 	base, h.requests = context.WithCancel(context.Background())
 	h.server = &http.Server{
-		Handler:           handler,
+		Handler:           front.WithTLS(handler),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       front.ConnContext,
 		ErrorLog:          slog.NewLogLogger(s.Logger.With("part", "https").Handler(), slog.LevelDebug),
-		TLSConfig: &tls.Config{
-			Certificates: []tls.Certificate{cert},
-			MinVersion:   tls.VersionTLS13,
-			NextProtos:   []string{signal.ALPN, alpnTURN, "http/1.1"},
-		},
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
-			signal.ALPN: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { p.hub.Serve(base, conn) },
-			alpnTURN:    func(_ *http.Server, conn *tls.Conn, _ http.Handler) { p.relay.Serve(conn) },
-		},
 	}
 	return h, nil
 }
@@ -93,11 +91,21 @@ func (s *settings) uris(port uint16) (stun, turn []string) {
 func (h *https) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { h.server.Close() })
 	defer stop()
-	if err := h.server.ServeTLS(h.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve HTTPS: %w", err)
+	failed := make(chan error, len(h.listeners))
+	for _, l := range h.listeners {
+		go func() { failed <- h.server.Serve(l) }()
 	}
-	<-ctx.Done()
-	return nil
+	var err error
+	for range h.listeners {
+		if one := <-failed; err == nil && !errors.Is(one, http.ErrServerClosed) {
+			err = fmt.Errorf("serve HTTPS: %w", one)
+			h.server.Close()
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // refuse makes the instance not ready, so that a load balancer sends nobody

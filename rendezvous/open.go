@@ -3,6 +3,7 @@ package rendezvous
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
@@ -114,6 +116,23 @@ func (s *settings) linkAddress(listener net.Addr) (string, error) {
 		return "", fmt.Errorf("address for other instances: %w", err)
 	}
 	return netip.AddrPortFrom(s.machineAddress(bound.Addr()), bound.Port()).String(), nil
+}
+
+// openFront makes the front door, through which everything that comes by TCP
+// goes.
+func (s *settings) openFront(p *parts, with *tls.Config) (err error) {
+	p.front, err = front.New(front.Config{
+		Public: p.listener, TURN: p.sockets.TCP, Plain: p.plain, TLS: with,
+		Signal:    func(ctx context.Context, conn *tls.Conn) { p.hub.Serve(ctx, conn) },
+		Relay:     func(conn net.Conn) { p.relay.Serve(conn) },
+		Balancers: s.balancers, Proxies: s.proxies, PerSource: s.PerSource,
+		Logger: s.Logger.With("part", "front"),
+	})
+	if err != nil {
+		return err
+	}
+	p.sockets.TCP = p.front.TURN()
+	return nil
 }
 
 // openRelay makes the relay.

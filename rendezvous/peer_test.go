@@ -70,11 +70,13 @@ func follow(t *testing.T, link string) (*peer, url.Values) {
 	return &peer{t: t, host: u.Host, tls: ident.PinnedTLS(pin)}, values
 }
 
-// dial opens a TLS connection with an ALPN protocol.
+// dial opens a TLS connection with an ALPN protocol, or none.
 func (p *peer) dial(alpn string) *tls.Conn {
 	p.t.Helper()
 	config := p.tls.Clone()
-	config.NextProtos = []string{alpn}
+	if alpn != "" {
+		config.NextProtos = []string{alpn}
+	}
 	conn, err := tls.Dial("tcp", p.host, config)
 	if err != nil {
 		p.t.Fatal(err)
@@ -86,7 +88,13 @@ func (p *peer) dial(alpn string) *tls.Conn {
 
 func (p *peer) register() {
 	p.t.Helper()
-	conn := p.dial("http/1.1")
+	p.registerOver("http/1.1")
+}
+
+// registerOver registers on a connection with an ALPN protocol, or none.
+func (p *peer) registerOver(alpn string) {
+	p.t.Helper()
+	conn := p.dial(alpn)
 	state := conn.ConnectionState()
 	exporter, err := api.Exporter(&state)
 	if err != nil {

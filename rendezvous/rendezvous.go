@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
@@ -42,6 +43,7 @@ func New(c Config) (*Server, error) {
 // parts is everything that runs, in the order in which it is opened.
 type parts struct {
 	listener net.Listener // HTTPS
+	plain    net.Listener // HTTP from reverse proxies; nil without
 	links    net.Listener // from other instances; nil without a cluster
 	sockets  *relay.Sockets
 	store    registry.Store
@@ -49,6 +51,7 @@ type parts struct {
 	cluster  *cluster.Cluster
 	hub      *hub.Hub
 	relay    *relay.Relay
+	front    *front.Front
 	https    *https
 	joinLink string
 }
@@ -72,6 +75,7 @@ func (s *Server) Run(ctx context.Context) error {
 	start(p.registry.Run)
 	start(p.relay.Run)
 	start(func(ctx context.Context) error { return p.cluster.Run(ctx, p.hub) })
+	start(p.front.Run)
 	start(p.https.serve)
 	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.UDP.LocalAddr().String(),
 		"relay", s.settings.relayIP.String(), "data", s.settings.Data)
@@ -106,7 +110,7 @@ func (s *Server) drain(p *parts) {
 // close lets go of what open opened and nothing else closes. Closing again what
 // is closed already is fine.
 func (p *parts) close() error {
-	for _, l := range []net.Listener{p.listener, p.links} {
+	for _, l := range []net.Listener{p.listener, p.plain, p.links} {
 		if l != nil {
 			l.Close()
 		}
@@ -147,13 +151,16 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if err := s.openRegistry(ctx, p); err != nil {
 		return err
 	}
+	if err := s.openFront(p, tlsConfig(cert)); err != nil {
+		return err
+	}
 	if err := s.openRelay(ctx, p); err != nil {
 		return err
 	}
 	if err := s.openSignalling(ctx, p); err != nil {
 		return err
 	}
-	if p.https, err = s.newHTTPS(p, cert); err != nil {
+	if p.https, err = s.newHTTPS(p); err != nil {
 		return err
 	}
 	if p.joinLink, err = s.joinLink(ctx, p.registry, pin); err != nil {
@@ -169,6 +176,11 @@ func (s *settings) listen(p *parts) (err error) {
 	}
 	if p.sockets, err = relay.Listen(s.STUNListen); err != nil {
 		return err
+	}
+	if s.HTTPListen != "" {
+		if p.plain, err = net.Listen("tcp", s.HTTPListen); err != nil {
+			return fmt.Errorf("listen for reverse proxies: %w: stop what uses the port, or choose another with --http-listen", err)
+		}
 	}
 	if s.ClusterListen == "" {
 		return nil

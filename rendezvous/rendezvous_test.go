@@ -151,22 +151,33 @@ func TestTwoInstancesAreOneRendezvous(t *testing.T) {
 func TestTURNOverTLSSharesThePort(t *testing.T) {
 	i := start(t, local(t))
 	p := newPeer(t, i.link, 1)
-	conn := p.dial(alpnTURN)
-	// A Binding request without attributes (RFC 8489 section 5).
-	request, err := hex.DecodeString("000100002112a442" + "0102030405060708090a0b0c")
-	if err != nil {
-		t.Fatal(err)
+	for name, alpn := range map[string]string{"by its name": "stun.turn", "by its first byte": ""} {
+		t.Run(name, func(t *testing.T) {
+			conn := p.dial(alpn)
+			// A Binding request without attributes (RFC 8489 section 5).
+			request, err := hex.DecodeString("000100002112a442" + "0102030405060708090a0b0c")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Write(request); err != nil {
+				t.Fatal(err)
+			}
+			answer := make([]byte, 20)
+			if _, err := io.ReadFull(conn, answer); err != nil {
+				t.Fatal(err)
+			}
+			if answer[0] != 1 || answer[1] != 1 || !bytes.Equal(answer[8:], request[8:]) {
+				t.Errorf("answer %x", answer)
+			}
+		})
 	}
-	if _, err := conn.Write(request); err != nil {
-		t.Fatal(err)
-	}
-	answer := make([]byte, 20)
-	if _, err := io.ReadFull(conn, answer); err != nil {
-		t.Fatal(err)
-	}
-	if answer[0] != 1 || answer[1] != 1 || !bytes.Equal(answer[8:], request[8:]) {
-		t.Errorf("answer %x", answer)
-	}
+}
+
+func TestHTTPSWithoutALPNIsWholeHTTPS(t *testing.T) {
+	i := start(t, local(t))
+	p := newPeer(t, i.link, 1)
+	p.registerOver("") // bound to its TLS connection
+	p.connect()
 }
 
 func TestWhatIsKeptIsPrivateAndSurvivesARestart(t *testing.T) {
@@ -223,6 +234,11 @@ func TestWrongSettingsAreExplained(t *testing.T) {
 		"--database-url: want":    func(c *Config) { c.DatabaseURL = "mysql://x" },
 		"--cluster-listen is for": func(c *Config) { c.ClusterListen = ":1" },
 		"--data":                  func(c *Config) { c.Data = "" },
+		"--proxy-protocol":        func(c *Config) { c.ProxyProtocol = []string{"10.0.0.0/8", "lan"} },
+		"--trusted-proxies \"":    func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/33"} },
+		"--trusted-proxies: set":  func(c *Config) { c.TrustedProxies = []string{"10.0.0.1"} },
+		"--http-listen is for":    func(c *Config) { c.HTTPListen = "127.0.0.1:0" },
+		"--max-connections":       func(c *Config) { c.PerSource = -1 },
 	} {
 		c := local(t)
 		change(&c)
@@ -247,10 +263,13 @@ func TestWhatPreventsAStartIsExplained(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"choose another with --listen":      func(c *Config) { c.Listen = busy.Addr().String() },
 		"choose another with --stun-listen": func(c *Config) { c.STUNListen = busy.Addr().String() },
-		"choose another with --data":        func(c *Config) { c.Data = filepath.Join(file, "below") },
-		"another rendezvous uses":           func(c *Config) { c.Data = running.Data },
-		"certificate of --tls-cert":         func(c *Config) { c.TLSCert, c.TLSKey = file, file },
-		"check that Postgres runs there":    func(c *Config) { c.DatabaseURL = "postgres://x@127.0.0.1:1/x" },
+		"choose another with --http-listen": func(c *Config) {
+			c.HTTPListen, c.TrustedProxies, c.PublicURL = busy.Addr().String(), []string{"127.0.0.1"}, "https://127.0.0.1"
+		},
+		"choose another with --data":     func(c *Config) { c.Data = filepath.Join(file, "below") },
+		"another rendezvous uses":        func(c *Config) { c.Data = running.Data },
+		"certificate of --tls-cert":      func(c *Config) { c.TLSCert, c.TLSKey = file, file },
+		"check that Postgres runs there": func(c *Config) { c.DatabaseURL = "postgres://x@127.0.0.1:1/x" },
 	} {
 		c := local(t)
 		change(&c)

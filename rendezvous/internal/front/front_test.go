@@ -1,0 +1,480 @@
+package front
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// notes is a log that a test reads.
+type notes struct {
+	wrote chan struct{} // holds one: something new
+
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (n *notes) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	select {
+	case n.wrote <- struct{}{}:
+	default:
+	}
+	return n.text.Write(p)
+}
+
+func (n *notes) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.text.String()
+}
+
+// house is a front door with services that say who came.
+type house struct {
+	*Front
+	t                   *testing.T
+	log                 *notes
+	public, turn, plain string
+	came                chan string // "service address"
+}
+
+// open runs a front door until the test ends.
+func open(t *testing.T, change func(*Config)) *house {
+	t.Helper()
+	h := &house{t: t, log: &notes{wrote: make(chan struct{}, 1)}, came: make(chan string, 64)}
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	key, err := ident.KeyFromSeed(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := key.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{
+		Public: listen(), TURN: listen(), Plain: listen(),
+		TLS:    &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}},
+		Signal: func(_ context.Context, c *tls.Conn) { h.serve("signal", c) },
+		Relay:  func(c net.Conn) { h.serve("relay", c) },
+		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	h.public, h.turn, h.plain = c.Public.Addr().String(), c.TURN.Addr().String(), c.Plain.Addr().String()
+	if change != nil {
+		change(&c)
+	}
+	if h.Front, err = New(c); err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{ConnContext: ConnContext, Handler: WithTLS(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kind := "https"
+		if r.TLS == nil {
+			kind = "http"
+		}
+		h.came <- kind + " " + hostOf(r.RemoteAddr)
+		io.WriteString(w, "served")
+	}))}
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := h.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	for _, l := range []net.Listener{h.HTTPS(), h.HTTP()} {
+		all.Go(func() { server.Serve(l) })
+	}
+	all.Go(func() {
+		for {
+			c, err := h.TURN().Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { h.serve("turn", c) })
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		server.Close()
+		all.Wait()
+		if len(h.limits.sources) != 0 || h.limits.waiting.Len() != 0 || len(h.conns) != 0 {
+			t.Errorf("still counted: %d sources, %d waiting, %d connections", len(h.limits.sources), h.limits.waiting.Len(), len(h.conns))
+		}
+	})
+	return h
+}
+
+// serve answers the first bytes and closes.
+func (h *house) serve(what string, c net.Conn) {
+	defer c.Close()
+	h.came <- what + " " + hostOf(c.RemoteAddr().String())
+	first := make([]byte, 64)
+	n, err := c.Read(first)
+	if err != nil {
+		return
+	}
+	fmt.Fprintf(c, "%s:%s", what, first[:n])
+}
+
+func hostOf(address string) string {
+	host, _, _ := net.SplitHostPort(address)
+	return host
+}
+
+// visit connects to an address, sends what comes before TLS, and then speaks
+// with TLS (alpn nil: without) and returns the answer.
+func (h *house) visit(to, before string, alpn *string, say string) (string, error) {
+	conn, err := net.Dial("tcp", to)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(conn, before); err != nil {
+		return "", err
+	}
+	if alpn != nil {
+		config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+		if *alpn != "" {
+			config.NextProtos = []string{*alpn}
+		}
+		conn = tls.Client(conn, config)
+	}
+	if _, err := io.WriteString(conn, say); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
+}
+
+// saw wants the next visit.
+func (h *house) saw(want string) {
+	h.t.Helper()
+	select {
+	case got := <-h.came:
+		if got != want {
+			h.t.Errorf("came %q, want %q", got, want)
+		}
+	case <-time.After(patience):
+		h.t.Fatalf("nobody came, want %q", want)
+	}
+}
+
+func (h *house) nobody() {
+	h.t.Helper()
+	select {
+	case got := <-h.came:
+		h.t.Errorf("came %q", got)
+	default:
+	}
+}
+
+func (h *house) logged(want string) {
+	h.t.Helper()
+	late := time.After(patience)
+	for !strings.Contains(h.log.String(), want) {
+		select {
+		case <-h.log.wrote:
+		case <-late:
+			h.t.Fatalf("the log does not say %q:\n%s", want, h.log)
+		}
+	}
+}
+
+func ptr(s string) *string { return &s }
+
+const get = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+func TestWhatIsSpokenDecidesWhoServes(t *testing.T) {
+	h := open(t, nil)
+	for _, v := range []struct {
+		alpn, say, want, answer string
+	}{
+		{signal.ALPN, "hello", "signal 127.0.0.1", "signal:hello"},
+		{"stun.turn", "\x00\x01", "relay 127.0.0.1", "relay:\x00\x01"},
+		{"http/1.1", get, "https 127.0.0.1", "served"},
+		{"", get, "https 127.0.0.1", "served"},
+		{"", "\x00\x01\x00\x00", "relay 127.0.0.1", "relay:"},
+	} {
+		got, err := h.visit(h.public, "", &v.alpn, v.say)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(got, v.answer) {
+			t.Errorf("ALPN %q: answer %q, %v", v.alpn, got, err)
+		}
+		h.saw(v.want)
+	}
+	if got, err := h.visit(h.turn, "", nil, "\x00\x01\x00\x00!"); err != nil || got != "turn:\x00\x01\x00\x00!" {
+		t.Errorf("TURN over TCP: %q, %v", got, err)
+	}
+	h.saw("turn 127.0.0.1")
+	if _, err := h.visit(h.public, "", ptr("h2"), get); err == nil || !strings.Contains(err.Error(), "no application protocol") {
+		t.Errorf("an unknown protocol: %v", err)
+	}
+	if got, _ := h.visit(h.public, "", nil, get); !strings.Contains(got, "https://") {
+		t.Errorf("HTTP where HTTPS is spoken: %q", got)
+	}
+	h.nobody()
+}
+
+// header is a PROXY header of a version for a source.
+func header(t *testing.T, version byte, source string) string {
+	t.Helper()
+	h := proxyproto.HeaderProxyFromAddrs(version, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(source)), net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:443")))
+	if strings.HasPrefix(source, "[") {
+		h = proxyproto.HeaderProxyFromAddrs(version, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(source)), net.TCPAddrFromAddrPort(netip.MustParseAddrPort("[2001:db8::1]:443")))
+	}
+	if version == 2 {
+		if err := h.SetTLVs([]proxyproto.TLV{{Type: proxyproto.PP2_TYPE_AUTHORITY, Value: []byte("rendezvous.example.org")}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := h.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+func balanced(c *Config) { c.Balancers = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+
+func TestALoadBalancerSaysForWhomItConnects(t *testing.T) {
+	h := open(t, balanced)
+	for _, version := range []byte{1, 2} {
+		for _, source := range []string{"203.0.113.9:1234", "[2001:db8:7::9]:1234"} {
+			before := header(t, version, source)
+			if got, err := h.visit(h.public, before, ptr(signal.ALPN), "hello"); err != nil || got != "signal:hello" {
+				t.Errorf("version %d, %s: %q, %v", version, source, got, err)
+			}
+			h.saw("signal " + hostOf(source))
+			h.visit(h.public, before, ptr("http/1.1"), get)
+			h.saw("https " + hostOf(source))
+			if got, err := h.visit(h.turn, before, nil, "\x00\x01\x00\x00!"); err != nil || got != "turn:\x00\x01\x00\x00!" {
+				t.Errorf("TURN, version %d, %s: %q, %v", version, source, got, err)
+			}
+			h.saw("turn " + hostOf(source))
+		}
+	}
+	own := "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00" // version 2, LOCAL
+	h.visit(h.public, own, ptr("http/1.1"), get)
+	h.saw("https 127.0.0.1")
+	h.visit(h.public, "PROXY UNKNOWN\r\n", ptr("http/1.1"), get)
+	h.saw("https 127.0.0.1")
+}
+
+func TestALoadBalancerWithoutAHeaderIsRefused(t *testing.T) {
+	h := open(t, balanced)
+	if _, err := h.visit(h.public, "", ptr(signal.ALPN), "hello"); err == nil {
+		t.Error("it was served")
+	}
+	h.logged("no PROXY protocol header came")
+	for name, raw := range map[string]string{
+		"a word":               "PROXY",
+		"no addresses":         "PROXY TCP4\r\n",
+		"a line too long":      "PROXY TCP4 " + strings.Repeat("1", 200) + "\r\n",
+		"a UDP source":         "\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c" + strings.Repeat("\x01", 12),
+		"a unix source":        "\r\n\r\n\x00\r\nQUIT\n\x21\x31\x00\xd8" + strings.Repeat("\x01", 216),
+		"an unknown family":    "\r\n\r\n\x00\r\nQUIT\n\x21\x51\x00\x00",
+		"addresses too short":  "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x01\x00",
+		"a header beyond 4 KB": "\r\n\r\n\x00\r\nQUIT\n\x21\x11\xff\xff" + strings.Repeat("\x01", 12),
+	} {
+		conn, err := net.Dial("tcp", h.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, raw)
+		conn.(*net.TCPConn).CloseWrite()
+		conn.SetDeadline(time.Now().Add(patience))
+		if n, err := io.Copy(io.Discard, conn); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %d bytes of answer, %v", name, n, err)
+		}
+		conn.Close()
+	}
+	h.nobody()
+}
+
+func TestAHeaderFromAnybodyElseIsRefused(t *testing.T) {
+	h := open(t, func(c *Config) { c.Balancers = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+	for _, version := range []byte{1, 2} {
+		before := header(t, version, "203.0.113.9:1234")
+		if got, err := h.visit(h.public, before, ptr(signal.ALPN), "hello"); err == nil {
+			t.Errorf("version %d: %q", version, got)
+		}
+		if got, err := h.visit(h.turn, before, nil, "\x00\x01\x00\x00"); err == nil && got != "" {
+			t.Errorf("version %d, TURN: %q", version, got)
+		}
+	}
+	h.logged("a PROXY protocol header came from outside of the networks of --proxy-protocol")
+	if n := strings.Count(h.log.String(), "level=WARN"); n != 4 {
+		t.Errorf("%d warnings, want 4:\n%s", n, h.log)
+	}
+	if strings.Contains(h.log.String(), "203.0.113.9") {
+		t.Error("what the header claims is logged")
+	}
+	h.nobody()
+}
+
+func TestPlainHTTPIsForReverseProxies(t *testing.T) {
+	h := open(t, func(c *Config) { c.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	if got, err := h.visit(h.plain, "", nil, get); err != nil || !strings.Contains(got, "served") {
+		t.Errorf("%q, %v", got, err)
+	}
+	h.saw("http 127.0.0.1")
+	other := open(t, nil)
+	if got, _ := other.visit(other.plain, "", nil, get); got != "" {
+		t.Errorf("a stranger got %q", got)
+	}
+	other.logged("HTTP without TLS is for the networks of --trusted-proxies")
+	other.nobody()
+}
+
+func TestASourceHasSoManyConnections(t *testing.T) {
+	h := open(t, func(c *Config) { c.PerSource = 3 })
+	hold := func() *tls.Conn {
+		conn, err := tls.Dial("tcp", h.public, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{signal.ALPN}})
+		if err != nil {
+			return nil
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	held := []*tls.Conn{hold(), hold(), hold()}
+	if slices.Contains(held, nil) {
+		t.Fatal("fewer than three were let in")
+	}
+	if hold() != nil {
+		t.Error("a fourth was let in")
+	}
+	h.logged("--max-connections-per-source")
+	held[0].Close()
+	for deadline := time.Now().Add(patience); hold() == nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("a freed place stays taken")
+		}
+	}
+}
+
+func TestWhoSaysNothingIsSentAway(t *testing.T) {
+	h := open(t, func(c *Config) {
+		balanced(c)
+		c.Greeting = 300 * time.Millisecond
+	})
+	var silent []net.Conn
+	for range 8 {
+		conn, err := net.Dial("tcp", h.public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "PROX") // and nothing more
+		silent = append(silent, conn)
+	}
+	for _, conn := range silent {
+		conn.SetDeadline(time.Now().Add(patience))
+		if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Error("it is still there")
+		}
+	}
+	h.logged("i/o timeout")
+}
+
+func TestSourcesAreSubscribers(t *testing.T) {
+	for address, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32",
+		"2001:db8:1:2:3::4": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := Source(netip.MustParseAddr(address)); got.String() != want {
+			t.Errorf("%s is %s, want %s", address, got, want)
+		}
+	}
+}
+
+func TestAFullHouseSendsTheSlowestAway(t *testing.T) {
+	now := time.Now()
+	clock := func() time.Time { return now }
+	l := newLimits(1 << 20)
+	f := &Front{limits: l, conns: map[*conn]struct{}{}}
+	guest := func() *conn {
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close(); far.Close() })
+		return &conn{Conn: near, front: f}
+	}
+	first := guest()
+	if !l.begin(t.Context(), first, clock) {
+		t.Fatal("the first was not let in")
+	}
+	now = now.Add(sloth)
+	for range maxWaiting - 1 {
+		l.begin(t.Context(), guest(), clock)
+	}
+	if !l.begin(t.Context(), guest(), clock) {
+		t.Fatal("nobody made place")
+	}
+	if _, err := first.Conn.Write(nil); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("the slowest is still there: %v", err)
+	}
+	full, cancel := context.WithCancel(t.Context())
+	cancel()
+	if l.begin(full, guest(), clock) {
+		t.Error("one was let in although nobody had been slow")
+	}
+	done := make(chan bool)
+	second := l.waiting.Front().Value.(*conn)
+	go func() { done <- l.begin(t.Context(), guest(), clock) }()
+	l.settle(second)
+	if !<-done {
+		t.Error("a free place was not taken")
+	}
+}
+
+func FuzzPROXYHeader(f *testing.F) {
+	f.Add([]byte("PROXY TCP4 203.0.113.9 192.0.2.1 1234 443\r\n\x16\x03\x01"))
+	f.Add([]byte("PROXY TCP6 2001:db8::9 2001:db8::1 1234 443\r\n"))
+	f.Add([]byte("PROXY UNKNOWN\r\n"))
+	f.Add([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x00\x01\x00\x02rest"))
+	f.Add([]byte("\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		source, early, err := readHeader(bytes.NewReader(raw))
+		if err != nil {
+			if source != nil || early != nil {
+				t.Fatalf("%v, and yet %v, %q", err, source, early)
+			}
+			return
+		}
+		if !claims(raw) || len(early) > headerBuffer || !bytes.Contains(raw, early) {
+			t.Fatalf("a header of %q with %q behind it", raw, early)
+		}
+		if source != nil {
+			if _, err := addressOf(source); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
