@@ -30,7 +30,7 @@ func TestRelaysOfTwoInstancesReachEachOther(t *testing.T) {
 		transport := []string{"turn:", "turns:"}[n] // over UDP, over the HTTPS port
 		uri := credentials.URIs[slices.IndexFunc(credentials.URIs, func(uri string) bool { return strings.HasPrefix(uri, transport) })]
 		config := p.tls.Clone()
-		config.NextProtos = []string{alpnTURN}
+		config.NextProtos = []string{"stun.turn"}
 		a, err := relaytest.Allocate(t, uri, credentials.Username, credentials.Password, config)
 		if err != nil {
 			t.Fatal(err)
