@@ -60,6 +60,9 @@ type RevocationStore interface {
 	// is the one that the peer must have, 0 any. Errors: ErrPeerNotFound,
 	// ErrChanged.
 	RevokePeer(ctx context.Context, r Revocation, version int64, e Event) error
+	// RemovePeer removes all of that too, but lets the peer register again.
+	// Errors: ErrPeerNotFound.
+	RemovePeer(ctx context.Context, id ident.PeerID, e Event) error
 	// Readmit lets a revoked peer register again. Errors: ErrPeerNotFound.
 	Readmit(ctx context.Context, id ident.PeerID, e Event) error
 	// Revocations returns at most limit revocations with a number above since,

@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Store) {
 		"NamesAreVersioned":         namesAreVersioned,
 		"PeersAreListed":            peersAreListed,
 		"RevokedPeerIsGone":         revokedPeerIsGone,
+		"RemovedPeerMayComeBack":    removedPeerMayComeBack,
 		"ApprovedPeerNeedsNoInvite": approvedPeerNeedsNoInvite,
 		"RevocationsAreInOrder":     revocationsAreInOrder,
 		"TokensFindTheirPeer":       tokensFindTheirPeer,
