@@ -71,7 +71,7 @@ var mayImport = map[string][]string{
 	"deploy/settings":                        {},
 	"deploy/logging":                         {},
 	"deploy/load/swarm":                      {"proto"},
-	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "deploy/settings"},
+	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "deploy/logging", "deploy/settings"},
 }
 
 // doors names, for each third-party module, the only packages that may import

@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
+	"github.com/easyfind-usb/easyfind/deploy/logging"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
@@ -82,7 +83,7 @@ func (c *command) run(ctx context.Context, out, log io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	config.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: c.LogLevel}))
+	config.Logger = logging.New(log, logging.Options{Level: c.LogLevel, Format: logging.Text})
 	if err := swarm.RaiseFiles(c.Peers + c.At); err != nil {
 		return err
 	}
