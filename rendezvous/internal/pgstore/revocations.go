@@ -91,5 +91,5 @@ func (s *Store) Revocations(ctx context.Context, since int64, limit int) ([]regi
 // Revoked reports whether a peer is revoked.
 func (s *Store) Revoked(ctx context.Context, id ident.PeerID) (is bool, err error) {
 	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM revocations WHERE peer = $1)`, id[:]).Scan(&is)
-	return is, failed("read a revocation", err)
+	return is, s.failed("read a revocation", err)
 }

@@ -129,7 +129,7 @@ func revokedPeerIsGone(t *testing.T, s registry.Store) {
 	_, err := s.AddTry(ctx, box, attempt(2, "o"), 3)
 	must(t, "try", err)
 	a := take(t, s, "a", start)
-	must(t, "presence", s.PutPresence(ctx, a, start, at(start, 1, 2)))
+	must(t, "presence", putPresence(t, s, a, start, at(start, 1, 2)))
 
 	is(t, "nobody", revoke(t, s, 9, 0), registry.ErrPeerNotFound)
 	is(t, "at another version", revoke(t, s, 1, 7), registry.ErrChanged)
