@@ -66,6 +66,8 @@ func wirePeer(p registry.PeerAt) api.AdminPeer {
 	w := api.AdminPeer{ID: p.ID, Name: p.Name, Created: p.Created.UTC(), Version: p.Version}
 	if p.At != nil {
 		w.Online, w.OnlineSince, w.Instance = true, p.At.Since.UTC(), p.At.Instance
+	} else if !p.Seen.IsZero() {
+		w.LastSeen = p.Seen.UTC()
 	}
 	return w
 }

@@ -18,41 +18,6 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// codes gives the registry's errors their place in the table of wire errors.
-var codes = []struct {
-	err  error
-	code api.Code
-}{
-	{registry.ErrUnauthenticated, api.CodeUnauthenticated},
-	{registry.ErrNotAdmin, api.CodeAdmin},
-	{registry.ErrAdminLink, api.CodeAdminLink},
-	{registry.ErrInviteNotFound, api.CodeInviteNotFound},
-	{registry.ErrTokenNotFound, api.CodeTokenNotFound},
-	{registry.ErrTokenLimit, api.CodeTokenLimit},
-	{registry.ErrIdempotency, api.CodeIdempotency},
-	{registry.ErrChallenge, api.CodeChallenge},
-	{registry.ErrReplayed, api.CodeChallenge},
-	{registry.ErrSignature, api.CodeSignature},
-	{registry.ErrBinding, api.CodeBinding},
-	{registry.ErrInviteNeeded, api.CodeInviteNeeded},
-	{registry.ErrInvite, api.CodeInvite},
-	{registry.ErrRevoked, api.CodeRevoked},
-	{registry.ErrApprovalLimit, api.CodeApprovalLimit},
-	{registry.ErrChanged, api.CodeChanged},
-	{registry.ErrFull, api.CodeFull},
-	{registry.ErrPeerNotFound, api.CodePeerNotFound},
-	{registry.ErrAllowedLimit, api.CodeAllowedLimit},
-	{registry.ErrMailboxNotFound, api.CodeMailboxNotFound},
-	{registry.ErrMailboxExpired, api.CodeMailboxExpired},
-	{registry.ErrMailboxClosed, api.CodeMailboxClosed},
-	{registry.ErrMailboxBurned, api.CodeMailboxBurned},
-	{registry.ErrMailboxOwn, api.CodeMailboxOwn},
-	{registry.ErrMailboxLimit, api.CodeMailboxLimit},
-	{registry.ErrTryNotFound, api.CodeTryNotFound},
-	{registry.ErrTryState, api.CodeTryState},
-	{registry.ErrUnavailable, api.CodeUnavailable},
-}
-
 // waits is how long a client is told to wait before it tries again, with up to
 // as much again at random, so that those who were refused together do not come
 // back together. A limit knows better itself.
@@ -80,14 +45,11 @@ func (s *server) problem(ctx context.Context, err error) *api.Problem {
 	case errors.Is(err, registry.ErrTokenSpec):
 		return invalid("body", registry.ErrTokenSpec.Error())
 	}
-	for _, c := range codes {
-		if !errors.Is(err, c.err) {
-			continue
-		}
-		if c.code == api.CodeUnavailable || c.code == api.CodeFull {
+	if code, ok := registry.CodeOf(err); ok {
+		if code == api.CodeUnavailable || code == api.CodeFull {
 			s.cfg.Logger.Error("a request could not be served", "err", err)
 		}
-		return api.NewProblem(c.code)
+		return api.NewProblem(code)
 	}
 	if ctx.Err() == nil {
 		s.cfg.Logger.Error("a request failed", "err", err)

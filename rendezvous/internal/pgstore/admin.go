@@ -77,7 +77,7 @@ func (s *Store) PutAdminToken(ctx context.Context, t registry.AdminToken, max in
 			return err
 		}
 		var n int
-		if err := tx.QueryRow(ctx, `SELECT count(*) FROM admin_tokens`).Scan(&n); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM admin_tokens WHERE session = $1 AND parent = $2`, t.Session, t.Parent[:]).Scan(&n); err != nil {
 			return err
 		}
 		if n >= max {
@@ -93,21 +93,22 @@ func (s *Store) PutAdminToken(ctx context.Context, t registry.AdminToken, max in
 }
 
 func putToken(ctx context.Context, tx pgx.Tx, t registry.AdminToken) error {
-	_, err := tx.Exec(ctx, `INSERT INTO admin_tokens (id, hash, label, scopes, created, expires, revoked) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		t.ID[:], t.Hash[:], t.Label, int(t.Scopes), millis(t.Created), millis(t.Expires), t.Revoked)
+	_, err := tx.Exec(ctx, `INSERT INTO admin_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		t.ID[:], t.Hash[:], t.Label, int(t.Scopes), millis(t.Created), millis(t.Expires), t.Revoked, t.Session, t.Parent[:])
 	return err
 }
 
-const tokenColumns = `id, hash, label, scopes, created, expires, revoked`
+const tokenColumns = `id, hash, label, scopes, created, expires, revoked, session, parent`
 
 func token(row pgx.Row) (registry.AdminToken, error) {
 	var t registry.AdminToken
-	var id, hash []byte
+	var id, hash, parent []byte
 	var scopes int
 	var created, expires int64
-	err := row.Scan(&id, &hash, &t.Label, &scopes, &created, &expires, &t.Revoked)
+	err := row.Scan(&id, &hash, &t.Label, &scopes, &created, &expires, &t.Revoked, &t.Session, &parent)
 	copy(t.ID[:], id)
 	copy(t.Hash[:], hash)
+	copy(t.Parent[:], parent)
 	t.Scopes = registry.Scopes(scopes)
 	t.Created, t.Expires = moment(created), moment(expires)
 	return t, none(err, registry.ErrTokenNotFound)
@@ -116,7 +117,7 @@ func token(row pgx.Row) (registry.AdminToken, error) {
 // AdminToken returns a token.
 func (s *Store) AdminToken(ctx context.Context, id registry.TokenPrefix) (registry.AdminToken, error) {
 	t, err := token(s.pool.QueryRow(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = $1`, id[:]))
-	return t, s.failed("read a token", err)
+	return t, failed("read a token", err)
 }
 
 // AdminTokens returns a page of the tokens.

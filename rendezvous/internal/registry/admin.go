@@ -139,6 +139,11 @@ func (r *Registry) CreateToken(ctx context.Context, s TokenSpec) (token string, 
 }
 
 func (r *Registry) newAdminToken(ctx context.Context, s TokenSpec) (token string, t AdminToken, err error) {
+	return r.newMarked(ctx, adminMark, s)
+}
+
+// newMarked makes a token behind a mark.
+func (r *Registry) newMarked(ctx context.Context, mark string, s TokenSpec) (token string, t AdminToken, err error) {
 	if s.TTL == 0 {
 		s.TTL = defaultTokenTTL
 	}
@@ -150,7 +155,7 @@ func (r *Registry) newAdminToken(ctx context.Context, s TokenSpec) (token string
 		return "", t, fmt.Errorf("new token: %w", err)
 	}
 	copy(t.ID[:], raw[:])
-	token = adminMark + base64.RawURLEncoding.EncodeToString(raw[:])
+	token = mark + base64.RawURLEncoding.EncodeToString(raw[:])
 	now := r.cfg.Now()
 	t.Hash, t.Label, t.Scopes, t.Created, t.Expires = sha256.Sum256([]byte(token)), s.Label, s.Scopes, now, now.Add(s.TTL)
 	return token, t, nil
@@ -201,19 +206,7 @@ func (r *Registry) authenticateAdmin(ctx context.Context, token string) (AdminTo
 		}
 		return AdminToken{}, ErrNotAdmin
 	}
-	prefix, err := prefixOf(token, adminMark)
-	if err != nil {
-		return AdminToken{}, err
-	}
-	t, err := r.cfg.Store.AdminToken(ctx, prefix)
-	if err != nil {
-		return AdminToken{}, as(err, ErrTokenNotFound, ErrUnauthenticated)
-	}
-	hash := sha256.Sum256([]byte(token))
-	if !ident.Equal(hash[:], t.Hash[:]) || t.Revoked || !r.cfg.Now().Before(t.Expires) {
-		return AdminToken{}, ErrUnauthenticated
-	}
-	return t, nil
+	return r.goodToken(ctx, token, adminMark)
 }
 
 // Token returns an administrator's token. Errors: ErrTokenNotFound.

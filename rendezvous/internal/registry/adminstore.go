@@ -18,7 +18,8 @@ type AdminStore interface {
 	// RedeemAdminLink uses a link up and keeps the token. Errors: ErrAdminLink.
 	RedeemAdminLink(ctx context.Context, link Digest, t AdminToken, e Event) error
 	// PutAdminToken keeps a token and returns it as it is kept: one that is
-	// there already stays as it is. Errors: ErrTokenLimit beyond max tokens.
+	// there already stays as it is. Errors: ErrTokenLimit beyond max tokens, or
+	// beyond max sessions of the same parent if it is a session.
 	PutAdminToken(ctx context.Context, t AdminToken, max int, e Event) (AdminToken, error)
 	// AdminToken returns a token. Errors: ErrTokenNotFound.
 	AdminToken(ctx context.Context, id TokenPrefix) (AdminToken, error)
@@ -55,7 +56,8 @@ type AdminLink struct {
 	Expires time.Time
 }
 
-// AdminToken is a token of an administrator.
+// AdminToken is a token of an administrator, or the session of a browser that is
+// signed in.
 type AdminToken struct {
 	ID      TokenPrefix // its public beginning
 	Hash    Digest
@@ -64,6 +66,8 @@ type AdminToken struct {
 	Created time.Time
 	Expires time.Time
 	Revoked bool
+	Session bool
+	Parent  TokenPrefix // the token that opened the session; zero if it was the one-time link
 }
 
 // Event is one row of the audit log.
@@ -88,7 +92,6 @@ const (
 	EventRefused         EventKind = "refused"         // detail says what and why, count how often
 	EventPaired          EventKind = "paired"          // a pairing's confirmation was handed over
 	EventPeerRenamed     EventKind = "peer_renamed"    // by an administrator
-	EventPeerLeft        EventKind = "peer_left"       // of its own accord
 	EventPeerRevoked     EventKind = "peer_revoked"    //
 	EventPeerReadmitted  EventKind = "peer_readmitted" //
 	EventPeerApproved    EventKind = "peer_approved"   // to register without an invite
@@ -97,13 +100,16 @@ const (
 	EventInviteRevoked   EventKind = "invite_revoked" // detail is its ID
 	EventTokenCreated    EventKind = "token_created"  // detail is its ID, scopes and label
 	EventTokenRevoked    EventKind = "token_revoked"  // detail is its ID
+	EventSignedIn        EventKind = "signed_in"      // to the administrators' page; detail is the session's ID
+	EventSignedOut       EventKind = "signed_out"     // detail is the session's ID
 )
 
 // EventKinds is every event.
 var EventKinds = []EventKind{
-	EventRegistered, EventRefused, EventPaired, EventPeerRenamed, EventPeerLeft, EventPeerRevoked, EventPeerReadmitted,
+	EventRegistered, EventRefused, EventPaired, EventPeerRenamed, EventPeerRevoked, EventPeerReadmitted,
 	EventPeerApproved, EventPeerDisapproved,
 	EventInviteCreated, EventInviteRevoked, EventTokenCreated, EventTokenRevoked,
+	EventSignedIn, EventSignedOut,
 }
 
 // MaxDetail bounds the detail of an event, in characters.

@@ -19,6 +19,9 @@ func WithOrigin(ctx context.Context, o Origin) context.Context {
 	return context.WithValue(ctx, originKey{}, o)
 }
 
+// OriginOf returns what WithOrigin said.
+func OriginOf(ctx context.Context) Origin { return originOf(ctx) }
+
 func originOf(ctx context.Context) Origin {
 	o, _ := ctx.Value(originKey{}).(Origin)
 	if o.Actor == "" {

@@ -10,7 +10,8 @@ import (
 // PeerAt is a peer as administrators see it.
 type PeerAt struct {
 	Peer
-	At *Location // where it is connected; nil if nowhere
+	At   *Location // where it is connected; nil if nowhere
+	Seen time.Time // when its last connection ended; zero if unknown
 }
 
 // Peers returns some of all peers, ordered by ID, with where they are connected.
@@ -45,9 +46,13 @@ func (r *Registry) located(ctx context.Context, peers []Peer) ([]PeerAt, error) 
 	if err != nil {
 		return nil, err
 	}
+	seen, err := r.cfg.Store.LastSeen(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]PeerAt, len(peers))
 	for i, p := range peers {
-		all[i].Peer = p
+		all[i].Peer, all[i].Seen = p, seen[p.ID]
 		if l, ok := at[p.ID]; ok {
 			all[i].At = &l
 		}
@@ -109,18 +114,6 @@ func (r *Registry) RevokePeer(ctx context.Context, id ident.PeerID, version int6
 	if r.cfg.OnRevoked != nil {
 		r.cfg.OnRevoked(id, e.At)
 	}
-	return nil
-}
-
-// Leave removes a peer at its own wish, and with it whom it allowed and who
-// allowed it. It may register again, as a new peer. Errors: ErrPeerNotFound.
-func (r *Registry) Leave(ctx context.Context, id ident.PeerID) error {
-	e := r.event(ctx, EventPeerLeft)
-	e.Peer = id
-	if err := r.cfg.Store.RemovePeer(ctx, id, e); err != nil {
-		return err
-	}
-	r.peers.Add(-1)
 	return nil
 }
 

@@ -122,6 +122,10 @@ func (r *Registry) upkeep(ctx context.Context) error {
 // Ready reports whether the registry can do its work.
 func (r *Registry) Ready(ctx context.Context) error { return r.cfg.Store.Ping(ctx) }
 
+// Registered is how many peers are registered, as counted within the last
+// minute.
+func (r *Registry) Registered() int { return int(r.peers.Load()) }
+
 // Open reports whether new peers need no invite.
 func (r *Registry) Open() bool { return r.cfg.Open }
 

@@ -56,7 +56,7 @@ func (s *Store) PutAdminToken(ctx context.Context, t registry.AdminToken, max in
 			return err
 		}
 		var n int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM admin_tokens`).Scan(&n); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM admin_tokens WHERE session = ? AND parent = ?`, t.Session, t.Parent[:]).Scan(&n); err != nil {
 			return err
 		}
 		if n >= max {
@@ -72,26 +72,27 @@ func (s *Store) PutAdminToken(ctx context.Context, t registry.AdminToken, max in
 }
 
 func putToken(ctx context.Context, tx *sql.Tx, t registry.AdminToken) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO admin_tokens (id, hash, label, scopes, created, expires, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		t.ID[:], t.Hash[:], t.Label, t.Scopes, millis(t.Created), millis(t.Expires), t.Revoked)
+	_, err := tx.ExecContext(ctx, `INSERT INTO admin_tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		t.ID[:], t.Hash[:], t.Label, t.Scopes, millis(t.Created), millis(t.Expires), t.Revoked, t.Session, t.Parent[:])
 	return err
 }
 
-const tokenColumns = `id, hash, label, scopes, created, expires, revoked`
+const tokenColumns = `id, hash, label, scopes, created, expires, revoked, session, parent`
 
 // scanner is a row, alone or of many.
 type scanner interface{ Scan(into ...any) error }
 
 func token(row scanner) (registry.AdminToken, error) {
 	var t registry.AdminToken
-	var id, hash []byte
+	var id, hash, parent []byte
 	var created, expires int64
-	err := row.Scan(&id, &hash, &t.Label, &t.Scopes, &created, &expires, &t.Revoked)
+	err := row.Scan(&id, &hash, &t.Label, &t.Scopes, &created, &expires, &t.Revoked, &t.Session, &parent)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = registry.ErrTokenNotFound
 	}
 	copy(t.ID[:], id)
 	copy(t.Hash[:], hash)
+	copy(t.Parent[:], parent)
 	t.Created, t.Expires = moment(created), moment(expires)
 	return t, err
 }

@@ -132,6 +132,36 @@ func adminTokensAreBounded(t *testing.T, s registry.Store) {
 	equal(t, "events", len(events(t, s)), 5)
 }
 
+func sessionsAreTokensOfTheirOwn(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	session := func(n, parent byte) registry.AdminToken {
+		session := adminToken(n)
+		session.Session, session.Parent = true, registry.TokenPrefix{parent}
+		return session
+	}
+	put := func(session registry.AdminToken) error {
+		_, err := s.PutAdminToken(ctx, session, 3, event(registry.EventSignedIn))
+		return err
+	}
+	for n := range byte(3) {
+		is(t, "a token", put(adminToken(n)), nil)
+		is(t, "a session of one", put(session(10+n, 1)), nil)
+		is(t, "a session of another", put(session(20+n, 2)), nil)
+	}
+	is(t, "a token too many", put(adminToken(9)), registry.ErrTokenLimit)
+	is(t, "a session too many", put(session(19, 1)), registry.ErrTokenLimit)
+	got, err := s.AdminToken(ctx, session(11, 1).ID)
+	must(t, "read", err)
+	equal(t, "session", got, session(11, 1))
+
+	_, err = s.PutAdminLink(ctx, registry.AdminLink{Hash: registry.Digest{1}, Expires: start.Add(time.Hour)}, start, true)
+	must(t, "link", err)
+	must(t, "redeem", s.RedeemAdminLink(ctx, registry.Digest{1}, session(30, 0), event(registry.EventSignedIn)))
+	got, err = s.AdminToken(ctx, session(30, 0).ID)
+	must(t, "read", err)
+	equal(t, "session by the link", got, session(30, 0))
+}
+
 func eventsAreOrdered(t *testing.T, s registry.Store) {
 	ctx := t.Context()
 	first, second, third := event(registry.EventPaired), event(registry.EventRefused), event(registry.EventRefused)
