@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/pgstore/pgtest":     {},
 	"rendezvous/internal/sqlitestore":        {"proto/ident", "migrations", "rendezvous/internal/registry"},
 	"rendezvous/internal/httpapi":            {"proto/ident", "proto/api", "rendezvous/internal/registry"},
+	"rendezvous/internal/web":                {"proto/ident", "proto/api", "rendezvous/internal/registry"},
 	"rendezvous/internal/hub":                {"proto/ident", "proto/signal"},
 	"rendezvous/internal/cluster":            {"proto/ident", "proto/signal", "rendezvous/internal/registry", "rendezvous/internal/hub"},
 	"rendezvous/internal/relay":              {"proto/ident"},
@@ -62,7 +63,7 @@ var mayImport = map[string][]string{
 	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb"},
 	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi"},
 	"agent/internal/peer":                    {"proto/ident", "proto/call", "proto/tunnel", "agent/internal/link", "agent/internal/path", "agent/internal/session"},
-	"agent":                                  {"proto/api", "proto/ident", "proto/tunnel", "agent/internal"},
+	"agent":                                  {"proto/ident", "proto/tunnel", "agent/internal"},
 	"agent/internal/sharing":                 {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb"},
 	"agent/internal/using":                   {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/demo":                    {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},
@@ -70,8 +71,6 @@ var mayImport = map[string][]string{
 	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings", "deploy/logging"},
 	"deploy/settings":                        {},
 	"deploy/logging":                         {},
-	"deploy/load/swarm":                      {"proto"},
-	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "deploy/logging", "deploy/settings"},
 }
 
 // doors names, for each third-party module, the only packages that may import
@@ -94,7 +93,8 @@ var doors = map[string][]string{
 	"github.com/quic-go/quic-go":       {"agent/internal/link/quiclink"},
 	"github.com/google/gousb":          {"agent/internal/usb/libusb"},
 	"github.com/gtank/ristretto255":    {"agent/internal/pairing/cpace"},
-	"github.com/alecthomas/kong":       {"deploy/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous", "deploy/load/cmd/easyfind-load"},
+	"github.com/chromedp":              {"rendezvous/internal/web/webtest"},
+	"github.com/alecthomas/kong":       {"deploy/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
 	"gopkg.in/yaml.v3":                 {"deploy/settings"},
 	"github.com/lmittmann/tint":        {"deploy/logging"},
 	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
@@ -107,7 +107,7 @@ var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp/cmp", "pg
 
 // testOnly are packages of this module that exist for tests; only tests, and
 // packages beside them, import them.
-var testOnly = []string{"deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "deploy/e2e"}
+var testOnly = []string{"rendezvous/internal/web/webtest", "deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "deploy/e2e"}
 
 // acrossInTests are the tests that run one program's client against the other
 // program as a whole: the one way in which the two trees may meet.
@@ -115,7 +115,7 @@ var acrossInTests = map[string]string{"agent/internal/rvclient": "rendezvous"}
 
 // environment are the trees that may read the process's environment and flags
 // and end the process.
-var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "deploy/settings", "deploy/e2e"}
+var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/settings", "deploy/e2e"}
 
 // TestArchitecture parses every file itself, rather than asking go list, so that
 // the test cache sees every file it depends on.

@@ -16,6 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/web"
 )
 
 // Bounds of HTTP requests.
@@ -48,14 +49,21 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 		h.listeners = append(h.listeners, l)
 	}
 	stun, turn := s.uris(p.sockets.Port())
+	server := api.Server{Name: s.Name, Region: s.Region, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open}
 	handler, err := httpapi.New(httpapi.Config{
 		Registry:       p.registry,
 		Presence:       presence{p.hub, p.cluster},
 		Relay:          relayAccess{p.relay, turn},
-		Server:         api.Server{Name: s.Name, Region: s.Region, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open},
+		Server:         server,
 		TrustedProxies: s.proxies,
 		Ready:          []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
 		Logger:         s.Logger.With("part", "rest"),
+		Pages: func(a httpapi.Attempts) (http.Handler, error) {
+			return web.New(web.Config{
+				Registry: p.registry, Attempts: a, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
+				JoinLink: func(code string) string { return s.joinWith(p.pin, code) },
+			})
+		},
 	})
 	if err != nil {
 		return nil, err

@@ -32,13 +32,12 @@ const (
 // and returns it. An open server's has no invite.
 func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *ident.Pin) (string, error) {
 	path := filepath.Join(s.Data, JoinLinkFile)
-	fragment := url.Values{}
-	if pin != nil {
-		fragment.Set("pin", pin.String())
-	}
 	kept, since := keptInvite(path)
+	code := ""
 	if !s.Open {
-		code, i, err := r.CreateInvite(ctx, registry.InviteSpec{Code: kept, Label: "join link", TTL: inviteTTL})
+		var i registry.Invite
+		var err error
+		code, i, err = r.CreateInvite(ctx, registry.InviteSpec{Code: kept, Label: "join link", TTL: inviteTTL})
 		if err == nil && i.Revoked { // the link leaked, say: another is wanted
 			kept = ""
 			code, _, err = r.CreateInvite(ctx, registry.InviteSpec{Label: "join link", TTL: inviteTTL})
@@ -46,9 +45,8 @@ func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *iden
 		if err != nil {
 			return "", fmt.Errorf("invite of the join link: %w", err)
 		}
-		fragment.Set("invite", code)
 	}
-	link := s.link("/", fragment)
+	link := s.joinWith(pin, code)
 	err := writeFile(path, []byte(link+"\n"))
 	if err == nil && kept != "" {
 		err = os.Chtimes(path, since, since) // the file's age is the invite's
@@ -57,6 +55,18 @@ func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *iden
 		return "", fmt.Errorf("keep the join link: %w", err)
 	}
 	return link, nil
+}
+
+// joinWith is the link by which agents join with an invite, or without one.
+func (s *settings) joinWith(pin *ident.Pin, code string) string {
+	fragment := url.Values{}
+	if pin != nil {
+		fragment.Set("pin", pin.String())
+	}
+	if code != "" {
+		fragment.Set("invite", code)
+	}
+	return s.link("/", fragment)
 }
 
 // link is an address of this server with parameters that only its reader sees.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
@@ -53,6 +54,7 @@ type parts struct {
 	relay    *relay.Relay
 	front    *front.Front
 	https    *https
+	pin      *ident.Pin // of the certificate, nil if others trust it
 	joinLink string
 }
 
@@ -148,6 +150,7 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if err != nil {
 		return err
 	}
+	p.pin = pin
 	if err := s.openRegistry(ctx, p); err != nil {
 		return err
 	}

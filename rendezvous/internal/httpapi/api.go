@@ -33,6 +33,9 @@ type Credentials interface {
 	Credentials(ctx context.Context, id ident.PeerID) (api.RelayCredentials, error)
 }
 
+// PathPages is where the administrators' pages are.
+const PathPages = "/admin"
+
 // Check is one condition of being ready.
 type Check struct {
 	Name  string // for people, as "database"
@@ -50,8 +53,10 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	Limits         Limits
 	Ready          []Check // beside the registry's store
-	Now            func() time.Time
-	Logger         *slog.Logger
+	// Pages are served at PathPages and below, nil without any.
+	Pages  func(Attempts) (http.Handler, error)
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // server is the state behind the handlers.
@@ -96,6 +101,14 @@ func New(cfg Config) (http.Handler, error) {
 	router.Get(api.PathDocs, documents.page)
 	router.Get(api.PathLive, live)
 	router.Get(api.PathReady, s.ready)
+	if cfg.Pages != nil {
+		pages, err := cfg.Pages(Attempts{s})
+		if err != nil {
+			return nil, err
+		}
+		router.Handle(PathPages, pages)
+		router.Handle(PathPages+"/*", pages)
+	}
 	return router, nil
 }
 

@@ -81,7 +81,7 @@ func (s *server) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context))
 		case !t.Scopes.Covers(scope):
 			s.refuse(ctx, api.NewProblem(api.CodeScope))
 		default:
-			o := registry.Origin{Actor: "admin " + t.ID.String(), Source: source}
+			o := registry.Origin{Actor: t.Actor(), Source: source}
 			ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
 			next(huma.WithValue(ctx, adminKey, t))
 		}
@@ -106,6 +106,24 @@ func (s *server) failed(ctx huma.Context, what limited, source netip.Prefix, err
 		s.limits[what].take(source, s.cfg.Now())
 	}
 	s.refuse(ctx, err)
+}
+
+// Attempts bounds the failed attempts to be an administrator that a source makes
+// beside this interface, together with those that it makes here.
+type Attempts struct{ server *server }
+
+// Wait returns how long the source of a request must wait before it may try.
+func (a Attempts) Wait(ctx context.Context) time.Duration {
+	wait := a.server.limits[limitAdmin].wait(sourceOf(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
+	if wait > 0 {
+		a.server.cfg.Registry.Refused(ctx, limitNames[limitAdmin], ident.PeerID{}, registry.ErrLimited)
+	}
+	return wait
+}
+
+// Failed counts an attempt that failed.
+func (a Attempts) Failed(ctx context.Context) {
+	a.server.limits[limitAdmin].take(sourceOf(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
 }
 
 // admin is the token of the administrator who asks.

@@ -1,0 +1,347 @@
+package web_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/web"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// attempts are bounded by a test.
+type attempts struct {
+	failed atomic.Int64
+	wait   atomic.Int64
+}
+
+func (a *attempts) Wait(context.Context) time.Duration { return time.Duration(a.wait.Load()) }
+func (a *attempts) Failed(context.Context)             { a.failed.Add(1) }
+
+// bench is the pages on a real TLS listener.
+type bench struct {
+	t        *testing.T
+	server   *httptest.Server
+	registry *registry.Registry
+	attempts attempts
+}
+
+const publicOrigin = "https://rendezvous.example.org"
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	store, err := sqlitestore.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t}
+	if b.registry, err = registry.New(registry.Config{Store: store}); err != nil {
+		t.Fatal(err)
+	}
+	pages, err := web.New(web.Config{
+		Registry: b.registry, Attempts: &b.attempts, Server: api.Server{Name: "test"}, Origin: publicOrigin + ":443",
+		JoinLink: func(code string) string { return publicOrigin + "/#invite=" + code }, Every: 20 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.server = httptest.NewTLSServer(pages)
+	t.Cleanup(func() {
+		b.server.Client().CloseIdleConnections()
+		b.server.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.server.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return b
+}
+
+// token makes an administrator's token.
+func (b *bench) token(scopes ...api.Scope) string {
+	b.t.Helper()
+	set, err := registry.ScopesOf(scopes)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	token, _, err := b.registry.CreateToken(b.t.Context(), registry.TokenSpec{Label: "test", Scopes: set})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return token
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request as the pages' own scripts and forms do, but for the headers
+// that a test sets: names and values, and "" to leave one out.
+func (b *bench) do(method, path string, cookies []*http.Cookie, form url.Values, headers ...string) answer {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.server.URL+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Origin", b.server.URL)
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		if req.Header.Del(headers[i]); headers[i+1] != "" {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+	}
+	for _, c := range cookies {
+		req.AddCookie(c)
+	}
+	resp, err := b.server.Client().Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(body)}
+}
+
+// signIn returns the cookies of a session.
+func (b *bench) signIn(secret string) []*http.Cookie {
+	b.t.Helper()
+	a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {secret}})
+	if a.status != http.StatusSeeOther {
+		b.t.Fatalf("sign in: %d %s", a.status, a.body)
+	}
+	return (&http.Response{Header: a.header}).Cookies()
+}
+
+func (b *bench) events() []registry.Event {
+	b.t.Helper()
+	all, err := b.registry.Events(b.t.Context(), registry.EventQuery{Limit: 1000})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return all
+}
+
+func TestSessionCookieIsKeptFromScriptsAndOtherSites(t *testing.T) {
+	b := newBench(t)
+	token := b.token(api.ScopeAdmin)
+	cookies := b.signIn(token)
+	if len(cookies) != 1 {
+		t.Fatalf("cookies %v", cookies)
+	}
+	c := cookies[0]
+	if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
+		t.Errorf("cookie %+v", c)
+	}
+	if left := time.Until(c.Expires); left > registry.SessionTTL || left < registry.SessionTTL-time.Minute {
+		t.Errorf("it is good for %v", left)
+	}
+	if strings.Contains(c.Value, token) || strings.Contains(token, strings.TrimPrefix(c.Value, "efs_")) {
+		t.Error("the cookie holds the token")
+	}
+	for name, other := range map[string]string{"the session as a token": c.Value, "under a token's mark": "efa_" + strings.TrimPrefix(c.Value, "efs_")} {
+		if a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {other}}); a.status != http.StatusForbidden {
+			t.Errorf("%s signs in: %d", name, a.status)
+		}
+	}
+	if a := b.do(http.MethodGet, "/admin", []*http.Cookie{{Name: c.Name, Value: token}}, nil); a.status != http.StatusSeeOther {
+		t.Errorf("a token passes for a session: %d", a.status)
+	}
+}
+
+func TestSessionsEnd(t *testing.T) {
+	b := newBench(t)
+	token := b.token(api.ScopeAdmin)
+	id, err := b.registry.AuthenticateAdmin(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := b.signIn(token), b.signIn(token)
+	in := func(cookies []*http.Cookie) bool {
+		return b.do(http.MethodGet, "/admin", cookies, nil).status == http.StatusOK
+	}
+	if !in(first) || !in(second) {
+		t.Fatal("not signed in")
+	}
+	a := b.do(http.MethodPost, "/admin/sign-out", first, nil)
+	if a.status != http.StatusSeeOther || !strings.Contains(a.header.Get("Set-Cookie"), "1970") {
+		t.Errorf("sign out: %d %v", a.status, a.header)
+	}
+	if in(first) || !in(second) {
+		t.Error("signing out of one session does not end it, or ends another")
+	}
+	if err := b.registry.RevokeToken(t.Context(), id.ID); err != nil {
+		t.Fatal(err)
+	}
+	if in(second) {
+		t.Error("the session outlives its token")
+	}
+}
+
+// TestForgedRequestsAreRefused sends what changes something from everywhere but
+// the pages themselves.
+func TestForgedRequestsAreRefused(t *testing.T) {
+	b := newBench(t)
+	cookies := b.signIn(b.token(api.ScopeAdmin))
+	link, err := b.registry.AdminLink(t.Context(), "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(b.events())
+	id := ident.PeerID{1}.String()
+	host := strings.TrimPrefix(b.server.URL, "https://")
+	for name, headers := range map[string][]string{
+		"nothing said":           {"Origin", "", "Sec-Fetch-Site", ""},
+		"no origin":              {"Origin", ""},
+		"an opaque origin":       {"Origin", "null"},
+		"another site":           {"Origin", "https://evil.example"},
+		"another port":           {"Origin", "https://127.0.0.1:1"},
+		"without encryption":     {"Origin", "http://" + host},
+		"a longer name":          {"Origin", b.server.URL + ".evil.example"},
+		"said to be cross-site":  {"Sec-Fetch-Site", "cross-site"},
+		"said to be same-site":   {"Sec-Fetch-Site", "same-site"},
+		"said to be by a person": {"Sec-Fetch-Site", "none"},
+		"another host":           {"Origin", "https://evil.example", "Host", "evil.example"},
+	} {
+		for _, path := range []string{
+			"/admin/sign-in", "/admin/sign-out", "/admin/peers/" + id, "/admin/peers/" + id + "/revoke", "/admin/revoked/" + id,
+			"/admin/invites", "/admin/invites/0000000000000000/revoke", "/admin/approvals", "/admin/approvals/" + id,
+			"/admin/tokens", "/admin/tokens/0000000000000000/revoke", "/admin", "/admin/none",
+		} {
+			form := url.Values{"secret": {link}, "name": {"forged"}, "peer": {id}, "label": {"forged"}, "scopes": {"admin"}}
+			a := b.do(http.MethodPost, path, cookies, form, headers...)
+			if a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
+				t.Errorf("%s, POST %s: %d", name, path, a.status)
+			}
+		}
+	}
+	if after := len(b.events()); after != before {
+		t.Errorf("%d events of forged requests", after-before)
+	}
+	if a := b.do(http.MethodGet, "/admin", cookies, nil); a.status != http.StatusOK {
+		t.Error("a forged request has ended the session")
+	}
+	// Behind a proxy that changes the Host header the public origin is good.
+	if a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {link}}, "Origin", publicOrigin); a.status != http.StatusSeeOther {
+		t.Errorf("from the public origin: %d %s", a.status, a.body)
+	}
+}
+
+func TestOtherMethodsChangeNothing(t *testing.T) {
+	b := newBench(t)
+	cookies := b.signIn(b.token(api.ScopeAdmin))
+	for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		for _, path := range []string{"/admin", "/admin/sign-in", "/admin/sign-out", "/admin/peers"} {
+			if a := b.do(method, path, cookies, nil, "Origin", b.server.URL); a.status/100 == 2 || a.status/100 == 3 {
+				t.Errorf("%s %s: %d", method, path, a.status)
+			}
+		}
+	}
+	for _, path := range []string{"/admin/sign-out", "/admin/sign-in?secret=x"} {
+		b.do(http.MethodGet, path, cookies, nil)
+	}
+	if a := b.do(http.MethodGet, "/admin", cookies, nil); a.status != http.StatusOK {
+		t.Errorf("a GET has ended the session: %d", a.status)
+	}
+}
+
+func TestEveryAnswerHasItsPolicy(t *testing.T) {
+	b := newBench(t)
+	cookies := b.signIn(b.token(api.ScopeAdmin))
+	for path, cookies := range map[string][]*http.Cookie{
+		"/admin": cookies, "/admin/peers": cookies, "/admin/none": cookies, "/admin/sign-in": nil, "/admin/peers/x": cookies, "/admin/static/none": nil,
+	} {
+		a := b.do(http.MethodGet, path, cookies, nil)
+		policy := a.header.Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") {
+			t.Errorf("%s: policy %q", path, policy)
+		}
+		if a.header.Get("Cache-Control") != "no-store" || a.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: headers %v", path, a.header)
+		}
+		for _, bad := range []string{"style=", "onclick=", "onload=", "<style", "javascript:", "http://"} {
+			if strings.Contains(a.body, bad) {
+				t.Errorf("%s: the page holds %q", path, bad)
+			}
+		}
+	}
+}
+
+func TestSignInIsBounded(t *testing.T) {
+	b := newBench(t)
+	try := func(secret string) answer {
+		return b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {secret}})
+	}
+	for _, wrong := range []string{"", "unknown", "efa_unknown", "ef_unknown", "https://x/#pin=1", "https://x/admin#link=unknown", strings.Repeat("x", 10_000)} {
+		a := try(wrong)
+		if a.status/100 != 4 || a.header.Get("Set-Cookie") != "" || !strings.Contains(a.body, `role="alert"`) {
+			t.Errorf("%.20q: %d", wrong, a.status)
+		}
+		if len(wrong) > 9 && strings.Contains(a.body, wrong) {
+			t.Errorf("%.20q is repeated", wrong)
+		}
+	}
+	if n := b.attempts.failed.Load(); n != 7 {
+		t.Errorf("%d failures counted", n)
+	}
+	b.attempts.wait.Store(int64(90 * time.Second))
+	a := try(b.token(api.ScopeAdmin))
+	if a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "Wait 2 minutes") || a.header.Get("Retry-After") != "91" {
+		t.Errorf("beyond the bound: %d %v", a.status, a.header)
+	}
+	if a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {strings.Repeat("x", 20_000)}}); a.status != http.StatusBadRequest {
+		t.Errorf("too long a form: %d", a.status)
+	}
+}
+
+func TestSignInGoesNowhereElse(t *testing.T) {
+	b := newBench(t)
+	token := b.token(api.ScopeAdmin)
+	for to, want := range map[string]string{
+		"/peers?q=a": "/admin/peers?q=a", "": "/admin", "//evil.example": "/admin", "https://evil.example": "/admin",
+		`/\evil.example`: "/admin", "evil": "/admin", "javascript:alert(1)": "/admin", "/%": "/admin",
+	} {
+		a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {token}, "to": {to}})
+		if got := a.header.Get("Location"); got != want {
+			t.Errorf("%q leads to %q, want %q", to, got, want)
+		}
+	}
+}
+
+func TestWhatAScopeDoesNotCoverIsNotOffered(t *testing.T) {
+	b := newBench(t)
+	cookies := b.signIn(b.token(api.ScopeInvites))
+	if a := b.do(http.MethodGet, "/admin", cookies, nil); a.status != http.StatusOK || strings.Contains(a.body, `href="/admin/peers"`) {
+		t.Errorf("overview: %d, or it offers peers", a.status)
+	}
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		a := b.do(method, "/admin/peers/"+ident.PeerID{1}.String()+"/revoke", cookies, nil)
+		if a.status != http.StatusForbidden || !strings.Contains(a.body, "needs the scope &#34;peers&#34;") {
+			t.Errorf("%s: %d", method, a.status)
+		}
+	}
+	if a := b.do(http.MethodGet, "/admin/peers", cookies, nil, "Accept", "text/event-stream"); a.status != http.StatusForbidden {
+		t.Errorf("stream: %d", a.status)
+	}
+}

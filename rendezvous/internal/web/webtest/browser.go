@@ -1,0 +1,251 @@
+// Package webtest drives a real Chromium over the DevTools protocol, so that
+// tests do with pages what a person does, and see what a person would.
+package webtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	cdpruntime "github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// patience is how long a page may take to be as a test wants it.
+const patience = 40 * time.Second
+
+// programs are the names under which Chromium is installed.
+var programs = []string{"chromium", "chromium-browser", "google-chrome"}
+
+// Browser is one window. What goes wrong in its pages, a script's error, a
+// message at the level of errors or something that their policy forbids, fails
+// the test at its end unless it was allowed.
+type Browser struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu      sync.Mutex
+	wrong   []string // guarded by mu
+	allowed []string // guarded by mu
+}
+
+// Open starts a Chromium of its own. pin is the SHA-256 of the public key of the
+// only certificate that it trusts besides those that all trust, in base64. Where
+// there is no Chromium the test is skipped, or fails if it must run.
+func Open(t *testing.T, pin string, mustRun bool) *Browser {
+	t.Helper()
+	program := ""
+	for _, name := range programs {
+		if found, err := exec.LookPath(name); err == nil {
+			program = found
+			break
+		}
+	}
+	switch {
+	case program == "" && mustRun:
+		t.Fatalf("none of %s is installed", strings.Join(programs, ", "))
+	case program == "":
+		t.Skipf("none of %s is installed: install Chromium to run this test", strings.Join(programs, ", "))
+	}
+	allocated, cancel := chromedp.NewExecAllocator(context.Background(),
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(patience),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("hide-scrollbars", true),
+		chromedp.Flag("ignore-certificate-errors-spki-list", pin), chromedp.Flag("lang", "en-GB"), chromedp.Env("TZ=UTC", "LANG=en_GB.UTF-8"),
+	)
+	ctx, closeWindow := chromedp.NewContext(allocated, chromedp.WithErrorf(func(string, ...any) {}))
+	b := &Browser{t: t, ctx: ctx}
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("close the browser: %v", err)
+		}
+		closeWindow()
+		cancel()
+		chromedp.FromContext(ctx).Allocator.Wait()
+		b.report()
+	})
+	chromedp.ListenTarget(ctx, b.hear)
+	if err := chromedp.Run(ctx, log.Enable(), cdpruntime.Enable()); err != nil {
+		t.Fatalf("start %s: %v", program, err)
+	}
+	b.Size(1280, 900)
+	return b
+}
+
+// hear notes what goes wrong.
+func (b *Browser) hear(event any) {
+	text := ""
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.LevelError || e.Entry.Source == log.SourceSecurity || e.Entry.Source == log.SourceViolation {
+			text = fmt.Sprintf("%s: %s (%s)", e.Entry.Source, e.Entry.Text, e.Entry.URL)
+		}
+	case *cdpruntime.EventExceptionThrown:
+		text = "script: " + e.ExceptionDetails.Error()
+	case *cdpruntime.EventConsoleAPICalled:
+		if e.Type == cdpruntime.APITypeError || e.Type == cdpruntime.APITypeAssert {
+			text = fmt.Sprintf("console: %s", e.Args[0].Value)
+		}
+	}
+	if text != "" {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.wrong = append(b.wrong, text)
+	}
+}
+
+// Allow lets messages pass that hold a text.
+func (b *Browser) Allow(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.allowed = append(b.allowed, text)
+}
+
+func (b *Browser) report() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, w := range b.wrong {
+		ok := false
+		for _, a := range b.allowed {
+			ok = ok || strings.Contains(w, a)
+		}
+		if !ok {
+			b.t.Errorf("in the browser: %s", w)
+		}
+	}
+}
+
+// Do runs actions of the DevTools protocol.
+func (b *Browser) Do(what string, actions ...chromedp.Action) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		b.t.Fatalf("%s: %v\n%s", what, err, b.Text("body"))
+	}
+}
+
+// Go opens an address.
+func (b *Browser) Go(address string) {
+	b.t.Helper()
+	b.Do("open "+address, chromedp.ActionFunc(func(ctx context.Context) error {
+		_, _, failed, _, err := page.Navigate(address).Do(ctx)
+		if err == nil && failed != "" {
+			err = errors.New(failed)
+		}
+		return err
+	}))
+}
+
+// Click clicks what a CSS selector finds first, as a person does, once it is
+// there.
+func (b *Browser) Click(selector string) {
+	b.t.Helper()
+	b.Do("click "+selector, chromedp.Click(selector, chromedp.ByQuery, chromedp.NodeVisible))
+}
+
+// Type types into a field.
+func (b *Browser) Type(selector, text string) {
+	b.t.Helper()
+	b.Do("type into "+selector, chromedp.SendKeys(selector, text, chromedp.ByQuery, chromedp.NodeVisible))
+}
+
+// Eval evaluates an expression of JavaScript.
+func Eval[T any](b *Browser, expression string) T {
+	b.t.Helper()
+	var out T
+	b.Do("evaluate "+expression, chromedp.Evaluate(expression, &out))
+	return out
+}
+
+// Text is the text of what a selector finds first, as it is seen; "" if nothing.
+func (b *Browser) Text(selector string) string {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	var text string
+	err := chromedp.Run(ctx, chromedp.Evaluate(fmt.Sprintf(`document.querySelector(%q)?.innerText ?? ""`, selector), &text))
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
+// Until waits until an expression of JavaScript is true, across pages.
+func (b *Browser) Until(what, expression string) {
+	b.t.Helper()
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		var is bool
+		err := chromedp.Run(ctx, chromedp.Evaluate("Boolean("+expression+")", &is))
+		cancel()
+		if err == nil && is {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-over.C:
+			b.t.Fatalf("never: %s (%v)\n%s", what, err, b.Text("body"))
+		}
+	}
+}
+
+// Sees waits until the page shows a text.
+func (b *Browser) Sees(text string) {
+	b.t.Helper()
+	b.Until("sees "+text, fmt.Sprintf(`document.body?.innerText.includes(%q)`, text))
+}
+
+// Size makes the window so large, in CSS pixels.
+func (b *Browser) Size(width, height int64) {
+	b.t.Helper()
+	b.Do("size", emulation.SetDeviceMetricsOverride(width, height, 1, width < 600))
+}
+
+// Dark has the pages be for the dark, or for the light.
+func (b *Browser) Dark(on bool) {
+	b.t.Helper()
+	scheme := "light"
+	if on {
+		scheme = "dark"
+	}
+	b.Do("colours", emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
+}
+
+// Shoot writes a picture of the whole page to a directory, "" for none.
+func (b *Browser) Shoot(dir, name string) {
+	b.t.Helper()
+	if dir == "" {
+		return
+	}
+	var png []byte
+	b.Do("screenshot", chromedp.FullScreenshot(&png, 100))
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// NoWiderThanWindow reports a page that must be scrolled sideways.
+func (b *Browser) NoWiderThanWindow() {
+	b.t.Helper()
+	if over := Eval[float64](b, `document.documentElement.scrollWidth - window.innerWidth`); over > 0 {
+		b.t.Errorf("%s is %v pixels wider than the window", Eval[string](b, `location.pathname`), over)
+	}
+}
+
+// Clear empties a field.
+func Clear(selector string) chromedp.Action { return chromedp.Clear(selector, chromedp.ByQuery) }
