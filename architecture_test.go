@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/web":                {"proto/ident", "proto/api", "rendezvous/internal/registry"},
 	"rendezvous/internal/hub":                {"proto/ident", "proto/signal"},
 	"rendezvous/internal/cluster":            {"proto/ident", "proto/signal", "rendezvous/internal/registry", "rendezvous/internal/hub"},
+	"rendezvous/internal/metrics":            {},
 	"rendezvous/internal/relay":              {"proto/ident"},
 	"rendezvous/internal/relay/relaytest":    {},
 	"rendezvous/internal/front":              {"proto/signal"},
@@ -76,6 +77,8 @@ var mayImport = map[string][]string{
 // doors names, for each third-party module, the only packages that may import
 // it. A module without a row fails the test, so a dependency is a decision too.
 var doors = map[string][]string{
+	"github.com/prometheus/client_golang": {"rendezvous/internal/metrics"},
+
 	"github.com/go-chi/chi/v5":         {"rendezvous/internal/httpapi"},
 	"github.com/danielgtaylor/huma/v2": {"rendezvous/internal/httpapi"},
 	"golang.org/x/time":                {"rendezvous/internal/httpapi", "rendezvous/internal/hub", "rendezvous/internal/relay", "agent/internal/link"},

@@ -41,6 +41,8 @@ type Config struct {
 	ClusterListen  string `name:"cluster-listen" help:"Address of links from other instances; needs a Postgres database." placeholder:"HOST:PORT"`
 	ClusterAddress string `name:"cluster-address" help:"How other instances reach that address. Default: this machine's address." placeholder:"HOST:PORT"`
 
+	MetricsListen string `name:"metrics-listen" help:"Address of /metrics for Prometheus, over plain HTTP: of an operator's network, not of the public. Default: none." placeholder:"HOST:PORT"`
+
 	Region string `help:"Where this instance stands, as you call it; shown to administrators and peers." placeholder:"NAME"`
 
 	Logger *slog.Logger `kong:"-"`

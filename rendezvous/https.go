@@ -64,6 +64,7 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 				JoinLink: func(code string) string { return s.joinWith(p.pin, code) },
 			})
 		},
+		Observer: p.metrics,
 	})
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func (s *settings) openRegistry(ctx context.Context, p *parts) (err error) {
 	}
 	p.registry, err = registry.New(registry.Config{
 		Store: p.store, Open: s.Open, RequireBinding: true, Logger: s.Logger.With("part", "registry"),
-		OnRevoked: p.revoked,
+		OnRevoked: p.revoked, Observe: p.asked,
 	})
 	return err
 }
@@ -101,7 +101,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 		return err
 	}
 	p.hub, err = hub.New(hub.Config{
-		Registry: admission{p.registry}, Cluster: p.cluster, Logger: s.Logger.With("part", "signalling"),
+		Registry: admission{p.registry}, Cluster: p.cluster, Logger: s.Logger.With("part", "signalling"), Observe: p.message,
 	})
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -136,6 +137,27 @@ func over(conn net.Conn) *http.Client {
 
 func (p *peer) request(client *http.Client, method, path string, in, out any) {
 	p.t.Helper()
+	status, answer := p.try(client, method, path, in)
+	if status/100 != 2 {
+		p.t.Fatalf("%s %s: %d: %s", method, path, status, answer)
+	}
+	if out != nil {
+		if err := json.Unmarshal(answer, out); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// asks makes a request on a connection of its own, whatever comes of it.
+func (p *peer) asks(method, path string, in any) (status int, answer []byte) {
+	p.t.Helper()
+	client := over(p.dial("http/1.1"))
+	defer client.CloseIdleConnections()
+	return p.try(client, method, path, in)
+}
+
+func (p *peer) try(client *http.Client, method, path string, in any) (status int, answer []byte) {
+	p.t.Helper()
 	var body bytes.Buffer
 	if in != nil {
 		if err := json.NewEncoder(&body).Encode(in); err != nil {
@@ -154,17 +176,12 @@ func (p *peer) request(client *http.Client, method, path string, in, out any) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	var answer bytes.Buffer
-	answer.ReadFrom(res.Body)
-	res.Body.Close()
-	if res.StatusCode/100 != 2 {
-		p.t.Fatalf("%s %s: %s: %s", method, path, res.Status, answer.String())
+	defer res.Body.Close()
+	answer, err = io.ReadAll(res.Body)
+	if err != nil {
+		p.t.Fatal(err)
 	}
-	if out != nil {
-		if err := json.Unmarshal(answer.Bytes(), out); err != nil {
-			p.t.Fatal(err)
-		}
-	}
+	return res.StatusCode, answer
 }
 
 // connect opens the signalling connection.

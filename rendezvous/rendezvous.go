@@ -13,6 +13,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/metrics"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
 )
@@ -46,6 +47,8 @@ type parts struct {
 	listener net.Listener // HTTPS
 	plain    net.Listener // HTTP from reverse proxies; nil without
 	links    net.Listener // from other instances; nil without a cluster
+	scrapes  net.Listener // from Prometheus; nil without
+	metrics  *metrics.Metrics
 	sockets  *relay.Sockets
 	store    registry.Store
 	registry *registry.Registry
@@ -56,6 +59,7 @@ type parts struct {
 	https    *https
 	pin      *ident.Pin // of the certificate, nil if others trust it
 	joinLink string
+	expires  time.Time // when the certificate does
 }
 
 // Run serves until ctx ends, then sends the peers away and returns nil.
@@ -79,6 +83,9 @@ func (s *Server) Run(ctx context.Context) error {
 	start(func(ctx context.Context) error { return p.cluster.Run(ctx, p.hub) })
 	start(p.front.Run)
 	start(p.https.serve)
+	if p.scrapes != nil {
+		start(s.settings.serveMetrics(&p))
+	}
 	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.UDP.LocalAddr().String(),
 		"relay", s.settings.relayIP.String(), "data", s.settings.Data)
 	if s.settings.OnReady != nil {
@@ -92,7 +99,6 @@ func (s *Server) Run(ctx context.Context) error {
 	err := context.Cause(running)
 	stop(nil)
 	all.Wait()
-	p.hub.Wait() // the front door has closed the connections
 	return errors.Join(err, p.close())
 }
 
@@ -113,7 +119,7 @@ func (s *Server) drain(p *parts) {
 // close lets go of what open opened and nothing else closes. Closing again what
 // is closed already is fine.
 func (p *parts) close() error {
-	for _, l := range []net.Listener{p.listener, p.plain, p.links} {
+	for _, l := range []net.Listener{p.listener, p.plain, p.links, p.scrapes} {
 		if l != nil {
 			l.Close()
 		}
@@ -152,6 +158,8 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 		return err
 	}
 	p.pin = pin
+	p.expires = cert.Leaf.NotAfter
+	p.metrics = metrics.New(metrics.Config{Version: Version, Read: s.snapshot(p)})
 	if err := s.openRegistry(ctx, p); err != nil {
 		return err
 	}
@@ -185,6 +193,9 @@ func (s *settings) listen(p *parts) (err error) {
 		if p.plain, err = net.Listen("tcp", s.HTTPListen); err != nil {
 			return fmt.Errorf("listen for reverse proxies: %w: stop what uses the port, or choose another with --http-listen", err)
 		}
+	}
+	if p.scrapes, err = s.listenMetrics(); err != nil {
+		return err
 	}
 	if s.ClusterListen == "" {
 		return nil

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
-	"sync"
 
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
@@ -26,12 +24,7 @@ func (*serveCommand) Run(p *program, c *commands) error {
 	if err != nil {
 		return err
 	}
-	var beside sync.WaitGroup
-	defer beside.Wait()
-	ctx, stop := context.WithCancel(p.ctx)
-	defer stop()
-	beside.Go(func() { keepMemory(ctx) })
-	return server.Run(ctx)
+	return server.Run(p.ctx)
 }
 
 type joinLinkCommand struct{}

@@ -29,6 +29,7 @@ type limits struct {
 	mu      sync.Mutex
 	sources map[netip.Prefix]*tally
 	waiting *list.List // of *conn that have not said yet what they want, the oldest first
+	refused uint64     // connections of sources that had too many
 }
 
 // tally is the connections of one source.
@@ -99,8 +100,10 @@ func (l *limits) enter(c *conn, source netip.Prefix) error {
 		t = &tally{source: source}
 		l.sources[source] = t
 	case t.all >= l.perSource:
+		l.refused++
 		return errConnections
 	case t.waiting >= maxOfSource:
+		l.refused++
 		return errWaiting
 	}
 	t.all++

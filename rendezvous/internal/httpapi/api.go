@@ -57,6 +57,17 @@ type Config struct {
 	Pages  func(Attempts) (http.Handler, error)
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Observer is told of requests, nil without one.
+	Observer Observer
+}
+
+// Observer is told of requests.
+type Observer interface {
+	// Requests is told 1 as a request begins and -1 as it ends.
+	Requests(change int)
+	// Request is told of one that has been answered. route is the pattern that
+	// it matched, "" without one.
+	Request(method, route string, status int, took time.Duration)
 }
 
 // server is the state behind the handlers.
@@ -88,6 +99,9 @@ func New(cfg Config) (http.Handler, error) {
 	s := &server{cfg: cfg, limits: newLimiters(cfg.Limits), peers: newPeerLimiter(cfg.Limits)}
 
 	router := chi.NewRouter()
+	if cfg.Observer != nil {
+		router.Use(s.observed)
+	}
 	router.Use(s.recovered, s.clientIP(), withSource, headers)
 	router.NotFound(s.always(api.CodeNoRoute))
 	router.MethodNotAllowed(s.always(api.CodeMethod))
@@ -110,6 +124,30 @@ func New(cfg Config) (http.Handler, error) {
 		router.Handle(PathPages+"/*", pages)
 	}
 	return router, nil
+}
+
+// observed tells the observer of each request.
+func (s *server) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		watched := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		s.cfg.Observer.Requests(1)
+		defer func() {
+			s.cfg.Observer.Requests(-1)
+			route := chi.RouteContext(r.Context()).RoutePattern()
+			status := watched.Status()
+			if status == 0 {
+				status = http.StatusOK // of an answer without a body
+			}
+			if status == http.StatusNotFound || status == http.StatusMethodNotAllowed {
+				if !chi.RouteContext(r.Context()).Routes.Match(chi.NewRouteContext(), r.Method, r.URL.Path) {
+					route = ""
+				}
+			}
+			s.cfg.Observer.Request(r.Method, route, status, time.Since(began))
+		}()
+		next.ServeHTTP(watched, r)
+	})
 }
 
 // clientIP finds out who asks. chi's RealIP believes anyone; these two do not.

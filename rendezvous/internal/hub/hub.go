@@ -46,6 +46,10 @@ type Config struct {
 	Cluster  Cluster
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: the machine's clock
+	// Observe is told of each message of a peer here: whether it went to another
+	// instance, nil or the signal.Failure it came to, and how long that took.
+	// Nil is fine.
+	Observe func(elsewhere bool, err error, took time.Duration)
 }
 
 // Bounds of a hub.
@@ -66,6 +70,7 @@ type Hub struct {
 	log      *slog.Logger
 	now      func() time.Time
 	consents *consents
+	observe  func(elsewhere bool, err error, took time.Duration)
 	greeting chan struct{} // a place for each connection that is not known yet
 	serving  sync.WaitGroup
 
@@ -83,68 +88,52 @@ func New(c Config) (*Hub, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Observe == nil {
+		c.Observe = func(bool, error, time.Duration) {}
+	}
 	return &Hub{
 		registry: c.Registry,
 		cluster:  c.Cluster,
 		log:      c.Logger,
 		now:      c.Now,
 		consents: newConsents(c.Registry, c.Now),
+		observe:  c.Observe,
 		greeting: make(chan struct{}, maxGreeting),
 		peers:    map[ident.PeerID]*session{},
 	}, nil
 }
 
-// Serve finds out which peer is at the other end of a connection whose TLS
-// handshake is complete, and has its session run from then on, until that ends
-// and closes the connection. ctx ends nothing but what a session asks of others;
-// who closes the connections, or drains the hub, ends the sessions.
+// Serve runs the connection of one peer, whose TLS handshake is complete, until
+// it ends, and closes it.
 func (h *Hub) Serve(ctx context.Context, conn *tls.Conn) {
-	if !h.begin() {
-		conn.Close()
-		return
-	}
-	frames := signal.NewReader(conn)
-	s := h.admit(ctx, conn, frames)
-	if s == nil {
-		conn.Close()
-		h.serving.Done()
-		return
-	}
-	// A goroutine of its own, whose stack has not grown for a signature: an idle
-	// session's costs a quarter of that.
-	go func() {
-		defer h.serving.Done()
-		s.run(ctx, frames)
-	}()
-}
-
-// begin counts a connection, unless the hub takes none any more.
-func (h *Hub) begin() bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.draining {
+	draining := h.draining
+	if !draining {
 		h.serving.Add(1)
 	}
-	return !h.draining
-}
-
-// admit makes the session of whoever connected, nil if it is refused.
-func (h *Hub) admit(ctx context.Context, conn *tls.Conn, frames *signal.Reader) *session {
+	h.mu.Unlock()
+	defer conn.Close()
+	if draining {
+		return
+	}
+	defer h.serving.Done()
 	select {
 	case h.greeting <- struct{}{}:
 	default:
-		return nil // a flood of strangers; those who belong try again
+		return // a flood of strangers; those who belong try again
 	}
+	frames := signal.NewReader(conn)
 	id, bye := h.greet(ctx, conn, frames)
 	<-h.greeting
 	if bye != nil {
 		h.log.Debug("refused a signalling connection", "remote", conn.RemoteAddr(), "reason", bye.Text)
 		conn.SetWriteDeadline(time.Now().Add(byeTimeout))
 		conn.Write(signal.AppendFromRendezvous(nil, *bye))
-		return nil
+		return
 	}
 	frames.Greeted()
-	return newSession(h, id, conn)
+	s := newSession(h, id, conn)
+	s.run(ctx, frames)
 }
 
 // greet challenges whoever connected and returns the peer it is, or why it is
@@ -296,13 +285,4 @@ func (h *Hub) Drain(ctx context.Context) error {
 		<-done
 		return fmt.Errorf("drain signalling: %w", context.Cause(ctx))
 	}
-}
-
-// Wait takes no connection from now on, and waits until the sessions have ended
-// whose connections are closed.
-func (h *Hub) Wait() {
-	h.mu.Lock()
-	h.draining = true
-	h.mu.Unlock()
-	h.serving.Wait()
 }

@@ -102,11 +102,10 @@ func startAt(t *testing.T, now func() time.Time) *server {
 				return
 			}
 			serving.Go(func() {
-				if conn := conn.(*tls.Conn); conn.Handshake() != nil {
-					conn.Close()
-				} else {
+				if conn := conn.(*tls.Conn); conn.Handshake() == nil {
 					s.Serve(t.Context(), conn)
 				}
+				conn.Close()
 			})
 		}
 	})

@@ -46,8 +46,15 @@ type session struct {
 	closing     bool // nothing is queued any more, run is about to end
 	unconfirmed map[uint32]*delivery
 	lastNumber  uint32
-	forwards    []signal.Send
-	forwarding  context.CancelFunc // nil while no message is on the way to another instance
+	forwards    []outgoing
+	forwarding  bool
+}
+
+// outgoing is a message of the peer on its way.
+type outgoing struct {
+	signal.Send
+	began     time.Time
+	elsewhere bool // to another instance
 }
 
 // delivery is a message whose Got is awaited.
@@ -63,11 +70,13 @@ func newSession(h *Hub, id ident.PeerID, conn *tls.Conn) *session {
 
 // run serves the peer until its connection ends.
 func (s *session) run(ctx context.Context, frames *signal.Reader) {
+	ctx, cancel := context.WithCancel(ctx)
 	s.enqueue(signal.Welcome{Idle: signal.IdleTimeout})
 	if s.hub.enter(s) {
 		s.read(ctx, frames)
 		s.hub.leave(s)
 	}
+	cancel()
 	s.close()
 	s.conn.Close()
 	s.running.Wait()
@@ -110,28 +119,31 @@ func (s *session) explain(err error) {
 
 // send takes a message from the peer.
 func (s *session) send(ctx context.Context, m signal.Send) {
+	o := outgoing{Send: m, began: time.Now()}
 	if !s.budget.take(s.hub.now(), messageCost(len(m.Body))) {
-		s.answer(m.ID, signal.FailureRate)
+		s.answer(o, signal.FailureRate)
 		return
 	}
 	if err := s.hub.consents.check(ctx, m.To, s.id); err != nil {
-		s.answer(m.ID, err)
+		s.answer(o, err)
 		return
 	}
 	if to := s.hub.session(m.To); to != nil {
-		to.deliver(s.id, m.Body, func(err error) { s.answer(m.ID, err) })
+		to.deliver(s.id, m.Body, func(err error) { s.answer(o, err) })
 		return
 	}
+	o.elsewhere = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.closing:
 	case len(s.forwards) >= maxForwards:
+		s.hub.observe(true, signal.FailureBusy, 0)
 		s.enqueueLocked(signal.Failed{ID: m.ID, Code: signal.FailureBusy})
 	default:
-		s.forwards = append(s.forwards, m)
-		if s.forwarding == nil {
-			ctx, s.forwarding = context.WithCancel(ctx)
+		s.forwards = append(s.forwards, o)
+		if !s.forwarding {
+			s.forwarding = true
 			s.running.Go(func() { s.forward(ctx) })
 		}
 	}
@@ -143,8 +155,7 @@ func (s *session) forward(ctx context.Context) {
 	for {
 		s.mu.Lock()
 		if len(s.forwards) == 0 || s.closing {
-			s.forwarding()
-			s.forwards, s.forwarding = nil, nil
+			s.forwards, s.forwarding = nil, false
 			s.mu.Unlock()
 			return
 		}
@@ -154,19 +165,21 @@ func (s *session) forward(ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, forwardTimeout)
 		err := s.hub.cluster.Forward(limited, s.id, m.To, m.Body)
 		cancel()
-		s.answer(m.ID, err)
+		s.answer(m, err)
 	}
 }
 
 // answer tells the peer how its Send went: err is nil or a signal.Failure.
-func (s *session) answer(id uint32, err error) {
+func (s *session) answer(o outgoing, err error) {
 	if err == nil {
-		s.enqueue(signal.Sent{ID: id})
+		s.hub.observe(o.elsewhere, nil, time.Since(o.began))
+		s.enqueue(signal.Sent{ID: o.ID})
 		return
 	}
 	code := signal.FailureUnavailable
 	errors.As(err, &code)
-	s.enqueue(signal.Failed{ID: id, Code: code})
+	s.hub.observe(o.elsewhere, code, time.Since(o.began))
+	s.enqueue(signal.Failed{ID: o.ID, Code: code})
 }
 
 // deliver queues a message for the peer and calls done once it is confirmed or
@@ -292,9 +305,6 @@ func (s *session) bye(code signal.ByeCode, text string) {
 func (s *session) close() {
 	s.mu.Lock()
 	s.closing = true
-	if s.forwarding != nil {
-		s.forwarding() // and wakes it
-	}
 	unconfirmed := s.unconfirmed
 	s.unconfirmed = nil
 	s.mu.Unlock()

@@ -132,6 +132,15 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Pool tells of the connections.
+func (s *Store) Pool() registry.Pool {
+	p := s.pool.Stat()
+	return registry.Pool{
+		InUse: int(p.AcquiredConns()), Idle: int(p.IdleConns()), Max: int(p.MaxConns()),
+		Waits: p.EmptyAcquireCount(), Waited: p.EmptyAcquireWaitTime(),
+	}
+}
+
 // Close ends all connections.
 func (s *Store) Close() error {
 	s.pool.Close()

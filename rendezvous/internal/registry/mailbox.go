@@ -24,6 +24,9 @@ func (r *Registry) OpenMailbox(ctx context.Context, owner ident.PeerID) (Mailbox
 		now := r.cfg.Now()
 		m := Mailbox{Address: address, Owner: owner, Created: now, Expires: now.Add(api.MailboxTTL)}
 		err = r.cfg.Store.CreateMailbox(ctx, m, r.mailboxLimit())
+		if err == nil {
+			r.cfg.Observe("pair", "offered", false)
+		}
 		if !errors.Is(err, ErrMailboxExists) {
 			return m, err
 		}
@@ -50,6 +53,7 @@ func (r *Registry) Try(ctx context.Context, caller ident.PeerID, a ident.Address
 		r.Refused(ctx, "pair", caller, err)
 		return Try{}, err
 	}
+	r.cfg.Observe("pair", "tried", false)
 	return t, nil
 }
 
@@ -125,7 +129,11 @@ func (r *Registry) Confirm(ctx context.Context, caller ident.PeerID, a ident.Add
 	}
 	e := r.event(ctx, EventPaired)
 	e.Peer, e.Other = caller, m.Owner
-	return r.cfg.Store.SetStep(ctx, a, StepMessage{number, StepConfirmation, body}, &e)
+	if err := r.cfg.Store.SetStep(ctx, a, StepMessage{number, StepConfirmation, body}, &e); err != nil {
+		return err
+	}
+	r.cfg.Observe("pair", "confirmed", false)
+	return nil
 }
 
 // CloseMailbox ends a pairing, done or not. Closing twice is fine. Errors:

@@ -18,10 +18,24 @@ const (
 	refusalsTimeout = 2 * time.Second // for the store, at the end
 )
 
-// refused are the errors that are refusals.
-var refused = []error{
-	ErrUnauthenticated, ErrNotAdmin, ErrAdminLink, ErrSignature, ErrBinding, ErrReplayed, ErrInviteNeeded, ErrInvite,
-	ErrRevoked, ErrFull, ErrLimited, ErrMailboxNotFound, ErrMailboxBurned,
+// refused are the errors that are refusals, and what they are counted as.
+var refused = []struct {
+	err    error
+	reason string
+}{
+	{ErrUnauthenticated, "token"},
+	{ErrNotAdmin, "not_admin"},
+	{ErrAdminLink, "admin_link"},
+	{ErrSignature, "signature"},
+	{ErrBinding, "binding"},
+	{ErrReplayed, "replayed"},
+	{ErrInviteNeeded, "invite_needed"},
+	{ErrInvite, "invite"},
+	{ErrRevoked, "revoked"},
+	{ErrFull, "full"},
+	{ErrLimited, "rate"},
+	{ErrMailboxNotFound, "no_mailbox"},
+	{ErrMailboxBurned, "burned"},
 }
 
 // refusal is what is counted together.
@@ -38,11 +52,12 @@ type refusals struct {
 // nobody is.
 func (r *Registry) Refused(ctx context.Context, what string, peer ident.PeerID, err error) {
 	for _, reason := range refused {
-		if !errors.Is(err, reason) {
+		if !errors.Is(err, reason.err) {
 			continue
 		}
+		r.cfg.Observe(what, reason.reason, true)
 		e := r.event(ctx, EventRefused)
-		e.Peer, e.Detail = peer, detail(what+":", reason.Error())
+		e.Peer, e.Detail = peer, detail(what+":", reason.err.Error())
 		r.refusals.count(e)
 		return
 	}

@@ -30,8 +30,13 @@ type Registered struct {
 // ErrInviteNeeded, ErrInvite, ErrRevoked, ErrFull.
 func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter []byte) (Registered, error) {
 	got, err := r.register(ctx, reg, exporter)
-	if err != nil {
+	switch {
+	case err != nil:
 		r.Refused(ctx, "register", ident.IDOf(reg.PublicKey), err)
+	case got.Created:
+		r.cfg.Observe("register", "new", false)
+	default:
+		r.cfg.Observe("register", "renewed", false)
 	}
 	return got, err
 }

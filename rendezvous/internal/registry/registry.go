@@ -40,6 +40,10 @@ type Config struct {
 	// instance. It is called several times for each revocation, and must not
 	// block. Nil is fine.
 	OnRevoked func(id ident.PeerID, at time.Time)
+	// Observe is told what was asked for and what it came to: of "register" and
+	// "pair" both, of everything else the refusals. Both words are of small sets.
+	// Nil is fine.
+	Observe func(asked, result string, refused bool)
 }
 
 // Registry answers what peers ask of a rendezvous.
@@ -69,6 +73,9 @@ func New(cfg Config) (*Registry, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(string, string, bool) {}
 	}
 	orDefault(&cfg.MaxPeers, 1_000_000)
 	orDefault(&cfg.MaxMailboxes, 4)
@@ -153,3 +160,6 @@ const (
 	// A clock that runs ahead must not remove a lease that still holds.
 	InstanceKept = time.Minute
 )
+
+// Pool tells of the connections to the database.
+func (r *Registry) Pool() Pool { return r.cfg.Store.Pool() }

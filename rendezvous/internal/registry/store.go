@@ -183,10 +183,19 @@ type Upkeep interface {
 	// Secret returns the secret kept under a name, which is fresh if there was
 	// none: every instance gets the same.
 	Secret(ctx context.Context, name string, fresh []byte) ([]byte, error)
+	// Pool tells of the connections to the database.
+	Pool() Pool
 	// Ping reports whether the store can be written to.
 	Ping(ctx context.Context) error
 	// Close lets go of it.
 	Close() error
+}
+
+// Pool is the connections to a database at a moment.
+type Pool struct {
+	InUse, Idle, Max int
+	Waits            int64         // for a connection, ever
+	Waited           time.Duration // ever
 }
 
 // MaxBatch bounds the peers of one call of PutPresence, RemovePresence,

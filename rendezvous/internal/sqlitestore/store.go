@@ -141,6 +141,20 @@ func open(file string, conns int) (*sql.DB, error) {
 // Ping reports whether the database takes writes.
 func (s *Store) Ping(ctx context.Context) error { return failed("ping", writable(ctx, s.write)) }
 
+// Pool tells of the connections, the writing one and those that read.
+func (s *Store) Pool() registry.Pool {
+	var p registry.Pool
+	for _, db := range []*sql.DB{s.write, s.read} {
+		one := db.Stats()
+		p.InUse += one.InUse
+		p.Idle += one.Idle
+		p.Max += one.MaxOpenConnections
+		p.Waits += one.WaitCount
+		p.Waited += one.WaitDuration
+	}
+	return p
+}
+
 // Close closes the database and frees the data directory.
 func (s *Store) Close() error {
 	var errs []error

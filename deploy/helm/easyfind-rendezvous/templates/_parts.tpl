@@ -30,8 +30,14 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{/* The pod of an instance: root, component, args, hostNetwork, probeHost,
 probePort, ports, resources, nodeSelector, tolerations. */}}
 {{- define "pod" -}}
+{{- $metrics := and .root.Values.metrics.enabled (or (not .hostNetwork) .root.Values.metrics.onNodes) -}}
 metadata:
   labels: {{- include "labels" . | nindent 4 }}
+  {{- if $metrics }}
+  annotations:
+    prometheus.io/scrape: "true"
+    prometheus.io/port: {{ .root.Values.metrics.port | quote }}
+  {{- end }}
 spec:
   automountServiceAccountToken: false
   enableServiceLinks: false
@@ -83,6 +89,9 @@ spec:
         - --tls-cert=/tls/tls.crt
         - --tls-key=/tls/tls.key
         {{- end }}
+        {{- if $metrics }}
+        - --metrics-listen=$(POD_IP):{{ .root.Values.metrics.port }}
+        {{- end }}
         {{- range .args }}
         - {{ . }}
         {{- end }}
@@ -92,6 +101,9 @@ spec:
         - name: NODE_IP
           valueFrom: {fieldRef: {fieldPath: status.hostIP}}
       ports: {{- toYaml .ports | nindent 8 }}
+        {{- if $metrics }}
+        - {name: metrics, containerPort: {{ .root.Values.metrics.port }}}
+        {{- end }}
       startupProbe:
         httpGet: &probe {path: /livez, port: {{ .probePort }}, scheme: HTTPS{{ with .probeHost }}, host: {{ . }}{{ end }}}
         periodSeconds: 2
