@@ -166,6 +166,12 @@ func TestUpdatesAndScaling(t *testing.T) {
 	if h.Spec.ScaleTargetRef.Name != "home" || h.Spec.MaxReplicas != 7 || r.deployments["home"].Spec.Replicas != nil {
 		t.Errorf("the scaler is not of the instances alone: %+v", h.Spec)
 	}
+	if m := h.Spec.Metrics; len(m) != 2 || m[0].Pods == nil || m[0].Pods.Metric.Name != "easyfind_peers_connected" || m[0].Pods.Target.AverageValue.Value() != 15000 {
+		t.Errorf("the scaler does not go by connected peers: %+v", m)
+	}
+	if m := render(t, "autoscaling.enabled=true", "autoscaling.averagePeers=0").scalers["home"].Spec.Metrics; len(m) != 1 || m[0].Resource == nil {
+		t.Errorf("without the metric of peers the scaler does not go by memory: %+v", m)
+	}
 }
 
 // TestRefusals wants one sentence for values that cannot work.
