@@ -291,6 +291,11 @@ func (a *Attempt) Connect(ctx context.Context, peer call.Description) (Result, e
 			a.paths.log.Debug("address of the peer not used", "error", err)
 		}
 	}
+	if c, ok := publicOf(peer); ok {
+		if err := a.AddRemote(c); err != nil {
+			a.paths.log.Debug("address of the peer not used", "error", err)
+		}
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, errTimeout)
 	defer cancel()
 	stop := context.AfterFunc(a.ctx, cancel)
@@ -314,6 +319,14 @@ func (a *Attempt) Connect(ctx context.Context, peer call.Description) (Result, e
 		return Result{}, a.failure(peer.NAT, err)
 	}
 	return r, nil
+}
+
+// publicOf is the address of the peer's socket in the internet as its last Probe
+// saw it: the one that it is about to find anew, as a rule, so that checks need
+// not wait for that. Where the NAT has chosen another one since, both are tried.
+func publicOf(peer call.Description) (call.Candidate, bool) {
+	c := call.Candidate{Type: call.ReflexiveCandidate, Addr: peer.NAT.Public, Priority: priority(call.ReflexiveCandidate, preferFirst)}
+	return c, peer.NAT.Mapping == call.MappingIndependent && c.Check() == nil
 }
 
 // stateChanged ends a relayed conn whose pair has stopped to answer for 30 s:

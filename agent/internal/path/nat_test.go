@@ -20,12 +20,8 @@ import (
 // as a packet.
 const signalling = 30 * time.Millisecond
 
-// within is how long the worst connect may take; where packets are lost at
-// random, a peer may be as unlucky as lossy says.
-const (
-	within = 5 * time.Second
-	lossy  = 15 * time.Second
-)
+// within is how long the worst connect may take.
+const within = 5 * time.Second
 
 // home is a router with a NAT and a host behind it, 15 ms from the internet.
 func home(host string, net int, nat string, fw *lab.Firewall, loss float64) []lab.Node {
@@ -98,21 +94,15 @@ func TestPathsThroughNATs(t *testing.T) {
 			l := lab.Start(t, &lab.Topology{Prefix: "ef-path-", Nodes: nodes})
 			startServer(t, l)
 			for range max(c.times, 1) {
-				connect(t, l, c.want, c.late, c.loss > 0)
+				connect(t, l, c.want, c.late)
 			}
 		})
 	}
 }
 
-// connect runs two peers and checks what they say of their path. Where packets
-// are lost, a relayed path may be there before the wanted one, which is right:
-// it does not wait for more than a second.
-func connect(t *testing.T, l *lab.Lab, want path.Kind, late time.Duration, loses bool) {
+// connect runs two peers and checks what they say of their path.
+func connect(t *testing.T, l *lab.Lab, want path.Kind, late time.Duration) {
 	t.Helper()
-	most, also := within, want
-	if loses {
-		most, also = lossy, path.KindRelayUDP
-	}
 	a, b := startPeer(t, l, "a", true), startPeer(t, l, "b", false)
 	var both sync.WaitGroup
 	both.Go(func() { a.listen(b, late) })
@@ -125,9 +115,9 @@ func connect(t *testing.T, l *lab.Lab, want path.Kind, late time.Duration, loses
 		switch {
 		case o.Err != "":
 			t.Errorf("%s: %s", p.name, o.Err)
-		case o.Kind != want && o.Kind != also:
+		case o.Kind != want:
 			t.Errorf("%s: a path of kind %q, want %q", p.name, o.Kind, want)
-		case o.Took > most:
+		case o.Took > within:
 			t.Errorf("%s: connected after %v", p.name, o.Took)
 		}
 	}

@@ -77,7 +77,7 @@ func (n *relayNet) ListenPacket(network, address string) (net.PacketConn, error)
 	if err != nil {
 		return nil, err
 	}
-	u := &udpToRelay{PacketConn: c}
+	u := &udpToRelay{PacketConn: c, asked: make(map[transaction]*time.Timer)}
 	return u, n.keep(relaySocket{port: c.LocalAddr().(*net.UDPAddr).Port}, u)
 }
 
@@ -142,27 +142,4 @@ func (n *relayNet) abort() {
 	for _, c := range conns {
 		_ = c.Close()
 	}
-}
-
-// udpToRelay is a UDP socket that remembers which server it talks to.
-type udpToRelay struct {
-	net.PacketConn
-	mu sync.Mutex
-	to string
-}
-
-// WriteTo sends to the server.
-func (u *udpToRelay) WriteTo(b []byte, to net.Addr) (int, error) {
-	u.mu.Lock()
-	if u.to == "" {
-		u.to = to.String()
-	}
-	u.mu.Unlock()
-	return u.PacketConn.WriteTo(b, to)
-}
-
-func (u *udpToRelay) server() string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.to
 }
