@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	"agent/internal/usb/massstorage":         {"agent/internal/usb"},
 	"agent/internal/usb/usbtest":             {"agent/internal/usb", "agent/internal/usb/massstorage"},
 	"agent/internal/usb/virtual":             {"agent/internal/usb"},
+	"agent/internal/usb/uevent":              {},
 	"agent/internal/usb/usbfs":               {"agent/internal/usb"},
 	"agent/internal/usb/libusb":              {"agent/internal/usb"},
 	"agent/internal/usbip":                   {"proto/usbip", "agent/internal/usb"},
@@ -102,7 +103,7 @@ var doors = map[string][]string{
 	"github.com/lmittmann/tint":        {"deploy/logging"},
 	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
 	"github.com/mdp/qrterminal/v3":     {"agent/cmd/easyfind"},
-	"golang.org/x/sys":                 {"agent/internal/usbip", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "deploy/e2e"},
+	"golang.org/x/sys":                 {"agent/internal/usbip", "agent/internal/usb/uevent", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "deploy/e2e"},
 }
 
 // inTests are modules that tests of any package may import.
