@@ -17,9 +17,13 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// DefaultBudget is how long a session keeps its state without a sign of life of
-// the peer.
+// DefaultBudget is how long a device survives without a sign of life of the peer:
+// by then its user's kernel has seen an unplug.
 const DefaultBudget = time.Minute
+
+// unplugTime is what a client's kernel may take to be done with a device that is
+// gone. The budget includes it, unless it is that short.
+const unplugTime = 3 * time.Second
 
 // goodbyeTime is how long a session that ends waits for the other end to hear
 // of it.
@@ -184,7 +188,7 @@ func (s *Session) Run(ctx context.Context) error {
 		s.offerDevices()
 		if left, ok := s.budgetLeft(); ok {
 			if left <= 0 {
-				s.drop(fmt.Sprintf("no link to the peer for %v", s.cfg.Budget))
+				s.drop(fmt.Sprintf("no link to the peer for as long as a budget of %v allows", s.cfg.Budget))
 				continue
 			}
 			budget.Reset(left)
@@ -265,14 +269,19 @@ func (s *Session) poke() {
 }
 
 // budgetLeft returns how long the state is kept; ok is false while there is a
-// link, or nothing that a link could continue.
+// link, or nothing that a link could continue. Devices of the peer have to be
+// unplugged by the end of the budget, which takes this machine's kernel a while.
 func (s *Session) budgetLeft() (left time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.lostAt.IsZero() {
 		return 0, false
 	}
-	return s.cfg.Budget - time.Since(s.state.lostAt), true
+	left = s.cfg.Budget - time.Since(s.state.lostAt)
+	if len(s.state.far) > 0 {
+		left -= min(unplugTime, s.cfg.Budget/4)
+	}
+	return left, true
 }
 
 // drop gives up all that the session holds, and begins anew.
