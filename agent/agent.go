@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
@@ -252,7 +251,10 @@ func (a *Agent) buildDevices() error {
 	}
 	a.part(a.sharing.Run, nil)
 	a.using, err = using.New(using.Config{
-		Uses: func() []state.Use { return a.store.State().Uses }, Want: a.peers.want, VHCI: sync.OnceValues(usbip.OpenVHCI), Logger: a.log, Changed: func() {},
+		Uses: func() []state.Use { return a.store.State().Uses }, Want: a.peers.want, Logger: a.log, Changed: func() {},
+		VHCI: func() (*usbip.VHCI, error) {
+			return usbip.OpenVHCI(usbip.VHCIConfig{Patience: a.cfg.Budget, Logger: a.log})
+		},
 	})
 	a.part(a.using.Run, nil)
 	return err

@@ -143,8 +143,10 @@ func (e *exchange) unlink(cmd *wire.CmdUnlink) {
 	e.dev.Cancel(r.urb)
 }
 
-// complete answers a request. The replies of one request are queued under the
-// lock, so that a RetUnlink cannot overtake the RetSubmit that it missed.
+// complete answers a request, unless the device is gone: an importer that is told
+// of an error first tries to reset what is no longer there, and sees the unplug
+// seconds later. The replies of one request are queued under the lock, so that
+// a RetUnlink cannot overtake the RetSubmit that it missed.
 func (e *exchange) complete(seq uint32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -152,6 +154,11 @@ func (e *exchange) complete(seq uint32) {
 	delete(e.pending, seq)
 	e.buffered -= len(r.urb.Data)
 	e.changed.Broadcast()
+	select {
+	case <-e.dev.Gone():
+		return
+	default:
+	}
 	if r.unlinked != nil && r.urb.Status.Cancelled() {
 		e.out.put((&wire.RetUnlink{Header: wire.Header{Seq: r.unlinked.Seq}, Status: int32(usb.StatusReset)}).AppendTo(nil))
 		return

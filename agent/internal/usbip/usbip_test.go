@@ -213,6 +213,33 @@ func TestUnplugEndsTheConnection(t *testing.T) {
 	}
 }
 
+// TestUnplugIsNotAnsweredWithErrors: an importer that were told of an error would
+// try to recover what is gone.
+func TestUnplugIsNotAnsweredWithErrors(t *testing.T) {
+	b := newBench(t)
+	conn := claim(t, b)
+	defer conn.Close()
+	for seq := range uint32(3) { // a key that nobody presses
+		m := wire.CmdSubmit{Header: wire.Header{Seq: seq + 1, Direction: wire.In, Endpoint: 1}, Length: 8}
+		if _, err := conn.Write(m.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stall := wire.CmdSubmit{Header: wire.Header{Seq: 4, Direction: wire.In}, Setup: [8]byte{0x80, 6, 0, 99, 0, 0, 8}, Length: 8}
+	if _, err := conn.Write(stall.AppendTo(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 48)); err != nil { // so those before have been submitted
+		t.Fatal(err)
+	}
+	if err := b.bus.Unplug("v-keyboard"); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(conn); err != nil || len(rest) != 0 {
+		t.Errorf("after the unplug come %d bytes, %v", len(rest), err)
+	}
+}
+
 // TestHostileImporter sends what a broken or hostile importer might. The
 // connection ends, and the device is free again.
 func TestHostileImporter(t *testing.T) {

@@ -1,9 +1,9 @@
 package usbip
 
 import (
-	"context"
 	"errors"
-	"sync"
+	"log/slog"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
@@ -14,18 +14,25 @@ var ErrNoVHCI = errors.New("this kernel has no vhci_hcd: load it with `modprobe 
 // ErrNoPort is the error where every port of the controller is taken.
 var ErrNoPort = errors.New("every port of vhci_hcd is in use: release another device first")
 
+// VHCIConfig says how the kernel is to treat far devices.
+type VHCIConfig struct {
+	// Patience is how long a far disk may not answer, besides the time that the
+	// kernel gives to any disk, without being reset. 0: not at all.
+	Patience time.Duration
+	Logger   *slog.Logger
+}
+
 // VHCI is the kernel's virtual host controller: devices plugged into it appear
 // on this machine as if they were here.
 type VHCI struct {
-	mu   sync.Mutex // one attach at a time, from choosing a port to taking it
-	root string     // sysfs directory of the controller
+	cfg VHCIConfig
+	sys string // where sysfs is mounted
 }
 
 // Plugged is a device in a port of the controller.
 type Plugged struct {
 	Port int // vhci port number, as in `usbip port`
 
-	vhci   *VHCI
 	unplug func()
 	done   chan struct{}
 	err    error
@@ -34,13 +41,17 @@ type Plugged struct {
 // Plug gives the kernel a device, and runs what the kernel's drivers submit on
 // it until Unplug, or until the device is gone. It leaves dev open.
 func (v *VHCI) Plug(dev usb.Device) (*Plugged, error) {
+	disks := v.listen()
 	port, conn, err := v.attach(dev.Info())
 	if err != nil {
+		disks.end()
 		return nil, err
 	}
-	p := &Plugged{Port: port, vhci: v, done: make(chan struct{}), unplug: func() { conn.Close() }}
+	disks.follow(port)
+	p := &Plugged{Port: port, done: make(chan struct{}), unplug: func() { conn.Close() }}
 	go func() {
 		defer close(p.done)
+		defer disks.end()
 		p.err = Serve(conn, dev)
 	}()
 	return p, nil
@@ -57,7 +68,3 @@ func (p *Plugged) Unplug() {
 	p.unplug()
 	<-p.done
 }
-
-// BusID waits for the kernel to number the device and returns its bus id here,
-// such as "5-1", by which sysfs knows it.
-func (p *Plugged) BusID(ctx context.Context) (string, error) { return p.vhci.busID(ctx, p.Port) }

@@ -1,7 +1,6 @@
 package usbip
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,22 +18,23 @@ import (
 // The controller's files (drivers/usb/usbip/vhci_sysfs.c): only vhci_hcd.0 has
 // attach and detach, whatever the number of controllers.
 const (
-	vhciRoot  = "/sys/devices/platform/vhci_hcd.0"
-	portFree  = 4 // VDEV_ST_NULL
-	portInUse = 6 // VDEV_ST_USED
+	controllers = "devices/platform/vhci_hcd.*"
+	controller  = "devices/platform/vhci_hcd.0"
+	portFree    = 4 // VDEV_ST_NULL
+	portInUse   = 6 // VDEV_ST_USED
 )
 
 // OpenVHCI finds the controller, loading its module if it may. The error wraps
 // ErrNoVHCI or usb.ErrPermission.
-func OpenVHCI() (*VHCI, error) {
-	v := &VHCI{root: vhciRoot}
-	if _, err := os.Stat(v.root); errors.Is(err, os.ErrNotExist) {
+func OpenVHCI(c VHCIConfig) (*VHCI, error) {
+	v := &VHCI{cfg: c, sys: "/sys"}
+	if _, err := os.Stat(v.file("")); errors.Is(err, os.ErrNotExist) {
 		exec.Command("modprobe", "-q", "vhci_hcd").Run() // the second look tells whether it helped
-		if _, err := os.Stat(v.root); err != nil {
+		if _, err := os.Stat(v.file("")); err != nil {
 			return nil, ErrNoVHCI
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(v.root, "attach"), os.O_WRONLY, 0)
+	f, err := os.OpenFile(v.file("attach"), os.O_WRONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w: vhci_hcd is root's: run the agent as root, or use the device with --endpoint", usb.ErrPermission)
 	}
@@ -43,10 +42,11 @@ func OpenVHCI() (*VHCI, error) {
 	return v, nil
 }
 
+// file is one of the controller.
+func (v *VHCI) file(name string) string { return filepath.Join(v.sys, controller, name) }
+
 // attach takes a port and returns our end of the socket that it reads.
 func (v *VHCI) attach(i usb.Info) (int, net.Conn, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, nil, fmt.Errorf("socket for vhci_hcd: %w", err)
@@ -66,7 +66,8 @@ func (v *VHCI) attach(i usb.Info) (int, net.Conn, error) {
 }
 
 // take writes the kernel's end of the socket into the first port that will have
-// it: between reading the table and writing, another program may take the port.
+// it: between reading the table and writing, another program, or another use,
+// may take the port.
 func (v *VHCI) take(fd int, i usb.Info) (int, error) {
 	hub := "hs"
 	speed := vhciSpeed(i.Speed)
@@ -82,7 +83,7 @@ func (v *VHCI) take(fd int, i usb.Info) (int, error) {
 		if p.hub != hub || p.state != portFree {
 			continue
 		}
-		err = os.WriteFile(filepath.Join(v.root, "attach"), fmt.Appendf(nil, "%d %d %d %d", p.number, fd, devID, speed), 0)
+		err = os.WriteFile(v.file("attach"), fmt.Appendf(nil, "%d %d %d %d", p.number, fd, devID, speed), 0)
 		if err == nil {
 			return p.number, nil
 		}
@@ -103,9 +104,9 @@ type port struct {
 
 // ports reads status, status.1, and so on.
 func (v *VHCI) ports() ([]port, error) {
-	names, err := filepath.Glob(filepath.Join(v.root, "status*"))
+	names, err := filepath.Glob(v.file("status*"))
 	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("vhci_hcd status: none in %s", v.root)
+		return nil, fmt.Errorf("vhci_hcd status: none in %s", v.file(""))
 	}
 	var all []port
 	for _, name := range names {
@@ -136,26 +137,4 @@ func parsePorts(table string) []port {
 		}
 	}
 	return rows
-}
-
-// busID polls the table: the kernel announces the number nowhere else.
-func (v *VHCI) busID(ctx context.Context, number int) (string, error) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ports, err := v.ports()
-		if err != nil {
-			return "", err
-		}
-		for _, p := range ports {
-			if p.number == number && p.state == portInUse && p.busID != "0-0" {
-				return p.busID, nil
-			}
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return "", fmt.Errorf("vhci_hcd port %d: the kernel has not numbered the device: %w", number, ctx.Err())
-		}
-	}
 }

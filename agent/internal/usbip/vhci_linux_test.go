@@ -2,6 +2,7 @@ package usbip
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -28,15 +29,26 @@ func TestPortsAreRead(t *testing.T) {
 	}
 }
 
+// fakeVHCI is a controller of files in the place of sysfs's.
+func fakeVHCI(t *testing.T) *VHCI {
+	t.Helper()
+	v := &VHCI{sys: t.TempDir(), cfg: VHCIConfig{Patience: time.Minute, Logger: slog.New(slog.DiscardHandler)}}
+	write(t, v.file("status"), table)
+	write(t, v.file("attach"), "")
+	return v
+}
+
+func write(t *testing.T, name, content string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestAttachTakesAPortThatFits uses files in the place of sysfs's: what is
 // written is what the kernel would be told.
 func TestAttachTakesAPortThatFits(t *testing.T) {
-	v := &VHCI{root: t.TempDir()}
-	for name, content := range map[string]string{"status": table, "attach": ""} {
-		if err := os.WriteFile(filepath.Join(v.root, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	v := fakeVHCI(t)
 	for speed, want := range map[usb.Speed]int{usb.SpeedHigh: 1, usb.SpeedSuperPlus: 8} {
 		number, conn, err := v.attach(usb.Info{Speed: speed, BusNumber: 2, DeviceNumber: 3})
 		if err != nil || number != want {
@@ -46,7 +58,7 @@ func TestAttachTakesAPortThatFits(t *testing.T) {
 		conn.Close()
 	}
 	all := "hub port sta spd dev      sockfd local_busid\nhs  0000 006 002 00010001 000003 1-1\n"
-	if err := os.WriteFile(filepath.Join(v.root, "status"), []byte(all), 0o600); err != nil {
+	if err := os.WriteFile(v.file("status"), []byte(all), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := v.attach(usb.Info{Speed: usb.SpeedHigh}); !errors.Is(err, ErrNoPort) {

@@ -3,15 +3,20 @@
 package usbip
 
 import (
-	"context"
 	"net"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
 // OpenVHCI returns ErrNoVHCI: vhci_hcd is Linux's.
-func OpenVHCI() (*VHCI, error) { return nil, ErrNoVHCI }
+func OpenVHCI(VHCIConfig) (*VHCI, error) { return nil, ErrNoVHCI }
 
 func (v *VHCI) attach(usb.Info) (int, net.Conn, error) { return 0, nil, ErrNoVHCI }
 
-func (v *VHCI) busID(context.Context, int) (string, error) { return "", ErrNoVHCI }
+type patience struct{}
+
+func (v *VHCI) listen() patience { return patience{} }
+
+func (patience) follow(int) {}
+
+func (patience) end() {}
