@@ -69,6 +69,8 @@ type Config struct {
 	Logger    *slog.Logger
 	// Changed is called when Status may have changed. It must not block.
 	Changed func()
+	// News is called when what the peer shares has changed. It must not block.
+	News func()
 }
 
 // Peer keeps one peer's session supplied with links:
@@ -108,8 +110,8 @@ type Peer struct {
 
 // New makes a peer.
 func New(cfg Config) (*Peer, error) {
-	if cfg.Network == nil || cfg.Logger == nil || cfg.Addresses == nil || cfg.Changed == nil {
-		return nil, errors.New("peer: network, logger, addresses and changed are needed")
+	if cfg.Network == nil || cfg.Logger == nil || cfg.Addresses == nil || cfg.Changed == nil || cfg.News == nil {
+		return nil, errors.New("peer: network, logger, addresses, changed and news are needed")
 	}
 	p := &Peer{
 		cfg: cfg, log: cfg.Logger.With("peer", cfg.Peer.Short()),
@@ -217,7 +219,10 @@ func (p *Peer) Retry() {
 }
 
 // onSession is told what happens to the session. It must not block.
-func (p *Peer) onSession(session.Event) {
+func (p *Peer) onSession(e session.Event) {
+	if e.Kind == session.Devices {
+		p.cfg.News()
+	}
 	p.poke()
 	p.cfg.Changed()
 }

@@ -113,7 +113,7 @@ func (e *end) run(t *testing.T, other ident.PeerID) {
 	}
 	e.peer, err = New(Config{
 		Peer: other, Network: e.network, Addresses: func() []string { return nil },
-		Logger: slog.New(slog.DiscardHandler), Changed: func() {},
+		Logger: slog.New(slog.DiscardHandler), Changed: func() {}, News: func() {},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ type run struct {
 	slot   int
 	cancel context.CancelFunc
 	ended  chan struct{}
+	news   chan struct{} // its host shares other devices than before
 
 	// Guarded by Using.mu.
 	use     Use
@@ -61,13 +62,32 @@ func (r *run) loop(ctx context.Context) {
 		}
 		r.set(func(use *Use) { use.Phase, use.Reason = Waiting, err })
 		r.u.cfg.Logger.Info("device not attached", "device", r.use.Device, "peer", r.use.Peer.Short(), "err", err, "again in", again)
-		select {
-		case <-time.After(again):
-		case <-ctx.Done():
-			return
+		if r.wait(ctx, again, began.Add(againFirst)) {
+			again = againFirst
+		} else {
+			again = min(2*again, againMost)
 		}
-		again = min(2*again, againMost)
 	}
+}
+
+// wait waits before the next try: until there is news of the host, but not before
+// earliest, or else for a while. It reports whether there was news.
+func (r *run) wait(ctx context.Context, while time.Duration, earliest time.Time) bool {
+	timer := time.NewTimer(while)
+	defer timer.Stop()
+	select {
+	case <-r.news:
+	case <-timer.C:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	timer.Reset(time.Until(earliest))
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return true
 }
 
 // final reports whether trying again makes no sense.

@@ -31,7 +31,8 @@ type Config struct {
 	Uses func() []state.Use // what is wanted; see Poke
 	// Want gives the session with a peer and keeps it linked until release.
 	Want func(ident.PeerID) (s Session, release func(), err error)
-	// VHCI opens the kernel's virtual host controller when it is first needed.
+	// VHCI opens the kernel's virtual host controller, for every use anew: it may
+	// have come since.
 	VHCI   func() (*usbip.VHCI, error)
 	Logger *slog.Logger
 	// Changed is called when List may have changed. It must not block.
@@ -93,6 +94,22 @@ func (u *Using) Poke() {
 	}
 }
 
+// News says that a peer shares other devices than before: what waits for one of
+// them is tried at once.
+func (u *Using) News(peer ident.PeerID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for key, r := range u.runs {
+		if key.Peer != peer {
+			continue
+		}
+		select {
+		case r.news <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // Run keeps the devices attached that Config.Uses lists, until ctx ends; then it
 // detaches them all.
 func (u *Using) Run(ctx context.Context) error {
@@ -110,8 +127,9 @@ func (u *Using) Run(ctx context.Context) error {
 
 // reconcile ends runs that are no longer wanted and begins new ones.
 func (u *Using) reconcile(ctx context.Context, joined *sync.WaitGroup) {
+	uses := u.cfg.Uses()
 	wanted := map[Key]state.Use{}
-	for _, use := range u.cfg.Uses() {
+	for _, use := range uses {
 		wanted[Key{use.Peer, use.Device}] = use
 	}
 	u.mu.Lock()
@@ -123,12 +141,13 @@ func (u *Using) reconcile(ctx context.Context, joined *sync.WaitGroup) {
 			delete(wanted, key)
 		}
 	}
-	for key, use := range wanted {
-		if u.runs[key] != nil {
-			continue // the old one is ending, and pokes when it has
+	for _, use := range uses { // in their order, by which they are numbered
+		key := Key{use.Peer, use.Device}
+		if _, ok := wanted[key]; !ok || u.runs[key] != nil {
+			continue // it runs, or the old one is ending, and pokes when it has
 		}
-		r := &run{u: u, wanted: use, slot: u.freeSlot(), ended: make(chan struct{})}
-		r.use = Use{Key: key, Mode: use.Mode, Phase: Connecting, Since: time.Now(), Port: -1}
+		r := &run{u: u, wanted: wanted[key], slot: u.freeSlot(), ended: make(chan struct{}), news: make(chan struct{}, 1)}
+		r.use = Use{Key: key, Mode: r.wanted.Mode, Phase: Connecting, Since: time.Now(), Port: -1}
 		var runCtx context.Context
 		runCtx, r.cancel = context.WithCancel(ctx)
 		u.runs[key] = r

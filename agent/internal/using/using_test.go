@@ -191,6 +191,37 @@ func TestARefusedUseIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestNewsOfTheHostEndTheWait(t *testing.T) {
+	use := endpoint("v-disk")
+	run(t, func(t *testing.T, d *desk) {
+		phase := func() using.Phase {
+			synctest.Wait()
+			return d.List()[0].Phase
+		}
+		d.far.set(usb.ErrInUse)
+		d.want(use)
+		<-time.After(62 * time.Second) // it is tried after 0, 1, 3, 7, 15, 30, 45, 60 and 75 s
+		d.News(workshop)
+		if p := phase(); p != using.Waiting {
+			t.Errorf("refused again: %s", p)
+		}
+		d.far.set(nil)
+		d.News(ident.PeerID{2})
+		<-time.After(500 * time.Millisecond)
+		if p := phase(); p != using.Waiting {
+			t.Errorf("after news of another peer: %s", p)
+		}
+		d.News(workshop) // not so soon after the last try
+		if p := phase(); p != using.Waiting {
+			t.Errorf("half a second after the last try: %s", p)
+		}
+		<-time.After(500 * time.Millisecond)
+		if p := phase(); p != using.Attached {
+			t.Errorf("a second after the last try: %s", p)
+		}
+	})
+}
+
 func TestAnUnpluggedDeviceIsTakenAgainWhenItIsBack(t *testing.T) {
 	use := endpoint("v-disk")
 	run(t, func(t *testing.T, d *desk) {
