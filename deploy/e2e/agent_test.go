@@ -20,9 +20,6 @@ import (
 // patience bounds one command on a busy machine whose processor is emulated.
 const patience = 2 * time.Minute
 
-// budget is how long the tests' agents keep a device without a link.
-const budget = 40 * time.Second
-
 // place is where programs run: a guest, or a node of the lab.
 type place interface {
 	Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, argv ...string) (int, error)
@@ -97,7 +94,7 @@ func (a *agent) up(t *testing.T, flags ...string) {
 	}
 	argv := append([]string{
 		"sh", "-c", `mkdir -p "$0" && echo $$ > "$0/pid" && exec "$@"`, a.dir,
-		a.program, "up", "--state", a.dir + "/state", "--socket", a.dir + "/socket", "--name", a.name, "--budget", budget.String(), "--log-level", "DEBUG",
+		a.program, "up", "--state", a.dir + "/state", "--socket", a.dir + "/socket", "--name", a.name, "--log-level", "DEBUG",
 	}, flags...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // for the clean-up to end
 	ended := make(chan error, 1)

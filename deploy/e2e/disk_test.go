@@ -20,32 +20,26 @@ func (m *machine) mountDisk(t *testing.T) string {
 	return d
 }
 
-// disconnects counts the unplugs that the machine's kernel has seen.
-func (m *machine) disconnects(t *testing.T) string {
-	t.Helper()
-	return m.must(t, patience, `dmesg | grep -c "USB disconnect" || true`)
-}
-
-// copyOut reads the big file from the mounted disk, not from memory, and
-// compares its sum. When a good part has arrived it calls meanwhile, if there is
-// one: the rest has to come after or in spite of that.
-func (m *machine) copyOut(t *testing.T, disk, sum string, meanwhile func()) {
+// copyOut reads a file from the mounted disk, not from memory, and compares its
+// sum. Each time that another good part has arrived it calls the next of
+// meanwhile: the rest has to come after or in spite of that.
+func (m *machine) copyOut(t *testing.T, disk string, f file, meanwhile ...func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	before := m.sectors(t, disk)
 	began := time.Now()
 	type outcome struct {
 		sum string
 		err error
 	}
 	ended := make(chan outcome, 1)
+	before := m.sectors(t, disk)
 	go func() {
-		got, err := m.Exec(ctx, "echo 3 > /proc/sys/vm/drop_caches; sha256sum < /mnt/out")
+		got, err := m.Exec(ctx, "echo 3 > /proc/sys/vm/drop_caches; sha256sum < /mnt/"+f.name)
 		ended <- outcome{got, err}
 	}()
-	if meanwhile != nil {
-		const part = outSize / 8 / 512
+	for _, disturb := range meanwhile {
+		part := int(f.size / 16 / 512)
 		eventually(t, patience, func(context.Context) error {
 			if n := m.sectors(t, disk) - before; n < part {
 				return fmt.Errorf("%d sectors of the file have arrived, want %d", n, part)
@@ -57,17 +51,18 @@ func (m *machine) copyOut(t *testing.T, disk, sum string, meanwhile func()) {
 			t.Fatal("the copy is over before it could be disturbed")
 		default:
 		}
-		meanwhile()
+		disturb()
+		before = m.sectors(t, disk)
 	}
 	got := <-ended
 	if got.err != nil {
 		t.Fatal(got.err)
 	}
-	if !strings.HasPrefix(got.sum, sum) {
-		t.Errorf("the copied file has sum %s, want %s", got.sum, sum)
+	if !strings.HasPrefix(got.sum, f.sum) {
+		t.Errorf("the copied file has sum %s, want %s", got.sum, f.sum)
 	}
 	took := time.Since(began)
-	t.Logf("%d MiB copied out in %v, %.1f MB/s", outSize>>20, took.Round(time.Millisecond), outSize/took.Seconds()/1e6)
+	t.Logf("%d MiB copied out in %v, %.1f MB/s", f.size>>20, took.Round(time.Millisecond), float64(f.size)/took.Seconds()/1e6)
 }
 
 // sectors is how many sectors of 512 bytes the machine has read from a disk

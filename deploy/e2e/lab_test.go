@@ -102,10 +102,19 @@ func (m *machine) must(t *testing.T, patience time.Duration, script string) stri
 	return out
 }
 
-const (
-	outSize = 64 << 20 // bytes of the file that is copied out
-	inSize  = 8 << 20  // bytes of the file that is copied in
-)
+// inSize is that of the file that is copied in, in bytes.
+const inSize = 8 << 20
+
+// file is a file on the host's disk.
+type file struct {
+	name string
+	size int64  // bytes
+	sum  string // SHA-256
+}
+
+// contents are the files that are copied out: all of them, or a part where
+// something other than the amount matters.
+type contents struct{ all, part file }
 
 // randomFile writes size bytes that are the same for the same seed.
 func randomFile(t *testing.T, name string, size int64, seed byte) {
@@ -119,16 +128,20 @@ func randomFile(t *testing.T, name string, size int64, seed byte) {
 	}
 }
 
-// diskImage makes an ext4 file system with a file "out" and returns it and the
-// SHA-256 of that file.
-func diskImage(t *testing.T) (image, sum string) {
+// diskImage makes an ext4 file system with the files.
+func diskImage(t *testing.T) (image string, c contents) {
 	t.Helper()
 	dir := t.TempDir()
 	content := filepath.Join(dir, "content")
 	if err := os.Mkdir(content, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	randomFile(t, filepath.Join(content, "out"), outSize, 1)
+	make := func(name string, size int64, seed byte) file {
+		path := filepath.Join(content, name)
+		randomFile(t, path, size, seed)
+		return file{name, size, sumOf(t, path)}
+	}
+	c = contents{make("all", 64<<20, 1), make("part", 32<<20, 2)}
 	image = filepath.Join(dir, "disk.img")
 	mke2fs, err := guest.LookPath("mke2fs")
 	if err != nil {
@@ -138,7 +151,7 @@ func diskImage(t *testing.T) (image, sum string) {
 	if err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, said)
 	}
-	return image, sumOf(t, filepath.Join(content, "out"))
+	return image, c
 }
 
 func sumOf(t *testing.T, name string) string {

@@ -13,7 +13,7 @@ func TestSymmetricNATsAreRelayed(t *testing.T) {
 	k := startChain(t, network{host: nat("symmetric"), client: nat("symmetric")})
 	u := k.client.use(t, "workshop", k.share(t, "harddrive"))
 	d := k.c.mountDisk(t)
-	k.c.copyOut(t, d, k.sum, nil)
+	k.c.copyOut(t, d, k.files.part)
 	relayed := func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "relayed") }
 	p, q := k.client.peer(t, "workshop", time.Minute, relayed), k.host.peer(t, "laptop", time.Minute, relayed)
 	if !strings.Contains(p.WhyNoBetter, "NAT") || !strings.Contains(q.WhyNoBetter, "NAT") {
@@ -34,7 +34,7 @@ func TestBlockedUDPFallsBackToTCP(t *testing.T) {
 	k := startChain(t, network{host: nat("portrestrict"), client: client})
 	u := k.client.use(t, "workshop", k.share(t, "harddrive"))
 	d := k.c.mountDisk(t)
-	k.c.copyOut(t, d, k.sum, nil)
+	k.c.copyOut(t, d, k.files.part)
 	p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool {
 		return strings.Contains(p.Link.Rank, "TCP") || strings.Contains(p.Link.Rank, "TLS")
 	})
@@ -70,7 +70,7 @@ func TestLinksWithoutRendezvous(t *testing.T) {
 			k.client.must(t, nil, "reach", "workshop", way.address)
 			u := k.client.use(t, "workshop", disk)
 			d := k.c.mountDisk(t)
-			k.c.copyOut(t, d, k.sum, nil)
+			k.c.copyOut(t, d, k.files.all)
 			sum := k.c.copyIn(t)
 			p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool { return p.Link.Transport == way.transport })
 			if p.Link.Encrypted != way.encrypted || !strings.HasSuffix(way.address, p.Link.Remote) {

@@ -17,7 +17,7 @@ func TestGuestsStandBehindNATs(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := network{host: nat("portrestrict"), client: nat("symmetric")}.start(t)
-	disk, sum := diskImage(t)
+	disk, files := diskImage(t)
 	p := programs{image: image, agent: "/bin/true"}
 	s, c := bootHost(t, l, p, disk), bootClient(t, l, p)
 
@@ -28,8 +28,8 @@ func TestGuestsStandBehindNATs(t *testing.T) {
 		t.Error("the client reaches the host's private address")
 	}
 	s.must(t, patience, "until test -b /dev/sda; do usleep 50000; done; mount -t ext4 -o ro /dev/sda /mnt")
-	if got := s.must(t, patience, "sha256sum < /mnt/out"); !strings.HasPrefix(got, sum) {
-		t.Errorf("the disk's file has sum %s in the guest, want %s", got, sum)
+	if got := s.must(t, patience, "sha256sum < /mnt/part"); !strings.HasPrefix(got, files.part.sum) {
+		t.Errorf("the disk's file has sum %s in the guest, want %s", got, files.part.sum)
 	}
 	s.must(t, patience, "umount /mnt; test -e /dev/ttyUSB0; test -e /dev/input/event0")
 	c.must(t, patience, "test -w /sys/devices/platform/vhci_hcd.0/attach")
