@@ -19,7 +19,7 @@ setup-test: ## install what the tests need besides
 	@deploy/setup/setup.sh test
 
 build: setup ## build bin/easyfind and bin/easyfind-rendezvous
-	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./agent/cmd/... ./rendezvous/cmd/...
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./agent/cmd/... ./rendezvous/cmd/... ./deploy/load/cmd/...
 
 demo: build ## a rendezvous, a host and a client on this machine: share a virtual disk and keyboard
 	@bin/easyfind-demo

@@ -65,7 +65,7 @@ var mayImport = map[string][]string{
 	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb"},
 	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi"},
 	"agent/internal/peer":                    {"proto/ident", "proto/call", "proto/tunnel", "agent/internal/link", "agent/internal/path", "agent/internal/session"},
-	"agent":                                  {"proto/ident", "proto/tunnel", "agent/internal"},
+	"agent":                                  {"proto/api", "proto/ident", "proto/tunnel", "agent/internal"},
 	"agent/internal/sharing":                 {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb"},
 	"agent/internal/using":                   {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/demo":                    {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},
@@ -73,6 +73,8 @@ var mayImport = map[string][]string{
 	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings", "deploy/logging"},
 	"deploy/settings":                        {},
 	"deploy/logging":                         {},
+	"deploy/load/swarm":                      {"proto"},
+	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "deploy/logging", "deploy/settings"},
 }
 
 // doors names, for each third-party module, the only packages that may import
@@ -98,7 +100,7 @@ var doors = map[string][]string{
 	"github.com/google/gousb":          {"agent/internal/usb/libusb"},
 	"github.com/gtank/ristretto255":    {"agent/internal/pairing/cpace"},
 	"github.com/chromedp":              {"rendezvous/internal/web/webtest"},
-	"github.com/alecthomas/kong":       {"deploy/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
+	"github.com/alecthomas/kong":       {"deploy/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous", "deploy/load/cmd/easyfind-load"},
 	"gopkg.in/yaml.v3":                 {"deploy/settings"},
 	"github.com/lmittmann/tint":        {"deploy/logging"},
 	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
@@ -119,7 +121,7 @@ var acrossInTests = map[string]string{"agent/internal/rvclient": "rendezvous"}
 
 // environment are the trees that may read the process's environment and flags
 // and end the process.
-var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/settings", "deploy/e2e"}
+var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "deploy/settings", "deploy/e2e"}
 
 // TestArchitecture parses every file itself, rather than asking go list, so that
 // the test cache sees every file it depends on.

@@ -24,6 +24,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 	"github.com/easyfind-usb/easyfind/agent/internal/using"
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -224,7 +225,7 @@ func (a *Agent) buildNetwork() error {
 func (a *Agent) relayTLS() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS13}
 	if a.cfg.Rendezvous != "" {
-		join, err := rvclient.ParseJoinLink(a.cfg.Rendezvous)
+		join, err := api.ParseJoinLink(a.cfg.Rendezvous)
 		if err != nil {
 			return nil, err
 		}

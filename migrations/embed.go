@@ -43,8 +43,8 @@ const ahead = 1
 
 // Up brings the schema of db to this version's, from any older one, and leaves
 // one that is a step newer as it is. Instances that start together on Postgres
-// wait for each other (an advisory lock). Errors: ErrNewer; then nothing is
-// changed.
+// wait for each other (an advisory lock); db must have a second connection for
+// that. Errors: ErrNewer; then nothing is changed.
 func Up(ctx context.Context, db *sql.DB, engine Engine) error {
 	has, knows, err := versions(ctx, db, engine)
 	switch {
@@ -59,6 +59,11 @@ func Up(ctx context.Context, db *sql.DB, engine Engine) error {
 	if err != nil {
 		return fmt.Errorf("schema: %w", err)
 	}
+	unlock, err := lockOut(ctx, db, engine)
+	if err != nil {
+		return fmt.Errorf("schema: wait for another instance that brings it up to date: %w", err)
+	}
+	defer unlock()
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("schema: bring it up to date: %w", err)
 	}
@@ -136,9 +141,24 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// lockTries is how often, once a second, an instance asks for the lock that
-// another one holds while it brings the schema up to date.
-const lockTries = 300
+// lockOut keeps other instances from changing a Postgres schema until unlock, or
+// waits until they have done so. The lock belongs to a transaction and not to a
+// session, which behind a pooler (pgbouncer) is no one's in particular.
+func lockOut(ctx context.Context, db *sql.DB, engine Engine) (unlock func(), err error) {
+	if engine == SQLite {
+		return func() {}, nil // the file has one user
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	unlock = func() { _ = tx.Rollback() } // nothing was written, and the lock ends either way
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lock.DefaultLockID); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
 
 func provider(db *sql.DB, engine Engine) (*goose.Provider, error) {
 	sub, err := fs.Sub(files, string(engine))
@@ -148,9 +168,5 @@ func provider(db *sql.DB, engine Engine) (*goose.Provider, error) {
 	if engine == SQLite {
 		return goose.NewProvider(goose.DialectSQLite3, db, sub)
 	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, lockTries))
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(goose.DialectPostgres, db, sub, goose.WithSessionLocker(locker))
+	return goose.NewProvider(goose.DialectPostgres, db, sub)
 }

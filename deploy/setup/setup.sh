@@ -18,7 +18,7 @@ build="make git ca-certificates golang-go"
 tests="gcc libc6-dev libusb-1.0-0-dev pkg-config postgresql iproute2 nftables kmod xz-utils e2fsprogs fdisk
   qemu-system-x86 busybox-static usbip usbutils"
 # Servers and programs that we did not write, to test against.
-peers="coturn nginx-light libnginx-mod-stream haproxy caddy chromium"
+peers="coturn pgbouncer nginx-light libnginx-mod-stream haproxy caddy chromium"
 
 compose="docker.io docker-compose debootstrap iptables"
 
@@ -51,7 +51,7 @@ unquiet_services() {
   command -v systemctl >/dev/null 2>&1 || return 0
   for p in $missing; do
     case $p in
-      coturn|haproxy|caddy) $sudo systemctl disable -q "$p" 2>/dev/null || true ;;
+      coturn|pgbouncer|haproxy|caddy) $sudo systemctl disable -q "$p" 2>/dev/null || true ;;
       nginx-light) $sudo systemctl disable -q nginx 2>/dev/null || true ;;
     esac
   done

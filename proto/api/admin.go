@@ -125,7 +125,7 @@ type Approvals struct {
 type Event struct {
 	Number int64        `json:"number" minimum:"1" maximum:"9007199254740991" doc:"rises with each event; some are missing" example:"4711"`
 	At     time.Time    `json:"at" example:"2026-03-01T12:00:00Z"`
-	Kind   string       `json:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_revoked,peer_readmitted,peer_approved,peer_disapproved,invite_created,invite_revoked,token_created,token_revoked,signed_in,signed_out" example:"peer_revoked"`
+	Kind   string       `json:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_left,peer_revoked,peer_readmitted,peer_approved,peer_disapproved,invite_created,invite_revoked,token_created,token_revoked,signed_in,signed_out" example:"peer_revoked"`
 	Actor  string       `json:"actor" maxLength:"32" doc:"server, peer, stranger, or admin and the token's ID" example:"admin 9f0c2b7d41aa35e6"`
 	Peer   ident.PeerID `json:"peer,omitzero" maxLength:"63" doc:"whom it is about, if it is about a peer; of refusals one of those that were counted" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
 	Other  ident.PeerID `json:"other,omitzero" maxLength:"63" doc:"the other peer of a pairing" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`

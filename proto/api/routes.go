@@ -70,6 +70,7 @@ type Route struct {
 //	POST    /v1/peers                                       Registration → Registered
 //	GET     /v1/peers/{id}                                  → Peer ("self" is the caller)
 //	PATCH   /v1/peers/self                                  PeerChange → Peer
+//	DELETE  /v1/peers/self
 //	GET     /v1/peers/self/allowed                          → Allowances
 //	GET     /v1/peers/self/allowed/{id}                     → Allowance
 //	PUT     /v1/peers/self/allowed/{id}                     → Allowance
@@ -108,6 +109,7 @@ var Routes = []Route{
 	{http.MethodPost, PathPeers, AuthNone, http.StatusCreated, ""},
 	{http.MethodGet, PathPeer, AuthPeer, http.StatusOK, ""},
 	{http.MethodPatch, PathSelf, AuthPeer, http.StatusOK, ""},
+	{http.MethodDelete, PathSelf, AuthPeer, http.StatusNoContent, ""},
 	{http.MethodGet, PathAllowed, AuthPeer, http.StatusOK, ""},
 	{http.MethodGet, PathAllowedPeer, AuthPeer, http.StatusOK, ""},
 	{http.MethodPut, PathAllowedPeer, AuthPeer, http.StatusOK, ""},

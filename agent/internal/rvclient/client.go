@@ -7,18 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
 // Config is what a client needs.
 type Config struct {
-	URL    string    // the join link, see JoinLink
+	URL    string    // the join link, see api.JoinLink
 	Key    ident.Key // who this agent is
 	Name   string    // what others see; 1 to 64 printable characters
 	Logger *slog.Logger
@@ -42,7 +42,7 @@ type Config struct {
 //	   waiting ◄── refused, unreachable          drained, replaced ──┘
 type Client struct {
 	// Static after New.
-	join      JoinLink
+	join      api.JoinLink
 	key       ident.Key
 	name      string
 	log       *slog.Logger
@@ -63,7 +63,7 @@ type Client struct {
 
 // New makes a client. It starts nothing.
 func New(c Config) (*Client, error) {
-	join, err := ParseJoinLink(c.URL)
+	join, err := api.ParseJoinLink(c.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (c *Client) Host() string { return c.join.Host }
 // Run keeps the agent registered and connected until ctx ends. It returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	defer c.rest.client.CloseIdleConnections()
-	var retry backoff
+	var retry signal.Backoff
 	for ctx.Err() == nil {
 		began := time.Now()
 		connected, err := c.connect(ctx)
@@ -104,9 +104,9 @@ func (c *Client) Run(ctx context.Context) error {
 			break
 		}
 		c.rest.client.CloseIdleConnections() // they went the way of the signalling connection
-		delay := retry.next(connected && time.Since(began) > steady)
+		delay := retry.Next(connected && time.Since(began) > signal.Steady)
 		if said(err, signal.ByeReplaced) {
-			delay = maxDelay // whoever replaced us is there now; do not fight
+			delay = signal.MaxDelay // whoever replaced us is there now; do not fight
 		}
 		c.setState(State{Reason: reason(err)})
 		c.log.Info("no connection to the rendezvous", "reason", err, "again_in", delay.Round(time.Millisecond))
@@ -248,29 +248,4 @@ func reason(err error) string {
 		return "the server at this address is not the rendezvous of the join link (its key differs): get a new join link, or find out who answers there"
 	}
 	return "the rendezvous cannot be used: " + err.Error()
-}
-
-// Bounds of the waits between two attempts.
-const (
-	minDelay   = 200 * time.Millisecond
-	firstRange = 800 * time.Millisecond
-	maxDelay   = 30 * time.Second
-	steady     = 10 * time.Second // a connection that stood longer is worth an attempt at once
-)
-
-// backoff gives the waits between attempts: none after the loss of a steady
-// connection, then random ones up to a bound that doubles (full jitter).
-type backoff struct{ bound time.Duration }
-
-func (b *backoff) next(lostSteady bool) time.Duration {
-	if lostSteady {
-		b.bound = 0
-		return 0
-	}
-	b.bound = min(max(2*b.bound, firstRange), maxDelay)
-	n, err := rand.Int(rand.Reader, big.NewInt(int64(b.bound-minDelay)))
-	if err != nil {
-		return b.bound
-	}
-	return minDelay + time.Duration(n.Int64())
 }

@@ -80,24 +80,3 @@ func TestManySendersAreBounded(t *testing.T) {
 		t.Errorf("%d senders are kept", n)
 	}
 }
-
-func TestBackoffIsImmediateOnceThenRandomUpToABound(t *testing.T) {
-	var b backoff
-	if d := b.next(true); d != 0 {
-		t.Errorf("after a steady connection: %s", d)
-	}
-	longest := time.Duration(0)
-	for range 200 {
-		d := b.next(false)
-		if d < minDelay || d > maxDelay {
-			t.Fatalf("wait of %s", d)
-		}
-		longest = max(longest, d)
-	}
-	if longest < maxDelay/2 {
-		t.Errorf("the longest of 200 waits is %s", longest)
-	}
-	if d := b.next(true); d != 0 {
-		t.Errorf("after a steady connection: %s", d)
-	}
-}

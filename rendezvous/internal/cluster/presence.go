@@ -125,7 +125,7 @@ func (k *Cluster) writeBatch(ctx context.Context) (more bool) {
 	defer cancel()
 	errPut, errRemove := error(nil), error(nil)
 	if len(put) > 0 {
-		if errPut = k.store.PutPresence(ctx, h, k.now(), put); errPut != nil {
+		if _, errPut = k.store.PutPresence(ctx, h, k.now(), put); errPut != nil {
 			k.presence.again(put, true)
 		}
 	}

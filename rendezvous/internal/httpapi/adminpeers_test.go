@@ -29,7 +29,7 @@ func TestPeersAreListedAndFound(t *testing.T) {
 			t.Fatal(err)
 		}
 		since := b.clock.Now()
-		if err := store.PutPresence(t.Context(), registry.Holder{Instance: "rv-1", Epoch: epoch}, since, []registry.Presence{{Peer: online, Since: since}}); err != nil {
+		if _, err := store.PutPresence(t.Context(), registry.Holder{Instance: "rv-1", Epoch: epoch}, since, []registry.Presence{{Peer: online, Since: since}}); err != nil {
 			t.Fatal(err)
 		}
 		all := as[api.Instances](t, b.do(http.MethodGet, api.PathInstances, b.admin(api.ScopeAudit), nil), http.StatusOK).Instances

@@ -30,7 +30,7 @@ func (s *server) listInstances(ctx context.Context, _ *nothing) (*output[api.Ins
 
 type eventsInput struct {
 	Paging
-	Kind string `query:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_revoked,peer_readmitted,peer_approved,peer_disapproved,invite_created,invite_revoked,token_created,token_revoked,signed_in,signed_out" doc:"only these" example:"refused"`
+	Kind string `query:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_left,peer_revoked,peer_readmitted,peer_approved,peer_disapproved,invite_created,invite_revoked,token_created,token_revoked,signed_in,signed_out" doc:"only these" example:"refused"`
 	Peer string `query:"peer" maxLength:"80" doc:"only those about this peer"`
 }
 

@@ -34,6 +34,9 @@ func (s *server) registerPeers() {
 	mount(s, http.MethodPatch, api.PathSelf, operation{
 		id: "rename", summary: "Change the caller's name", codes: slices.Concat(withBody, notFound),
 	}, s.rename)
+	mount(s, http.MethodDelete, api.PathSelf, operation{
+		id: "leave", summary: "Forget the caller: its registration, its permissions and those for it; it closes its signalling connection itself",
+	}, s.leave)
 	mount(s, http.MethodGet, api.PathAllowed, operation{id: "list-allowed", summary: "Everyone who may find the caller"}, s.listAllowed)
 	mount(s, http.MethodGet, api.PathAllowedPeer, operation{
 		id: "get-allowed", summary: "Whether a peer may find the caller", codes: notFound,
@@ -130,6 +133,10 @@ func (s *server) rename(ctx context.Context, in *renameInput) (*output[api.Peer]
 		return nil, err
 	}
 	return s.seen(ctx, p)
+}
+
+func (s *server) leave(ctx context.Context, _ *nothing) (*nothing, error) {
+	return nil, s.cfg.Registry.Leave(ctx, caller(ctx))
 }
 
 func (s *server) listAllowed(ctx context.Context, _ *nothing) (*output[api.Allowances], error) {

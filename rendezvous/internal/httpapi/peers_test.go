@@ -39,6 +39,23 @@ func TestRegisterRenewAndRename(t *testing.T) {
 	})
 }
 
+func TestAPeerLeavesAndMayComeBack(t *testing.T) {
+	onBothStores(t, func(t *testing.T, store registry.Store) {
+		b := newBench(t, store, nil)
+		p, friend := b.join(1), b.join(2)
+		as[api.Allowance](t, b.do(http.MethodPut, api.AllowedPath(friend.id), p.token, nil), http.StatusOK)
+		as[api.Peer](t, b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), http.StatusOK)
+		if a := b.do(http.MethodDelete, api.PathSelf, p.token, nil); a.status != http.StatusNoContent {
+			t.Fatalf("leaving is answered %d", a.status)
+		}
+		refused(t, "its token", b.do(http.MethodDelete, api.PathSelf, p.token, nil), api.CodeUnauthenticated)
+		refused(t, "found by a friend", b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), api.CodePeerNotFound)
+		again := as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusCreated)
+		refused(t, "found by a friend of before", b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), api.CodePeerNotFound)
+		as[api.Peer](t, b.do(http.MethodGet, api.PathSelf, again.Token, nil), http.StatusOK)
+	})
+}
+
 func TestRegistrationIsProved(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	key, other := newKey(t, 1), newKey(t, 2)

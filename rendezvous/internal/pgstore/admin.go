@@ -117,7 +117,7 @@ func token(row pgx.Row) (registry.AdminToken, error) {
 // AdminToken returns a token.
 func (s *Store) AdminToken(ctx context.Context, id registry.TokenPrefix) (registry.AdminToken, error) {
 	t, err := token(s.pool.QueryRow(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = $1`, id[:]))
-	return t, failed("read a token", err)
+	return t, s.failed("read a token", err)
 }
 
 // AdminTokens returns a page of the tokens.

@@ -21,7 +21,7 @@ func (s *Store) PutBlob(ctx context.Context, b registry.Blob, under *registry.Lo
 	}
 	if under == nil {
 		_, err := s.pool.Exec(ctx, `INSERT INTO blobs (name, value, changed) VALUES ($1, $2, $3)`+put, b.Name, b.Value, millis(b.Changed))
-		return failed("keep a value", err)
+		return s.failed("keep a value", err)
 	}
 	return s.one(ctx, "keep a value", registry.ErrFenced, `WITH held AS (
 			SELECT 1 FROM locks WHERE name = $4 AND fence = $5 AND until > $3 FOR SHARE
@@ -36,7 +36,7 @@ func (s *Store) Blob(ctx context.Context, name string) (registry.Blob, error) {
 	var changed int64
 	err := s.pool.QueryRow(ctx, `SELECT value, changed FROM blobs WHERE name = $1`, name).Scan(&b.Value, &changed)
 	b.Changed = moment(changed)
-	return b, failed("read a value", none(err, registry.ErrBlobNotFound))
+	return b, s.failed("read a value", none(err, registry.ErrBlobNotFound))
 }
 
 // below selects the value of a name and those below it.
@@ -57,7 +57,7 @@ func (s *Store) Blobs(ctx context.Context, name string) ([]registry.BlobInfo, er
 // DeleteBlobs removes the values of a name and below it.
 func (s *Store) DeleteBlobs(ctx context.Context, name string) error {
 	_, err := s.pool.Exec(ctx, `DELETE FROM blobs WHERE`+below, name)
-	return failed("remove values", err)
+	return s.failed("remove values", err)
 }
 
 // TakeLock takes a lock.
@@ -65,7 +65,7 @@ func (s *Store) TakeLock(ctx context.Context, name string, now time.Time, ttl ti
 	err = s.pool.QueryRow(ctx, `INSERT INTO locks (name, fence, until) VALUES ($1, nextval('epochs'), $2)
 		ON CONFLICT (name) DO UPDATE SET fence = excluded.fence, until = excluded.until WHERE locks.until <= $3
 		RETURNING fence`, name, millis(now.Add(ttl)), millis(now)).Scan(&fence)
-	return fence, failed("take a lock", none(err, registry.ErrLocked))
+	return fence, s.failed("take a lock", none(err, registry.ErrLocked))
 }
 
 // RenewLock prolongs a lock.

@@ -64,7 +64,7 @@ func invite(row pgx.Row) (registry.Invite, error) {
 func (s *Store) Invite(ctx context.Context, id registry.InviteID) (registry.Invite, error) {
 	first, last := id.Range()
 	i, err := invite(s.pool.QueryRow(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash BETWEEN $1 AND $2`, first[:], last[:]))
-	return i, failed("read an invite", err)
+	return i, s.failed("read an invite", err)
 }
 
 // Invites returns a page of the invites.

@@ -35,7 +35,7 @@ func (s *Store) CreateMailbox(ctx context.Context, m registry.Mailbox, limit reg
 // Mailbox returns a mailbox.
 func (s *Store) Mailbox(ctx context.Context, a ident.Address) (registry.Mailbox, error) {
 	m, err := mailbox(s.pool.QueryRow(ctx, mailboxQuery, string(a)))
-	return m, failed("read a mailbox", err)
+	return m, s.failed("read a mailbox", err)
 }
 
 const mailboxQuery = `SELECT address, owner, created, expires, closed FROM mailboxes WHERE address = $1`

@@ -77,7 +77,7 @@ func (s *Store) PeerFor(ctx context.Context, caller, id ident.PeerID) (registry.
 
 func (s *Store) peer(ctx context.Context, query string, args ...any) (registry.Peer, error) {
 	p, err := peer(s.pool.QueryRow(ctx, query, args...))
-	return p, failed("read a peer", err)
+	return p, s.failed("read a peer", err)
 }
 
 func peer(row pgx.Row) (registry.Peer, error) {
@@ -160,7 +160,7 @@ func (s *Store) Allowed(ctx context.Context, owner, peer ident.PeerID) (since ti
 		return since, false, nil
 	}
 	if err != nil {
-		return since, false, failed("read a permission", err)
+		return since, false, s.failed("read a permission", err)
 	}
 	return moment(ms), true, nil
 }
@@ -183,8 +183,8 @@ func (s *Store) AllowedBy(ctx context.Context, owner ident.PeerID) ([]registry.A
 func collect[T any](ctx context.Context, s *Store, what string, scan pgx.RowToFunc[T], query string, args ...any) ([]T, error) {
 	rows, err := s.pool.Query(ctx, query, args...)
 	if err != nil {
-		return nil, failed(what, err)
+		return nil, s.failed(what, err)
 	}
 	all, err := pgx.CollectRows(rows, scan)
-	return all, failed(what, err)
+	return all, s.failed(what, err)
 }

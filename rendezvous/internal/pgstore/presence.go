@@ -12,18 +12,29 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
+// Clock is the database's clock.
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
+	var now int64
+	err := s.pool.QueryRow(ctx, `SELECT `+clock).Scan(&now)
+	return moment(now), s.failed("read the clock", err)
+}
+
+// clock is the database's own time as a bigint. Leases are held against it and
+// not against the moment in a statement alone, which may have come late.
+const clock = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
+
 // TakeLease makes this process the instance.
 func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
-	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until) VALUES ($1, nextval('epochs'), $2, $3, $4, $5)
+	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until) VALUES ($1, nextval('epochs'), $2, $3, $4, greatest($5, `+clock+`) + $6)
 		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, region = excluded.region, relay = excluded.relay, lease_until = excluded.lease_until
-		RETURNING epoch`, i.Name, i.Address, i.Region, i.Relay, millis(now.Add(ttl))).Scan(&epoch)
-	return epoch, failed("take the lease", err)
+		RETURNING epoch`, i.Name, i.Address, i.Region, i.Relay, millis(now), ttl.Milliseconds()).Scan(&epoch)
+	return epoch, s.failed("take the lease", err)
 }
 
 // RenewLease prolongs a lease.
 func (s *Store) RenewLease(ctx context.Context, h registry.Holder, now time.Time, ttl time.Duration) error {
-	return s.one(ctx, "renew the lease", registry.ErrFenced, `UPDATE instances SET lease_until = $1 WHERE name = $2 AND epoch = $3 AND lease_until > $4`,
-		millis(now.Add(ttl)), h.Instance, h.Epoch, millis(now))
+	return s.one(ctx, "renew the lease", registry.ErrFenced, `UPDATE instances SET lease_until = greatest($1, `+clock+`) + $2
+		WHERE name = $3 AND epoch = $4 AND lease_until > greatest($1, `+clock+`)`, millis(now), ttl.Milliseconds(), h.Instance, h.Epoch)
 }
 
 // ReleaseLease ends a lease. The presence under it counts no more; Sweep
@@ -34,7 +45,7 @@ func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
 
 // Instances returns the instances with a lease.
 func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
-	const query = `SELECT name, epoch, address, region, relay, lease_until FROM instances WHERE lease_until > $1 ORDER BY name`
+	const query = `SELECT name, epoch, address, region, relay, lease_until FROM instances WHERE lease_until > greatest($1, ` + clock + `) ORDER BY name`
 	return collect(ctx, s, "read the instances", func(row pgx.CollectableRow) (registry.Instance, error) {
 		var i registry.Instance
 		var until int64
@@ -46,9 +57,11 @@ func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instan
 
 // PutPresence says that peers are connected at the holder. A row that says so
 // already is not touched.
-func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
-	return s.fenced(ctx, "write presence", h, now, peers, `WITH holder AS (
-			SELECT 1 FROM instances WHERE name = $1 AND epoch = $2 AND lease_until > $3
+func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) ([]registry.Replaced, error) {
+	return s.fenced(ctx, "write presence", h, now, peers, `, older AS (
+			SELECT u.peer, u.since, i.name FROM unnest($4::bytea[], $5::bigint[]) AS u (peer, since)
+			JOIN presence p ON p.peer = u.peer AND p.since < u.since
+			JOIN instances i ON i.epoch = p.epoch AND i.epoch <> $2 AND i.lease_until > $3, holder
 		), written AS (
 			INSERT INTO presence AS p (peer, epoch, since)
 			SELECT u.peer, $2, u.since FROM unnest($4::bytea[], $5::bigint[]) AS u (peer, since), holder
@@ -56,14 +69,12 @@ func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Tim
 			WHERE p.since < excluded.since OR (p.since = excluded.since AND p.epoch < excluded.epoch)
 				OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > $3)
 		)
-		SELECT EXISTS (SELECT 1 FROM holder)`)
+		SELECT h.held, o.peer, o.since, o.name FROM (SELECT EXISTS (SELECT 1 FROM holder) AS held) h LEFT JOIN older o ON true`)
 }
 
 // RemovePresence says that connections have ended.
 func (s *Store) RemovePresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
-	return s.fenced(ctx, "remove presence", h, now, peers, `WITH holder AS (
-			SELECT 1 FROM instances WHERE name = $1 AND epoch = $2 AND lease_until > $3
-		), gone AS (
+	_, err := s.fenced(ctx, "remove presence", h, now, peers, `, gone AS (
 			DELETE FROM presence p USING unnest($4::bytea[], $5::bigint[]) AS u (peer, since), holder
 			WHERE p.peer = u.peer AND p.epoch = $2 AND p.since <= u.since
 			RETURNING p.peer
@@ -71,24 +82,42 @@ func (s *Store) RemovePresence(ctx context.Context, h registry.Holder, now time.
 			INSERT INTO last_seen AS l (peer, at) SELECT peer, $3 FROM gone ORDER BY peer
 			ON CONFLICT (peer) DO UPDATE SET at = greatest(l.at, excluded.at)
 		)
-		SELECT EXISTS (SELECT 1 FROM holder)`)
+		SELECT EXISTS (SELECT 1 FROM holder), NULL::bytea, NULL::bigint, NULL::text`)
+	return err
 }
 
-// fenced runs a statement for peers that tells whether the holder has its
-// lease. Its parameters are name, epoch, now, and the peers and moments.
-func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, statement string) error {
+// holding begins a statement that does something only if the holder has its
+// lease.
+const holding = `WITH holder AS (
+			SELECT 1 FROM instances WHERE name = $1 AND epoch = $2 AND lease_until > greatest($3, ` + clock + `)
+		)`
+
+// fenced runs the rest of a statement for peers. Its parameters are name, epoch,
+// now, and the peers and moments; its rows tell whether the holder has its lease,
+// and a replaced connection or NULLs.
+func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, statement string) ([]registry.Replaced, error) {
 	if len(peers) > registry.MaxBatch {
-		return fmt.Errorf("%s: %d peers at once, at most %d", what, len(peers), registry.MaxBatch)
+		return nil, fmt.Errorf("%s: %d peers at once, at most %d", what, len(peers), registry.MaxBatch)
 	}
-	ids, since := columns(peers)
-	var held bool
-	if err := s.pool.QueryRow(ctx, statement, h.Instance, h.Epoch, millis(now), ids, since).Scan(&held); err != nil {
-		return failed(what, err)
+	ids, moments := columns(peers)
+	held := false
+	var replaced []registry.Replaced
+	_, err := collect(ctx, s, what, func(row pgx.CollectableRow) (struct{}, error) {
+		var peer []byte
+		var since *int64
+		var at *string
+		err := row.Scan(&held, &peer, &since, &at)
+		if err == nil && since != nil && at != nil && len(peer) == len(ident.PeerID{}) {
+			replaced = append(replaced, registry.Replaced{
+				Presence: registry.Presence{Peer: ident.PeerID(peer), Since: moment(*since)}, Instance: *at,
+			})
+		}
+		return struct{}{}, err
+	}, holding+statement, h.Instance, h.Epoch, millis(now), ids, moments)
+	if err == nil && !held {
+		err = registry.ErrFenced
 	}
-	if !held {
-		return registry.ErrFenced
-	}
-	return nil
+	return replaced, err
 }
 
 // columns returns peers as the arrays that unnest takes: each peer once, with
@@ -128,7 +157,7 @@ func (s *Store) LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Ti
 		}
 		return struct{}{}, err
 	}, `SELECT p.peer, i.name, i.epoch, p.since FROM presence p JOIN instances i ON i.epoch = p.epoch
-		WHERE p.peer = ANY($1) AND i.lease_until > $2`, raw(ids), millis(now))
+		WHERE p.peer = ANY($1) AND i.lease_until > greatest($2, `+clock+`)`, raw(ids), millis(now))
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +266,7 @@ func (s *Store) inChunks(ctx context.Context, statement string, arg int64) error
 	for {
 		tag, err := s.pool.Exec(ctx, statement, arg, sweepChunk)
 		if err != nil || tag.RowsAffected() < sweepChunk {
-			return failed("sweep", err)
+			return s.failed("sweep", err)
 		}
 	}
 }
@@ -245,7 +274,7 @@ func (s *Store) inChunks(ctx context.Context, statement string, arg int64) error
 // CountPeers returns how many peers are registered.
 func (s *Store) CountPeers(ctx context.Context) (n int, err error) {
 	err = s.pool.QueryRow(ctx, `SELECT count(*) FROM peers`).Scan(&n)
-	return n, failed("count the peers", err)
+	return n, s.failed("count the peers", err)
 }
 
 // Secret returns the secret kept under a name.

@@ -30,6 +30,7 @@ var ErrURL = errors.New("the database URL cannot be read: write it as postgres:/
 
 const (
 	conns          = 16 // of one instance, unless the URL says pool_max_conns
+	minConns       = 2  // one holds the lock of the migrations
 	connectTimeout = 10 * time.Second
 )
 
@@ -77,12 +78,14 @@ func connect(ctx context.Context, url string) (*Store, error) {
 	if !strings.Contains(url, "pool_max_conns") {
 		cfg.MaxConns = conns
 	}
+	cfg.MaxConns = max(cfg.MaxConns, minConns)
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = connectTimeout
 	}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "easyfind-rendezvous"
 	}
+	followPrimary(cfg)
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
@@ -97,6 +100,8 @@ func explained(err error) error {
 	switch {
 	case errors.Is(err, migrations.ErrNewer), errors.Is(err, migrations.ErrOlder):
 		return fmt.Errorf("database: %w", err)
+	case errors.Is(err, pgconn.ErrReadOnlyConnection):
+		return fmt.Errorf("database: none of the servers takes writes: %s", remedies[readOnly])
 	case errors.As(err, &server):
 		if do, ok := remedies[server.Code]; ok {
 			return fmt.Errorf("database: %w: %s", server, do)
@@ -107,27 +112,33 @@ func explained(err error) error {
 	return fmt.Errorf("database: %w", err)
 }
 
+// pooler is what to do where statements that were prepared are not there, or are
+// another's.
+const pooler = "a pooler in transaction mode, as pgbouncer, is in between: add default_query_exec_mode=exec to the database URL"
+
 // remedies says what to do about an SQLSTATE (Postgres documentation,
 // appendix A).
 var remedies = map[string]string{
-	"28P01": "check the user and the password in the database URL",
-	"28000": "check the user in the database URL, and that pg_hba.conf lets it in from here",
-	"3D000": "create the database, or correct its name in the database URL",
-	"42501": "the role may not create tables: GRANT CREATE, USAGE ON SCHEMA public to it, or make it the owner of the database",
-	"3F000": "the role sees no schema to create tables in: set its search_path",
-	"25006": "this server is read-only, a standby perhaps: use the primary's address, or target_session_attrs=read-write",
-	"53300": "the server has no connection free: raise its max_connections, or lower pool_max_conns in the database URL",
-	"57P03": "the server is starting or stopping: try again",
+	"28P01":  "check the user and the password in the database URL",
+	"28000":  "check the user in the database URL, and that pg_hba.conf lets it in from here",
+	"3D000":  "create the database, or correct its name in the database URL",
+	"42501":  "the role may not create tables: GRANT CREATE, USAGE ON SCHEMA public to it, or make it the owner of the database",
+	"3F000":  "the role sees no schema to create tables in: set its search_path",
+	readOnly: "this server is read-only, a standby perhaps: use the primary's address, or name all servers, as host1:5432,host2:5432",
+	"53300":  "the server has no connection free: raise its max_connections, or lower pool_max_conns in the database URL",
+	"42P05":  pooler,
+	"26000":  pooler,
+	"57P03":  "the server is starting or stopping: try again",
 }
 
 // Ping reports whether the database takes writes.
 func (s *Store) Ping(ctx context.Context) error {
 	var standby bool
 	if err := s.pool.QueryRow(ctx, `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool`).Scan(&standby); err != nil {
-		return failed("ping", err)
+		return s.failed("ping", err)
 	}
 	if standby {
-		return failed("ping", &pgconn.PgError{Severity: "ERROR", Code: "25006", Message: "the database takes no writes"})
+		return s.failed("ping", &pgconn.PgError{Severity: "ERROR", Code: readOnly, Message: "the database takes no writes"})
 	}
 	return nil
 }
@@ -149,22 +160,23 @@ func (s *Store) Close() error {
 
 // tx runs f in a transaction.
 func (s *Store) tx(ctx context.Context, what string, f func(pgx.Tx) error) error {
-	return failed(what, pgx.BeginFunc(ctx, s.pool, f))
+	return s.failed(what, pgx.BeginFunc(ctx, s.pool, f))
 }
 
 // failed turns an error of the database into one that wraps
 // registry.ErrUnavailable, and leaves the registry's own as they are.
-func failed(what string, err error) error {
+func (s *Store) failed(what string, err error) error {
 	if err == nil || registry.Expected(err) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	s.reconnect(err)
 	return fmt.Errorf("%s: %w: %w", what, registry.ErrUnavailable, err)
 }
 
 // one runs a statement and gives missing if it touched no row.
 func (s *Store) one(ctx context.Context, what string, missing error, statement string, args ...any) error {
 	tag, err := s.pool.Exec(ctx, statement, args...)
-	return failed(what, touched(tag, err, missing))
+	return s.failed(what, touched(tag, err, missing))
 }
 
 func touched(tag pgconn.CommandTag, err, missing error) error {

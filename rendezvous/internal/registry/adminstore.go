@@ -92,6 +92,7 @@ const (
 	EventRefused         EventKind = "refused"         // detail says what and why, count how often
 	EventPaired          EventKind = "paired"          // a pairing's confirmation was handed over
 	EventPeerRenamed     EventKind = "peer_renamed"    // by an administrator
+	EventPeerLeft        EventKind = "peer_left"       // of its own accord
 	EventPeerRevoked     EventKind = "peer_revoked"    //
 	EventPeerReadmitted  EventKind = "peer_readmitted" //
 	EventPeerApproved    EventKind = "peer_approved"   // to register without an invite
@@ -106,7 +107,7 @@ const (
 
 // EventKinds is every event.
 var EventKinds = []EventKind{
-	EventRegistered, EventRefused, EventPaired, EventPeerRenamed, EventPeerRevoked, EventPeerReadmitted,
+	EventRegistered, EventRefused, EventPaired, EventPeerRenamed, EventPeerLeft, EventPeerRevoked, EventPeerReadmitted,
 	EventPeerApproved, EventPeerDisapproved,
 	EventInviteCreated, EventInviteRevoked, EventTokenCreated, EventTokenRevoked,
 	EventSignedIn, EventSignedOut,

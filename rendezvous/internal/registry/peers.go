@@ -117,6 +117,18 @@ func (r *Registry) RevokePeer(ctx context.Context, id ident.PeerID, version int6
 	return nil
 }
 
+// Leave removes a peer at its own wish, and with it whom it allowed and who
+// allowed it. It may register again, as a new peer. Errors: ErrPeerNotFound.
+func (r *Registry) Leave(ctx context.Context, id ident.PeerID) error {
+	e := r.event(ctx, EventPeerLeft)
+	e.Peer = id
+	if err := r.cfg.Store.RemovePeer(ctx, id, e); err != nil {
+		return err
+	}
+	r.peers.Add(-1)
+	return nil
+}
+
 // Readmit lets a revoked peer register again, as a new one. Errors:
 // ErrPeerNotFound if it is not revoked.
 func (r *Registry) Readmit(ctx context.Context, id ident.PeerID) error {

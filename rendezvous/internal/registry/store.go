@@ -60,6 +60,9 @@ type RevocationStore interface {
 	// is the one that the peer must have, 0 any. Errors: ErrPeerNotFound,
 	// ErrChanged.
 	RevokePeer(ctx context.Context, r Revocation, version int64, e Event) error
+	// RemovePeer removes all of that too, but lets the peer register again.
+	// Errors: ErrPeerNotFound.
+	RemovePeer(ctx context.Context, id ident.PeerID, e Event) error
 	// Readmit lets a revoked peer register again. Errors: ErrPeerNotFound.
 	Readmit(ctx context.Context, id ident.PeerID, e Event) error
 	// Revocations returns at most limit revocations with a number above since,
@@ -135,8 +138,14 @@ type MailboxStore interface {
 }
 
 // LeaseStore keeps the leases of the instances: one row each, by which all of
-// an instance's presence lives and dies.
+// an instance's presence lives and dies. Where instances on several machines
+// share the store, a lease is over once it is by the store's own clock, even if
+// the moment that is given is an earlier one: who was paused with a moment in
+// its hand cannot use it later.
 type LeaseStore interface {
+	// Clock is the store's clock, by which the leases and the connections of
+	// all instances are put in order.
+	Clock(ctx context.Context) (time.Time, error)
 	// TakeLease makes this process the instance i until now+ttl, whoever was it
 	// before, and returns its epoch, which no lease ever had. Those of i are
 	// left aside.
@@ -154,9 +163,11 @@ type LeaseStore interface {
 // PresenceStore keeps at which instance a peer is connected.
 type PresenceStore interface {
 	// PutPresence says that peers are connected at the holder. For each peer
-	// the newest connection wins; rows of lapsed leases always lose. Errors:
-	// ErrFenced if the holder has no lease at now; then nothing is written.
-	PutPresence(ctx context.Context, h Holder, now time.Time, peers []Presence) error
+	// the newest connection wins; rows of lapsed leases always lose. It returns
+	// the older connections at other instances that have a lease, who do not
+	// know yet that they lost. Errors: ErrFenced if the holder has no lease at
+	// now; then nothing is written.
+	PutPresence(ctx context.Context, h Holder, now time.Time, peers []Presence) ([]Replaced, error)
 	// RemovePresence says that connections have ended. It removes only what the
 	// holder wrote for these connections or older ones, and keeps now as when
 	// those peers were last seen. Errors: ErrFenced.
@@ -350,6 +361,12 @@ type Instance struct {
 type Presence struct {
 	Peer  ident.PeerID
 	Since time.Time
+}
+
+// Replaced is an older connection of a peer that has connected anew.
+type Replaced struct {
+	Presence        // the new connection
+	Instance string // where the older one is
 }
 
 // Location is where a peer is connected.

@@ -11,6 +11,9 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
+// Clock is this machine's clock: nobody else uses the file.
+func (s *Store) Clock(context.Context) (time.Time, error) { return time.Now(), nil }
+
 // TakeLease makes this process the instance.
 func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
 	err = s.tx(ctx, "take the lease", func(tx *sql.Tx) error {
@@ -71,24 +74,43 @@ func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instan
 }
 
 // PutPresence says that peers are connected at the holder.
-func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
-	return s.fenced(ctx, "write presence", h, now, peers, `INSERT INTO presence AS p (peer, epoch, since) VALUES (?1, ?2, ?3)
+func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) (replaced []registry.Replaced, err error) {
+	const older = `SELECT i.name FROM presence p JOIN instances i ON i.epoch = p.epoch
+		WHERE p.peer = ?1 AND p.epoch <> ?2 AND p.since < ?3 AND i.lease_until > ?4`
+	const put = `INSERT INTO presence AS p (peer, epoch, since) VALUES (?1, ?2, ?3)
 		ON CONFLICT (peer) DO UPDATE SET epoch = excluded.epoch, since = excluded.since
 		WHERE p.since < excluded.since OR (p.since = excluded.since AND p.epoch < excluded.epoch)
-			OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > ?4)`)
+			OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > ?4)`
+	err = s.fenced(ctx, "write presence", h, now, peers, func(tx *sql.Tx, p registry.Presence) error {
+		args := []any{p.Peer[:], h.Epoch, millis(p.Since), millis(now)}
+		r := registry.Replaced{Presence: p}
+		switch err := tx.QueryRowContext(ctx, older, args...).Scan(&r.Instance); {
+		case err == nil:
+			replaced = append(replaced, r)
+		case !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		_, err := tx.ExecContext(ctx, put, args...)
+		return err
+	})
+	return replaced, err
 }
 
 // RemovePresence says that connections have ended.
 func (s *Store) RemovePresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
-	return s.fenced(ctx, "remove presence", h, now, peers,
-		`INSERT INTO last_seen (peer, at) SELECT peer, ?4 FROM presence WHERE peer = ?1 AND epoch = ?2 AND since <= ?3
-			ON CONFLICT (peer) DO UPDATE SET at = max(at, excluded.at)`,
-		`DELETE FROM presence WHERE peer = ?1 AND epoch = ?2 AND since <= ?3 AND ?4 > 0`)
+	return s.fenced(ctx, "remove presence", h, now, peers, func(tx *sql.Tx, p registry.Presence) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO last_seen (peer, at) SELECT peer, ?4 FROM presence WHERE peer = ?1 AND epoch = ?2 AND since <= ?3
+			ON CONFLICT (peer) DO UPDATE SET at = max(at, excluded.at)`, p.Peer[:], h.Epoch, millis(p.Since), millis(now))
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM presence WHERE peer = ? AND epoch = ? AND since <= ?`, p.Peer[:], h.Epoch, millis(p.Since))
+		return err
+	})
 }
 
-// fenced runs statements for each peer while the holder has its lease. Their
-// parameters are peer, epoch, since and now.
-func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, statements ...string) error {
+// fenced does something for each peer if the holder has its lease.
+func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, each func(*sql.Tx, registry.Presence) error) error {
 	if len(peers) > registry.MaxBatch {
 		return fmt.Errorf("%s: %d peers at once, at most %d", what, len(peers), registry.MaxBatch)
 	}
@@ -102,17 +124,8 @@ func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now 
 		if !held {
 			return registry.ErrFenced
 		}
-		for _, statement := range statements {
-			prepared, err := tx.PrepareContext(ctx, statement)
-			if err != nil {
-				return err
-			}
-			for _, p := range peers {
-				if _, err := prepared.ExecContext(ctx, p.Peer[:], h.Epoch, millis(p.Since), millis(now)); err != nil {
-					return errors.Join(err, prepared.Close())
-				}
-			}
-			if err := prepared.Close(); err != nil {
+		for _, p := range peers {
+			if err := each(tx, p); err != nil {
 				return err
 			}
 		}

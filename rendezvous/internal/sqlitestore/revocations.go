@@ -14,23 +14,44 @@ func (s *Store) RevokePeer(ctx context.Context, r registry.Revocation, version i
 		if err := atVersion(ctx, tx, r.Peer, version); err != nil {
 			return err
 		}
-		for _, statement := range []string{
-			`DELETE FROM peers WHERE id = ?`,
-			`DELETE FROM allowed WHERE owner = ?`,
-			`DELETE FROM allowed WHERE peer = ?`,
-			`DELETE FROM mailboxes WHERE owner = ?`,
-			`DELETE FROM presence WHERE peer = ?`,
-			`DELETE FROM last_seen WHERE peer = ?`,
-		} {
-			if _, err := tx.ExecContext(ctx, statement, r.Peer[:]); err != nil {
-				return err
-			}
+		if err := removePeer(ctx, tx, r.Peer); err != nil {
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (peer, name, at) VALUES (?, ?, ?)`, r.Peer[:], r.Name, millis(r.At)); err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
 	})
+}
+
+// RemovePeer removes a peer that may come back.
+func (s *Store) RemovePeer(ctx context.Context, id ident.PeerID, e registry.Event) error {
+	return s.tx(ctx, "remove a peer", func(tx *sql.Tx) error {
+		if err := atVersion(ctx, tx, id, 0); err != nil {
+			return err
+		}
+		if err := removePeer(ctx, tx, id); err != nil {
+			return err
+		}
+		return addEvents(ctx, tx, e)
+	})
+}
+
+// removePeer removes a peer and all that belongs to it.
+func removePeer(ctx context.Context, tx *sql.Tx, id ident.PeerID) error {
+	for _, statement := range []string{
+		`DELETE FROM peers WHERE id = ?`,
+		`DELETE FROM allowed WHERE owner = ?`,
+		`DELETE FROM allowed WHERE peer = ?`,
+		`DELETE FROM mailboxes WHERE owner = ?`,
+		`DELETE FROM presence WHERE peer = ?`,
+		`DELETE FROM last_seen WHERE peer = ?`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement, id[:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Readmit lets a revoked peer register again.

@@ -54,29 +54,39 @@ func Start(ctx context.Context) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// A short path: that of a unix socket is at most 107 bytes.
-	dir, err := os.MkdirTemp("", "easyfind-pg-")
+	c, err := prepare(bin)
 	if err != nil {
-		return nil, fmt.Errorf("throw-away Postgres: %w", err)
+		return nil, err
 	}
-	c := &Cluster{bin: bin, dir: dir, exited: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("throw-away Postgres: %w", errors.Join(err, c.Stop()))
 		}
 	}()
-	if c.owner, err = ordinaryUser(); err != nil {
-		return nil, err
-	}
-	if c.owner != nil {
-		if err := os.Chown(dir, int(c.owner.Uid), int(c.owner.Gid)); err != nil {
-			return nil, err
-		}
-	}
 	if err := c.run(ctx, "initdb", "--pgdata", c.data(), "--username", superuser, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"); err != nil {
 		return nil, err
 	}
 	return c, c.start(ctx)
+}
+
+// prepare makes the folder of a cluster.
+func prepare(bin string) (*Cluster, error) {
+	owner, err := ordinaryUser()
+	if err != nil {
+		return nil, err
+	}
+	// A short path: that of a unix socket is at most 107 bytes.
+	dir, err := os.MkdirTemp("", "easyfind-pg-")
+	if err != nil {
+		return nil, fmt.Errorf("throw-away Postgres: %w", err)
+	}
+	c := &Cluster{bin: bin, dir: dir, owner: owner, exited: make(chan error, 1)}
+	if owner != nil {
+		if err := os.Chown(dir, int(owner.Uid), int(owner.Gid)); err != nil {
+			return nil, errors.Join(err, c.Stop())
+		}
+	}
+	return c, nil
 }
 
 // binaries returns the folder of the newest Postgres on the machine.
@@ -222,12 +232,7 @@ func (c *Cluster) Stop() error {
 
 // Crash ends the server at once, without a shutdown. Restart brings it back.
 func (c *Cluster) Crash() error {
-	written, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
-	if err != nil {
-		return err
-	}
-	first, _, _ := strings.Cut(string(written), "\n")
-	pid, err := strconv.Atoi(first)
+	pid, err := c.postmaster()
 	if err != nil {
 		return err
 	}
@@ -237,6 +242,47 @@ func (c *Cluster) Crash() error {
 	<-c.exited
 	c.cmd = nil
 	return nil
+}
+
+// postmaster is the server's first process.
+func (c *Cluster) postmaster() (pid int, err error) {
+	written, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(written), "\n")
+	return strconv.Atoi(first)
+}
+
+// processes are all of the server's.
+func (c *Cluster) processes() ([]int, error) {
+	first, err := c.postmaster()
+	if err != nil {
+		return nil, err
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", first, first))
+	if err != nil {
+		return nil, fmt.Errorf("processes of the server: %w", err)
+	}
+	pids := []int{first}
+	for _, f := range strings.Fields(string(children)) {
+		pid, err := strconv.Atoi(f)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// Kill ends one of the server's processes with -9, as the kernel does when
+// memory runs out: the server ends the others, recovers, and goes on.
+func (c *Cluster) Kill() error {
+	pids, err := c.processes()
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pids[len(pids)-1], syscall.SIGKILL)
 }
 
 // Restart starts the server again after a crash.
@@ -252,7 +298,11 @@ func (c *Cluster) URL(database string) string { return c.URLFor(superuser, datab
 
 // URLFor is the address of a database for a role.
 func (c *Cluster) URLFor(role, database string) string {
-	q := url.Values{"host": {c.dir}, "user": {role}}
+	return c.url(c.dir, role, database)
+}
+
+func (c *Cluster) url(hosts, role, database string) string {
+	q := url.Values{"host": {hosts}, "user": {role}}
 	return "postgres:///" + url.PathEscape(database) + "?" + q.Encode()
 }
 

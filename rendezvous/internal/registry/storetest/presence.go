@@ -26,6 +26,12 @@ func at(since time.Time, peers ...int) []registry.Presence {
 	return all
 }
 
+// putPresence writes presence, for tests that do not look at what it replaced.
+func putPresence(t *testing.T, s registry.Store, h registry.Holder, now time.Time, peers []registry.Presence) error {
+	_, err := s.PutPresence(t.Context(), h, now, peers)
+	return err
+}
+
 func locate(t *testing.T, s registry.Store, peer int, now time.Time) string {
 	t.Helper()
 	found, err := s.LocatePeers(t.Context(), []ident.PeerID{id(peer)}, now)
@@ -77,7 +83,7 @@ func leaseIsFenced(t *testing.T, s registry.Store) {
 func presenceFollowsLease(t *testing.T, s registry.Store) {
 	ctx := t.Context()
 	a := take(t, s, "a", start)
-	must(t, "put", s.PutPresence(ctx, a, start, at(start, 1, 2)))
+	must(t, "put", putPresence(t, s, a, start, at(start, 1, 2)))
 	found, err := s.LocatePeers(ctx, []ident.PeerID{id(1), id(2), id(3)}, start)
 	must(t, "locate", err)
 	want := registry.Location{Instance: "a", Epoch: a.Epoch, Since: start}
@@ -100,7 +106,7 @@ func presenceFollowsLease(t *testing.T, s registry.Store) {
 	// The process is restarted: what the one before wrote does not count.
 	b := take(t, s, "a", start)
 	equal(t, "under the lease before", locate(t, s, 2, start), "")
-	must(t, "put", s.PutPresence(ctx, b, start, at(start.Add(-time.Hour), 2)))
+	must(t, "put", putPresence(t, s, b, start, at(start.Add(-time.Hour), 2)))
 	equal(t, "written anew", locate(t, s, 2, start), "a")
 	must(t, "release", s.ReleaseLease(ctx, b))
 	equal(t, "after a release", locate(t, s, 2, start), "")
@@ -118,14 +124,14 @@ func lastSeenIsKept(t *testing.T, s registry.Store) {
 	for n := range 3 {
 		admit(t, s, n)
 	}
-	must(t, "put", s.PutPresence(ctx, a, start, at(start, 0, 1, 2)))
+	must(t, "put", putPresence(t, s, a, start, at(start, 0, 1, 2)))
 	equal(t, "while it is connected", seen(1), time.Time{})
-	must(t, "moves to b", s.PutPresence(ctx, b, start, at(start.Add(time.Second), 2)))
+	must(t, "moves to b", putPresence(t, s, b, start, at(start.Add(time.Second), 2)))
 	gone := start.Add(2 * time.Second)
 	must(t, "remove", s.RemovePresence(ctx, a, gone, at(start, 0, 1, 2)))
 	equal(t, "after it left", seen(1), gone)
 	equal(t, "after it moved", seen(2), time.Time{})
-	must(t, "come back", s.PutPresence(ctx, a, gone, at(gone, 1)))
+	must(t, "come back", putPresence(t, s, a, gone, at(gone, 1)))
 	must(t, "leave again", s.RemovePresence(ctx, a, gone.Add(time.Second), at(gone, 1)))
 	equal(t, "after it left again", seen(1), gone.Add(time.Second))
 	must(t, "revoke", revoke(t, s, 0, 0))
@@ -138,22 +144,52 @@ func lastSeenIsKept(t *testing.T, s registry.Store) {
 func newestConnectionWins(t *testing.T, s registry.Store) {
 	ctx := t.Context()
 	a, b := take(t, s, "a", start), take(t, s, "b", start)
-	must(t, "at a", s.PutPresence(ctx, a, start, at(start, 1)))
-	must(t, "moves to b", s.PutPresence(ctx, b, start, at(start.Add(time.Second), 1)))
+	must(t, "at a", putPresence(t, s, a, start, at(start, 1)))
+	must(t, "moves to b", putPresence(t, s, b, start, at(start.Add(time.Second), 1)))
 	equal(t, "after the move", locate(t, s, 1, start), "b")
-	must(t, "a writes late", s.PutPresence(ctx, a, start, at(start, 1)))
+	must(t, "a writes late", putPresence(t, s, a, start, at(start, 1)))
 	equal(t, "after the late write", locate(t, s, 1, start), "b")
 	must(t, "a removes late", s.RemovePresence(ctx, a, start, at(start, 1)))
 	equal(t, "after the late removal", locate(t, s, 1, start), "b")
 
-	must(t, "comes back to b", s.PutPresence(ctx, b, start, at(start.Add(3*time.Second), 1)))
+	must(t, "comes back to b", putPresence(t, s, b, start, at(start.Add(3*time.Second), 1)))
 	must(t, "b removes the older connection", s.RemovePresence(ctx, b, start, at(start.Add(time.Second), 1)))
 	equal(t, "after the older one ended", locate(t, s, 1, start), "b")
 
 	now := start.Add(ttl) // b lapses, a does not
 	must(t, "renew", s.RenewLease(ctx, a, start.Add(time.Second), ttl))
-	must(t, "an older connection at a live instance", s.PutPresence(ctx, a, now, at(start, 1)))
+	must(t, "an older connection at a live instance", putPresence(t, s, a, now, at(start, 1)))
 	equal(t, "after b lapsed", locate(t, s, 1, now), "a")
+}
+
+// replacedAreTold: who writes a newer connection learns at which live
+// instance the older one is.
+func replacedAreTold(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	a, b, c := take(t, s, "a", start), take(t, s, "b", start), take(t, s, "c", start)
+	check := func(what string, h registry.Holder, now time.Time, peers []registry.Presence, want ...registry.Replaced) {
+		t.Helper()
+		got, err := s.PutPresence(ctx, h, now, peers)
+		must(t, what, err)
+		slices.SortFunc(got, func(x, y registry.Replaced) int { return x.Peer.Compare(y.Peer) })
+		slices.SortFunc(want, func(x, y registry.Replaced) int { return x.Peer.Compare(y.Peer) })
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: replaced %+v, want %+v", what, got, want)
+		}
+	}
+	was := func(instance string, since time.Time, peer int) registry.Replaced {
+		return registry.Replaced{Presence: registry.Presence{Peer: id(peer), Since: since}, Instance: instance}
+	}
+	later := start.Add(time.Second)
+	check("new ones", a, start, at(start, 1, 2))
+	check("the same again", a, start, at(start, 1, 2))
+	check("anew at the same instance", a, start, at(later, 2))
+	check("an older one elsewhere", b, start, at(start, 2))
+	check("one newer and one new", b, start, at(later, 1, 3), was("a", later, 1))
+	later = later.Add(time.Second)
+	check("of two instances", c, start, at(later, 1, 2, 3), was("b", later, 1), was("a", later, 2), was("b", later, 3))
+	must(t, "release", s.ReleaseLease(ctx, c))
+	check("of one that has no lease", a, start, at(later.Add(time.Second), 1))
 }
 
 func presenceInBatches(t *testing.T, s registry.Store) {
@@ -167,8 +203,8 @@ func presenceInBatches(t *testing.T, s registry.Store) {
 	}
 	// A peer twice in a batch: the newest counts.
 	peers[1] = registry.Presence{Peer: peers[0].Peer, Since: start.Add(time.Second)}
-	must(t, "put", s.PutPresence(ctx, a, start, peers))
-	must(t, "put the same", s.PutPresence(ctx, a, start, peers))
+	must(t, "put", putPresence(t, s, a, start, peers))
+	must(t, "put the same", putPresence(t, s, a, start, peers))
 	found, err := s.LocatePeers(ctx, ids, start)
 	must(t, "locate", err)
 	equal(t, "found", len(found), registry.MaxBatch-1)
@@ -178,8 +214,8 @@ func presenceInBatches(t *testing.T, s registry.Store) {
 	must(t, "locate", err)
 	equal(t, "left", len(found), 0)
 
-	must(t, "an empty batch", s.PutPresence(ctx, a, start, nil))
-	if err := s.PutPresence(ctx, a, start, append(peers, peers[0])); err == nil {
+	must(t, "an empty batch", putPresence(t, s, a, start, nil))
+	if err := putPresence(t, s, a, start, append(peers, peers[0])); err == nil {
 		t.Error("a batch beyond the bound was taken")
 	}
 	if _, err := s.LocatePeers(ctx, append(ids, ids[0]), start); err == nil {
@@ -193,9 +229,9 @@ func presenceInBatches(t *testing.T, s registry.Store) {
 	slices.Reverse(reversed)
 	if ok, failed := race(8, func(i int) error {
 		if i%2 == 0 {
-			return s.PutPresence(ctx, a, start, peers)
+			return putPresence(t, s, a, start, peers)
 		}
-		return s.PutPresence(ctx, b, start, reversed)
+		return putPresence(t, s, b, start, reversed)
 	}); ok != 8 {
 		t.Errorf("raced: %v", failed)
 	}
@@ -204,14 +240,17 @@ func presenceInBatches(t *testing.T, s registry.Store) {
 func staleHolderWritesNothing(t *testing.T, s registry.Store) {
 	ctx := t.Context()
 	paused := take(t, s, "a", start)
-	must(t, "put", s.PutPresence(ctx, paused, start, at(start, 1)))
+	must(t, "put", putPresence(t, s, paused, start, at(start, 1)))
 	late := start.Add(ttl)
-	is(t, "write after it lapsed", s.PutPresence(ctx, paused, late, at(late, 2)), registry.ErrFenced)
+	is(t, "write after it lapsed", putPresence(t, s, paused, late, at(late, 2)), registry.ErrFenced)
 	is(t, "remove after it lapsed", s.RemovePresence(ctx, paused, late, at(late, 1)), registry.ErrFenced)
-	is(t, "an empty write after it lapsed", s.PutPresence(ctx, paused, late, nil), registry.ErrFenced)
+	is(t, "an empty write after it lapsed", putPresence(t, s, paused, late, nil), registry.ErrFenced)
+	if _, err := s.Clock(ctx); err != nil {
+		t.Errorf("the clock: %v", err)
+	}
 	now := take(t, s, "a", start)
-	is(t, "write after it was replaced", s.PutPresence(ctx, paused, start, at(start, 2)), registry.ErrFenced)
-	is(t, "write as nobody", s.PutPresence(ctx, registry.Holder{Instance: "z", Epoch: now.Epoch}, start, at(start, 2)), registry.ErrFenced)
+	is(t, "write after it was replaced", putPresence(t, s, paused, start, at(start, 2)), registry.ErrFenced)
+	is(t, "write as nobody", putPresence(t, s, registry.Holder{Instance: "z", Epoch: now.Epoch}, start, at(start, 2)), registry.ErrFenced)
 	for _, when := range []time.Time{start, late} {
 		equal(t, "peer 2", locate(t, s, 2, when), "")
 	}
@@ -226,7 +265,7 @@ func sweepRemovesWhatIsOver(t *testing.T, s registry.Store) {
 	must(t, "try", err)
 	putInvite(t, s, 1, 0)
 	a := take(t, s, "a", start)
-	must(t, "presence", s.PutPresence(ctx, a, start, at(start, 1)))
+	must(t, "presence", putPresence(t, s, a, start, at(start, 1)))
 
 	must(t, "sweep early", s.Sweep(ctx, start))
 	_, err = s.Admit(ctx, admission(1, 1))

@@ -129,7 +129,7 @@ func revokedPeerIsGone(t *testing.T, s registry.Store) {
 	_, err := s.AddTry(ctx, box, attempt(2, "o"), 3)
 	must(t, "try", err)
 	a := take(t, s, "a", start)
-	must(t, "presence", s.PutPresence(ctx, a, start, at(start, 1, 2)))
+	must(t, "presence", putPresence(t, s, a, start, at(start, 1, 2)))
 
 	is(t, "nobody", revoke(t, s, 9, 0), registry.ErrPeerNotFound)
 	is(t, "at another version", revoke(t, s, 1, 7), registry.ErrChanged)
@@ -170,6 +170,38 @@ func revokedPeerIsGone(t *testing.T, s registry.Store) {
 	got, err = s.Revoked(ctx, id(1))
 	must(t, "revoked", err)
 	equal(t, "revoked", got, false)
+}
+
+func removedPeerMayComeBack(t *testing.T, s registry.Store) {
+	ctx := t.Context()
+	admit(t, s, 1)
+	admit(t, s, 2)
+	for _, a := range []registry.Allowance{{Owner: id(1), Peer: id(2), Since: start}, {Owner: id(2), Peer: id(1), Since: start}} {
+		_, err := s.Allow(ctx, a, 10)
+		must(t, "allow", err)
+	}
+	must(t, "mailbox", s.CreateMailbox(ctx, mailbox(box, 1), roomy))
+	e := event(registry.EventPeerLeft)
+	e.Peer = id(1)
+	is(t, "nobody", s.RemovePeer(ctx, id(9), e), registry.ErrPeerNotFound)
+	is(t, "remove", s.RemovePeer(ctx, id(1), e), nil)
+	is(t, "remove again", s.RemovePeer(ctx, id(1), e), registry.ErrPeerNotFound)
+
+	_, err := s.PeerByToken(ctx, admission(1, 1_000_001).Peer.TokenPrefix)
+	is(t, "its token", err, registry.ErrPeerNotFound)
+	_, err = s.Mailbox(ctx, box)
+	is(t, "its mailbox", err, registry.ErrMailboxNotFound)
+	for _, pair := range [][2]int{{1, 2}, {2, 1}} {
+		_, ok, err := s.Allowed(ctx, id(pair[0]), id(pair[1]))
+		must(t, "allowed", err)
+		equal(t, fmt.Sprint("permission ", pair), ok, false)
+	}
+	left, err := s.Events(ctx, registry.EventQuery{Kind: registry.EventPeerLeft, Limit: 10})
+	must(t, "events", err)
+	equal(t, "events", len(left), 1)
+	admitted, err := s.Admit(ctx, admission(1, 77))
+	must(t, "register again", err)
+	equal(t, "new", admitted.Created, true)
 }
 
 func revocationsAreInOrder(t *testing.T, s registry.Store) {

@@ -1,4 +1,4 @@
-package rvclient
+package api
 
 import (
 	"errors"
@@ -25,8 +25,8 @@ type JoinLink struct {
 
 // Bounds of a join link, in characters.
 const (
-	maxJoinLink = 2048
-	maxInvite   = 256
+	maxJoinLink   = 2048
+	maxLinkInvite = 256
 )
 
 // ErrJoinLink is the error of every string that is no join link. Its text never
@@ -58,7 +58,7 @@ func ParseJoinLink(s string) (JoinLink, error) {
 		}
 		j.Pin = &p
 	}
-	if j.Invite = values.Get("invite"); len(j.Invite) > maxInvite {
+	if j.Invite = values.Get("invite"); len(j.Invite) > maxLinkInvite {
 		return JoinLink{}, fmt.Errorf("%w: its invite is too long", ErrJoinLink)
 	}
 	return j, nil

@@ -1,4 +1,4 @@
-package rvclient
+package api
 
 import (
 	"errors"

@@ -1,0 +1,12 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/easyfind-usb/easyfind/deploy/settings/settingstest"
+)
+
+func TestEverySettingWorksInAllThreeWays(t *testing.T) {
+	settingstest.Run(t, func() any { return &command{} }, settings.Options("easyfind-load", "test"))
+}

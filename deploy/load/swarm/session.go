@@ -1,0 +1,261 @@
+package swarm
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+var errUnanswered = errors.New("the rendezvous does not answer pings any more")
+
+// Connect connects peers, at most parallel of them at a time, and returns once
+// all are. From then on they stay connected, and come back at once and all
+// together when they lose their connections, until Close.
+func (s *Swarm) Connect(ctx context.Context, peers []*Peer, parallel int) error {
+	s.mu.Lock()
+	s.peers = append(s.peers, peers...)
+	if !s.pinging {
+		s.pinging = true
+		s.living.Go(s.ping)
+	}
+	s.mu.Unlock()
+	gate := make(chan struct{}, max(1, parallel))
+	first := make(chan struct{}, len(peers))
+	for _, p := range peers {
+		s.living.Go(func() { s.live(p, gate, first) })
+	}
+	for n := range peers {
+		select {
+		case <-first:
+		case <-ctx.Done():
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return fmt.Errorf("%d of %d peers connected: %w", n, len(peers), errors.Join(context.Cause(ctx), s.lastErr))
+		case <-s.life.Done():
+			return errors.New("the swarm is closed")
+		}
+	}
+	return nil
+}
+
+// live keeps a peer connected. The first attempt waits for the gate; first is
+// told once it is connected.
+func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
+	select {
+	case gate <- struct{}{}:
+	case <-s.life.Done():
+		return
+	}
+	open := func() { <-gate }
+	var retry signal.Backoff
+	for s.life.Err() == nil {
+		began := time.Now()
+		conn, frames, err := s.open(p)
+		open()
+		open = func() {}
+		if err == nil {
+			s.enter(p, conn)
+			if first != nil {
+				first <- struct{}{}
+				first = nil
+			}
+			err = s.read(p, frames)
+			s.leave(p, conn)
+		}
+		if s.life.Err() != nil {
+			return
+		}
+		s.mu.Lock()
+		s.lastErr = err
+		s.mu.Unlock()
+		s.log.Debug("a peer is not connected", "peer", p.ID.Short(), "reason", err)
+		delay := time.NewTimer(retry.Next(conn != nil && time.Since(began) > signal.Steady))
+		select {
+		case <-delay.C:
+		case <-s.life.Done():
+			delay.Stop()
+		}
+	}
+}
+
+// open makes a signalling connection up to its Welcome.
+func (s *Swarm) open(p *Peer) (*tls.Conn, *signal.Reader, error) {
+	conn, host, err := s.dial(s.life, p.source, signal.ALPN, p.cache)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(s.life, func() { conn.NetConn().Close() })
+	defer stop()
+	conn.SetDeadline(time.Now().Add(dialTimeout))
+	frames := signal.NewReader(conn)
+	if err := p.greet(conn, frames); err != nil {
+		conn.NetConn().Close()
+		return nil, nil, err
+	}
+	conn.SetDeadline(time.Time{})
+	frames.Greeted()
+	p.host.Store(int32(host))
+	return conn, frames, nil
+}
+
+// greet answers the Challenge and waits for the Welcome.
+func (p *Peer) greet(conn *tls.Conn, frames *signal.Reader) error {
+	m, err := frames.FromRendezvous()
+	if err != nil {
+		return fmt.Errorf("greeting of the rendezvous: %w", err)
+	}
+	challenge, ok := m.(signal.Challenge)
+	if !ok {
+		return fmt.Errorf("%T in place of a Challenge", m)
+	}
+	hello, err := signal.NewHello(p.key, challenge, conn.ConnectionState())
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write(signal.AppendFromPeer(nil, hello)); err != nil {
+		return fmt.Errorf("write a Hello: %w", err)
+	}
+	switch m, err := frames.FromRendezvous(); m := m.(type) {
+	case signal.Welcome:
+		return nil
+	case signal.Bye:
+		return errors.New(m.Text)
+	default:
+		return fmt.Errorf("%T in place of a Welcome: %w", m, err)
+	}
+}
+
+func (s *Swarm) enter(p *Peer, conn *tls.Conn) {
+	p.mu.Lock()
+	p.conn, p.waits = conn, false
+	p.mu.Unlock()
+	p.connected.Store(s.now())
+	s.online.Add(1)
+	if s.life.Err() != nil { // Close has looked for connections already, perhaps
+		conn.NetConn().Close()
+	}
+}
+
+func (s *Swarm) leave(p *Peer, conn *tls.Conn) {
+	p.lost.Store(s.now())
+	s.online.Add(-1)
+	s.lost.Add(1)
+	conn.NetConn().Close()
+	p.mu.Lock()
+	p.conn, p.sent = nil, nil
+	p.mu.Unlock()
+}
+
+// read handles what the rendezvous sends until the connection ends.
+func (s *Swarm) read(p *Peer, frames *signal.Reader) error {
+	for {
+		m, err := frames.FromRendezvous()
+		if err != nil {
+			return fmt.Errorf("read from the rendezvous: %w", err)
+		}
+		switch m := m.(type) {
+		case signal.Pong:
+			p.mu.Lock()
+			p.waits = false
+			p.mu.Unlock()
+		case signal.Deliver:
+			s.traffic.Load().delivered(m.Body)
+			if err := p.write(signal.Got{Number: m.Number}); err != nil {
+				return err
+			}
+		case signal.Sent:
+			s.traffic.Load().answered(p.answer(m.ID), 0)
+		case signal.Failed:
+			s.traffic.Load().answered(p.answer(m.ID), m.Code)
+		case signal.Bye:
+			return errors.New(m.Text)
+		default:
+			return fmt.Errorf("%T out of place", m)
+		}
+	}
+}
+
+var errNotConnected = errors.New("the peer is not connected")
+
+// write sends one frame.
+func (p *Peer) write(m signal.FromPeer) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writeLocked(m)
+}
+
+func (p *Peer) writeLocked(m signal.FromPeer) error {
+	if p.conn == nil {
+		return errNotConnected
+	}
+	p.conn.SetWriteDeadline(time.Now().Add(writeWait))
+	if _, err := p.conn.Write(signal.AppendFromPeer(nil, m)); err != nil {
+		p.conn.NetConn().Close()
+		return fmt.Errorf("write to the rendezvous: %w", err)
+	}
+	return nil
+}
+
+// ping has every peer ping in its turn, each once in signal.PingEvery, until
+// Close, and then ends all connections.
+func (s *Swarm) ping() {
+	const turn = 20 * time.Millisecond
+	tick := time.NewTicker(turn)
+	defer tick.Stop()
+	next, due := 0, 0.0
+	for {
+		select {
+		case <-s.life.Done():
+			for _, p := range s.taken() {
+				p.hangUp()
+			}
+			return
+		case <-tick.C:
+		}
+		peers := s.taken()
+		for due += float64(len(peers)) * float64(turn) / float64(signal.PingEvery); due >= 1; due-- {
+			p := peers[next%len(peers)]
+			next = (next + 1) % len(peers)
+			if sent, err := p.ping(); errors.Is(err, errUnanswered) {
+				s.silent.Add(1)
+			} else if sent {
+				s.pings.Add(1)
+			}
+		}
+	}
+}
+
+// taken returns the peers that Connect has taken so far.
+func (s *Swarm) taken() []*Peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peers[:len(s.peers):len(s.peers)]
+}
+
+// ping sends a Ping, unless the one before is unanswered: then the connection is
+// dead.
+func (p *Peer) ping() (sent bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.conn == nil:
+		return false, nil
+	case p.waits:
+		p.conn.NetConn().Close()
+		return false, errUnanswered
+	}
+	p.waits = true
+	return true, p.writeLocked(signal.Ping{Token: [8]byte(p.ID[:8])})
+}
+
+func (p *Peer) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		p.conn.NetConn().Close()
+	}
+}

@@ -1,0 +1,175 @@
+//go:build unix
+
+package pgstore_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// private starts a Postgres of the test's own, to be ill-treated.
+func private(t *testing.T) *pgtest.Cluster {
+	t.Helper()
+	pgtest.Need(t, errCluster)
+	c, err := pgtest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// held is a store with a lease and a peer connected under it.
+func held(t *testing.T, url string) (*pgstore.Store, registry.Holder) {
+	t.Helper()
+	s := open(t, url)
+	t.Cleanup(func() { s.Close() })
+	epoch, err := s.TakeLease(t.Context(), registry.Instance{Name: "a"}, time.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := registry.Holder{Instance: "a", Epoch: epoch}
+	if _, err := s.PutPresence(t.Context(), h, time.Now(), []registry.Presence{{Since: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	return s, h
+}
+
+// within asks until the answer is yes.
+func within(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	over := time.NewTimer(time.Minute)
+	defer over.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-over.C:
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// TestLeaseIsLostWithThePresence: whatever empties the unlogged tables, also
+// where the server itself runs on, is noticed by who renews its lease.
+func TestLeaseIsLostWithThePresence(t *testing.T) {
+	c := private(t)
+	s, h := held(t, c.URL("postgres"))
+	if err := s.RenewLease(t.Context(), h, time.Now(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the server is back, and the lease is lost", func() bool {
+		err := s.RenewLease(t.Context(), h, time.Now(), time.Hour)
+		if err == nil {
+			counts, err := s.CountPresence(t.Context())
+			if err == nil && len(counts) == 0 {
+				t.Fatal("the presence is gone and the lease is not")
+			}
+		}
+		return errors.Is(err, registry.ErrFenced)
+	})
+}
+
+// TestFailOver: the primary dies and its standby takes over. Between the two
+// every write says that the database is away.
+func TestFailOver(t *testing.T) {
+	primary := private(t)
+	standby, err := primary.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := standby.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	_, err = pgstore.Open(t.Context(), standby.URL("postgres"))
+	says(t, err, "use the primary's address")
+
+	s, h := held(t, standby.Both(primary, "postgres")) // the standby first
+	if _, err := s.Secret(t.Context(), "name", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	const replicated = `DO $$ BEGIN FOR i IN 1..600 LOOP
+		IF EXISTS (SELECT 1 FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()) THEN RETURN; END IF;
+		PERFORM pg_sleep(0.05); PERFORM pg_stat_clear_snapshot(); END LOOP; RAISE 'the standby does not follow'; END $$`
+	if err := primary.Exec(t.Context(), "postgres", replicated); err != nil {
+		t.Fatal(err)
+	}
+	if err := primary.Crash(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // connections that stand, and then new ones
+		if _, err := s.Secret(t.Context(), "other", nil); !errors.Is(err, registry.ErrUnavailable) {
+			t.Errorf("while no server takes writes: %v", err)
+		}
+	}
+	if err := standby.Promote(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the standby is used", func() bool { return s.Ping(t.Context()) == nil })
+	if got, err := s.Secret(t.Context(), "name", []byte("other")); err != nil || string(got) != "kept" {
+		t.Errorf("after the fail-over: %q, %v", got, err)
+	}
+	if err := s.RenewLease(t.Context(), h, time.Now(), time.Hour); !errors.Is(err, registry.ErrFenced) {
+		t.Errorf("the lease of the primary: %v", err)
+	}
+	epoch, err := s.TakeLease(t.Context(), registry.Instance{Name: "a"}, time.Now(), time.Hour)
+	if err != nil || epoch <= h.Epoch {
+		t.Errorf("epoch %d after %d, %v", epoch, h.Epoch, err)
+	}
+}
+
+// TestDemotedServerIsLeft: connections that stand to a server that has become
+// read-only, as a managed database's do, are given up for new ones.
+func TestDemotedServerIsLeft(t *testing.T) {
+	c := private(t)
+	s, h := held(t, c.URL("postgres"))
+	alter := func(value string) {
+		t.Helper()
+		for _, sql := range []string{"ALTER SYSTEM SET default_transaction_read_only = " + value, "SELECT pg_reload_conf()"} {
+			if err := c.Exec(t.Context(), "postgres", sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var all sync.WaitGroup
+	for range 8 { // so that several connections stand
+		all.Go(func() {
+			if _, err := s.CountPeers(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	const ours = `FROM pg_stat_activity WHERE application_name = 'easyfind-rendezvous'`
+	if err := c.Exec(t.Context(), "postgres", `CREATE TABLE before AS SELECT pid `+ours); err != nil {
+		t.Fatal(err)
+	}
+	alter("on")
+	within(t, "writes are refused", func() bool {
+		return errors.Is(s.RenewLease(t.Context(), h, time.Now(), time.Hour), registry.ErrUnavailable)
+	})
+	if err := s.Ping(t.Context()); !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("ping: %v", err)
+	}
+	within(t, "every connection of before is given up", func() bool {
+		return c.Exec(t.Context(), "postgres", `DO $$ BEGIN IF EXISTS (SELECT 1 `+ours+` AND pid IN (SELECT pid FROM before)) THEN RAISE 'there is one'; END IF; END $$`) == nil
+	})
+	alter("off")
+	within(t, "writes are taken again", func() bool { return s.RenewLease(t.Context(), h, time.Now(), time.Hour) == nil })
+}

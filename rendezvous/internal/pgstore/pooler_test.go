@@ -1,0 +1,57 @@
+//go:build unix
+
+package pgstore_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
+)
+
+// TestContractThroughAPooler: behind a pgbouncer that gives each transaction
+// another connection nothing depends on a session, neither the statements nor
+// the lock of the migrations.
+func TestContractThroughAPooler(t *testing.T) {
+	pgtest.Need(t, errCluster)
+	p, err := cluster.Pooler(t.Context())
+	if errors.Is(err, pgtest.ErrNoPooler) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fresh := func(t *testing.T) string {
+		t.Helper()
+		name, err := cluster.Database(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.URL(name)
+	}
+	url := fresh(t)
+	var all sync.WaitGroup
+	for range 5 {
+		all.Go(func() {
+			s, err := pgstore.Open(t.Context(), url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	storetest.Run(t, func(t *testing.T) registry.Store { return open(t, fresh(t)) })
+}
