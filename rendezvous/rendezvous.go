@@ -99,6 +99,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := context.Cause(running)
 	stop(nil)
 	all.Wait()
+	p.hub.Wait() // the front door has closed the connections
 	return errors.Join(err, p.close())
 }
 

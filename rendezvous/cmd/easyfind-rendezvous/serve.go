@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
@@ -24,7 +26,12 @@ func (*serveCommand) Run(p *program, c *commands) error {
 	if err != nil {
 		return err
 	}
-	return server.Run(p.ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	ctx, stop := context.WithCancel(p.ctx)
+	defer stop()
+	beside.Go(func() { keepMemory(ctx) })
+	return server.Run(ctx)
 }
 
 type joinLinkCommand struct{}

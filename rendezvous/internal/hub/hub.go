@@ -103,37 +103,57 @@ func New(c Config) (*Hub, error) {
 	}, nil
 }
 
-// Serve runs the connection of one peer, whose TLS handshake is complete, until
-// it ends, and closes it.
+// Serve finds out which peer is at the other end of a connection whose TLS
+// handshake is complete, and has its session run from then on, until that ends
+// and closes the connection. ctx ends nothing but what a session asks of others;
+// who closes the connections, or drains the hub, ends the sessions.
 func (h *Hub) Serve(ctx context.Context, conn *tls.Conn) {
-	h.mu.Lock()
-	draining := h.draining
-	if !draining {
-		h.serving.Add(1)
-	}
-	h.mu.Unlock()
-	defer conn.Close()
-	if draining {
+	if !h.begin() {
+		conn.Close()
 		return
 	}
-	defer h.serving.Done()
+	frames := signal.NewReader(conn)
+	s := h.admit(ctx, conn, frames)
+	if s == nil {
+		conn.Close()
+		h.serving.Done()
+		return
+	}
+	// A goroutine of its own, whose stack has not grown for a signature: an idle
+	// session's costs a quarter of that.
+	go func() {
+		defer h.serving.Done()
+		s.run(ctx, frames)
+	}()
+}
+
+// begin counts a connection, unless the hub takes none any more.
+func (h *Hub) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.draining {
+		h.serving.Add(1)
+	}
+	return !h.draining
+}
+
+// admit makes the session of whoever connected, nil if it is refused.
+func (h *Hub) admit(ctx context.Context, conn *tls.Conn, frames *signal.Reader) *session {
 	select {
 	case h.greeting <- struct{}{}:
 	default:
-		return // a flood of strangers; those who belong try again
+		return nil // a flood of strangers; those who belong try again
 	}
-	frames := signal.NewReader(conn)
 	id, bye := h.greet(ctx, conn, frames)
 	<-h.greeting
 	if bye != nil {
 		h.log.Debug("refused a signalling connection", "remote", conn.RemoteAddr(), "reason", bye.Text)
 		conn.SetWriteDeadline(time.Now().Add(byeTimeout))
 		conn.Write(signal.AppendFromRendezvous(nil, *bye))
-		return
+		return nil
 	}
 	frames.Greeted()
-	s := newSession(h, id, conn)
-	s.run(ctx, frames)
+	return newSession(h, id, conn)
 }
 
 // greet challenges whoever connected and returns the peer it is, or why it is
@@ -285,4 +305,13 @@ func (h *Hub) Drain(ctx context.Context) error {
 		<-done
 		return fmt.Errorf("drain signalling: %w", context.Cause(ctx))
 	}
+}
+
+// Wait takes no connection from now on, and waits until the sessions have ended
+// whose connections are closed.
+func (h *Hub) Wait() {
+	h.mu.Lock()
+	h.draining = true
+	h.mu.Unlock()
+	h.serving.Wait()
 }

@@ -102,10 +102,11 @@ func startAt(t *testing.T, now func() time.Time) *server {
 				return
 			}
 			serving.Go(func() {
-				if conn := conn.(*tls.Conn); conn.Handshake() == nil {
+				if conn := conn.(*tls.Conn); conn.Handshake() != nil {
+					conn.Close()
+				} else {
 					s.Serve(t.Context(), conn)
 				}
-				conn.Close()
 			})
 		}
 	})

@@ -47,7 +47,7 @@ type session struct {
 	unconfirmed map[uint32]*delivery
 	lastNumber  uint32
 	forwards    []outgoing
-	forwarding  bool
+	forwarding  context.CancelFunc // nil while no message is on the way to another instance
 }
 
 // outgoing is a message of the peer on its way.
@@ -70,13 +70,11 @@ func newSession(h *Hub, id ident.PeerID, conn *tls.Conn) *session {
 
 // run serves the peer until its connection ends.
 func (s *session) run(ctx context.Context, frames *signal.Reader) {
-	ctx, cancel := context.WithCancel(ctx)
 	s.enqueue(signal.Welcome{Idle: signal.IdleTimeout})
 	if s.hub.enter(s) {
 		s.read(ctx, frames)
 		s.hub.leave(s)
 	}
-	cancel()
 	s.close()
 	s.conn.Close()
 	s.running.Wait()
@@ -142,8 +140,8 @@ func (s *session) send(ctx context.Context, m signal.Send) {
 		s.enqueueLocked(signal.Failed{ID: m.ID, Code: signal.FailureBusy})
 	default:
 		s.forwards = append(s.forwards, o)
-		if !s.forwarding {
-			s.forwarding = true
+		if s.forwarding == nil {
+			ctx, s.forwarding = context.WithCancel(ctx)
 			s.running.Go(func() { s.forward(ctx) })
 		}
 	}
@@ -155,7 +153,8 @@ func (s *session) forward(ctx context.Context) {
 	for {
 		s.mu.Lock()
 		if len(s.forwards) == 0 || s.closing {
-			s.forwards, s.forwarding = nil, false
+			s.forwarding()
+			s.forwards, s.forwarding = nil, nil
 			s.mu.Unlock()
 			return
 		}
@@ -305,6 +304,9 @@ func (s *session) bye(code signal.ByeCode, text string) {
 func (s *session) close() {
 	s.mu.Lock()
 	s.closing = true
+	if s.forwarding != nil {
+		s.forwarding() // and wakes it
+	}
 	unconfirmed := s.unconfirmed
 	s.unconfirmed = nil
 	s.mu.Unlock()
