@@ -7,10 +7,10 @@ GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 FUZZTIME ?= 20s
 VERSION ?= 0.1.0
 
-.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench packages clean
+.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench bench-rendezvous packages clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
 setup: ## install what building needs (Debian, Ubuntu; root or sudo)
 	@deploy/setup/setup.sh build
@@ -43,6 +43,9 @@ fuzz: setup-test ## fuzz every decoder for FUZZTIME (20s)
 
 bench: build setup-test ## measure in two guests beside stock usbip
 	@$(GO) test -count=1 -timeout 60m -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb
+
+bench-rendezvous: setup-test ## measure the rendezvous under 20,000 simulated agents
+	@$(GO) test -count=1 -timeout 30m -run '^TestRendezvous$$' -v ./rendezvous/bench -bench-rendezvous $(BENCHFLAGS)
 
 packages: setup ## .deb and .rpm of both programs in bin/packages
 	@deploy/packages/package.sh $(VERSION)

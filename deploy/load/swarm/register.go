@@ -61,7 +61,7 @@ func (s *Swarm) registerOne(ctx context.Context, r *rest, number int) (*Peer, ti
 	if err != nil {
 		return nil, 0, err
 	}
-	p := &Peer{ID: key.ID(), key: key, source: s.source()}
+	p := &Peer{ID: key.ID(), key: key, source: s.source(), only: anyHost}
 	if s.resume {
 		p.cache = newTicket()
 	}

@@ -31,7 +31,7 @@ type rest struct {
 }
 
 func (s *Swarm) rest(ctx context.Context, source netip.Addr) (*rest, error) {
-	conn, _, err := s.dial(ctx, source, "http/1.1", nil)
+	conn, _, err := s.dial(ctx, source, anyHost, "http/1.1", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
 
 // open makes a signalling connection up to its Welcome.
 func (s *Swarm) open(p *Peer) (*tls.Conn, *signal.Reader, error) {
-	conn, host, err := s.dial(s.life, p.source, signal.ALPN, p.cache)
+	conn, host, err := s.dial(s.life, p.source, p.only, signal.ALPN, p.cache)
 	if err != nil {
 		return nil, nil, err
 	}

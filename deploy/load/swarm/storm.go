@@ -104,7 +104,7 @@ func (s *Swarm) Handshake(ctx context.Context, workers int, during time.Duration
 }
 
 func (s *Swarm) handshake(ctx context.Context, cache tls.ClientSessionCache) (resumed bool, err error) {
-	conn, _, err := s.dial(ctx, s.source(), signal.ALPN, cache)
+	conn, _, err := s.dial(ctx, s.source(), anyHost, signal.ALPN, cache)
 	if err != nil {
 		return false, err
 	}

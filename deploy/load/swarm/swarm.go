@@ -21,8 +21,9 @@ import (
 // Config is what a swarm needs.
 type Config struct {
 	Join api.JoinLink
-	// Hosts are the addresses that peers connect to in turn, as those of one
-	// name would be; none is the join link's.
+	// Hosts are the addresses that peers connect to in turn, the next one where
+	// one does not answer, as those of one name would be; none is the join
+	// link's.
 	Hosts []string
 	// Sources is the network from whose addresses the peers connect, each from
 	// one of its own: a rendezvous limits what one address may do, and from one
@@ -80,6 +81,7 @@ type Peer struct {
 	token  string
 	source netip.Addr
 	cache  tls.ClientSessionCache // nil unless sessions are resumed
+	only   int                    // the index of the host that it connects to; anyHost for all in turn
 
 	// The moments, in nanoseconds since the swarm began, of the last connection
 	// and of its loss; 0 for never.
@@ -167,16 +169,34 @@ func (s *Swarm) source() netip.Addr {
 	return a
 }
 
-// dial opens a TLS connection from a source, to the next host.
-func (s *Swarm) dial(ctx context.Context, source netip.Addr, alpn string, cache tls.ClientSessionCache) (_ *tls.Conn, host int, err error) {
+// anyHost is all hosts in turn.
+const anyHost = -1
+
+// Bind has peers connect to one host only, by its index, from their next
+// connection on. It must not be called while they are connected.
+func (s *Swarm) Bind(peers []*Peer, host int) {
+	for _, p := range peers {
+		p.only = host
+	}
+}
+
+// dial opens a TLS connection from a source to a host, or to the next of all.
+func (s *Swarm) dial(ctx context.Context, source netip.Addr, host int, alpn string, cache tls.ClientSessionCache) (*tls.Conn, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	host = int((s.dialed.Add(1) - 1) % uint64(len(s.hosts)))
+	tries := 1
+	if host == anyHost {
+		host, tries = int((s.dialed.Add(1)-1)%uint64(len(s.hosts))), len(s.hosts)
+	}
 	d := net.Dialer{KeepAlive: -1}
 	if source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
 	}
 	raw, err := d.DialContext(ctx, "tcp", s.hosts[host])
+	for ; err != nil && tries > 1; tries-- {
+		host = (host + 1) % len(s.hosts)
+		raw, err = d.DialContext(ctx, "tcp", s.hosts[host])
+	}
 	if err != nil {
 		return nil, host, fmt.Errorf("connect to the rendezvous: %w", err)
 	}

@@ -23,7 +23,7 @@ type command struct {
 	LogLevel slog.Level      `name:"log-level" help:"Least level of what is logged: debug, info, warn or error." default:"info"`
 
 	Rendezvous string        `help:"The rendezvous' join link." placeholder:"LINK"`
-	Hosts      []string      `help:"Addresses that peers connect to in turn, instead of the join link's." placeholder:"HOST:PORT"`
+	Hosts      []string      `help:"Addresses that peers connect to in turn, instead of the join link's, as those of one name would be." placeholder:"HOST:PORT"`
 	Peers      int           `help:"Simulated agents." default:"1000"`
 	For        time.Duration `help:"How long they stay connected, and messages are sent." default:"60s"`
 	Messages   int           `help:"Messages a second from peer to peer, in all; 0 is none." default:"100"`

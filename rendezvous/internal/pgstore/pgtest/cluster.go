@@ -27,6 +27,7 @@ import (
 // Cluster is a Postgres server of its own, on a unix socket in a temporary
 // directory. It keeps nothing: fsync is off.
 type Cluster struct {
+	with  []string // settings, as "name=value", in place of what is usual here
 	bin   string
 	dir   string
 	owner *syscall.Credential // whom the server runs as; nil for this user
@@ -48,8 +49,9 @@ const (
 	stopTime  = 20 * time.Second
 )
 
-// Start starts a cluster. Stop ends it. Errors: ErrNone.
-func Start(ctx context.Context) (_ *Cluster, err error) {
+// Start starts a cluster, with settings such as "fsync=on" in place of those
+// that tests want. Stop ends it. Errors: ErrNone.
+func Start(ctx context.Context, settings ...string) (_ *Cluster, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -66,6 +68,7 @@ func Start(ctx context.Context) (_ *Cluster, err error) {
 	if err := c.run(ctx, "initdb", "--pgdata", c.data(), "--username", superuser, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"); err != nil {
 		return nil, err
 	}
+	c.with = settings
 	return c, c.start(ctx)
 }
 
@@ -162,6 +165,9 @@ func (c *Cluster) run(ctx context.Context, name string, args ...string) error {
 func (c *Cluster) start(ctx context.Context) error {
 	cmd := c.command(context.WithoutCancel(ctx), "postgres", "-D", c.data(), "-k", c.dir, "-h", "",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=32MB", "-c", "max_connections=200")
+	for _, setting := range c.with {
+		cmd.Args = append(cmd.Args, "-c", setting)
+	}
 	cmd.Args = append([]string{"sh", "-c", keeper, "sh", cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = "/bin/sh"
 	var err error

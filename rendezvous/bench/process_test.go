@@ -1,0 +1,205 @@
+//go:build linux
+
+package bench
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+)
+
+const startWait = time.Minute
+
+// build makes the server as it is shipped: without cgo and without the race
+// detector.
+func build(dir string) (program string, err error) {
+	program = filepath.Join(dir, "easyfind-rendezvous")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, "github.com/easyfind-usb/easyfind/rendezvous/cmd/easyfind-rendezvous")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the server: %w: %s", err, out)
+	}
+	return program, nil
+}
+
+// instance is a process of the server.
+type instance struct {
+	t     testing.TB
+	args  []string
+	cmd   *exec.Cmd
+	log   string
+	ended chan struct{}
+
+	data string
+	link string
+	host string // host:port
+}
+
+var printedLink = regexp.MustCompile(`--rendezvous '(https://[^']+)'`)
+
+// start starts an instance and waits until it serves.
+func start(t testing.TB, program string, args ...string) *instance {
+	t.Helper()
+	i := &instance{t: t, data: t.TempDir()}
+	i.args = append([]string{program, "--data", i.data, "--stun-listen", "127.0.0.1:0"}, args...)
+	i.run("--listen", "127.0.0.1:0")
+	t.Cleanup(i.stop)
+	return i
+}
+
+// run starts the process.
+func (i *instance) run(more ...string) {
+	i.t.Helper()
+	i.ended = make(chan struct{})
+	i.cmd = exec.Command(i.args[0], append(i.args[1:], more...)...)
+	// It ends with this process, however that ends.
+	i.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := i.cmd.StdoutPipe()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	log, err := os.CreateTemp(i.data, "log-")
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	defer log.Close()
+	i.log, i.cmd.Stderr = log.Name(), log
+	if err := i.cmd.Start(); err != nil {
+		i.t.Fatal(err)
+	}
+	links := make(chan string, 1)
+	ended := i.ended
+	go func() {
+		defer close(ended)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if m := printedLink.FindStringSubmatch(lines.Text()); m != nil {
+				select {
+				case links <- m[1]:
+				default:
+				}
+			}
+		}
+		i.cmd.Wait() // how it ended is in its log
+	}()
+	select {
+	case i.link = <-links:
+	case <-ended:
+		i.t.Fatalf("the server ended: %s", i.tail())
+	case <-time.After(startWait):
+		i.t.Fatalf("the server does not start: %s", i.tail())
+	}
+	join, err := api.ParseJoinLink(i.link)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	i.host = join.Host
+}
+
+// tail is the end of the log.
+func (i *instance) tail() string {
+	raw, err := os.ReadFile(i.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw[max(0, len(raw)-4096):])
+}
+
+// kill ends the process with -9.
+func (i *instance) kill() {
+	i.cmd.Process.Kill()
+	<-i.ended
+}
+
+// again starts the instance again, at the same address.
+func (i *instance) again() {
+	i.t.Helper()
+	i.run("--listen", i.host)
+}
+
+func (i *instance) stop() {
+	i.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-i.ended:
+	case <-time.After(30 * time.Second):
+		i.kill()
+	}
+}
+
+// rss is the process's resident memory in bytes.
+func (i *instance) rss() (int, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", i.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(text), " kB"))
+			return kb << 10, err
+		}
+	}
+	return 0, errors.New("no VmRSS in the process's status")
+}
+
+// cpu is the processor time that the process has used so far.
+func (i *instance) cpu() (time.Duration, error) {
+	// By thread, because only there it is counted in nanoseconds. Go's threads
+	// hardly ever end.
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", i.cmd.Process.Pid))
+	if err != nil || len(files) == 0 {
+		return 0, errors.Join(errors.New("no processor time of the process"), err)
+	}
+	var sum time.Duration
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		first, _, _ := strings.Cut(string(raw), " ")
+		ns, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += time.Duration(ns)
+	}
+	return sum, nil
+}
+
+// spent runs f and returns the processor time that the instance used meanwhile.
+func (i *instance) spent(f func()) time.Duration {
+	i.t.Helper()
+	before, err := i.cpu()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	f()
+	after, err := i.cpu()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return after - before
+}
+
+// pause waits, for what is measured over time.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,60 @@
+//go:build linux
+
+package bench
+
+import (
+	"context"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
+)
+
+// stormFigures is how peers came back when their instance was killed.
+type stormFigures struct {
+	instances int // that were left
+	peers     int // of all instances
+	back      swarm.Return
+	after     swarm.Messages // between peers of all instances, afterwards
+}
+
+const stormWait = 90 * time.Second
+
+// storm kills one instance of three and sees when its peers are back, and then,
+// with the first one started again, another.
+func (b *bench) storm() {
+	three := b.cluster(3)
+	s := b.swarm(three...)
+	n := b.sizes[len(b.sizes)-1]
+	peers := b.peers(s, n)
+	b.online(s, peers)
+	pairs := swarm.Pairs(peers, b.talkers/2)
+	if err := s.Allow(b.Context(), pairs, b.conns); err != nil {
+		b.Fatal(err)
+	}
+	for _, victim := range three[1:] {
+		pause(b.Context(), b.steady)
+		if s.Online() != n {
+			b.Fatalf("%d of %d peers are connected before the storm", s.Online(), n)
+		}
+		at := time.Now()
+		victim.kill()
+		ctx, cancel := context.WithTimeout(b.Context(), stormWait)
+		f := stormFigures{instances: len(three) - 1, peers: n, back: s.Await(ctx, at, time.Second)}
+		cancel()
+		var err error
+		f.after, err = s.Send(b.Context(), pairs, swarm.Load{PerSecond: b.rates[0], During: b.scale.talk, Bytes: messageBytes})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(f.back.Back) < f.back.Lost || s.Online() != n {
+			b.Errorf("of %d peers that lost their instance, %d are back after %s; %d of %d are connected", f.back.Lost, len(f.back.Back), time.Since(at), s.Online(), n)
+		}
+		if confirmed := len(f.after.Confirmed); confirmed < f.after.Offered {
+			b.Errorf("afterwards %d of %d messages were confirmed, failed: %v", confirmed, f.after.Offered, f.after.Failed)
+		}
+		b.report.storms = append(b.report.storms, f)
+		b.Logf("%d of %d lost, back after %s (half), %s (99 %%), load %s", f.back.Lost, n,
+			f.back.Back.Quantile(0.5), f.back.Back.Quantile(0.99), load())
+		victim.again()
+	}
+}
