@@ -67,51 +67,61 @@ func (k *Cluster) serve(ctx context.Context, conn *tls.Conn, local Local) error 
 	defer out.close()
 	defer conn.Close()
 	for {
+		conn.SetReadDeadline(time.Now().Add(silence))
 		m, err := readFrame(conn)
 		if err != nil {
 			return err
 		}
-		f, ok := m.(forward)
-		if !ok {
-			return fmt.Errorf("%w: %T in place of a forward", errFrame, m)
-		}
-		if !k.isMember(h) {
+		if !k.isMember(h.name, h.own) {
 			return fmt.Errorf("the lease of instance %s with epoch %d is over", h.name, h.own)
 		}
-		local.Deliver(f.from, f.to, f.body, func(err error) {
-			var code signal.Failure
-			if err != nil && !errors.As(err, &code) {
-				code = signal.FailureUnavailable
+		switch m := m.(type) {
+		case ping:
+			out.put(pong{}.frame())
+		case forward:
+			local.Deliver(m.from, m.to, m.body, func(err error) {
+				var code signal.Failure
+				if err != nil && !errors.As(err, &code) {
+					code = signal.FailureUnavailable
+				}
+				out.put(result{id: m.id, code: code}.frame())
+			})
+		case moved:
+			for _, p := range m {
+				local.Moved(p.Peer, p.Since)
 			}
-			out.put(result{id: f.id, code: code}.frame())
-		})
+		default:
+			return fmt.Errorf("%w: %T in place of a forward", errFrame, m)
+		}
 	}
 }
 
-// admit checks that a hello is meant for this lease and comes from one that is
-// held. One that is newer than what was last read is asked for.
+// admit checks that a hello is meant for this process and comes from an instance
+// with a lease. One that is newer than what was last read is asked for.
 func (k *Cluster) admit(ctx context.Context, h hello) error {
-	if own, _ := k.holder(); h.wanted != own.Epoch {
-		return fmt.Errorf("instance %s looks for epoch %d, this is %d", h.name, h.wanted, own.Epoch)
+	k.mu.Lock()
+	first, last := k.first, k.epoch
+	k.mu.Unlock()
+	if h.wanted < first || h.wanted > last || first == 0 {
+		return fmt.Errorf("instance %s looks for epoch %d, this is %d", h.name, h.wanted, last)
 	}
-	if k.isMember(h) {
+	if k.holds(h) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
-	list, err := k.store.Instances(ctx, k.now())
-	if err != nil {
+	if err := k.readMembers(ctx); err != nil {
 		return fmt.Errorf("ask for instance %s: %w", h.name, err)
 	}
-	k.setMembers(list)
-	if !k.isMember(h) {
+	if !k.holds(h) {
 		return fmt.Errorf("instance %s has no lease with epoch %d", h.name, h.own)
 	}
 	return nil
 }
 
-func (k *Cluster) isMember(h hello) bool {
+// holds reports whether a hello comes from the lease that its instance has now.
+func (k *Cluster) holds(h hello) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.members[h.name].Epoch == h.own && h.own != 0
+	return h.own != 0 && k.members[h.name].Epoch == h.own
 }

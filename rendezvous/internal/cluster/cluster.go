@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -45,17 +45,9 @@ type Config struct {
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: the machine's clock
 	// OnMembers is told who else has a lease, after each look, one call at a
-	// time. Nil is fine.
+	// time. It must not call back. Nil is fine.
 	OnMembers func([]registry.Instance)
 }
-
-// Times of a lease.
-const (
-	leaseTTL    = 5 * time.Second
-	renewEvery  = time.Second
-	storeWait   = 3 * time.Second // for an answer of the store
-	releaseWait = 2 * time.Second
-)
 
 // Cluster is this instance's place among the others. Its methods may be called
 // concurrently.
@@ -69,19 +61,27 @@ type Cluster struct {
 	relay    string
 	tls      *tls.Config
 	log      *slog.Logger
-	now      func() time.Time
+	clock    func() time.Time // this machine's
 	told     func([]registry.Instance)
 	presence *presence
 	routes   *routes
-	dialing  sync.WaitGroup // links that this instance has dialed
+	lookups  *lookups
+
+	ahead  atomic.Int64   // nanoseconds by which the store's clock is ahead of this machine's
+	latest atomic.Int64   // what Now returned last, in unix milliseconds
+	beside sync.WaitGroup // what spawn has started
 
 	// Guarded by mu.
-	mu      sync.Mutex
-	epoch   int64
-	held    bool // the lease was held when it was last renewed
-	members map[string]registry.Instance
-	links   map[string]*link
-	closed  bool
+	mu          sync.Mutex
+	local       Local // nil until Run
+	epoch       int64
+	first       int64     // the first epoch of this process
+	held        bool      // the lease was held when it was last renewed
+	unsettled   time.Time // until then, by the machine's clock, the store may not know everybody
+	members     map[string]registry.Instance
+	links       map[string]*link
+	unreachable map[string]bool // instances to which the last attempt to dial failed
+	closed      bool
 }
 
 // New makes an instance of a cluster. It starts nothing.
@@ -96,12 +96,14 @@ func New(c Config) (*Cluster, error) {
 		c.Now = time.Now
 	}
 	k := &Cluster{
-		store: c.Store, name: c.Name, listener: c.Listener, address: c.Address, region: c.Region, relay: c.Relay, log: c.Logger, now: c.Now, told: c.OnMembers,
-		presence: newPresence(),
-		routes:   newRoutes(c.Now),
-		members:  map[string]registry.Instance{},
-		links:    map[string]*link{},
+		store: c.Store, name: c.Name, listener: c.Listener, address: c.Address, region: c.Region, relay: c.Relay, log: c.Logger, clock: c.Now, told: c.OnMembers,
+		presence:    newPresence(),
+		routes:      newRoutes(c.Now),
+		members:     map[string]registry.Instance{},
+		links:       map[string]*link{},
+		unreachable: map[string]bool{},
 	}
+	k.lookups = newLookups(k.locateAll, k.spawn)
 	if c.Listener == nil {
 		return k, nil
 	}
@@ -122,6 +124,9 @@ func (k *Cluster) Run(ctx context.Context, local Local) error {
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	k.mu.Lock()
+	k.local = local
+	k.mu.Unlock()
 	running.Go(func() { k.keepLease(ctx, local) })
 	running.Go(func() { k.writePresence(ctx) })
 	if k.listener != nil {
@@ -130,8 +135,21 @@ func (k *Cluster) Run(ctx context.Context, local Local) error {
 	<-ctx.Done()
 	k.closeLinks()
 	running.Wait()
+	k.beside.Wait()
 	k.release()
 	return nil
+}
+
+// spawn runs f beside, for Run to wait for. It reports whether it does so: once
+// Run ends, nothing is begun.
+func (k *Cluster) spawn(f func()) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return false
+	}
+	k.beside.Go(f)
+	return true
 }
 
 // Ready returns why the instance cannot be found by the others, or nil.
@@ -147,12 +165,13 @@ func (k *Cluster) Ready() error {
 // Elsewhere reports whether a peer is connected to another instance. Of this one
 // the database knows a moment later than its sessions do.
 func (k *Cluster) Elsewhere(ctx context.Context, id ident.PeerID) (bool, error) {
-	at, err := k.store.LocatePeers(ctx, []ident.PeerID{id}, k.now())
-	if err != nil {
-		return false, err
+	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	defer cancel()
+	at, online, err := k.lookups.find(ctx, id)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: where the peer is: %w", registry.ErrUnavailable, err)
 	}
-	l, online := at[id]
-	return online && l.Instance != k.name, nil
+	return online && at.Instance != k.name, err
 }
 
 // holder is this instance's claim, and whether it stood when last looked at.
@@ -160,117 +179,4 @@ func (k *Cluster) holder() (registry.Holder, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return registry.Holder{Instance: k.name, Epoch: k.epoch}, k.held
-}
-
-// keepLease takes the lease and renews it until ctx ends.
-func (k *Cluster) keepLease(ctx context.Context, local Local) {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
-	for {
-		if err := k.renew(ctx, local); err != nil && ctx.Err() == nil {
-			k.log.Warn("the instance's lease is not renewed; connected peers stay connected", "reason", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// renew renews the lease or takes a new one, and reads who else is there. After
-// a gap all peers here are written anew: the database may have lost them.
-func (k *Cluster) renew(ctx context.Context, local Local) error {
-	ctx, cancel := context.WithTimeout(ctx, storeWait)
-	defer cancel()
-	h, held := k.holder()
-	var err error
-	if h.Epoch != 0 {
-		err = k.store.RenewLease(ctx, h, k.now(), leaseTTL)
-	}
-	if h.Epoch == 0 || errors.Is(err, registry.ErrFenced) {
-		h.Epoch, err = k.store.TakeLease(ctx, registry.Instance{Name: k.name, Address: k.address, Region: k.region, Relay: k.relay}, k.now(), leaseTTL)
-		held = false
-	}
-	var others []registry.Instance
-	if err == nil {
-		others, err = k.store.Instances(ctx, k.now())
-	}
-	k.mu.Lock()
-	k.held = err == nil
-	if err == nil {
-		k.epoch = h.Epoch
-	}
-	k.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	others = slices.DeleteFunc(others, func(i registry.Instance) bool { return i.Name == k.name })
-	k.setMembers(others)
-	if k.told != nil {
-		k.told(others)
-	}
-	if !held {
-		k.log.Info("the instance has its lease", "instance", k.name, "epoch", h.Epoch)
-		k.presence.all(local.Peers())
-		return k.sendAwayMoved(ctx, local)
-	}
-	return nil
-}
-
-// sendAwayMoved ends the sessions of peers that have connected to another
-// instance while this one did not hear of it.
-func (k *Cluster) sendAwayMoved(ctx context.Context, local Local) error {
-	ids := make([]ident.PeerID, 0, registry.MaxBatch)
-	look := func() error {
-		at, err := k.store.LocatePeers(ctx, ids, k.now())
-		for id, l := range at {
-			if l.Instance != k.name {
-				local.Moved(id, l.Since)
-			}
-		}
-		ids = ids[:0]
-		return err
-	}
-	for id := range local.Peers() {
-		if ids = append(ids, id); len(ids) == registry.MaxBatch {
-			if err := look(); err != nil {
-				return err
-			}
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	return look()
-}
-
-// setMembers takes over who else has a lease, and ends the links to and from those
-// who have not.
-func (k *Cluster) setMembers(list []registry.Instance) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	clear(k.members)
-	for _, i := range list {
-		k.members[i.Name] = i
-	}
-	for name, l := range k.links {
-		if k.members[name].Epoch != l.epoch {
-			l.close()
-			delete(k.links, name)
-		}
-	}
-}
-
-// release ends the lease, so that nobody waits for it to lapse.
-func (k *Cluster) release() {
-	h, held := k.holder()
-	if !held {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), releaseWait)
-	defer cancel()
-	if err := k.store.ReleaseLease(ctx, h); err != nil {
-		k.log.Warn("the instance's lease is left to lapse", "reason", err)
-	}
 }

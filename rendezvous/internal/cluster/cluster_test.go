@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -155,6 +156,20 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// send forwards a message and waits for its result.
+func (n *instance) send(t *testing.T, from, to ident.PeerID, body []byte) error {
+	t.Helper()
+	done := make(chan error, 1)
+	n.Forward(t.Context(), from, to, body, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(2 * resultWait):
+		t.Fatal("no result")
+		return nil
+	}
+}
+
 func (n *instance) online(t *testing.T, id ident.PeerID) bool {
 	t.Helper()
 	is, err := n.Elsewhere(t.Context(), id)
@@ -188,7 +203,7 @@ func TestAMessageReachesAPeerOfAnotherInstance(t *testing.T) {
 		two.connect(bob, time.Now())
 		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
 		for _, body := range []string{"first", "second", "third"} {
-			if err := one.Forward(t.Context(), alice, bob, []byte(body)); err != nil {
+			if err := one.send(t, alice, bob, []byte(body)); err != nil {
 				t.Fatalf("%s: %v", body, err)
 			}
 		}
@@ -204,7 +219,7 @@ func TestAStaleRouteIsLookedUpAgain(t *testing.T) {
 		began := time.Now()
 		two.connect(bob, began)
 		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
-		if err := one.Forward(t.Context(), alice, bob, nil); err != nil {
+		if err := one.send(t, alice, bob, nil); err != nil {
 			t.Fatal(err)
 		}
 		two.disconnect(bob, began)
@@ -213,12 +228,12 @@ func TestAStaleRouteIsLookedUpAgain(t *testing.T) {
 			at, err := store.LocatePeers(t.Context(), []ident.PeerID{bob}, time.Now())
 			return err == nil && at[bob].Instance == "three"
 		})
-		if err := one.Forward(t.Context(), alice, bob, nil); err != nil || len(three.received()) != 1 {
+		if err := one.send(t, alice, bob, nil); err != nil || len(three.received()) != 1 {
 			t.Errorf("forward to where bob is now: %v, three got %d", err, len(three.received()))
 		}
 		three.disconnect(bob, began.Add(time.Second))
 		eventually(t, "bob is gone", func() bool { return !one.online(t, bob) })
-		if err := one.Forward(t.Context(), alice, bob, nil); !errors.Is(err, signal.FailureOffline) {
+		if err := one.send(t, alice, bob, nil); !errors.Is(err, signal.FailureOffline) {
 			t.Errorf("forward to nobody: %v", err)
 		}
 	})
@@ -233,7 +248,7 @@ func TestAnInstanceThatStopsTakesItsPresenceAlong(t *testing.T) {
 		if one.online(t, bob) {
 			t.Error("bob is still online")
 		}
-		if err := one.Forward(t.Context(), alice, bob, nil); err == nil {
+		if err := one.send(t, alice, bob, nil); err == nil {
 			t.Error("a message was forwarded to an instance that stopped")
 		}
 	})
@@ -312,6 +327,9 @@ func tryLink(t *testing.T, address string, k ident.Key, h hello) error {
 	conn.SetDeadline(time.Now().Add(patience))
 	conn.Write(h.frame())
 	conn.Write(forward{id: 1, to: bob}.frame())
-	_, err = readFrame(conn)
+	m, err := readFrame(conn)
+	if _, ok := m.(result); err == nil && !ok {
+		err = fmt.Errorf("%T in place of a result", m)
+	}
 	return err
 }

@@ -16,109 +16,153 @@ import (
 const (
 	dialWait   = 3 * time.Second
 	writeWait  = 5 * time.Second
-	maxOut     = 1024 // frames queued to be written
-	maxPending = 4096 // messages forwarded and not answered
+	pingEvery  = time.Second
+	silence    = 4 * time.Second  // without a frame from the other end
+	resultWait = 12 * time.Second // for a result; the other end takes at most 8 s
+	maxOut     = 4096             // frames queued to be written
+	maxPending = 4096             // messages forwarded and not answered
 )
 
 // link carries this instance's messages to another one.
 type link struct {
-	// Static.
-	epoch int64 // of the instance at the other end
-	out   *outbox
+	// Static, out before ready is closed.
+	out   *outbox       // nil if dialing failed
 	ready chan struct{} // closed when out is set or dialing failed
+	hasty bool          // nobody waits until it is ready: the attempt before has failed
 	stop  context.CancelFunc
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	pending map[uint32]chan signal.Failure // nil once the link is down
+	pending map[uint32]expected // nil once the link is down
 	lastID  uint32
 }
 
-// forwardTo sends a message to the instance of a location and waits for its
-// result. Errors are signal.Failures.
-func (k *Cluster) forwardTo(ctx context.Context, at registry.Location, f forward) error {
-	l, err := k.linkTo(at)
-	if err != nil {
-		return err
+// expected is a message whose result is awaited.
+type expected struct {
+	since time.Time
+	done  func(error)
+}
+
+// linkTo returns the link to an instance and dials it if there is none. It waits
+// for that, unless the last attempt has failed: then whoever has a message hears
+// so at once. Errors are signal.Failures.
+func (k *Cluster) linkTo(ctx context.Context, instance string) (*link, error) {
+	k.mu.Lock()
+	member, known := k.members[instance]
+	l := k.links[instance]
+	switch {
+	case k.closed, k.tls == nil, known && member.Address == "":
+		k.mu.Unlock()
+		return nil, signal.FailureUnavailable
+	case !known: // its lease is over, and so is the peer's presence there
+		k.mu.Unlock()
+		return nil, signal.FailureOffline
+	case l == nil && !k.unreachable[instance]:
+		l = k.dialLocked(member)
+	}
+	k.mu.Unlock()
+	if l == nil {
+		return nil, signal.FailureUnavailable
+	}
+	if !l.hasty {
+		select {
+		case <-l.ready:
+		case <-ctx.Done():
+		}
 	}
 	select {
 	case <-l.ready:
-	case <-ctx.Done():
-		return signal.FailureUnavailable
-	}
-	id, answer, err := l.expect()
-	if err != nil {
-		return err
-	}
-	defer l.forget(id)
-	f.id = id
-	if !l.out.put(f.frame()) {
-		return signal.FailureUnavailable
-	}
-	select {
-	case code := <-answer:
-		if code != 0 {
-			return code
+		if l.out != nil {
+			return l, nil
 		}
-		return nil
-	case <-ctx.Done():
-		// The other end answers sooner than that, if it is there.
-		k.dropLink(at.Instance, l)
-		return signal.FailureUnconfirmed
+	default:
 	}
+	return nil, signal.FailureUnavailable
 }
 
-// linkTo returns the link to an instance, and begins to dial it if there is
-// none.
-func (k *Cluster) linkTo(at registry.Location) (*link, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	member, known := k.members[at.Instance]
-	switch {
-	case k.closed, k.tls == nil, known && member.Address == "":
-		return nil, signal.FailureUnavailable
-	case !known || member.Epoch != at.Epoch:
-		return nil, signal.FailureOffline // its lease is over, and so is the peer's presence there
-	}
-	if l := k.links[at.Instance]; l != nil {
-		return l, nil
+// dialLocked begins to dial an instance to which there is no link.
+func (k *Cluster) dialLocked(member registry.Instance) *link {
+	if k.closed || k.tls == nil || member.Address == "" {
+		return nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &link{
-		epoch: member.Epoch, ready: make(chan struct{}), stop: cancel,
-		pending: map[uint32]chan signal.Failure{},
-	}
-	k.links[at.Instance] = l
+	l := &link{ready: make(chan struct{}), hasty: k.unreachable[member.Name], stop: cancel, pending: map[uint32]expected{}}
+	k.links[member.Name] = l
 	h := hello{wanted: member.Epoch, own: k.epoch, name: k.name}
-	k.dialing.Go(func() {
-		if err := l.run(ctx, member.Address, k.tls, h); err != nil && ctx.Err() == nil {
-			k.log.Warn("no link to another instance", "instance", at.Instance, "reason", err)
+	k.beside.Go(func() {
+		defer cancel()
+		conn, err := l.dial(ctx, member.Address, k.tls, h)
+		k.reached(ctx, member.Name, err)
+		if err == nil {
+			err = l.run(ctx, conn, k.clock)
+		} else {
+			l.fail()
+			close(l.ready)
 		}
-		k.dropLink(at.Instance, l)
+		if ctx.Err() == nil && !l.hasty {
+			k.log.Warn("no link to another instance", "instance", member.Name, "reason", err)
+		}
+		k.dropLink(member.Name, l)
 	})
-	return l, nil
+	return l
 }
 
-// run dials and reads results until the link ends.
-func (l *link) run(ctx context.Context, address string, config *tls.Config, h hello) error {
-	conn, err := l.dial(ctx, address, config, h)
-	if err != nil {
-		l.down()
-		close(l.ready)
-		return err
+// reached notes whether an instance could be dialed.
+func (k *Cluster) reached(ctx context.Context, instance string, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case err == nil && k.unreachable[instance]:
+		delete(k.unreachable, instance)
+		k.log.Info("there is a link to another instance again", "instance", instance)
+	case err != nil && ctx.Err() == nil:
+		k.unreachable[instance] = true
 	}
+}
+
+// run carries frames until the link ends.
+func (l *link) run(ctx context.Context, conn net.Conn, now func() time.Time) error {
 	l.out = newOutbox(conn)
 	close(l.ready)
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	var writing sync.WaitGroup
-	writing.Go(l.out.run)
-	err = l.read(conn)
+	var beside sync.WaitGroup
+	beside.Go(l.out.run)
+	ended := make(chan struct{})
+	beside.Go(func() { l.keep(ended, now) })
+	err := l.read(conn)
+	close(ended)
 	conn.Close()
 	l.out.close()
-	l.down()
-	writing.Wait()
+	l.fail()
+	beside.Wait()
 	return err
+}
+
+// keep pings, and gives up results that do not come, until the link ends.
+func (l *link) keep(ended <-chan struct{}, now func() time.Time) {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+		}
+		l.out.put(ping{}.frame())
+		var late []func(error)
+		l.mu.Lock()
+		for id, e := range l.pending {
+			if now().Sub(e.since) > resultWait {
+				late = append(late, e.done)
+				delete(l.pending, id)
+			}
+		}
+		l.mu.Unlock()
+		for _, done := range late {
+			done(signal.FailureUnconfirmed)
+		}
+	}
 }
 
 func (l *link) dial(ctx context.Context, address string, config *tls.Config, h hello) (net.Conn, error) {
@@ -128,71 +172,91 @@ func (l *link) dial(ctx context.Context, address string, config *tls.Config, h h
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}
-	conn.SetWriteDeadline(time.Now().Add(writeWait))
-	if _, err := conn.Write(h.frame()); err != nil {
+	// A ping and its answer show that the other end has let this one in.
+	conn.SetDeadline(time.Now().Add(dialWait))
+	if _, err := conn.Write(append(h.frame(), ping{}.frame()...)); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("greet %s: %w", address, err)
 	}
+	if m, err := readFrame(conn); err != nil || m != (pong{}) {
+		conn.Close()
+		return nil, fmt.Errorf("greeting of %s: %T, %w", address, m, err)
+	}
+	conn.SetDeadline(time.Time{})
 	return conn, nil
 }
 
-// read hands results to those who wait for them.
+// read hands results to those who wait for them, until the link ends.
 func (l *link) read(conn net.Conn) error {
 	for {
+		conn.SetReadDeadline(time.Now().Add(silence))
 		m, err := readFrame(conn)
 		if err != nil {
 			return err
 		}
-		r, ok := m.(result)
-		if !ok {
+		switch m := m.(type) {
+		case pong:
+		case result:
+			if done := l.take(m.id); done != nil && m.code == 0 {
+				done(nil)
+			} else if done != nil {
+				done(m.code)
+			}
+		default:
 			return fmt.Errorf("%w: %T in place of a result", errFrame, m)
 		}
-		l.mu.Lock()
-		if answer, ok := l.pending[r.id]; ok {
-			answer <- r.code
-			delete(l.pending, r.id)
-		}
+	}
+}
+
+// forward sends a message. It returns a signal.Failure if it has not been sent;
+// otherwise done is called once, with nil or a signal.Failure.
+func (l *link) forward(f forward, now time.Time, done func(error)) error {
+	l.mu.Lock()
+	switch {
+	case l.pending == nil:
 		l.mu.Unlock()
+		return signal.FailureUnavailable
+	case len(l.pending) >= maxPending:
+		l.mu.Unlock()
+		return signal.FailureBusy
 	}
-}
-
-// expect returns the number of a new message and where its result will come.
-func (l *link) expect() (uint32, <-chan signal.Failure, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.pending == nil {
-		return 0, nil, signal.FailureUnavailable
-	}
-	if len(l.pending) >= maxPending {
-		return 0, nil, signal.FailureBusy
-	}
-	answer := make(chan signal.Failure, 1)
 	l.lastID++
-	l.pending[l.lastID] = answer
-	return l.lastID, answer, nil
-}
-
-func (l *link) forget(id uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.pending, id)
-}
-
-// down tells everyone who waits for a result that none will come.
-func (l *link) down() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, answer := range l.pending {
-		answer <- signal.FailureUnconfirmed
+	f.id = l.lastID
+	l.pending[f.id] = expected{now, done}
+	// Under the lock: messages must not overtake each other.
+	sent := l.out.put(f.frame())
+	if !sent {
+		delete(l.pending, f.id)
 	}
-	l.pending = nil
+	l.mu.Unlock()
+	if !sent {
+		return signal.FailureUnavailable
+	}
+	return nil
 }
 
-func (l *link) close() { l.stop() }
+// take returns who waits for a result, nil if nobody does.
+func (l *link) take(id uint32) func(error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	done := l.pending[id].done
+	delete(l.pending, id)
+	return done
+}
 
-// dropLink ends a link and takes it off the list.
+// fail tells everyone who waits for a result that none will come.
+func (l *link) fail() {
+	l.mu.Lock()
+	pending := l.pending
+	l.pending = nil
+	l.mu.Unlock()
+	for _, e := range pending {
+		e.done(signal.FailureUnconfirmed)
+	}
+}
+
+// dropLink takes a link that has ended off the list.
 func (k *Cluster) dropLink(instance string, l *link) {
-	l.close()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.links[instance] == l {
@@ -200,58 +264,13 @@ func (k *Cluster) dropLink(instance string, l *link) {
 	}
 }
 
-// closeLinks ends all links that this instance has dialed, and lets it dial no
-// more.
+// closeLinks ends all links that this instance has dialed, and lets nothing more
+// begin.
 func (k *Cluster) closeLinks() {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.closed = true
 	for _, l := range k.links {
-		l.close()
-	}
-	k.mu.Unlock()
-	k.dialing.Wait()
-}
-
-// outbox writes frames in the background.
-type outbox struct {
-	conn   net.Conn
-	frames chan []byte
-	ended  chan struct{}
-	once   sync.Once
-}
-
-func newOutbox(conn net.Conn) *outbox {
-	return &outbox{conn: conn, frames: make(chan []byte, maxOut), ended: make(chan struct{})}
-}
-
-// put queues a frame. It reports false, and the connection ends, if the other
-// side does not keep up.
-func (o *outbox) put(frame []byte) bool {
-	select {
-	case <-o.ended:
-		return false
-	case o.frames <- frame:
-		return true
-	default:
-		o.conn.Close()
-		return false
+		l.stop()
 	}
 }
-
-// run writes until close.
-func (o *outbox) run() {
-	for {
-		select {
-		case <-o.ended:
-			return
-		case frame := <-o.frames:
-			o.conn.SetWriteDeadline(time.Now().Add(writeWait))
-			if _, err := o.conn.Write(frame); err != nil {
-				o.conn.Close()
-				return
-			}
-		}
-	}
-}
-
-func (o *outbox) close() { o.once.Do(func() { close(o.ended) }) }

@@ -125,12 +125,14 @@ func (k *Cluster) writeBatch(ctx context.Context) (more bool) {
 	defer cancel()
 	errPut, errRemove := error(nil), error(nil)
 	if len(put) > 0 {
-		if _, errPut = k.store.PutPresence(ctx, h, k.now(), put); errPut != nil {
+		var replaced []registry.Replaced
+		if replaced, errPut = k.store.PutPresence(ctx, h, k.moment(), put); errPut != nil {
 			k.presence.again(put, true)
 		}
+		k.tellMoved(replaced)
 	}
 	if len(remove) > 0 {
-		if errRemove = k.store.RemovePresence(ctx, h, k.now(), remove); errRemove != nil {
+		if errRemove = k.store.RemovePresence(ctx, h, k.moment(), remove); errRemove != nil {
 			k.presence.again(remove, false)
 		}
 	}
@@ -140,6 +142,25 @@ func (k *Cluster) writeBatch(ctx context.Context) (more bool) {
 		return false
 	}
 	return true
+}
+
+// tellMoved tells the instances where peers were connected before that these have
+// connected here. Their connections there may be dead, which only time would
+// tell, and until then what is sent to them there is lost.
+func (k *Cluster) tellMoved(replaced []registry.Replaced) {
+	at := map[string]moved{}
+	for _, r := range replaced {
+		at[r.Instance] = append(at[r.Instance], r.Presence)
+	}
+	for instance, m := range at {
+		k.spawn(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), dialWait)
+			defer cancel()
+			if l, err := k.linkTo(ctx, instance); err == nil {
+				l.out.put(m.frame())
+			}
+		})
+	}
 }
 
 func (p *presence) again(rows []registry.Presence, connected bool) {

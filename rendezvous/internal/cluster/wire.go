@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
 const alpn = "easyfind-cluster/1"
@@ -17,6 +19,9 @@ const (
 	kindHello   = 1 // wanted epoch 8 │ own epoch 8 │ own name
 	kindForward = 2 // id 4 │ from 32 │ to 32 │ body
 	kindResult  = 3 // id 4 │ code 1; 0 is confirmed
+	kindMoved   = 4 // (peer 32 │ unix milliseconds 8) for each
+	kindPing    = 5 // nothing
+	kindPong    = 6 // nothing
 )
 
 // Bounds of frames.
@@ -25,6 +30,8 @@ const (
 	forwardPrefix = 4 + 2*len(ident.PeerID{})
 	maxFrame      = 1 + forwardPrefix + signal.MaxBody
 	resultSize    = 5
+	movedSize     = len(ident.PeerID{}) + 8
+	maxMoved      = registry.MaxBatch
 )
 
 var errFrame = errors.New("malformed frame on a link between instances")
@@ -44,6 +51,14 @@ type result struct {
 	id   uint32
 	code signal.Failure
 }
+
+// moved names peers that have connected anew, and since when.
+type moved []registry.Presence
+
+type (
+	ping struct{}
+	pong struct{}
+)
 
 func (h hello) frame() []byte {
 	b := header(kindHello, 16+len(h.name))
@@ -66,13 +81,26 @@ func (r result) frame() []byte {
 	return append(b, byte(r.code))
 }
 
+func (m moved) frame() []byte {
+	b := header(kindMoved, len(m)*movedSize)
+	for _, p := range m {
+		b = append(b, p.Peer[:]...)
+		b = binary.BigEndian.AppendUint64(b, uint64(p.Since.UnixMilli()))
+	}
+	return b
+}
+
+func (ping) frame() []byte { return header(kindPing, 0) }
+
+func (pong) frame() []byte { return header(kindPong, 0) }
+
 func header(kind byte, size int) []byte {
 	b := make([]byte, 0, 5+size)
 	b = binary.BigEndian.AppendUint32(b, uint32(1+size))
 	return append(b, kind)
 }
 
-// readFrame reads a frame and decodes it into a hello, a forward or a result.
+// readFrame reads a frame and decodes it into one of the types above.
 func readFrame(r io.Reader) (any, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -105,6 +133,23 @@ func decode(kind byte, body []byte) (any, error) {
 		return f, nil
 	case kind == kindResult && len(body) == resultSize:
 		return result{id: binary.BigEndian.Uint32(body), code: signal.Failure(body[4])}, nil
+	case kind == kindMoved && len(body) > 0 && len(body)%movedSize == 0 && len(body)/movedSize <= maxMoved:
+		return decodeMoved(body), nil
+	case kind == kindPing && len(body) == 0:
+		return ping{}, nil
+	case kind == kindPong && len(body) == 0:
+		return pong{}, nil
 	}
 	return nil, fmt.Errorf("%w: kind %d with %d bytes", errFrame, kind, len(body))
+}
+
+func decodeMoved(body []byte) moved {
+	m := make(moved, 0, len(body)/movedSize)
+	for ; len(body) > 0; body = body[movedSize:] {
+		var p registry.Presence
+		since := body[copy(p.Peer[:], body):]
+		p.Since = time.UnixMilli(int64(binary.BigEndian.Uint64(since))).UTC()
+		m = append(m, p)
+	}
+	return m
 }

@@ -7,9 +7,11 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
 type frame interface{ frame() []byte }
@@ -25,6 +27,12 @@ var golden = []struct {
 		"00000046 02 01020304 a1" + strings.Repeat("00", 31) + " b1" + strings.Repeat("00", 31) + " cc",
 	},
 	{result{id: 0x01020304, code: signal.FailureBusy}, "00000006 03 01020304 03"},
+	{
+		moved{{Peer: ident.PeerID{0xa1}, Since: time.UnixMilli(0x0102).UTC()}, {Peer: ident.PeerID{0xb1}, Since: time.UnixMilli(0x0304).UTC()}},
+		"00000051 04 a1" + strings.Repeat("00", 31) + " 0000000000000102 b1" + strings.Repeat("00", 31) + " 0000000000000304",
+	},
+	{ping{}, "00000001 05"},
+	{pong{}, "00000001 06"},
 }
 
 func TestFramesAreTheDocumentedBytes(t *testing.T) {
@@ -50,6 +58,10 @@ func TestFramesBeyondTheirBoundsAreRefused(t *testing.T) {
 		"short hello":       append([]byte{0, 0, 0, 17, 1}, make([]byte, 16)...),
 		"long name":         hello{name: strings.Repeat("x", maxName+1)}.frame(),
 		"short forward":     {0, 0, 0, 2, 2, 0},
+		"empty moved":       {0, 0, 0, 1, 4},
+		"cut moved":         append([]byte{0, 0, 0, 40, 4}, make([]byte, 39)...),
+		"long moved":        moved(make([]registry.Presence, maxMoved+1)).frame(),
+		"ping and a tail":   {0, 0, 0, 2, 5, 0},
 		"result and a tail": append([]byte{0, 0, 0, 7, 3}, make([]byte, 6)...),
 	} {
 		if _, err := readFrame(bytes.NewReader(raw)); !errors.Is(err, errFrame) {

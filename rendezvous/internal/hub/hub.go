@@ -31,13 +31,18 @@ type Registry interface {
 
 // Cluster knows the peers of other instances, and is told of those here.
 type Cluster interface {
+	// Now is the time by which a peer's connections to all instances are put in
+	// order.
+	Now() time.Time
 	// Connected and Disconnected tell of a peer's connection to this instance,
 	// since when it stands or stood. They do not block.
 	Connected(id ident.PeerID, since time.Time)
 	Disconnected(id ident.PeerID, since time.Time)
-	// Forward hands a message to a peer that is not here. It returns nil once
-	// that peer has confirmed it, otherwise a signal.Failure.
-	Forward(ctx context.Context, from, to ident.PeerID, body []byte) error
+	// Forward hands a message to a peer that is not here. It returns once the
+	// message is on its way, and calls done once, perhaps before: with nil when
+	// that peer has confirmed it, otherwise with a signal.Failure. Messages for
+	// one peer arrive in order.
+	Forward(ctx context.Context, from, to ident.PeerID, body []byte, done func(error))
 }
 
 // Config is what a hub needs.
@@ -56,10 +61,18 @@ type Config struct {
 const (
 	maxGreeting    = 4096             // connections whose peer is not known yet
 	lookupTimeout  = 5 * time.Second  // of a question to the registry
-	forwardTimeout = 9 * time.Second  // of a message to another instance
+	forwardTimeout = 7 * time.Second  // until a message is on its way to another instance
 	confirmTimeout = 8 * time.Second  // between Deliver and Got
 	writeTimeout   = 10 * time.Second // of what is queued for a peer
-	byeTimeout     = 2 * time.Second  // of the last frame
+	byeTimeout     = 2 * time.Second  // of the last frame, and for what the peer has still to say
+)
+
+// Draining peers are sent away a few at a time, so that the other instances get
+// them a few at a time.
+const (
+	drainEvery  = 50 * time.Millisecond
+	drainSpread = 5 * time.Second // in which all are sent away, at the latest
+	drainAtOnce = 25              // peers, at least
 )
 
 // Hub is this instance's sessions. Its methods may be called concurrently.
@@ -109,6 +122,8 @@ func New(c Config) (*Hub, error) {
 // who closes the connections, or drains the hub, ends the sessions.
 func (h *Hub) Serve(ctx context.Context, conn *tls.Conn) {
 	if !h.begin() {
+		conn.SetWriteDeadline(time.Now().Add(byeTimeout))
+		conn.Write(signal.AppendFromRendezvous(nil, byeDraining))
 		conn.Close()
 		return
 	}
@@ -277,8 +292,11 @@ func (h *Hub) Revoke(id ident.PeerID) {
 	}
 }
 
-// Drain tells every peer to connect to another instance and waits until all
-// connections have ended, or ctx. No connection is taken from now on.
+var byeDraining = signal.Bye{Code: signal.ByeDraining, Text: "this instance of the rendezvous is stopping"}
+
+// Drain tells every peer to connect to another instance, a few at a time, and
+// waits until all connections have ended, or ctx. No connection is taken from
+// now on. Who has not been told yet is served as ever.
 func (h *Hub) Drain(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
@@ -287,12 +305,11 @@ func (h *Hub) Drain(ctx context.Context) error {
 		sessions = append(sessions, s)
 	}
 	h.mu.Unlock()
-	for _, s := range sessions {
-		s.bye(signal.ByeDraining, "this instance of the rendezvous is stopping")
-	}
+	h.sendAway(ctx, sessions)
 	done := make(chan struct{})
 	go func() {
 		h.serving.Wait()
+		h.consents.asking.Wait()
 		close(done)
 	}()
 	select {
@@ -314,4 +331,26 @@ func (h *Hub) Wait() {
 	h.draining = true
 	h.mu.Unlock()
 	h.serving.Wait()
+	h.consents.asking.Wait()
+}
+
+// sendAway tells sessions to go, spread over a while, or at once when ctx ends.
+func (h *Hub) sendAway(ctx context.Context, sessions []*session) {
+	tick := time.NewTicker(drainEvery)
+	defer tick.Stop()
+	few := max(drainAtOnce, len(sessions)*int(drainEvery)/int(drainSpread)+1)
+	for len(sessions) > 0 {
+		n := min(few, len(sessions))
+		for _, s := range sessions[:n] {
+			s.bye(byeDraining.Code, byeDraining.Text)
+		}
+		if sessions = sessions[n:]; len(sessions) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			few = len(sessions)
+		}
+	}
 }

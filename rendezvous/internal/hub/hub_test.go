@@ -29,6 +29,7 @@ type book struct {
 	refused map[ident.PeerID]error
 	allowed map[pair]bool
 	failing error
+	hanging chan struct{} // until it is closed, no question is answered; nil is no such thing
 }
 
 func newBook() *book {
@@ -41,10 +42,27 @@ func (b *book) Admit(_ context.Context, id ident.PeerID) error {
 	return b.refused[id]
 }
 
-func (b *book) Allowed(_ context.Context, owner, other ident.PeerID) (bool, error) {
+func (b *book) Allowed(ctx context.Context, owner, other ident.PeerID) (bool, error) {
+	b.mu.Lock()
+	hanging := b.hanging
+	b.mu.Unlock()
+	if hanging != nil {
+		select {
+		case <-hanging:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.allowed[pair{owner, other}], b.failing
+}
+
+// hang has no question answered until release.
+func (b *book) hang() (release func()) {
+	hanging := make(chan struct{})
+	b.change(func() { b.hanging = hanging })
+	return func() { close(hanging) }
 }
 
 func (b *book) change(f func()) {
@@ -59,9 +77,11 @@ type alone struct{}
 func (alone) Connected(ident.PeerID, time.Time)    {}
 func (alone) Disconnected(ident.PeerID, time.Time) {}
 
+func (alone) Now() time.Time { return time.Now() }
+
 // Forward knows no other instance.
-func (alone) Forward(context.Context, ident.PeerID, ident.PeerID, []byte) error {
-	return signal.FailureOffline
+func (alone) Forward(_ context.Context, _, _ ident.PeerID, _ []byte, done func(error)) {
+	done(signal.FailureOffline)
 }
 
 // server is a hub behind a TLS listener on loopback.
@@ -413,9 +433,73 @@ func TestDrainTellsEveryPeerAndTakesNobody(t *testing.T) {
 	defer conn.Close()
 	late := tls.Client(conn, s.tls)
 	late.SetDeadline(time.Now().Add(patience))
-	if _, err := signal.NewReader(late).FromRendezvous(); err == nil {
-		t.Error("a draining hub greets")
+	m, err := signal.NewReader(late).FromRendezvous()
+	if bye, ok := m.(signal.Bye); err != nil || !ok || bye.Code != signal.ByeDraining {
+		t.Errorf("a draining hub says %#v, %v", m, err)
 	}
+}
+
+// TestDrainTakesWhatIsConfirmedMeanwhile: a peer that is told to go still
+// confirms what it got before.
+func TestDrainTakesWhatIsConfirmedMeanwhile(t *testing.T) {
+	s := start(t)
+	alice, bob := key(t, 1), key(t, 2)
+	s.allow(bob, alice)
+	a, b := s.connect(t, alice), s.connect(t, bob)
+	a.write(signal.Send{ID: 1, To: bob.ID()})
+	got := b.read().(signal.Deliver)
+	b.session(t, s).bye(signal.ByeDraining, "go")
+	if bye, ok := b.read().(signal.Bye); !ok || bye.Code != signal.ByeDraining {
+		t.Errorf("bob got %#v", bye)
+	}
+	a.write(signal.Send{ID: 2, To: bob.ID()})
+	a.expect(signal.Failed{ID: 2, Code: signal.FailureOffline})
+	b.write(signal.Got{Number: got.Number})
+	a.expect(signal.Sent{ID: 1})
+}
+
+// session is the hub's side of the agent's connection.
+func (a *agent) session(t *testing.T, s *server) *session {
+	t.Helper()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, one := range s.peers {
+		if one.conn.RemoteAddr().String() == a.conn.LocalAddr().String() {
+			return one
+		}
+	}
+	t.Fatal("no such session")
+	return nil
+}
+
+// TestASilentRegistryStopsNobodyWhoIsKnown: while the database hangs, what is
+// sent to known peers arrives, pings are answered, and a message to an unknown
+// one fails in time and delays nothing else.
+func TestASilentRegistryStopsNobodyWhoIsKnown(t *testing.T) {
+	var passed atomic.Int64
+	s := startAt(t, func() time.Time { return time.Now().Add(time.Duration(passed.Load())) })
+	alice, bob, carol := key(t, 1), key(t, 2), key(t, 3)
+	s.allow(bob, alice)
+	a, b := s.connect(t, alice), s.connect(t, bob)
+	a.write(signal.Send{ID: 1, To: bob.ID()})
+	b.expect(signal.Deliver{Number: 1, From: alice.ID()})
+	b.write(signal.Got{Number: 1})
+	a.expect(signal.Sent{ID: 1})
+	release := s.book.hang()
+	passed.Store(int64(consentFresh)) // the consent is stale
+	a.write(signal.Send{ID: 2, To: carol.ID()})
+	for n := range uint32(3) {
+		a.write(signal.Send{ID: 3 + n, To: bob.ID(), Body: []byte{byte(n)}})
+	}
+	a.write(signal.Ping{Token: [8]byte{1}})
+	a.expect(signal.Pong{Token: [8]byte{1}})
+	for n := range uint32(3) {
+		b.expect(signal.Deliver{Number: 2 + n, From: alice.ID(), Body: []byte{byte(n)}})
+		b.write(signal.Got{Number: 2 + n})
+		a.expect(signal.Sent{ID: 3 + n})
+	}
+	a.expect(signal.Failed{ID: 2, Code: signal.FailureUnavailable})
+	release()
 }
 
 func TestABrokenFrameEndsTheConnectionWithAReason(t *testing.T) {

@@ -17,23 +17,24 @@ const (
 	maxUnconfirmed = 64        // messages delivered to a peer and not confirmed
 	maxQueue       = 256       // frames queued for a peer
 	maxQueueBytes  = 512 << 10 // bytes of them
-	maxForwards    = 32        // messages of a peer on the way to other instances
+	maxCarried     = 64        // messages of a peer that wait or are on the way to other instances
 )
 
 // session is one peer's connection. Its life:
 //
-//	entering ──► open ──► closing (Bye queued) ──► closed
-//	               └──── connection lost ────────────▲
+//	entering ──► open ──► closing (Bye queued) ──► silent (Bye sent) ──► closed
+//	               └──── connection lost ────────────────────────────────▲
 //
 // run owns the reading side. What is queued is written by a goroutine that
-// exists only until the queue is empty.
+// exists only until the queue is empty. Once silent, the session still takes
+// what the peer confirms, until the peer hangs up.
 type session struct {
 	// Static after newSession.
 	hub     *Hub
 	id      ident.PeerID
 	conn    *tls.Conn
 	since   time.Time
-	running sync.WaitGroup // writer and forwarder, while they exist
+	running sync.WaitGroup // writer and couriers, while they exist
 
 	// Owned by run.
 	budget bucket
@@ -46,8 +47,10 @@ type session struct {
 	closing     bool // nothing is queued any more, run is about to end
 	unconfirmed map[uint32]*delivery
 	lastNumber  uint32
-	forwards    []outgoing
-	forwarding  context.CancelFunc // nil while no message is on the way to another instance
+	couriers    map[ident.PeerID][]outgoing // nil without; what each has still to carry
+	away        context.Context             // of the couriers; nil without
+	recall      context.CancelFunc          // ends that
+	carried     int                         // messages that couriers have, or have handed on and that are not answered
 }
 
 // outgoing is a message of the peer on its way.
@@ -64,8 +67,7 @@ type delivery struct {
 }
 
 func newSession(h *Hub, id ident.PeerID, conn *tls.Conn) *session {
-	now := h.now()
-	return &session{hub: h, id: id, conn: conn, since: now.Truncate(time.Millisecond), budget: newBucket(now)}
+	return &session{hub: h, id: id, conn: conn, since: h.cluster.Now().Truncate(time.Millisecond), budget: newBucket(h.now())}
 }
 
 // run serves the peer until its connection ends.
@@ -83,7 +85,7 @@ func (s *session) run(ctx context.Context, frames *signal.Reader) {
 // read handles what the peer sends.
 func (s *session) read(ctx context.Context, frames *signal.Reader) {
 	for {
-		s.conn.SetReadDeadline(time.Now().Add(signal.IdleTimeout))
+		s.conn.SetReadDeadline(time.Now().Add(s.patience()))
 		m, err := frames.FromPeer()
 		if err != nil {
 			s.explain(err)
@@ -102,6 +104,16 @@ func (s *session) read(ctx context.Context, frames *signal.Reader) {
 	}
 }
 
+// patience is how long to wait for the peer's next frame.
+func (s *session) patience() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return byeTimeout
+	}
+	return signal.IdleTimeout
+}
+
 // explain tells the peer why its connection ends, where it is its own doing.
 func (s *session) explain(err error) {
 	switch {
@@ -113,59 +125,6 @@ func (s *session) explain(err error) {
 		return
 	}
 	s.running.Wait() // until the Bye is out
-}
-
-// send takes a message from the peer.
-func (s *session) send(ctx context.Context, m signal.Send) {
-	o := outgoing{Send: m, began: time.Now()}
-	if !s.budget.take(s.hub.now(), messageCost(len(m.Body))) {
-		s.answer(o, signal.FailureRate)
-		return
-	}
-	if err := s.hub.consents.check(ctx, m.To, s.id); err != nil {
-		s.answer(o, err)
-		return
-	}
-	if to := s.hub.session(m.To); to != nil {
-		to.deliver(s.id, m.Body, func(err error) { s.answer(o, err) })
-		return
-	}
-	o.elsewhere = true
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closing:
-	case len(s.forwards) >= maxForwards:
-		s.hub.observe(true, signal.FailureBusy, 0)
-		s.enqueueLocked(signal.Failed{ID: m.ID, Code: signal.FailureBusy})
-	default:
-		s.forwards = append(s.forwards, o)
-		if s.forwarding == nil {
-			ctx, s.forwarding = context.WithCancel(ctx)
-			s.running.Go(func() { s.forward(ctx) })
-		}
-	}
-}
-
-// forward hands the peer's messages to other instances, in order, until there
-// are no more.
-func (s *session) forward(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		if len(s.forwards) == 0 || s.closing {
-			s.forwarding()
-			s.forwards, s.forwarding = nil, nil
-			s.mu.Unlock()
-			return
-		}
-		m := s.forwards[0]
-		s.forwards = s.forwards[1:]
-		s.mu.Unlock()
-		limited, cancel := context.WithTimeout(ctx, forwardTimeout)
-		err := s.hub.cluster.Forward(limited, s.id, m.To, m.Body)
-		cancel()
-		s.answer(m, err)
-	}
 }
 
 // answer tells the peer how its Send went: err is nil or a signal.Failure.
@@ -269,8 +228,9 @@ func (s *session) flush() {
 		}
 		s.mu.Unlock()
 		if len(frames) == 0 {
-			if closing {
-				s.conn.Close()
+			if closing { // what the peer has confirmed meanwhile is still taken
+				s.conn.CloseWrite()
+				s.conn.SetReadDeadline(time.Now().Add(byeTimeout))
 			}
 			return
 		}
@@ -289,23 +249,26 @@ func (s *session) flush() {
 	}
 }
 
-// bye says why the connection ends, and ends it. It does not wait.
+// bye says why the connection ends, and ends it. It does not wait. The peer is
+// not here any more from now on.
 func (s *session) bye(code signal.ByeCode, text string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closing {
+		s.mu.Unlock()
 		return
 	}
 	s.appendLocked(signal.Bye{Code: code, Text: text})
 	s.closing = true
+	s.mu.Unlock()
+	s.hub.leave(s)
 }
 
 // close lets nothing more in and tells the senders of what is unconfirmed.
 func (s *session) close() {
 	s.mu.Lock()
 	s.closing = true
-	if s.forwarding != nil {
-		s.forwarding() // and wakes it
+	if s.recall != nil {
+		s.recall() // and wakes them
 	}
 	unconfirmed := s.unconfirmed
 	s.unconfirmed = nil
