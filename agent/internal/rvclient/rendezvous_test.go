@@ -219,6 +219,27 @@ func TestAPeerThatIsOfflineIsSaidToBe(t *testing.T) {
 }
 
 func TestARestartOfTheRendezvousIsSurvived(t *testing.T) {
+	comesBack(t, func(data string) string { return data })
+}
+
+func TestARestoredRendezvousIsTheSame(t *testing.T) {
+	comesBack(t, func(data string) string {
+		var backup bytes.Buffer
+		if err := rendezvous.Backup(t.Context(), rendezvous.Config{Data: data}, &backup); err != nil {
+			t.Fatal(err)
+		}
+		elsewhere := t.TempDir()
+		if _, err := rendezvous.Restore(t.Context(), rendezvous.Config{Data: elsewhere}, &backup, false); err != nil {
+			t.Fatal(err)
+		}
+		return elsewhere
+	})
+}
+
+// comesBack stops a rendezvous, starts it again with the data directory that it
+// has then, and wants two agents to go on.
+func comesBack(t *testing.T, meanwhile func(data string) string) {
+	t.Helper()
 	data, ports := t.TempDir(), freePort(t)
 	s := serve(t, rendezvous.Config{Data: data, Listen: ports})
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
@@ -232,7 +253,7 @@ func TestARestartOfTheRendezvousIsSurvived(t *testing.T) {
 	if err := a.Send(t.Context(), b.id, []byte("x")); !errors.Is(err, rvclient.ErrNotConnected) {
 		t.Errorf("send while it is gone: %v", err)
 	}
-	if s = serve(t, rendezvous.Config{Data: data, Listen: ports}); s.link != first {
+	if s = serve(t, rendezvous.Config{Data: meanwhile(data), Listen: ports}); s.link != first {
 		t.Errorf("the join link changed from %s to %s", first, s.link)
 	}
 	a.connected(t)

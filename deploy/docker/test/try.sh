@@ -139,18 +139,9 @@ within 60 balanced
 within 40 connected host
 within 40 connected client
 step "backup, everything lost, restored"
-# shellcheck disable=SC2016 # for the shell over there
-as_owner='PGPASSWORD=$(cat /run/secrets/postgres-password) "$@" -h /run/postgresql -U easyfind easyfind'
-compose exec -T postgres sh -c "$as_owner" sh pg_dump >"$run/easyfind.sql"
-docker cp "$(compose ps -q rendezvous-1):/data/." - >"$run/data.tar"
+compose exec -T rendezvous-1 easyfind-rendezvous backup - >"$run/rendezvous.bak"
 compose down -v >/dev/null 2>&1
-compose up -d --no-build postgres >/dev/null 2>&1
-stored() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q postgres)")" = healthy ]; }
-within 60 stored
-compose exec -T postgres sh -c "$as_owner" sh psql -q -v ON_ERROR_STOP=1 <"$run/easyfind.sql" >/dev/null
-compose up -d --no-build rendezvous-1 >/dev/null 2>&1
-docker cp - "$(compose ps -q rendezvous-1):/data" <"$run/data.tar"
-compose restart rendezvous-1 >/dev/null 2>&1
+compose run --rm -T rendezvous-1 restore - <"$run/rendezvous.bak" >"$run/restore.log" 2>&1 || fail "restore: $(tail -n 5 "$run/restore.log")"
 up
 within 60 balanced
 [ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)" ] || fail "the join link has changed"

@@ -44,6 +44,8 @@ type commands struct {
 	Serve     serveCommand     `cmd:"" default:"1" help:"Serve, until a signal ends it. What happens without a command."`
 	JoinLink  joinLinkCommand  `cmd:"" help:"Print the link that agents join with."`
 	AdminLink adminLinkCommand `cmd:"" help:"Print a new one-time link for an administrator, in place of the one before."`
+	Backup    backupCommand    `cmd:"" help:"Write all that must not be lost into one file, while the server runs."`
+	Restore   restoreCommand   `cmd:"" help:"Put a backup in place of everything, also one of the other database engine."`
 }
 
 // run parses the arguments, runs the command and returns the exit code.

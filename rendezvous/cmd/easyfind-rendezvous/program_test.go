@@ -99,6 +99,48 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+func TestBackupAndRestore(t *testing.T) {
+	data, file := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "rendezvous.bak")
+	if code, _, errs := run(t.Context(), "backup", file, "--data", data); code != 1 || !strings.Contains(errs, "start the server once") {
+		t.Errorf("backup of nothing: %d, %s", code, errs)
+	}
+	stop := serving(t, data)
+	link, err := rendezvous.KeptJoinLink(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second replaces the first
+		if code, _, errs := run(t.Context(), "--data", data, "backup", file); code != 0 {
+			t.Fatalf("backup: %d, %s", code, errs)
+		}
+	}
+	beside, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+	info, errStat := os.Stat(file)
+	if err != nil || errStat != nil || len(beside) != 1 || info.Mode().Perm() != 0o600 {
+		t.Errorf("files %q, mode %v, %v, %v", beside, info.Mode(), err, errStat)
+	}
+	code, stream, errs := run(t.Context(), "--data", data, "backup", "-")
+	if code != 0 || !strings.HasPrefix(stream, "\x1f\x8b") {
+		t.Errorf("backup to the standard output: %d, %s", code, errs)
+	}
+	if code, _, errs := run(t.Context(), "restore", file, "--force", "--data", data); code != 1 || !strings.Contains(errs, "stop it") {
+		t.Errorf("restore while the server runs: %d, %s", code, errs)
+	}
+	stop()
+	other := filepath.Join(t.TempDir(), "other")
+	if code, out, errs := run(t.Context(), "restore", file, "--data", other); code != 0 || !strings.Contains(out, "Now start the server") {
+		t.Errorf("restore: %d, %s, %s", code, out, errs)
+	}
+	if restored, err := rendezvous.KeptJoinLink(other); err != nil || restored != link {
+		t.Errorf("the join link is %q, %v", restored, err)
+	}
+	var out, problems bytes.Buffer
+	p := &program{ctx: t.Context(), in: strings.NewReader(stream), out: &out, err: &problems}
+	if code := p.run([]string{"restore", "-", "--data", filepath.Join(t.TempDir(), "third")}); code != 0 {
+		t.Errorf("restore from the standard input: %d, %s", code, problems.String())
+	}
+}
+
 func parse(t *testing.T, link string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(strings.TrimSpace(link))

@@ -131,6 +131,10 @@ var remedies = map[string]string{
 	"57P03":  "the server is starting or stopping: try again",
 }
 
+// DB is the database as a program beside the servers reads it, or in place of
+// them writes it. Close it before the store.
+func (s *Store) DB() *sql.DB { return stdlib.OpenDBFromPool(s.pool) }
+
 // Ping reports whether the database takes writes.
 func (s *Store) Ping(ctx context.Context) error {
 	var standby bool

@@ -1,0 +1,54 @@
+package backup
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"testing"
+)
+
+// nowhere is a sink that wants what its tables say.
+type nowhere struct{ columns int }
+
+func (n *nowhere) table(_ string, c []column) error {
+	if n.columns = len(c); n.columns == 0 || n.columns > maxColumns {
+		return errors.New("out of bounds")
+	}
+	return nil
+}
+
+func (n *nowhere) row(values []any) error {
+	if len(values) != n.columns {
+		panic("a row does not fit its table")
+	}
+	return nil
+}
+
+func (n *nowhere) counter(string, int64) error { return nil }
+
+// FuzzRead: whatever the lines, reading ends, without a panic, and only a stream
+// with a true end is taken.
+func FuzzRead(f *testing.F) {
+	header := `{"easyfind_backup":1,"schema":1,"engine":"sqlite","software":"0","made":"2026-01-01T00:00:00Z"}` + "\n"
+	body := header + `{"file":"a","modified":"2026-01-01T00:00:00Z","content":"AA=="}` + "\n" +
+		`{"table":"a","columns":["a","b","c"],"kinds":["int","text","bytes"]}` + "\n" + `[1,"x","AA=="]` + "\n" + `[null,null,null]` + "\n" + `{"counter":"a","value":1}` + "\n"
+	f.Add([]byte(body + End(body)))
+	f.Add([]byte(body))
+	f.Add([]byte(header + "[1]\n"))
+	f.Fuzz(func(t *testing.T, lines []byte) {
+		var raw bytes.Buffer
+		zip := gzip.NewWriter(&raw)
+		zip.Write(lines)
+		zip.Close()
+		in, _, err := newReader(&raw)
+		if err != nil {
+			return
+		}
+		if err := in.read(&nowhere{}, func(File) error { return nil }); err == nil && !bytes.Contains(lines, []byte(`"end":true`)) {
+			// Other ways to write it are fine; what is not fine is none.
+			if !bytes.Contains(bytes.ToLower(lines), []byte("end")) {
+				t.Errorf("taken without an end: %q", lines)
+			}
+		}
+	})
+}
