@@ -41,6 +41,8 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/metrics":            {},
 	"rendezvous/internal/backup":             {"migrations"},
 	"rendezvous/internal/relay":              {"proto/ident"},
+	"rendezvous/internal/relay/datagrams":    {},
+	"rendezvous/internal/relay/relayload":    {"rendezvous/internal/relay/datagrams"},
 	"rendezvous/internal/relay/relaytest":    {},
 	"rendezvous/internal/front":              {"proto/signal"},
 	"rendezvous":                             {"proto", "rendezvous/internal", "migrations"},
@@ -94,7 +96,7 @@ var doors = map[string][]string{
 	"github.com/pressly/goose/v3":      {"rendezvous/internal/pgstore", "rendezvous/internal/sqlitestore", "migrations"},
 	"github.com/pion/turn/v2":          {"rendezvous/internal/relay"},
 	"github.com/pion/logging":          {"rendezvous/internal/relay", "agent/internal/path"},
-	"github.com/pion/stun":             {"agent/internal/path"},
+	"github.com/pion/stun":             {"agent/internal/path", "rendezvous/internal/relay"},
 	"github.com/pion/transport/v2":     {"agent/internal/path"},
 	"github.com/pion/ice/v2":           {"agent/internal/path"},
 	"github.com/quic-go/quic-go":       {"agent/internal/link/quiclink"},
@@ -106,7 +108,7 @@ var doors = map[string][]string{
 	"github.com/lmittmann/tint":        {"deploy/logging"},
 	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
 	"github.com/mdp/qrterminal/v3":     {"agent/cmd/easyfind"},
-	"golang.org/x/sys":                 {"agent/internal/usbip", "agent/internal/usb/uevent", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "deploy/e2e"},
+	"golang.org/x/sys":                 {"agent/internal/usbip", "agent/internal/usb/uevent", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "rendezvous/internal/relay", "deploy/e2e"},
 }
 
 // inTests are modules that tests of any package may import.

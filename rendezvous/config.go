@@ -32,11 +32,18 @@ type Config struct {
 	TLSCert     string `name:"tls-cert" help:"Certificate file (PEM). Default: a self-signed one, whose pin is in the join link." placeholder:"FILE"`
 	TLSKey      string `name:"tls-key" help:"Key file of the certificate (PEM)." placeholder:"FILE"`
 
-	STUNListen   string   `name:"stun-listen" help:"Address of STUN and TURN, UDP and TCP; the next UDP port is taken too." default:":3478" placeholder:"HOST:PORT"`
-	RelayIP      string   `name:"relay-ip" help:"IPv4 address of relayed addresses, as peers reach it. Default: that of the public URL, or this machine's." placeholder:"IP"`
-	RelayAllow   []string `name:"relay-allow" help:"Networks beside the public internet that peers may be relayed to, such as 192.168.1.0/24." placeholder:"CIDR"`
-	RelayPorts   string   `name:"relay-ports" help:"UDP ports of relayed addresses." default:"49152-65535" placeholder:"FIRST-LAST"`
-	RelayPerPeer int      `name:"relay-per-peer" help:"Relayed addresses that one peer may have at a time." default:"8"`
+	STUNListen    string   `name:"stun-listen" help:"Address of STUN and TURN, UDP and TCP; the next UDP port is taken too." default:":3478" placeholder:"HOST:PORT"`
+	RelayIP       string   `name:"relay-ip" help:"IPv4 address of relayed addresses, as peers reach it. Default: that of the public URL, or this machine's." placeholder:"IP"`
+	RelayAllow    []string `name:"relay-allow" help:"Networks beside the public internet that peers may be relayed to, such as 192.168.1.0/24." placeholder:"CIDR"`
+	RelayPorts    string   `name:"relay-ports" help:"UDP ports of relayed addresses." default:"49152-65535" placeholder:"FIRST-LAST"`
+	STUNAlternate string   `name:"stun-alternate-ip" help:"Second IPv4 address of this machine, with which agents and others find out how their NAT behaves (RFC 5780); --stun-listen then names the first. PUBLIC/LOCAL where a gateway translates it." placeholder:"IP"`
+
+	RelayPerPeer     int `name:"relay-per-peer" help:"Relayed addresses that one peer may have at a time." default:"8"`
+	RelayAllocations int `name:"relay-allocations" help:"Relayed addresses that all peers together may have at a time." default:"4096"`
+	RelayPeerRate    int `name:"relay-rate-per-peer" help:"Mbit/s that may be relayed for one peer, in both directions together; 0: any." default:"200"`
+	RelayPeerPackets int `name:"relay-packets-per-peer" help:"Packets a second that may be relayed for one peer, in both directions together; 0: any." default:"40000"`
+	RelayRate        int `name:"relay-rate" help:"Mbit/s that may be relayed for all peers together; 0: any." default:"0"`
+	RelayPackets     int `name:"relay-packets" help:"Packets a second that may be relayed for all peers together; 0: any." default:"0"`
 
 	ClusterListen  string `name:"cluster-listen" help:"Address of links from other instances; needs a Postgres database." placeholder:"HOST:PORT"`
 	ClusterAddress string `name:"cluster-address" help:"How other instances reach that address. Default: this machine's address." placeholder:"HOST:PORT"`
@@ -58,6 +65,7 @@ type settings struct {
 	relayIP    netip.Addr
 	relayAllow []netip.Prefix
 	ports      [2]uint16
+	alternate  [2]netip.Addr // the second STUN address as peers reach it, and of this machine
 	balancers  []netip.Prefix
 	proxies    []netip.Prefix
 }
@@ -154,12 +162,44 @@ func (s *settings) readRelay() error {
 	if s.relayAllow, err = networks("--relay-allow", s.RelayAllow); err != nil {
 		return err
 	}
+	for name, n := range map[string]int{
+		"--relay-per-peer": s.RelayPerPeer, "--relay-allocations": s.RelayAllocations, "--relay-rate-per-peer": s.RelayPeerRate,
+		"--relay-packets-per-peer": s.RelayPeerPackets, "--relay-rate": s.RelayRate, "--relay-packets": s.RelayPackets,
+	} {
+		if n < 0 || n > maxRelaySetting {
+			return fmt.Errorf("%s %d: want a number from 0 to %d", name, n, maxRelaySetting)
+		}
+	}
+	if err := s.readAlternate(); err != nil {
+		return err
+	}
 	if s.RelayPorts == "" {
 		return nil
 	}
 	n, err := fmt.Sscanf(s.RelayPorts, "%d-%d", &s.ports[0], &s.ports[1])
 	if n != 2 || err != nil || s.ports[0] == 0 || s.ports[0] > s.ports[1] {
 		return fmt.Errorf("--relay-ports %q: want the first and the last port, such as 49152-65535", s.RelayPorts)
+	}
+	return nil
+}
+
+// maxRelaySetting is beyond what any machine relays.
+const maxRelaySetting = 100_000_000
+
+func (s *settings) readAlternate() error {
+	if s.STUNAlternate == "" {
+		return nil
+	}
+	public, local, translated := strings.Cut(s.STUNAlternate, "/")
+	if !translated {
+		local = public
+	}
+	for i, text := range []string{public, local} {
+		ip, err := netip.ParseAddr(text)
+		if err != nil || !ip.Is4() || ip.IsUnspecified() {
+			return fmt.Errorf("--stun-alternate-ip %q: want an IPv4 address, or PUBLIC/LOCAL", s.STUNAlternate)
+		}
+		s.alternate[i] = ip
 	}
 	return nil
 }

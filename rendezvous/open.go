@@ -143,9 +143,16 @@ func (s *settings) openRelay(ctx context.Context, p *parts) error {
 	}
 	p.relay, err = relay.New(relay.Config{
 		Sockets: p.sockets, IP: s.relayIP, MinPort: s.ports[0], MaxPort: s.ports[1], Allow: s.relayAllow,
-		Secret: key, Quota: s.RelayPerPeer, Logger: s.Logger.With("part", "relay"),
+		Secret: key, Quota: s.RelayPerPeer, Most: s.RelayAllocations, Alternate: s.alternate[0],
+		PeerRate: rate(s.RelayPeerRate, s.RelayPeerPackets), Rate: rate(s.RelayRate, s.RelayPackets),
+		Logger: s.Logger.With("part", "relay"),
 	})
 	return err
+}
+
+// rate is one of the settings' megabits and packets a second.
+func rate(megabits, packets int) relay.Rate {
+	return relay.Rate{Bytes: int64(megabits) * 1_000_000 / 8, Packets: int64(packets)}
 }
 
 // secret returns the one of that name that all instances share.

@@ -86,7 +86,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if p.scrapes != nil {
 		start(s.settings.serveMetrics(&p))
 	}
-	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.UDP.LocalAddr().String(),
+	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.Address().String(),
 		"relay", s.settings.relayIP.String(), "data", s.settings.Data)
 	if s.settings.OnReady != nil {
 		s.settings.OnReady(p.joinLink)
@@ -187,7 +187,7 @@ func (s *settings) listen(p *parts) (err error) {
 	if p.listener, err = net.Listen("tcp", s.Listen); err != nil {
 		return fmt.Errorf("listen for HTTPS: %w: stop what uses the port, or choose another with --listen", err)
 	}
-	if p.sockets, err = relay.Listen(s.STUNListen); err != nil {
+	if p.sockets, err = relay.Listen(s.STUNListen, s.alternate[1]); err != nil {
 		return err
 	}
 	if s.HTTPListen != "" {

@@ -1,11 +1,13 @@
 package relay
 
 import (
+	"errors"
 	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pion/turn/v2"
 
@@ -18,14 +20,18 @@ import (
 // authenticated last is who allocates; and all allocations of a door end when
 // the door does.
 type door struct {
-	relay *Relay
+	relay   *Relay
+	clients clients
 
 	// Owned by the TURN server's goroutine.
-	login login
+	now     int64 // unix nanoseconds: when what is handled was read
+	login   login
+	verdict verdict      // on the request that is handled
+	unsent  []*relayConn // that have something to send
 
 	// Guarded by mu.
-	mu      sync.Mutex
-	clients map[netip.AddrPort]*relayConn
+	mu    sync.RWMutex
+	conns map[netip.AddrPort]*relayConn // by client
 }
 
 // login is a request's credentials and where it came from.
@@ -33,20 +39,46 @@ type login struct {
 	from     netip.AddrPort
 	username string
 	peer     ident.PeerID
+	key      []byte
 }
 
-// serve runs a TURN server on the socket that open makes, until that ends, and
+// clients is the connection of a door with those behind it.
+type clients interface {
+	// next returns the next message, good until the call after, and who sent
+	// it. Errors are final.
+	next() ([]byte, netip.AddrPort, error)
+	// ready reports whether next has one without waiting.
+	ready() bool
+	// answer sends one message.
+	answer(p []byte, to netip.AddrPort) error
+	// outbox collects what is relayed to one of them.
+	outbox(to netip.AddrPort) outbox
+	// address is how the TURN server knows one of them.
+	address(netip.AddrPort) net.Addr
+}
+
+// outbox collects messages to one client. It is for one goroutine at a time.
+type outbox interface {
+	add(p []byte)
+	flush()
+}
+
+// serve runs a TURN server for the clients of a socket until that ends, and
 // closes it.
-func (r *Relay) serve(open func(*door) net.PacketConn) error {
-	d := &door{relay: r, clients: map[netip.AddrPort]*relayConn{}}
-	conn := &guarded{PacketConn: open(d), answers: r.answers, ended: make(chan struct{})}
+func (r *Relay) serve(conn socket, at place, open func(*door) (clients, error)) error {
 	defer conn.Close()
-	_, err := turn.NewServer(turn.ServerConfig{
+	d := &door{relay: r, now: r.now().UnixNano(), conns: map[netip.AddrPort]*relayConn{}}
+	var err error
+	if d.clients, err = open(d); err != nil {
+		return err
+	}
+	g := &guarded{socket: conn, clients: d.clients, door: d, answers: r.answers, at: at, ended: make(chan struct{})}
+	_, err = turn.NewServer(turn.ServerConfig{
 		Realm:         realm,
 		AuthHandler:   d.authenticate,
 		LoggerFactory: r.logs,
 		PacketConnConfigs: []turn.PacketConnConfig{{
-			PacketConn:            conn,
+			PacketConn:            g,
 			RelayAddressGenerator: d,
 			PermissionHandler:     d.permit,
 		}},
@@ -54,48 +86,36 @@ func (r *Relay) serve(open func(*door) net.PacketConn) error {
 	if err != nil {
 		return err
 	}
-	<-conn.ended
+	<-g.ended
 	for _, c := range d.allocations() {
 		c.Close()
 	}
 	return nil
 }
 
-// guarded is a door's socket as its TURN server sees it: answers to who has not
-// authenticated are limited, and the end is told.
-type guarded struct {
-	net.PacketConn
-	answers *limiter
-	ended   chan struct{} // closed when the TURN server has been told of the end
+// read says that something has arrived.
+func (d *door) read() { d.now = d.relay.now().UnixNano() }
+
+// flush sends what was collected for whom the clients relay to.
+func (d *door) flush() {
+	for i, c := range d.unsent {
+		c.out.Flush() // the end of its socket is told by its reads
+		d.unsent[i] = nil
+	}
+	d.unsent = d.unsent[:0]
 }
 
-// ReadFrom returns one message. Errors are final.
-func (g *guarded) ReadFrom(p []byte) (int, net.Addr, error) {
-	n, from, err := g.PacketConn.ReadFrom(p)
-	if err != nil {
-		close(g.ended) // the TURN server reads no more after an error
+// collect takes a message for a client. Without an allocation it is lost.
+func (d *door) collect(p []byte, client netip.AddrPort) {
+	if c := d.conn(client); c != nil {
+		c.collect(p)
 	}
-	return n, from, err
 }
 
-// WriteTo sends an answer or relayed data to a client.
-func (g *guarded) WriteTo(p []byte, to net.Addr) (int, error) {
-	if unauthenticated(p) && !g.answers.take(to) {
-		g.answers.withheld.Add(1)
-		return len(p), nil
-	}
-	return g.PacketConn.WriteTo(p, to)
-}
-
-// unauthenticated reports whether p is an answer that anybody gets who asks: a
-// Binding response or an error (RFC 8489 section 5: class bits 0x0110 are an
-// error, 0x0101 is Binding's success).
-func unauthenticated(p []byte) bool {
-	if len(p) < 2 || p[0]&0xc0 != 0 {
-		return false
-	}
-	kind := uint16(p[0])<<8 | uint16(p[1])
-	return kind == 0x0101 || kind&0x0110 == 0x0110
+func (d *door) conn(client netip.AddrPort) *relayConn {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.conns[client]
 }
 
 // authenticate gives the key of a username. A credential that has expired is
@@ -109,23 +129,24 @@ func (d *door) authenticate(username, realm string, from net.Addr) ([]byte, bool
 	if !ok {
 		return nil, false
 	}
-	d.mu.Lock()
-	has := d.clients[client]
-	d.mu.Unlock()
+	has := d.conn(client)
 	switch {
-	case has != nil && has.username != username:
-		return nil, false // RFC 5766 section 4: the one who allocated
+	case has != nil && has.login.username != username:
+		d.verdict = wrongUser
+		return nil, false
 	case has == nil && !d.relay.now().Before(expires):
 		return nil, false
 	case d.relay.table.refuses(peer, expires.Add(-Validity)):
 		return nil, false
 	}
-	d.login = login{from: client, username: username, peer: peer}
-	return turn.GenerateAuthKey(username, realm, d.relay.password(username)), true
+	key := turn.GenerateAuthKey(username, realm, d.relay.password(username))
+	d.login = login{from: client, username: username, peer: peer, key: key}
+	return key, true
 }
 
 // permit is asked before each permission and channel.
 func (d *door) permit(from net.Addr, peer net.IP) bool {
+	d.verdict = forbidden
 	client, ok := addrPort(from)
 	if !ok {
 		return false
@@ -135,14 +156,20 @@ func (d *door) permit(from net.Addr, peer net.IP) bool {
 		return false
 	}
 	ip = ip.Unmap()
+	if ip.Is6() {
+		d.verdict = wrongFamily
+		return false
+	}
 	relayOnly := ip == d.relay.table.at.IP || !d.relay.policy.permits(ip)
 	if relayOnly && !d.relay.table.hasRelay(ip) {
 		return false
 	}
-	d.mu.Lock()
-	c := d.clients[client]
-	d.mu.Unlock()
-	return c != nil && c.permit(ip, relayOnly)
+	d.verdict = noCapacity
+	if c := d.conn(client); c == nil || !c.permit(ip, relayOnly) {
+		return false
+	}
+	d.verdict = allowed
+	return true
 }
 
 // Validate is part of the generator of relay addresses.
@@ -151,13 +178,16 @@ func (d *door) Validate() error { return nil }
 // AllocatePacketConn makes the socket of an allocation for the login whose
 // request is being handled.
 func (d *door) AllocatePacketConn(_ string, port int) (net.PacketConn, net.Addr, error) {
-	by := d.login
-	c, err := d.relay.table.open(by, port, func(c *relayConn) { d.forget(by.from, c) })
+	c, err := d.relay.table.open(d, port)
 	if err != nil {
+		d.verdict = noCapacity
+		if errors.Is(err, errQuota) {
+			d.verdict = quotaReached
+		}
 		return nil, nil, err
 	}
 	d.mu.Lock()
-	d.clients[by.from] = c
+	d.conns[c.login.from] = c
 	d.mu.Unlock()
 	return c, net.UDPAddrFromAddrPort(netip.AddrPortFrom(d.relay.table.at.IP, c.port)), nil
 }
@@ -167,17 +197,26 @@ func (d *door) AllocateConn(string, int) (net.Conn, net.Addr, error) {
 	return nil, nil, net.ErrClosed
 }
 
-func (d *door) forget(client netip.AddrPort, c *relayConn) {
+func (d *door) forget(c *relayConn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.clients[client] == c {
-		delete(d.clients, client)
+	if d.conns[c.login.from] == c {
+		delete(d.conns, c.login.from)
 	}
 }
 
 // allocations are those that its clients have now.
 func (d *door) allocations() []*relayConn {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Collect(maps.Values(d.clients))
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return slices.Collect(maps.Values(d.conns))
+}
+
+// socket is what a TURN server asks of a connection beside messages.
+type socket interface {
+	LocalAddr() net.Addr
+	Close() error
+	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 }

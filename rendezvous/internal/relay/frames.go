@@ -5,76 +5,93 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"net/netip"
+	"sync"
 	"time"
 )
 
 // Bounds of a client's TCP or TLS connection.
 const (
 	maxFrame       = 1599             // bytes of one message; the TURN server takes less than 1600
+	frameBuffer    = 8 << 10          // bytes: a few messages in one read
 	firstFrame     = 10 * time.Second // until the first message is complete
 	withoutUse     = 30 * time.Second // between two messages while nothing is allocated
 	withUse        = 6 * time.Minute  // while something is: permissions are renewed every 5 minutes
-	frameRest      = 10 * time.Second // from a message's header to its end
+	frameRest      = 10 * time.Second // from a message's first byte to its last
 	clientPatience = 5 * time.Second  // for a client that does not read
-	channelHeader  = 4                // RFC 5766 section 11.4
-	stunHeader     = 20               // RFC 8489 section 5
-	magicCookie    = 0x2112a442
+	streamBatch    = 64 << 10         // bytes that are collected for one write
 )
 
 var errFrame = errors.New("neither a STUN message nor channel data of a possible length")
 
-// framed makes messages of a TCP connection (RFC 5766 section 2.1): exactly one
-// for each ReadFrom, none larger than maxFrame, each in time. It keeps no more
-// than one message in memory.
+// framed makes messages of a TCP connection (RFC 5766 section 2.1), none larger
+// than maxFrame, each in time.
 type framed struct {
 	net.Conn
 	in    *bufio.Reader
 	door  *door
+	from  netip.AddrPort
+	last  int  // bytes of the message that next returned, with its padding
 	begun bool // a message was complete
 }
 
 func newFramed(conn net.Conn, d *door) *framed {
-	return &framed{Conn: conn, in: bufio.NewReaderSize(conn, maxFrame+1), door: d}
+	from, _ := addrPort(conn.RemoteAddr())
+	return &framed{Conn: conn, in: bufio.NewReaderSize(conn, frameBuffer), door: d, from: from}
 }
 
-// ReadFrom reads the next message. Errors are final; the connection is closed
-// with them.
-func (f *framed) ReadFrom(p []byte) (int, net.Addr, error) {
-	n, err := f.read(p)
+// next reads the next message. The connection is closed with an error.
+func (f *framed) next() ([]byte, netip.AddrPort, error) {
+	p, err := f.read()
 	if err != nil {
 		f.Conn.Close()
-		return 0, nil, err
+		return nil, netip.AddrPort{}, err
 	}
 	f.begun = true
-	return n, f.RemoteAddr(), nil
+	return p, f.from, nil
 }
 
-func (f *framed) read(p []byte) (int, error) {
-	f.SetReadDeadline(time.Now().Add(f.patience()))
+func (f *framed) read() ([]byte, error) {
+	f.in.Discard(f.last) // is buffered
+	f.last = 0
+	if f.in.Buffered() < channelHeader {
+		f.SetReadDeadline(time.Now().Add(f.patience()))
+	}
 	header, err := f.in.Peek(channelHeader)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	size, rest := frameSize(header)
-	if size < channelHeader || size+rest > maxFrame || size+rest > len(p) {
-		return 0, fmt.Errorf("%w: %x", errFrame, header)
+	if size < channelHeader || size+rest > maxFrame {
+		return nil, fmt.Errorf("%w: %x", errFrame, header)
 	}
-	if f.begun {
+	if f.begun && f.in.Buffered() < size+rest {
 		f.SetReadDeadline(time.Now().Add(frameRest))
 	}
-	if _, err := io.ReadFull(f.in, p[:size]); err != nil {
-		return 0, err
+	p, err := f.in.Peek(size + rest)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := f.in.Discard(rest); err != nil {
-		return 0, err
+	f.last = size + rest
+	if isSTUN(p) && binary.BigEndian.Uint32(p[4:]) != magicCookie {
+		return nil, fmt.Errorf("%w: no magic cookie", errFrame)
 	}
-	// Header is of the reader's buffer, which has moved on: p is to be looked at.
-	if p[0]&0xc0 == 0 && binary.BigEndian.Uint32(p[4:]) != magicCookie {
-		return 0, fmt.Errorf("%w: no magic cookie", errFrame)
+	return p[:size], nil
+}
+
+// ready reports whether a whole message is buffered.
+func (f *framed) ready() bool {
+	left := f.in.Buffered() - f.last
+	if left < channelHeader {
+		return false
 	}
-	return size, nil
+	p, err := f.in.Peek(f.last + channelHeader)
+	if err != nil {
+		return false
+	}
+	size, rest := frameSize(p[f.last:])
+	return left >= size+rest // or it is malformed, which next says
 }
 
 // frameSize returns the length of the message that begins with header, and of
@@ -82,9 +99,9 @@ func (f *framed) read(p []byte) (int, error) {
 func frameSize(header []byte) (size, padding int) {
 	length := int(binary.BigEndian.Uint16(header[2:]))
 	switch {
-	case header[0]&0xc0 == 0 && length%4 == 0: // STUN
+	case isSTUN(header) && length%4 == 0:
 		return stunHeader + length, 0
-	case header[0]&0xf0 == 0x40: // channels 0x4000 to 0x4FFF, RFC 8656 section 12
+	case header[0]&0xc0 == 0x40: // channels 0x4000 to 0x7FFF, RFC 5766 section 11
 		return channelHeader + length, -length & 3
 	}
 	return 0, 0
@@ -100,13 +117,49 @@ func (f *framed) patience() time.Duration {
 	return withUse
 }
 
-// WriteTo writes a message to the client. A client that does not read loses its
+func (f *framed) address(netip.AddrPort) net.Addr { return f.RemoteAddr() }
+
+// answer writes to the client. A client that does not read loses its
 // connection.
-func (f *framed) WriteTo(p []byte, _ net.Addr) (int, error) {
+func (f *framed) answer(p []byte, _ netip.AddrPort) error {
 	f.SetWriteDeadline(time.Now().Add(clientPatience))
-	n, err := f.Conn.Write(p)
+	_, err := f.Write(p)
 	if err != nil {
 		f.Conn.Close()
 	}
-	return n, err
+	return err
+}
+
+func (f *framed) outbox(netip.AddrPort) outbox { return &streamOutbox{to: f} }
+
+// streamOutbox makes one write of several messages. While it has none it holds
+// no buffer.
+type streamOutbox struct {
+	to  *framed
+	out *[]byte
+}
+
+var streamBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, streamBatch)
+	return &b
+}}
+
+func (o *streamOutbox) add(p []byte) {
+	if o.out != nil && len(*o.out)+len(p) > cap(*o.out) {
+		o.flush()
+	}
+	if o.out == nil {
+		o.out = streamBuffers.Get().(*[]byte)
+	}
+	*o.out = append(*o.out, p...)
+}
+
+func (o *streamOutbox) flush() {
+	if o.out == nil {
+		return
+	}
+	o.to.answer(*o.out, netip.AddrPort{}) // an error has closed the connection
+	*o.out = (*o.out)[:0]
+	streamBuffers.Put(o.out)
+	o.out = nil
 }

@@ -19,7 +19,8 @@ const (
 // limiter counts unauthenticated answers by source.
 type limiter struct {
 	now      func() time.Time
-	withheld atomic.Uint64 // answers
+	trusted  func(netip.Addr) bool // who is not limited
+	withheld atomic.Uint64         // answers
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -32,19 +33,24 @@ type allowance struct {
 }
 
 func newLimiter(now func() time.Time) *limiter {
-	return &limiter{now: now, sources: map[netip.Prefix]allowance{}}
+	return &limiter{now: now, trusted: netip.Addr.IsLoopback, sources: map[netip.Prefix]allowance{}}
 }
 
-// take reports whether one more answer may go to addr. Loopback is not limited:
+// take reports whether one more answer may go to ip. Loopback is not limited:
 // nobody else can pretend to be there.
-func (l *limiter) take(addr net.Addr) bool {
-	source, ok := sourceOf(addr)
-	if !ok {
-		return false
-	}
-	if source.Addr().IsLoopback() {
+func (l *limiter) take(ip netip.Addr) bool {
+	if l.trusted(ip) {
 		return true
 	}
+	source, err := sourceOf(ip)
+	if err == nil && l.spend(source) {
+		return true
+	}
+	l.withheld.Add(1)
+	return false
+}
+
+func (l *limiter) spend(source netip.Prefix) bool {
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,7 +64,7 @@ func (l *limiter) take(addr net.Addr) bool {
 		a.left = min(answerBurst, a.left+max(0, now.Sub(a.at).Seconds())*answerRate)
 	}
 	a.at = now
-	ok = a.left >= 1
+	ok := a.left >= 1
 	if ok {
 		a.left--
 	}
@@ -79,17 +85,12 @@ func (l *limiter) forget(now time.Time) bool {
 }
 
 // sourceOf is what one subscriber has at least: an IPv4 address or an IPv6 /64.
-func sourceOf(addr net.Addr) (netip.Prefix, bool) {
-	ap, ok := addrPort(addr)
-	if !ok {
-		return netip.Prefix{}, false
+func sourceOf(ip netip.Addr) (netip.Prefix, error) {
+	ip = ip.Unmap().WithZone("")
+	if ip.Is6() {
+		return ip.Prefix(64)
 	}
-	bits := 32
-	if ap.Addr().Is6() {
-		bits = 64
-	}
-	p, err := ap.Addr().WithZone("").Prefix(bits)
-	return p, err == nil
+	return ip.Prefix(32)
 }
 
 // addrPort returns the address of a UDP or TCP address, unmapped.

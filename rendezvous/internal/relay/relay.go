@@ -18,15 +18,21 @@ const realm = "ef"
 
 // Config is what a relay needs.
 type Config struct {
-	Sockets *Sockets
-	IP      netip.Addr     // the IPv4 address of relayed addresses, as peers reach it
-	MinPort uint16         // of relayed addresses; 0: 49152
-	MaxPort uint16         // of relayed addresses; 0: 65535
-	Allow   []netip.Prefix // addresses beside the public internet's that may be relayed to
-	Secret  []byte         // from which credentials are made, at least 16 bytes; the same on all instances
-	Quota   int            // allocations of one peer; 0: 8
-	Logger  *slog.Logger
-	Now     func() time.Time // nil: the machine's clock
+	Sockets  *Sockets
+	IP       netip.Addr     // the IPv4 address of relayed addresses, as peers reach it
+	MinPort  uint16         // of relayed addresses; 0: 49152
+	MaxPort  uint16         // of relayed addresses; 0: 65535
+	Allow    []netip.Prefix // addresses beside the public internet's that may be relayed to
+	Secret   []byte         // from which credentials are made, at least 16 bytes; the same on all instances
+	Quota    int            // allocations of one peer; 0: 8
+	Most     int            // allocations of all; 0: 4096
+	PeerRate Rate           // of one peer
+	Rate     Rate           // of all together
+	// Alternate is the second address of Sockets as clients reach it, if they
+	// were opened with one; IP is then the first.
+	Alternate netip.Addr
+	Logger    *slog.Logger
+	Now       func() time.Time // nil: the machine's clock
 }
 
 // Bounds of TCP and TLS clients.
@@ -38,15 +44,16 @@ const (
 // Relay is the STUN and TURN server.
 type Relay struct {
 	// Static after New.
-	sockets *Sockets
-	secret  []byte
-	policy  policy
-	table   *allocations
-	answers *limiter
-	logs    *logs
-	log     *slog.Logger
-	now     func() time.Time
-	running sync.WaitGroup
+	sockets   *Sockets
+	secret    []byte
+	policy    policy
+	table     *allocations
+	answers   *limiter
+	discovery *discovery // nil without
+	logs      *logs
+	log       *slog.Logger
+	now       func() time.Time
+	running   sync.WaitGroup
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -77,6 +84,9 @@ func New(c Config) (*Relay, error) {
 	if c.Quota == 0 {
 		c.Quota = 8
 	}
+	if c.Most == 0 {
+		c.Most = 4096
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -86,15 +96,17 @@ func New(c Config) (*Relay, error) {
 		secret:  c.Secret,
 		policy:  policy{allow: c.Allow, own: machineAddresses},
 		table: &allocations{
-			at: Range{IP: ip, First: c.MinPort, Last: c.MaxPort}, bind: bindable(ip), quota: c.Quota, now: c.Now,
+			at: Range{IP: ip, First: c.MinPort, Last: c.MaxPort}, bind: bindable(ip), quota: c.Quota, most: c.Most,
+			rate: c.PeerRate, budget: budget{rate: c.Rate}, life: maxLifetime, now: c.Now,
 			accounts: map[ident.PeerID]*account{}, ports: map[uint16]*relayConn{}, revoked: map[ident.PeerID]time.Time{},
 		},
-		answers: newLimiter(c.Now),
-		logs:    &logs{to: c.Logger, now: c.Now},
-		log:     c.Logger,
-		now:     c.Now,
-		conns:   map[net.Conn]struct{}{},
-		sources: map[netip.Prefix]int{},
+		answers:   newLimiter(c.Now),
+		discovery: c.Sockets.discovery(ip, c.Alternate),
+		logs:      &logs{to: c.Logger, now: c.Now},
+		log:       c.Logger,
+		now:       c.Now,
+		conns:     map[net.Conn]struct{}{},
+		sources:   map[netip.Prefix]int{},
 	}, nil
 }
 
@@ -114,9 +126,18 @@ func (r *Relay) Revoke(id ident.PeerID, at time.Time) { r.table.revoke(id, at) }
 
 // Run serves until ctx ends, and closes the sockets.
 func (r *Relay) Run(ctx context.Context) error {
-	failed := make(chan error, 3)
-	r.running.Go(func() { failed <- r.serve(func(*door) net.PacketConn { return datagrams{r.sockets.UDP} }) })
-	r.running.Go(func() { failed <- r.serve(func(*door) net.PacketConn { return datagrams{r.sockets.Second} }) })
+	failed := make(chan error, len(r.sockets.main)+4)
+	serve := func(conn *net.UDPConn, at place) {
+		if conn != nil {
+			r.running.Go(func() { failed <- r.serve(conn, at, func(*door) (clients, error) { return newUDPClients(conn) }) })
+		}
+	}
+	for _, conn := range r.sockets.main {
+		serve(conn, place{0, 0})
+	}
+	serve(r.sockets.second, place{0, 1})
+	serve(r.sockets.other[0], place{1, 0})
+	serve(r.sockets.other[1], place{1, 1})
 	r.running.Go(func() { failed <- r.accept(ctx) })
 	var err error
 	select {
@@ -168,12 +189,16 @@ func (r *Relay) accept(ctx context.Context) error {
 // closed at once.
 func (r *Relay) Serve(conn net.Conn) {
 	defer conn.Close()
-	source, ok := sourceOf(conn.RemoteAddr())
-	if !ok || !r.enter(conn, source) {
+	from, ok := addrPort(conn.RemoteAddr())
+	if !ok {
+		return
+	}
+	source, err := sourceOf(from.Addr())
+	if err != nil || !r.enter(conn, source) {
 		return
 	}
 	defer r.leave(conn, source)
-	if err := r.serve(func(d *door) net.PacketConn { return newFramed(conn, d) }); err != nil {
+	if err := r.serve(conn, place{}, func(d *door) (clients, error) { return newFramed(conn, d), nil }); err != nil {
 		r.log.Warn("cannot serve a TURN client", "reason", err)
 	}
 }
@@ -195,18 +220,5 @@ func (r *Relay) leave(conn net.Conn, source netip.Prefix) {
 	delete(r.conns, conn)
 	if r.sources[source]--; r.sources[source] == 0 {
 		delete(r.sources, source)
-	}
-}
-
-// datagrams is a UDP socket that only its closing ends.
-type datagrams struct{ *net.UDPConn }
-
-// ReadFrom returns the next datagram.
-func (d datagrams) ReadFrom(p []byte) (int, net.Addr, error) {
-	for {
-		n, from, err := d.UDPConn.ReadFrom(p)
-		if err == nil || errors.Is(err, net.ErrClosed) {
-			return n, from, err
-		}
 	}
 }

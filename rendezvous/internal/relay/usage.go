@@ -24,7 +24,8 @@ type Flow struct {
 type Traffic struct {
 	FromClients Flow // from TURN clients to whom they relay to
 	ToClients   Flow // to TURN clients, over whatever they are connected by
-	Dropped     Flow // in both directions, because it may not be relayed
+	Dropped     Flow // in both directions, because it may not be relayed: no permission
+	Limited     Flow // in both directions, beyond the peer's rate or that of all
 }
 
 // Usage is what the relay has done since it was made.
@@ -58,7 +59,12 @@ func (r *Relay) Usage() Usage {
 }
 
 // counters are a Traffic that goroutines add to.
-type counters struct{ fromClients, toClients, dropped flow }
+type counters struct{ from, to, dropped, limited flow }
+
+func fromClients(c *counters) *flow { return &c.from }
+func toClients(c *counters) *flow   { return &c.to }
+func dropped(c *counters) *flow     { return &c.dropped }
+func limited(c *counters) *flow     { return &c.limited }
 
 type flow struct{ packets, bytes atomic.Uint64 }
 
@@ -70,13 +76,14 @@ func (f *flow) add(bytes int) {
 func (f *flow) read() Flow { return Flow{Packets: f.packets.Load(), Bytes: f.bytes.Load()} }
 
 func (c *counters) read() Traffic {
-	return Traffic{FromClients: c.fromClients.read(), ToClients: c.toClients.read(), Dropped: c.dropped.read()}
+	return Traffic{FromClients: c.from.read(), ToClients: c.to.read(), Dropped: c.dropped.read(), Limited: c.limited.read()}
 }
 
 // account is what one peer has, and what it has used.
 type account struct {
-	peer ident.PeerID
-	used counters
+	peer   ident.PeerID
+	used   counters
+	budget budget
 
 	// Guarded by the table's mu.
 	conns []*relayConn
@@ -100,7 +107,7 @@ func (t *allocations) usage() Usage {
 func (t *allocations) account(peer ident.PeerID) *account {
 	a := t.accounts[peer]
 	if a == nil {
-		a = &account{peer: peer, ended: t.now().UnixMilli()}
+		a = &account{peer: peer, budget: budget{rate: t.rate}, ended: t.now().UnixMilli()}
 		t.accounts[peer] = a
 		t.forgetIdle()
 	}

@@ -1,0 +1,55 @@
+package datagrams
+
+import (
+	"net"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestAKernelThatDoesNotCutMessagesUp has a socket for which the kernel refuses
+// to (EINVAL without checksums), as it does where segments do not fit the path.
+func TestAKernelThatDoesNotCutMessagesUp(t *testing.T) {
+	from, _ := listen(t, "udp4", "127.0.0.1:0")
+	raw, err := from.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1) }); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var to []*net.UDPConn
+	for range 2 {
+		c, _ := listen(t, "udp4", "127.0.0.1:0")
+		to = append(to, c)
+	}
+	sends(t, from, to, lengths(1200, 1200, 700))
+}
+
+func TestOneMessageForEachLengthAndAddress(t *testing.T) {
+	from, a := listen(t, "udp4", "127.0.0.1:0")
+	_, b := listen(t, "udp4", "127.0.0.1:0")
+	w := writer(t, from)
+	if w.socket.whole.Load() {
+		t.Skip("this kernel does not cut messages up (UDP_SEGMENT, Linux 4.18)")
+	}
+	for range 10 {
+		w.out = outboxes.Get().(*outbox)
+		for range 20 {
+			w.out.add(make([]byte, 1000), a)
+			w.out.add(make([]byte, 1000), b)
+		}
+		w.out.add(make([]byte, 10), a)
+		w.out.add(make([]byte, 1000), a)
+		w.out.group(false, true)
+		if w.out.runs != 3 {
+			t.Errorf("%d messages, want one to each address and one after the short one", w.out.runs)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

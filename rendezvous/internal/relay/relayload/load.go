@@ -1,0 +1,175 @@
+package relayload
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/datagrams"
+)
+
+// Load is what a server is asked to relay.
+type Load struct {
+	Server    netip.AddrPort
+	Logins    []Login    // one allocation each
+	Peer      netip.Addr // of this machine, that the server relays to
+	Size      int        // bytes of a packet
+	Rate      int        // packets a second, of all allocations together
+	ToClients bool       // from the peers to the clients; else from the clients to the peers
+	For       time.Duration
+	CPU       func() (time.Duration, error) // what the server's process has used
+}
+
+// Result is what came of it.
+type Result struct {
+	Sent, Delivered int           // packets
+	Took            time.Duration // of sending
+	CPU             time.Duration // of the server, meanwhile and until the last packet
+}
+
+// Times of a measurement.
+const (
+	warmUp    = 500 * time.Millisecond
+	pause     = 100 * time.Microsecond // between looks at what is due
+	lastWait  = 300 * time.Millisecond // for packets that are under way
+	socketBuf = 8 << 20
+)
+
+// ends is one allocation, with where its packets go in and come out.
+type ends struct {
+	client   *client
+	peer     *net.UDPConn
+	in       *datagrams.Writer
+	to       netip.AddrPort
+	out      *net.UDPConn
+	received atomic.Int64
+}
+
+// Run puts a server under a load.
+func Run(ctx context.Context, l Load) (r Result, err error) {
+	if l.Size < 8 || l.Size > 1400 || len(l.Logins) == 0 || l.Rate < 1 {
+		return Result{}, errors.New("load: want packets of 8 to 1400 bytes, a rate, and a login for each allocation")
+	}
+	var all []*ends
+	var reading sync.WaitGroup
+	defer func() {
+		for _, e := range all {
+			err = errors.Join(err, e.client.close(), e.peer.Close())
+		}
+		reading.Wait()
+	}()
+	for _, login := range l.Logins {
+		e, err := open(l, login)
+		if err != nil {
+			return Result{}, err
+		}
+		all = append(all, e)
+		reading.Go(e.count)
+	}
+	warm := l
+	warm.For = warmUp
+	if _, err := warm.measure(ctx, all); err != nil {
+		return Result{}, err
+	}
+	return l.measure(ctx, all)
+}
+
+func open(l Load, login Login) (_ *ends, err error) {
+	e := &ends{}
+	if e.peer, err = net.ListenUDP("udp4", &net.UDPAddr{IP: l.Peer.AsSlice()}); err != nil {
+		return nil, err
+	}
+	if e.client, err = dial(l.Server, login, e.peer.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
+		e.peer.Close()
+		return nil, err
+	}
+	in := e.client.conn
+	e.out, e.to = e.peer, l.Server
+	if l.ToClients {
+		in, e.out, e.to = e.peer, e.client.conn, e.client.relayed
+	}
+	socket, err := datagrams.NewSocket(in)
+	if err != nil {
+		return nil, err
+	}
+	socket.SetWhole()
+	e.in = socket.NewWriter()
+	return e, errors.Join(in.SetWriteBuffer(socketBuf), e.out.SetReadBuffer(socketBuf))
+}
+
+// count reads until the socket ends.
+func (e *ends) count() {
+	r, err := datagrams.NewReader(e.out)
+	if err != nil {
+		return
+	}
+	for {
+		p, _, err := r.Next()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil && len(p) >= 8 {
+			e.received.Add(1)
+		}
+	}
+}
+
+// measure sends for as long as is asked.
+func (l Load) measure(ctx context.Context, all []*ends) (r Result, err error) {
+	before := received(all)
+	cpu, err := l.CPU()
+	if err != nil {
+		return r, err
+	}
+	packet := l.packet()
+	begin := time.Now()
+	for r.Took < l.For {
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+		r.Took = time.Since(begin)
+		due := int(float64(min(r.Took, l.For)) * float64(l.Rate) / float64(time.Second))
+		for ; r.Sent < due; r.Sent++ {
+			e := all[r.Sent%len(all)]
+			if err := e.in.Add(packet, e.to); err != nil {
+				return r, fmt.Errorf("send: %w", err)
+			}
+		}
+		for _, e := range all {
+			if err := e.in.Flush(); err != nil {
+				return r, fmt.Errorf("send: %w", err)
+			}
+		}
+		time.Sleep(pause)
+	}
+	for last := -1; last != received(all); {
+		last = received(all)
+		time.Sleep(lastWait)
+	}
+	after, err := l.CPU()
+	r.Delivered, r.CPU = received(all)-before, after-cpu
+	return r, err
+}
+
+// packet is what is sent: channel data from clients, data from peers.
+func (l Load) packet() []byte {
+	if l.ToClients {
+		return make([]byte, l.Size)
+	}
+	p := binary.BigEndian.AppendUint16(nil, firstChannel)
+	p = binary.BigEndian.AppendUint16(p, uint16(l.Size))
+	return append(p, make([]byte, l.Size+-l.Size&3)...)
+}
+
+func received(all []*ends) (n int) {
+	for _, e := range all {
+		n += int(e.received.Load())
+	}
+	return n
+}

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package relay
+
+import "net"
+
+// listenShared opens one socket: sharing a port out is Linux's.
+func listenShared(address string) ([]*net.UDPConn, error) {
+	conn, err := listenUDP(address)
+	if err != nil {
+		return nil, err
+	}
+	return []*net.UDPConn{conn}, nil
+}
+
+// setBuffers asks for room for a burst.
+func setBuffers(conn *net.UDPConn) {
+	conn.SetReadBuffer(socketBuffer)  // as much as is permitted
+	conn.SetWriteBuffer(socketBuffer) // as much as is permitted
+}

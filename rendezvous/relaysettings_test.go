@@ -1,0 +1,31 @@
+package rendezvous
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestRelaySettingsAreChecked(t *testing.T) {
+	for wrong, change := range map[string]func(*Config){
+		"--relay-rate-per-peer -1":     func(c *Config) { c.RelayPeerRate = -1 },
+		"--relay-packets 1000000000":   func(c *Config) { c.RelayPackets = 1_000_000_000 },
+		"want an IPv4 address, or":     func(c *Config) { c.STUNAlternate = "2001:db8::1" },
+		"PUBLIC/LOCAL":                 func(c *Config) { c.STUNAlternate = "203.0.113.8/host" },
+		"--relay-allocations -1: want": func(c *Config) { c.RelayAllocations = -1 },
+	} {
+		c := local(t)
+		change(&c)
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), wrong) {
+			t.Errorf("%v, want it to say %q", err, wrong)
+		}
+	}
+	c := local(t)
+	c.STUNAlternate = "203.0.113.8/10.0.0.5"
+	s, err := New(c)
+	if err != nil || s.settings.alternate[0].String() != "203.0.113.8" || s.settings.alternate[1].String() != "10.0.0.5" {
+		t.Errorf("%v: %v", c.STUNAlternate, err)
+	}
+	if r := rate(8, 100); r.Bytes != 1_000_000 || r.Packets != 100 {
+		t.Errorf("8 Mbit/s are %d bytes", r.Bytes)
+	}
+}
