@@ -28,7 +28,7 @@ func (b *bench) idle() {
 	b.Logf("registering %d peers", b.sizes[len(b.sizes)-1])
 	all := b.peers(s, b.sizes[len(b.sizes)-1])
 	pause(b.Context(), b.settle)
-	rss, err := i.rss()
+	rss, err := i.RSS()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -37,15 +37,15 @@ func (b *bench) idle() {
 		f := idleFigures{peers: size, window: b.window}
 		fresh := all[len(peers):size]
 		began := time.Now()
-		f.connected = i.spent(func() { b.online(s, fresh) }) / time.Duration(len(fresh))
+		f.connected = i.Spent(func() { b.online(s, fresh) }) / time.Duration(len(fresh))
 		f.perSecond = float64(len(fresh)) / time.Since(began).Seconds()
 		peers = all[:size]
 		pause(b.Context(), b.settle)
 		pings, _ := s.Pings()
-		f.cpu = i.spent(func() { pause(b.Context(), b.window) })
+		f.cpu = i.Spent(func() { pause(b.Context(), b.window) })
 		after, silent := s.Pings()
 		f.pings = after - pings
-		if f.rss, err = i.rss(); err != nil {
+		if f.rss, err = i.RSS(); err != nil {
 			b.Fatal(err)
 		}
 		if silent > 0 || f.pings == 0 && *measure {

@@ -16,6 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
+	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
 var (
@@ -82,7 +83,7 @@ func TestRendezvous(t *testing.T) {
 		b.scale = full()
 	}
 	var err error
-	if b.program, err = build(t.TempDir()); err != nil {
+	if b.program, err = processtest.Build(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	// As an operator runs it: what is committed is on the disk.
@@ -136,28 +137,28 @@ func (b *bench) database() string {
 }
 
 // cluster starts so many instances over one database. They share a certificate.
-func (b *bench) cluster(n int) []*instance {
+func (b *bench) cluster(n int) []*processtest.Instance {
 	b.Helper()
 	url := b.database()
-	all := []*instance{start(b, b.program, "--database-url", url, "--cluster-listen", "127.0.0.1:0")}
+	all := []*processtest.Instance{processtest.Start(b, b.program, "--database-url", url, "--cluster-listen", "127.0.0.1:0")}
 	first := all[0]
 	for len(all) < n {
-		all = append(all, start(b, b.program, "--database-url", url, "--cluster-listen", "127.0.0.1:0",
-			"--tls-cert", first.data+"/tls-cert.pem", "--tls-key", first.data+"/tls-key.pem"))
+		all = append(all, processtest.Start(b, b.program, "--database-url", url, "--cluster-listen", "127.0.0.1:0",
+			"--tls-cert", first.Data+"/tls-cert.pem", "--tls-key", first.Data+"/tls-key.pem"))
 	}
 	return all
 }
 
 // swarm makes a swarm for instances that share the first one's join link.
-func (b *bench) swarm(at ...*instance) *swarm.Swarm {
+func (b *bench) swarm(at ...*processtest.Instance) *swarm.Swarm {
 	b.Helper()
-	join, err := api.ParseJoinLink(at[0].link)
+	join, err := api.ParseJoinLink(at[0].Link)
 	if err != nil {
 		b.Fatal(err)
 	}
 	config := swarm.Config{Join: join, Sources: netip.MustParsePrefix("127.0.0.0/8")}
 	for _, i := range at {
-		config.Hosts = append(config.Hosts, i.host)
+		config.Hosts = append(config.Hosts, i.Host)
 	}
 	s, err := swarm.New(config)
 	if err != nil {
@@ -212,4 +213,14 @@ func load() string {
 	var one string
 	fmt.Sscan(string(raw), &one)
 	return one
+}
+
+// pause waits, for what is measured over time.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
+	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
 // rate is the median of rounds, and what one cost the server.
@@ -40,14 +41,14 @@ func (b *bench) registrationsAndLookups() {
 		args []string
 	}{{"SQLite", nil}, {"Postgres", []string{"--database-url", b.database()}}}
 	for _, store := range stores {
-		i := start(b, b.program, store.args...)
+		i := processtest.Start(b, b.program, store.args...)
 		s := b.swarm(i)
 		var many, alone, lookups rates
 		var peers []*swarm.Peer
 		register := func(r *rates, n, perConnection int) {
 			var got swarm.Rate
 			var err error
-			cpu := i.spent(func() {
+			cpu := i.Spent(func() {
 				var new []*swarm.Peer
 				new, got, err = s.Register(b.Context(), n, b.conns, perConnection)
 				peers = append(peers, new...)
@@ -70,7 +71,7 @@ func (b *bench) registrationsAndLookups() {
 		for range b.rounds {
 			var got swarm.Rate
 			var err error
-			cpu := i.spent(func() { got, err = s.Lookup(b.Context(), pairs, b.conns, b.lookups) })
+			cpu := i.Spent(func() { got, err = s.Lookup(b.Context(), pairs, b.conns, b.lookups) })
 			if err != nil || got.Done == 0 {
 				b.Fatalf("%s: %d lookups: %v", store.name, got.Done, err)
 			}
@@ -79,13 +80,13 @@ func (b *bench) registrationsAndLookups() {
 		b.whole(s, len(peers))
 		b.report.rest = append(b.report.rest, restFigures{store.name, many.result(), alone.result(), lookups.result()})
 		s.Close()
-		i.stop()
+		i.Stop()
 	}
 }
 
 // tlsHandshakes measures new connections, full and resumed.
 func (b *bench) tlsHandshakes() {
-	i := start(b, b.program)
+	i := processtest.Start(b, b.program)
 	s := b.swarm(i)
 	var whole, again rates
 	resumed, tried := 0, 0
@@ -93,7 +94,7 @@ func (b *bench) tlsHandshakes() {
 		for _, resume := range []bool{false, true} {
 			var got swarm.Handshakes
 			var err error
-			cpu := i.spent(func() { got, err = s.Handshake(b.Context(), b.conns, b.handshakes, resume) })
+			cpu := i.Spent(func() { got, err = s.Handshake(b.Context(), b.conns, b.handshakes, resume) })
 			if err != nil || got.Done == 0 {
 				b.Fatalf("%d handshakes: %v", got.Done, err)
 			}

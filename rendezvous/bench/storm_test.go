@@ -37,7 +37,7 @@ func (b *bench) storm() {
 			b.Fatalf("%d of %d peers are connected before the storm", s.Online(), n)
 		}
 		at := time.Now()
-		victim.kill()
+		victim.Kill()
 		ctx, cancel := context.WithTimeout(b.Context(), stormWait)
 		f := stormFigures{instances: len(three) - 1, peers: n, back: s.Await(ctx, at, time.Second)}
 		cancel()
@@ -55,6 +55,6 @@ func (b *bench) storm() {
 		b.report.storms = append(b.report.storms, f)
 		b.Logf("%d of %d lost, back after %s (half), %s (99 %%), load %s", f.back.Lost, n,
 			f.back.Back.Quantile(0.5), f.back.Back.Quantile(0.99), load())
-		victim.again()
+		victim.Again()
 	}
 }

@@ -146,8 +146,10 @@ func (s *Swarm) leave(p *Peer, conn *tls.Conn) {
 	s.lost.Add(1)
 	conn.NetConn().Close()
 	p.mu.Lock()
+	sent := p.sent
 	p.conn, p.sent = nil, nil
 	p.mu.Unlock()
+	s.traffic.Load().cut(sent)
 }
 
 // read handles what the rendezvous sends until the connection ends.
@@ -172,6 +174,7 @@ func (s *Swarm) read(p *Peer, frames *signal.Reader) error {
 		case signal.Failed:
 			s.traffic.Load().answered(p.answer(m.ID), m.Code)
 		case signal.Bye:
+			s.told.Add(1)
 			return errors.New(m.Text)
 		default:
 			return fmt.Errorf("%T out of place", m)

@@ -62,6 +62,7 @@ type Swarm struct {
 
 	online  atomic.Int64
 	lost    atomic.Int64
+	told    atomic.Int64
 	pings   atomic.Int64
 	silent  atomic.Int64 // connections that ended for want of a Pong
 	traffic atomic.Pointer[traffic]
@@ -93,7 +94,13 @@ type Peer struct {
 	conn   *tls.Conn // nil while not connected
 	waits  bool      // for a Pong
 	lastID uint32
-	sent   map[uint32]time.Time // messages that are not answered; nil without
+	sent   map[uint32]outgoing // messages that are not answered; nil without
+}
+
+// outgoing is a message that is not answered yet.
+type outgoing struct {
+	at     time.Time
+	number uint64
 }
 
 // New makes a swarm without peers. It starts nothing.
@@ -138,6 +145,9 @@ func (s *Swarm) Online() int { return int(s.online.Load()) }
 
 // Lost is how many connections were lost so far.
 func (s *Swarm) Lost() int { return int(s.lost.Load()) }
+
+// Told is how many of those the rendezvous ended with a Bye.
+func (s *Swarm) Told() int { return int(s.told.Load()) }
 
 // Pings is how many pings were sent so far, and how many connections were given
 // up because no answer came.

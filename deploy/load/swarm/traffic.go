@@ -73,7 +73,7 @@ func (s *Swarm) Lookup(ctx context.Context, pairs []Pair, conns int, during time
 type Load struct {
 	PerSecond int           // messages in all, evenly spaced
 	During    time.Duration // then what is under way is waited for
-	Bytes     int           // of each message; 16 to signal.MaxBody
+	Bytes     int           // of each message; 24 to signal.MaxBody
 }
 
 // Messages is how they fared. The sending does not wait for anything that was
@@ -84,8 +84,11 @@ type Messages struct {
 	Delivered Latencies              `json:"delivered"` // from before the write to the receiver
 	Confirmed Latencies              `json:"confirmed"` // from before the write to the sender's Sent
 	Failed    map[signal.Failure]int `json:"failed,omitempty"`
-	Lost      int                    `json:"lost"` // of which the sender was told nothing
-	Late      Latencies              `json:"late"` // the load itself, behind its schedule
+	Cut       int                    `json:"cut"`        // of which the sender was told nothing because its connection ended
+	Lost      int                    `json:"lost"`       // of which the sender was told nothing although its connection stood
+	Untrue    int                    `json:"untrue"`     // of which the sender was told Sent, and the receiver has none
+	Slowest   time.Duration          `json:"slowest_ns"` // until an answer of any kind
+	Late      Latencies              `json:"late"`       // the load itself, behind its schedule
 	Took      time.Duration          `json:"took_ns"`
 }
 
@@ -97,13 +100,14 @@ type traffic struct {
 	// Guarded by mu.
 	mu       sync.Mutex
 	m        Messages
+	arrived  map[uint64]bool // by the message's number
 	answers  int
 	complete chan struct{} // closed by the last answer once expected is known
 	expected int           // 0 until all is written
 }
 
 const (
-	minBody = 16               // bytes: the run's number and the moment
+	minBody = 24               // bytes: the run's number, the moment and the message's number
 	settle  = 12 * time.Second // for the last answers: longer than a rendezvous waits for a confirmation
 	pacers  = 4                // goroutines that send
 	grain   = 200 * time.Microsecond
@@ -115,7 +119,7 @@ func (s *Swarm) Send(ctx context.Context, pairs []Pair, l Load) (Messages, error
 		return Messages{}, fmt.Errorf("swarm: want pairs, a rate, and %d to %d bytes", minBody, signal.MaxBody)
 	}
 	began := time.Now()
-	t := &traffic{number: uint64(began.UnixNano()), began: began, complete: make(chan struct{})}
+	t := &traffic{number: uint64(began.UnixNano()), began: began, arrived: map[uint64]bool{}, complete: make(chan struct{})}
 	t.m.Failed = map[signal.Failure]int{}
 	if !s.traffic.CompareAndSwap(nil, t) {
 		return Messages{}, errors.New("swarm: messages are being sent already")
@@ -168,6 +172,7 @@ func (t *traffic) pace(ctx context.Context, pairs []Pair, l Load, n int) {
 		}
 		now := time.Since(t.began)
 		binary.BigEndian.PutUint64(body[8:], uint64(now))
+		binary.BigEndian.PutUint64(body[16:], uint64(i))
 		ok := pairs[i%len(pairs)].send(body)
 		t.mu.Lock()
 		t.m.Late = append(t.m.Late, max(0, now-due))
@@ -188,10 +193,10 @@ func (p Pair) send(body []byte) bool {
 		return false
 	}
 	if from.sent == nil {
-		from.sent = map[uint32]time.Time{}
+		from.sent = map[uint32]outgoing{}
 	}
 	from.lastID++
-	from.sent[from.lastID] = time.Now()
+	from.sent[from.lastID] = outgoing{time.Now(), binary.BigEndian.Uint64(body[16:])}
 	if err := from.writeLocked(signal.Send{ID: from.lastID, To: p.To.ID, Body: body}); err != nil {
 		delete(from.sent, from.lastID)
 		return false
@@ -199,13 +204,13 @@ func (p Pair) send(body []byte) bool {
 	return true
 }
 
-// answer returns when the message with the ID was sent.
-func (p *Peer) answer(id uint32) time.Time {
+// answer returns the message with the ID, which is answered.
+func (p *Peer) answer(id uint32) outgoing {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := p.sent[id]
+	o := p.sent[id]
 	delete(p.sent, id)
-	return at
+	return o
 }
 
 // delivered notes a message that has arrived; one of an earlier run is none.
@@ -217,21 +222,45 @@ func (t *traffic) delivered(body []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.m.Delivered = append(t.m.Delivered, took)
+	t.arrived[binary.BigEndian.Uint64(body[16:])] = true
 }
 
-// answered notes the answer to a message that was sent at a moment.
-func (t *traffic) answered(at time.Time, code signal.Failure) {
-	if t == nil || at.Before(t.began) {
+// answered notes the answer to a message.
+func (t *traffic) answered(o outgoing, code signal.Failure) {
+	if t == nil || o.at.Before(t.began) {
 		return
 	}
-	took := time.Since(at)
+	took := time.Since(o.at)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if code == 0 {
-		t.m.Confirmed = append(t.m.Confirmed, took)
-	} else {
+	t.m.Slowest = max(t.m.Slowest, took)
+	if code != 0 {
 		t.m.Failed[code]++
+	} else {
+		t.m.Confirmed = append(t.m.Confirmed, took)
+		if !t.arrived[o.number] {
+			t.m.Untrue++
+		}
 	}
+	t.answerLocked()
+}
+
+// cut notes messages whose sender's connection has ended.
+func (t *traffic) cut(sent map[uint32]outgoing) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range sent {
+		if !o.at.Before(t.began) {
+			t.m.Cut++
+			t.answerLocked()
+		}
+	}
+}
+
+func (t *traffic) answerLocked() {
 	if t.answers++; t.answers == t.expected {
 		t.closeLocked()
 	}

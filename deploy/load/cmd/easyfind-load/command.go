@@ -66,8 +66,8 @@ func (c *command) check() (swarm.Config, error) {
 	switch {
 	case c.Peers < 1:
 		return config, errors.New("--peers: want at least 1")
-	case c.Messages < 0 || c.Bytes < 16 || c.Bytes > 32<<10:
-		return config, errors.New("--messages and --bytes: want a rate, and 16 to 32768 bytes")
+	case c.Messages < 0 || c.Bytes < 24 || c.Bytes > 32<<10:
+		return config, errors.New("--messages and --bytes: want a rate, and 24 to 32768 bytes")
 	case c.Messages > 0 && (c.Peers < 2 || c.Pairs < 1):
 		return config, errors.New("--messages: it takes two --peers and one of --pairs to send any; or set it to 0")
 	case c.At < 1 || c.For <= 0 || c.SetUp <= 0 || c.Lookups < 0:

@@ -1,10 +1,11 @@
 //go:build linux
 
-package bench
+// Package processtest runs the server as it is shipped, as processes of their
+// own, for tests that kill, stop and restart them.
+package processtest
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -22,9 +23,9 @@ import (
 
 const startWait = time.Minute
 
-// build makes the server as it is shipped: without cgo and without the race
+// Build makes the server as it is shipped: without cgo and without the race
 // detector.
-func build(dir string) (program string, err error) {
+func Build(dir string) (program string, err error) {
 	program = filepath.Join(dir, "easyfind-rendezvous")
 	cmd := exec.Command("go", "build", "-trimpath", "-o", program, "github.com/easyfind-usb/easyfind/rendezvous/cmd/easyfind-rendezvous")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -34,33 +35,33 @@ func build(dir string) (program string, err error) {
 	return program, nil
 }
 
-// instance is a process of the server.
-type instance struct {
+// Instance is a process of the server.
+type Instance struct {
 	t     testing.TB
 	args  []string
 	cmd   *exec.Cmd
 	log   string
 	ended chan struct{}
 
-	data string
-	link string
-	host string // host:port
+	Data string // its directory
+	Link string // that it printed, to join with
+	Host string // host:port of HTTPS and signalling
 }
 
 var printedLink = regexp.MustCompile(`--rendezvous '(https://[^']+)'`)
 
-// start starts an instance and waits until it serves.
-func start(t testing.TB, program string, args ...string) *instance {
+// Start starts an instance and waits until it serves. It ends with the test.
+func Start(t testing.TB, program string, args ...string) *Instance {
 	t.Helper()
-	i := &instance{t: t, data: t.TempDir()}
-	i.args = append([]string{program, "--data", i.data, "--stun-listen", "127.0.0.1:0"}, args...)
+	i := &Instance{t: t, Data: t.TempDir()}
+	i.args = append([]string{program, "--data", i.Data, "--stun-listen", "127.0.0.1:0"}, args...)
 	i.run("--listen", "127.0.0.1:0")
-	t.Cleanup(i.stop)
+	t.Cleanup(i.Stop)
 	return i
 }
 
 // run starts the process.
-func (i *instance) run(more ...string) {
+func (i *Instance) run(more ...string) {
 	i.t.Helper()
 	i.ended = make(chan struct{})
 	i.cmd = exec.Command(i.args[0], append(i.args[1:], more...)...)
@@ -70,7 +71,7 @@ func (i *instance) run(more ...string) {
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	log, err := os.CreateTemp(i.data, "log-")
+	log, err := os.CreateTemp(i.Data, "log-")
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -94,51 +95,61 @@ func (i *instance) run(more ...string) {
 		i.cmd.Wait() // how it ended is in its log
 	}()
 	select {
-	case i.link = <-links:
+	case i.Link = <-links:
 	case <-ended:
 		i.t.Fatalf("the server ended: %s", i.tail())
 	case <-time.After(startWait):
 		i.t.Fatalf("the server does not start: %s", i.tail())
 	}
-	join, err := api.ParseJoinLink(i.link)
+	join, err := api.ParseJoinLink(i.Link)
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	i.host = join.Host
+	i.Host = join.Host
 }
 
 // tail is the end of the log.
-func (i *instance) tail() string {
+func (i *Instance) tail() string {
+	log := i.Log()
+	return log[max(0, len(log)-4096):]
+}
+
+// Signal sends a signal to the process.
+func (i *Instance) Signal(s syscall.Signal) error { return i.cmd.Process.Signal(s) }
+
+// Log is all that the process has logged since it was started last.
+func (i *Instance) Log() string {
 	raw, err := os.ReadFile(i.log)
 	if err != nil {
 		return err.Error()
 	}
-	return string(raw[max(0, len(raw)-4096):])
+	return string(raw)
 }
 
-// kill ends the process with -9.
-func (i *instance) kill() {
+// Kill ends the process with -9.
+func (i *Instance) Kill() {
 	i.cmd.Process.Kill()
 	<-i.ended
 }
 
-// again starts the instance again, at the same address.
-func (i *instance) again() {
+// Again starts the instance again, at the same address.
+func (i *Instance) Again() {
 	i.t.Helper()
-	i.run("--listen", i.host)
+	i.run("--listen", i.Host)
 }
 
-func (i *instance) stop() {
+// Stop ends the process as an operator does, and waits for it.
+func (i *Instance) Stop() {
 	i.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-i.ended:
 	case <-time.After(30 * time.Second):
-		i.kill()
+		i.Kill()
 	}
 }
 
-// rss is the process's resident memory in bytes.
-func (i *instance) rss() (int, error) {
+// RSS is the process's resident memory in bytes.
+func (i *Instance) RSS() (int, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", i.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
@@ -152,8 +163,8 @@ func (i *instance) rss() (int, error) {
 	return 0, errors.New("no VmRSS in the process's status")
 }
 
-// cpu is the processor time that the process has used so far.
-func (i *instance) cpu() (time.Duration, error) {
+// CPU is the processor time that the process has used so far.
+func (i *Instance) CPU() (time.Duration, error) {
 	// By thread, because only there it is counted in nanoseconds. Go's threads
 	// hardly ever end.
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", i.cmd.Process.Pid))
@@ -179,27 +190,17 @@ func (i *instance) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// spent runs f and returns the processor time that the instance used meanwhile.
-func (i *instance) spent(f func()) time.Duration {
+// Spent runs f and returns the processor time that the instance used meanwhile.
+func (i *Instance) Spent(f func()) time.Duration {
 	i.t.Helper()
-	before, err := i.cpu()
+	before, err := i.CPU()
 	if err != nil {
 		i.t.Fatal(err)
 	}
 	f()
-	after, err := i.cpu()
+	after, err := i.CPU()
 	if err != nil {
 		i.t.Fatal(err)
 	}
 	return after - before
-}
-
-// pause waits, for what is measured over time.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
