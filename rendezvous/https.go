@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
@@ -56,6 +57,9 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 		Relay:          relayAccess{p.relay, turn},
 		Server:         server,
 		TrustedProxies: s.proxies,
+		Origin:         ident.OriginOf(net.JoinHostPort(s.publicHost, s.publicPort)),
+		Signal:         p.hub,
+		PerSource:      s.PerSource,
 		Ready:          []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
 		Logger:         s.Logger.With("part", "rest"),
 		Pages: func(a httpapi.Attempts) (http.Handler, error) {

@@ -203,11 +203,11 @@ func (p *peer) hello() signal.FromRendezvous {
 	if !ok {
 		p.t.Fatal("no challenge")
 	}
-	hello, err := signal.NewHello(p.key, challenge, p.conn.ConnectionState())
+	bound, err := signal.BoundToTLS(p.conn.ConnectionState())
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.write(hello)
+	p.write(signal.NewHello(p.key, challenge, bound))
 	return p.read()
 }
 

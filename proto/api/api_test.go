@@ -31,6 +31,7 @@ func TestRegistrationCoversEveryPart(t *testing.T) {
 		"name":      func(r *api.Registration) { r.Name = "cellar" },
 		"expiry":    func(r *api.Registration) { r.Expires = r.Expires.Add(time.Second) },
 		"binding":   func(r *api.Registration) { r.Bound = !r.Bound },
+		"origin":    func(r *api.Registration) { r.Origin = "https://x:443" },
 		"signature": func(r *api.Registration) { r.Signature[3] ^= 1 },
 	} {
 		for _, bind := range [][]byte{nil, exporter} {
@@ -52,6 +53,41 @@ func TestBoundRegistrationRefusesAnotherConnection(t *testing.T) {
 		if r.Verify(other) {
 			t.Errorf("verifies with exporter %x", other)
 		}
+	}
+}
+
+func TestRegistrationForAnOriginIsForNothingElse(t *testing.T) {
+	here := ident.OriginOf("rendezvous.example.org")
+	good := func() api.Registration {
+		r := signed(t, nil)
+		key, err := ident.NewKey(bytes.NewReader(bytes.Repeat([]byte{7}, 32)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SignForOrigin(key, here)
+		return r
+	}
+	if r := good(); !r.VerifyForOrigin(here) || r.Verify(nil) || r.Verify(bytes.Repeat([]byte{9}, api.ExporterBytes)) {
+		t.Fatal("a good one does not verify, or verifies for a connection")
+	}
+	for name, change := range map[string]func(*api.Registration){
+		"another origin": func(r *api.Registration) { r.Origin = "https://rendezvous.example.net:443" },
+		"no origin":      func(r *api.Registration) { r.Origin = "" },
+		"bound as well":  func(r *api.Registration) { r.Bound = true },
+		"name":           func(r *api.Registration) { r.Name = "cellar" },
+		"signature":      func(r *api.Registration) { r.Signature[3] ^= 1 },
+	} {
+		r := good()
+		change(&r)
+		if r.VerifyForOrigin(here) || r.VerifyForOrigin(ident.Origin(r.Origin)) || r.Verify(nil) {
+			t.Errorf("%s: it verifies", name)
+		}
+	}
+	// What was signed for a connection is for no origin, whatever it says.
+	r := signed(t, nil)
+	r.Origin = string(here)
+	if r.VerifyForOrigin(here) || r.Verify(nil) {
+		t.Error("an unbound one verifies for an origin")
 	}
 }
 

@@ -30,3 +30,6 @@ const (
 
 // SignalALPN is the TLS protocol name of signalling connections (RFC 7301).
 const SignalALPN = "easyfind/1"
+
+// PathSignal is where signalling is spoken in a WebSocket.
+const PathSignal = "/v1/signal"

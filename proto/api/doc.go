@@ -7,14 +7,25 @@
 //	peer                                   rendezvous
 //	  │ POST /v1/challenges                     │
 //	  ├────────────────────────────────────────►│
-//	  │ Challenge{challenge, expires}           │  single use, 2 minutes
+//	  │ Challenge{challenge, expires, bind}     │  single use, 2 minutes
 //	  │◄────────────────────────────────────────┤
 //	  │ POST /v1/peers                          │
 //	  │ Registration{challenge, key, name,      │
-//	  │   invite, bound, expires, signature}    │
+//	  │   invite, bound or origin, expires,     │
+//	  │   signature}                            │
 //	  ├────────────────────────────────────────►│  the key signs it, see
 //	  │ Registered{id, token}                   │  Registration.Sign
 //	  │◄────────────────────────────────────────┤
+//
+// The signature is bound to the TLS connection that carries it, by its exporter
+// (RFC 9266): what was signed for one connection is worth nothing on another.
+// Where a reverse proxy ends TLS there is no connection from end to end. There
+// bind is "origin", and the signature covers the server's address as the peer
+// dialled it, under another purpose. A server takes that only from the networks
+// of the proxies that its operator lists, and of everyone else the exporter;
+// the challenge is good once in either case. Whoever ends TLS at that address
+// could register the peer there, as the operator could; nowhere else, and it
+// does not learn the key.
 //
 // A closed server, which is the default, registers a new peer with an invite, or
 // without one if an administrator has approved its ID.

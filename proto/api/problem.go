@@ -26,6 +26,7 @@ const (
 	CodeChallenge        Code = "challenge"
 	CodeSignature        Code = "signature"
 	CodeBinding          Code = "binding"
+	CodeOrigin           Code = "origin"
 	CodeInviteNeeded     Code = "invite_needed"
 	CodeInvite           Code = "invite"
 	CodeApprovalLimit    Code = "approval_limit"
@@ -75,8 +76,9 @@ var Kinds = []Kind{
 	{CodeMethod, http.StatusMethodNotAllowed, "the address does not take this method", "look at /openapi.json"},
 	{CodeUnauthenticated, http.StatusUnauthorized, "the token is missing, wrong or no longer good", "a peer registers again with its key; an administrator asks another for a new token"},
 	{CodeChallenge, http.StatusUnauthorized, "the challenge or the signature's time is over, or the challenge was used before", "take a new challenge, check the clock, and register again"},
-	{CodeSignature, http.StatusForbidden, "the signature was not made by this key over this registration", "sign with the key whose public half is sent"},
-	{CodeBinding, http.StatusForbidden, "the registration is not bound to this TLS connection", "take the challenge and register on one connection; a proxy that ends TLS between the two prevents it"},
+	{CodeSignature, http.StatusForbidden, "the signature was not made by this key over this registration on this connection", "sign with the key whose public half is sent; what ends TLS between the two prevents it"},
+	{CodeBinding, http.StatusForbidden, "the registration is not bound to what the challenge says", "take the challenge and register on one connection; where a reverse proxy ends TLS, its operator lists it in trusted-proxies"},
+	{CodeOrigin, http.StatusForbidden, "the registration is for a server at another address", "use the join link that the server prints; its operator sets public-url to the address that agents dial"},
 	{CodeInviteNeeded, http.StatusForbidden, "the server registers only peers that were invited", "ask its operator for an invite, or to approve the peer's ID"},
 	{CodeInvite, http.StatusForbidden, "the invite is unknown, used up, revoked or expired", "ask the server's operator for a new one"},
 	{CodeApprovalLimit, http.StatusConflict, "there are as many approved peers as may be", "take some approvals back, or wait until the peers register"},

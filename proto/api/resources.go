@@ -12,6 +12,7 @@ type Server struct {
 	Version    string   `json:"version" maxLength:"64" doc:"the version of the software" example:"1.0.0"`
 	Region     string   `json:"region,omitempty" maxLength:"64" doc:"where the instance that answers stands, as its operator calls that" example:"eu-west"`
 	SignalALPN string   `json:"signal_alpn" maxLength:"64" doc:"TLS protocol name of signalling connections, on the port of this interface" example:"easyfind/1"`
+	SignalPath string   `json:"signal_path" maxLength:"64" doc:"the same as a WebSocket, for networks and reverse proxies that do not let it pass" example:"/v1/signal"`
 	STUN       []string `json:"stun" nullable:"false" maxItems:"16" maxLength:"256" doc:"STUN URIs (RFC 7064)" example:"stun:rv.example.org:3478"`
 	TURN       []string `json:"turn" nullable:"false" maxItems:"16" maxLength:"256" doc:"TURN URIs (RFC 7065); the credentials come from /v1/relay-credentials" example:"turn:rv.example.org:3478?transport=udp"`
 	Open       bool     `json:"open" doc:"whether peers may register without an invite" example:"false"`
@@ -21,7 +22,17 @@ type Server struct {
 type Challenge struct {
 	Challenge []byte    `json:"challenge" maxLength:"88" doc:"opaque; good for one registration" example:"9Zt4qB1W3n0pXkVdU7hQmgAAAABl4fzAE8tQ5m4aY3P0b2lSg0JkKw=="`
 	Expires   time.Time `json:"expires" doc:"the latest moment for the registration" example:"2026-03-01T12:02:00Z"`
+	Bind      Bind      `json:"bind" maxLength:"8" enum:"tls,origin" doc:"what the signature must cover: the exporter of this TLS connection, or the server's origin where a reverse proxy ends TLS" example:"tls"`
 }
+
+// Bind is what a registration is bound to.
+type Bind string
+
+// The bindings.
+const (
+	BindTLS    Bind = "tls"
+	BindOrigin Bind = "origin"
+)
 
 // Registered is the answer to a registration.
 type Registered struct {

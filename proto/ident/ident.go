@@ -136,6 +136,12 @@ type Purpose string
 const (
 	PurposeRegister Purpose = "register" // a registration at a rendezvous
 	PurposeSignal   Purpose = "signal"   // opening a signalling connection
+
+	// The same two where a proxy that the rendezvous trusts ends TLS: what is
+	// signed names the rendezvous's Origin in place of the TLS connection.
+	PurposeRegisterOrigin Purpose = "register-origin"
+	PurposeSignalOrigin   Purpose = "signal-origin"
+
 	PurposeEnvelope Purpose = "envelope" // a signalling message to another peer
 	PurposeLink     Purpose = "link"     // the handshake of a link without TLS
 )

@@ -9,13 +9,15 @@ import (
 // when an instance dies they come back spread out, and soon.
 const (
 	MinDelay   = 200 * time.Millisecond
-	firstRange = 800 * time.Millisecond // bound of the first wait
-	MaxDelay   = 30 * time.Second
-	Steady     = 10 * time.Second // a connection that stood longer is worth an attempt at once
+	firstRange = time.Second // bound of the first wait
+	MaxDelay   = time.Minute
+	MaxPause   = 10 * time.Minute // that a rendezvous may ask for
+	Steady     = 10 * time.Second // a connection that stood longer is worth an attempt soon
 )
 
-// Backoff gives the waits between attempts: none after the loss of a steady
-// connection, then random ones up to a bound that doubles (full jitter).
+// Backoff gives the waits between attempts, all of them random (full jitter): up
+// to a second after the loss of a steady connection, otherwise up to a bound that
+// doubles from there to MaxDelay.
 type Backoff struct{ bound time.Duration }
 
 // Next returns how long to wait before the next attempt, at most MaxDelay.
@@ -24,8 +26,15 @@ type Backoff struct{ bound time.Duration }
 func (b *Backoff) Next(lostSteady bool) time.Duration {
 	if lostSteady {
 		b.bound = 0
-		return 0
+		return rand.N(firstRange)
 	}
 	b.bound = min(max(2*b.bound, firstRange), MaxDelay)
 	return MinDelay + rand.N(b.bound-MinDelay)
+}
+
+// Spread returns how long to wait where a rendezvous has asked for a pause: as
+// long, at most MaxPause, and up to a second more, so that those who were asked
+// the same do not come back together.
+func Spread(pause time.Duration) time.Duration {
+	return min(max(pause, 0), MaxPause) + rand.N(firstRange)
 }

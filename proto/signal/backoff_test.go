@@ -7,9 +7,9 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-func TestBackoffIsImmediateOnceThenRandomUpToABound(t *testing.T) {
+func TestBackoffIsRandomAndSoonAtFirst(t *testing.T) {
 	var b signal.Backoff
-	if d := b.Next(true); d != 0 {
+	if d := b.Next(true); d > time.Second {
 		t.Errorf("after a steady connection: %s", d)
 	}
 	longest := time.Duration(0)
@@ -23,7 +23,17 @@ func TestBackoffIsImmediateOnceThenRandomUpToABound(t *testing.T) {
 	if longest < signal.MaxDelay/2 {
 		t.Errorf("the longest of 200 waits is %s", longest)
 	}
-	if d := b.Next(true); d != 0 {
+	if d := b.Next(true); d > time.Second {
 		t.Errorf("after a steady connection: %s", d)
+	}
+}
+
+func TestAPauseIsKeptToWithinReason(t *testing.T) {
+	for pause, want := range map[time.Duration]time.Duration{
+		5 * time.Second: 5 * time.Second, 0: 0, -time.Second: 0, 1000 * time.Hour: signal.MaxPause,
+	} {
+		if d := signal.Spread(pause); d < want || d > want+time.Second {
+			t.Errorf("a pause of %s: %s", pause, d)
+		}
 	}
 }

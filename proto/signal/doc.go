@@ -29,6 +29,31 @@
 // else. Its expiry is stated in the rendezvous's time, which Challenge tells: a
 // peer without a clock can connect.
 //
+// # Through what does not let it pass
+//
+// A reverse proxy that ends TLS, and a network that lets nothing but HTTP out,
+// know nothing of "easyfind/1". There the same bytes travel in a WebSocket (RFC
+// 6455) at /v1/signal of the REST interface, in binary messages of at most [MaxMessage] bytes; where one
+// ends and the next begins means nothing. The peer offers two subprotocols and
+// the rendezvous takes one:
+//
+//	easyfind.1.tls     the TLS connection is between the two. Hello covers its
+//	                   exporter, as above
+//	easyfind.1.origin  a proxy that the rendezvous trusts ends TLS. Hello covers
+//	                   the nonce and the rendezvous's origin, "https://host:port",
+//	                   as the peer dialled it, under a purpose of its own
+//
+// The first is what a rendezvous takes of everyone who connects to it directly,
+// and it takes the second only from the networks of the proxies that its
+// operator lists; a Hello of one kind is no Hello of the other. What the second
+// kind proves is less: whoever ends TLS at that origin can use the connection,
+// as the operator's own proxy does. It can not use the Hello a second time (the
+// nonce is of one connection), nor at another rendezvous (the origin is
+// another), nor at this one past the proxy (a direct connection wants the first
+// kind). And it can neither read, make nor change an envelope.
+//
+// # Answers
+//
 // Every Send is answered once: by Sent when the other peer has confirmed that
 // it has the message, by Failed when it surely or possibly has not. A peer that
 // connects again replaces its older connection, which ends with Bye.

@@ -11,12 +11,20 @@ import (
 // ALPN is the protocol's name in the TLS handshake.
 const ALPN = "easyfind/1"
 
+// The subprotocols of the same in a WebSocket. The peer offers both, and the
+// rendezvous takes the one whose binding the connection has.
+const (
+	SubprotocolTLS    = "easyfind.1.tls"    // see BoundToTLS
+	SubprotocolOrigin = "easyfind.1.origin" // see BoundToOrigin
+)
+
 // Bounds and times that both ends know.
 const (
-	MaxFrame    = 64 << 10 // bytes behind the length, kind included
-	MaxBody     = 48 << 10 // bytes of the body of Send and Deliver
-	MaxText     = 256      // bytes of a text for a person
-	maxGreeting = 256      // bytes of a frame before the peer is known
+	MaxFrame    = 64 << 10              // bytes behind the length, kind included
+	MaxMessage  = headerSize + MaxFrame // bytes of one message of a WebSocket
+	MaxBody     = 48 << 10              // bytes of the body of Send and Deliver
+	MaxText     = 256                   // bytes of a text for a person
+	maxGreeting = 256                   // bytes of a frame before the peer is known
 
 	PingEvery     = 30 * time.Second // the peer's part
 	IdleTimeout   = 90 * time.Second // the rendezvous's part

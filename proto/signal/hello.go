@@ -2,7 +2,6 @@ package signal
 
 import (
 	"crypto/ed25519"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,16 +39,12 @@ func decodeHello(body []byte) (Hello, error) {
 	return m, nil
 }
 
-// NewHello answers a challenge that came over the connection c.
-func NewHello(k ident.Key, challenge Challenge, c tls.ConnectionState) (Hello, error) {
-	bound, err := exporter(c)
-	if err != nil {
-		return Hello{}, err
-	}
+// NewHello answers a challenge that came over a connection of that binding.
+func NewHello(k ident.Key, challenge Challenge, b Binding) Hello {
 	m := Hello{Expiry: challenge.Time.Add(HelloValidity).Truncate(time.Millisecond)}
 	copy(m.Public[:], k.Public())
-	copy(m.Signature[:], k.Sign(ident.PurposeSignal, challenge.Nonce[:], bound, milliseconds(m.Expiry)))
-	return m, nil
+	copy(m.Signature[:], k.Sign(b.purpose, challenge.Nonce[:], b.value, milliseconds(m.Expiry)))
+	return m
 }
 
 // Errors of a Hello that proves nothing.
@@ -58,32 +53,16 @@ var (
 	ErrHelloSignature = errors.New("the Hello's signature is not of this key and connection")
 )
 
-// Verify returns the peer that answered the challenge on the connection c, at
-// the rendezvous's time now.
-func (m Hello) Verify(challenge Challenge, c tls.ConnectionState, now time.Time) (ident.PeerID, error) {
+// Verify returns the peer that answered the challenge on a connection of that
+// binding, at the rendezvous's time now.
+func (m Hello) Verify(challenge Challenge, b Binding, now time.Time) (ident.PeerID, error) {
 	if now.After(m.Expiry) || m.Expiry.Sub(now) > HelloValidity {
 		return ident.PeerID{}, ErrHelloExpired
 	}
-	bound, err := exporter(c)
-	if err != nil {
-		return ident.PeerID{}, err
-	}
-	if !ident.Verify(m.Public[:], ident.PurposeSignal, m.Signature[:], challenge.Nonce[:], bound, milliseconds(m.Expiry)) {
-		return ident.PeerID{}, ErrHelloSignature
+	if b.purpose == "" || !ident.Verify(m.Public[:], b.purpose, m.Signature[:], challenge.Nonce[:], b.value, milliseconds(m.Expiry)) {
+		return ident.PeerID{}, fmt.Errorf("%w; %s", ErrHelloSignature, b.hint)
 	}
 	return ident.IDOf(m.Public[:]), nil
-}
-
-// exporter returns 32 bytes that only the two ends of this TLS connection know.
-func exporter(c tls.ConnectionState) ([]byte, error) {
-	if c.Version < tls.VersionTLS13 {
-		return nil, fmt.Errorf("signalling needs TLS 1.3, the connection has %s", tls.VersionName(c.Version))
-	}
-	bound, err := c.ExportKeyingMaterial("EXPORTER-easyfind-signal", nil, 32)
-	if err != nil {
-		return nil, fmt.Errorf("exporter of the TLS connection: %w", err)
-	}
-	return bound, nil
 }
 
 func milliseconds(t time.Time) []byte {

@@ -38,33 +38,67 @@ func handshake(t *testing.T) (client, server tls.ConnectionState) {
 	return near.ConnectionState(), far.ConnectionState()
 }
 
+func bound(t *testing.T, c tls.ConnectionState) Binding {
+	t.Helper()
+	b, err := BoundToTLS(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestHelloProvesAKeyAtItsOriginOnly(t *testing.T) {
+	_, direct := handshake(t)
+	key, now := newKey(t, 1), time.UnixMilli(1_700_000_000_000)
+	challenge := Challenge{Nonce: [32]byte{1}, Time: now}
+	here := BoundToOrigin(ident.OriginOf("rendezvous.example.org"))
+	hello := NewHello(key, challenge, here)
+	if id, err := hello.Verify(challenge, BoundToOrigin(ident.OriginOf("Rendezvous.Example.Org:443")), now); err != nil || id != key.ID() {
+		t.Fatalf("verify: %s, %v", id, err)
+	}
+	for what, b := range map[string]Binding{
+		"another origin":            BoundToOrigin(ident.OriginOf("rendezvous.example.net")),
+		"another port":              BoundToOrigin(ident.OriginOf("rendezvous.example.org:8443")),
+		"a direct connection":       bound(t, direct),
+		"the origin as an exporter": {purpose: ident.PurposeSignal, value: here.value},
+		"nothing":                   {},
+	} {
+		if _, err := hello.Verify(challenge, b, now); !errors.Is(err, ErrHelloSignature) {
+			t.Errorf("verified for %s: %v", what, err)
+		}
+	}
+	if _, err := NewHello(key, challenge, bound(t, direct)).Verify(challenge, here, now); !errors.Is(err, ErrHelloSignature) {
+		t.Errorf("bound to TLS, verified for an origin: %v", err)
+	}
+	if _, err := hello.Verify(Challenge{Nonce: [32]byte{2}, Time: now}, here, now); !errors.Is(err, ErrHelloSignature) {
+		t.Errorf("for another nonce: %v", err)
+	}
+}
+
 func TestHelloProvesAKeyOnItsConnectionOnly(t *testing.T) {
 	near, far := handshake(t)
 	_, other := handshake(t)
 	key, now := newKey(t, 1), time.UnixMilli(1_700_000_000_000)
 	challenge := Challenge{Nonce: [32]byte{1}, Time: now}
-	hello, err := NewHello(key, challenge, near)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if id, err := hello.Verify(challenge, far, now.Add(time.Second)); err != nil || id != key.ID() {
+	hello := NewHello(key, challenge, bound(t, near))
+	if id, err := hello.Verify(challenge, bound(t, far), now.Add(time.Second)); err != nil || id != key.ID() {
 		t.Fatalf("verify: %s, %v", id, err)
 	}
-	if _, err := hello.Verify(challenge, other, now); !errors.Is(err, ErrHelloSignature) {
+	if _, err := hello.Verify(challenge, bound(t, other), now); !errors.Is(err, ErrHelloSignature) {
 		t.Errorf("replayed on another connection: %v", err)
 	}
-	if _, err := hello.Verify(Challenge{Nonce: [32]byte{2}, Time: now}, far, now); !errors.Is(err, ErrHelloSignature) {
+	if _, err := hello.Verify(Challenge{Nonce: [32]byte{2}, Time: now}, bound(t, far), now); !errors.Is(err, ErrHelloSignature) {
 		t.Errorf("for another nonce: %v", err)
 	}
-	if _, err := hello.Verify(challenge, far, now.Add(HelloValidity+time.Second)); !errors.Is(err, ErrHelloExpired) {
+	if _, err := hello.Verify(challenge, bound(t, far), now.Add(HelloValidity+time.Second)); !errors.Is(err, ErrHelloExpired) {
 		t.Errorf("after its expiry: %v", err)
 	}
-	if _, err := hello.Verify(challenge, far, now.Add(-time.Hour)); !errors.Is(err, ErrHelloExpired) {
+	if _, err := hello.Verify(challenge, bound(t, far), now.Add(-time.Hour)); !errors.Is(err, ErrHelloExpired) {
 		t.Errorf("valid for more than an hour: %v", err)
 	}
 	stolen := hello
 	copy(stolen.Public[:], newKey(t, 2).Public())
-	if _, err := stolen.Verify(challenge, far, now); !errors.Is(err, ErrHelloSignature) {
+	if _, err := stolen.Verify(challenge, bound(t, far), now); !errors.Is(err, ErrHelloSignature) {
 		t.Errorf("with another peer's key: %v", err)
 	}
 }

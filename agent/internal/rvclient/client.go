@@ -34,7 +34,7 @@ type Config struct {
 // Client is an agent's connection to its rendezvous, over many signalling
 // connections in turn:
 //
-//	          ┌──────────────── lost: at once, later with backoff ◄──┐
+//	          ┌──────────────── lost: soon, later with backoff ◄─────┐
 //	          ▼                                                      │
 //	registering ──► connecting ──► connected ── Probe finds it dead ─┤
 //	    │  ▲            │                                            │
@@ -47,6 +47,7 @@ type Client struct {
 	name      string
 	log       *slog.Logger
 	tls       *tls.Config
+	dialer    *dialer
 	rest      *rest
 	onMessage func(ident.PeerID, []byte)
 	onState   func(State)
@@ -81,7 +82,10 @@ func New(c Config) (*Client, error) {
 	if join.Pin != nil {
 		client.tls = ident.PinnedTLS(*join.Pin)
 	}
-	transport := &http.Transport{TLSClientConfig: client.tls.Clone(), IdleConnTimeout: time.Minute, MaxConnsPerHost: 32}
+	client.dialer = &dialer{host: join.Host, tls: client.tls}
+	web := client.tls.Clone()
+	web.NextProtos = []string{alpnHTTP}
+	transport := &http.Transport{TLSClientConfig: web, IdleConnTimeout: time.Minute, MaxConnsPerHost: 32}
 	client.rest = &rest{
 		base:     "https://" + join.Host,
 		client:   &http.Client{Transport: transport},
@@ -108,6 +112,9 @@ func (c *Client) Run(ctx context.Context) error {
 		if said(err, signal.ByeReplaced) {
 			delay = signal.MaxDelay // whoever replaced us is there now; do not fight
 		}
+		if pause := pauseOf(err); pause > 0 {
+			delay = max(delay, signal.Spread(pause))
+		}
 		c.setState(State{Reason: reason(err)})
 		c.log.Info("no connection to the rendezvous", "reason", err, "again_in", delay.Round(time.Millisecond))
 		c.sleep(ctx, delay)
@@ -122,23 +129,23 @@ func (c *Client) connect(ctx context.Context) (connected bool, err error) {
 	if _, err := c.rest.credential(ctx, ""); err != nil && !errors.Is(err, ErrUnavailable) {
 		return false, err // a server that only lacks its database may still let us signal
 	}
-	conn, err := dial(ctx, c.join.Host, c.tls, c.key)
+	conn, via, err := c.dialer.dial(ctx, c.key)
 	if said(err, signal.ByeNotRegistered) {
 		c.rest.forget()
 	}
 	if err != nil {
 		return false, err
 	}
-	return true, c.serve(ctx, conn)
+	return true, c.serve(ctx, conn, via)
 }
 
 // serve runs a connection until it ends, and returns why.
-func (c *Client) serve(ctx context.Context, conn *connection) error {
+func (c *Client) serve(ctx context.Context, conn *connection, via Via) error {
 	c.mu.Lock()
 	c.conn = conn
 	c.mu.Unlock()
-	c.setState(State{Connected: true})
-	c.log.Info("connected to the rendezvous", "host", c.join.Host)
+	c.setState(State{Connected: true, Via: via})
+	c.log.Info("connected to the rendezvous", "host", c.join.Host, "via", via)
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	var alive sync.WaitGroup

@@ -3,12 +3,10 @@ package rvclient
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -18,7 +16,6 @@ import (
 
 // Times of a connection.
 const (
-	dialTimeout  = 10 * time.Second // TCP and TLS, then Challenge to Welcome
 	writeTimeout = 5 * time.Second
 	pongTimeout  = 10 * time.Second // after a ping of routine
 	probeTimeout = 3 * time.Second  // after a ping in doubt
@@ -32,7 +29,7 @@ var errSilent = errors.New("the rendezvous does not answer any more; the network
 // connection is one signalling connection, from its Welcome on. read and
 // keepAlive each run in one goroutine; send is called from any.
 type connection struct {
-	tls    *tls.Conn
+	wire   wire
 	frames *signal.Reader
 	ahead  time.Duration // of the rendezvous's clock before ours
 	pongs  chan uint64
@@ -47,30 +44,22 @@ type connection struct {
 	lastID  uint32
 }
 
-// dial opens a connection and proves the key on it.
-func dial(ctx context.Context, host string, config *tls.Config, key ident.Key) (*connection, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	config = config.Clone()
-	config.NextProtos = []string{signal.ALPN}
-	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", host)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the rendezvous at %s: %w", host, err)
-	}
+// greeted proves the key on a connection that has just been opened.
+func greeted(ctx context.Context, w wire, bound signal.Binding, key ident.Key) (*connection, error) {
 	c := &connection{
-		tls:     conn.(*tls.Conn),
-		frames:  signal.NewReader(conn),
+		wire:    w,
+		frames:  signal.NewReader(w),
 		pongs:   make(chan uint64, 1),
 		ended:   make(chan struct{}),
 		pending: map[uint32]chan error{},
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	err = c.greet(key)
+	stop := context.AfterFunc(ctx, w.abort)
+	err := c.greet(key, bound)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		conn.Close()
+		w.abort()
 		return nil, err
 	}
 	c.frames.Greeted()
@@ -78,11 +67,7 @@ func dial(ctx context.Context, host string, config *tls.Config, key ident.Key) (
 }
 
 // greet answers the Challenge and waits for the Welcome.
-func (c *connection) greet(key ident.Key) error {
-	state := c.tls.ConnectionState()
-	if state.NegotiatedProtocol != signal.ALPN {
-		return fmt.Errorf("%s does not speak %s: is it a rendezvous, and does a proxy in front of it pass TLS through?", c.tls.RemoteAddr(), signal.ALPN)
-	}
+func (c *connection) greet(key ident.Key, bound signal.Binding) error {
 	m, err := c.frames.FromRendezvous()
 	if err != nil {
 		return fmt.Errorf("greeting of the rendezvous: %w", err)
@@ -92,11 +77,7 @@ func (c *connection) greet(key ident.Key) error {
 		return unexpected(m)
 	}
 	c.ahead = time.Until(challenge.Time)
-	hello, err := signal.NewHello(key, challenge, state)
-	if err != nil {
-		return err
-	}
-	if err := c.write(hello); err != nil {
+	if err := c.write(signal.NewHello(key, challenge, bound)); err != nil {
 		return err
 	}
 	if m, err = c.frames.FromRendezvous(); err != nil {
@@ -120,8 +101,8 @@ func unexpected(m signal.FromRendezvous) error {
 func (c *connection) write(m signal.FromPeer) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.tls.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := c.tls.Write(signal.AppendFromPeer(nil, m)); err != nil {
+	c.wire.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := c.wire.Write(signal.AppendFromPeer(nil, m)); err != nil {
 		return fmt.Errorf("write to the rendezvous: %w", err)
 	}
 	return nil
@@ -204,7 +185,7 @@ func (c *connection) send(ctx context.Context, to ident.PeerID, envelope []byte)
 		c.mu.Unlock()
 	}()
 	if err := c.write(signal.Send{ID: id, To: to, Body: envelope}); err != nil {
-		c.tls.NetConn().Close() // half a frame may be out: the connection is of no more use
+		c.wire.abort() // half a frame may be out: the connection is of no more use
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 	}
 	timer := time.NewTimer(sendTimeout)
@@ -270,7 +251,4 @@ func randomToken() (token [8]byte) {
 
 // close ends the connection without a word; the rendezvous sees the TCP
 // connection end.
-func (c *connection) close() {
-	var closed net.Conn = c.tls.NetConn()
-	closed.Close()
-}
+func (c *connection) close() { c.wire.abort() }

@@ -64,14 +64,20 @@ func said(err error, code signal.ByeCode) bool {
 // State says whether the agent can be found, and why not.
 type State struct {
 	Connected bool      `json:"connected"`
+	Via       Via       `json:"via,omitempty"`    // how, while connected
 	Since     time.Time `json:"since"`            // of Connected's present value
 	Reason    string    `json:"reason,omitempty"` // a sentence for a person; empty while connected
 }
 
 // String is the state in a person's words.
 func (s State) String() string {
-	if s.Connected {
-		return "connected to the rendezvous"
+	switch {
+	case !s.Connected:
+		return s.Reason
+	case s.Via == ViaWebSocket:
+		return "connected to the rendezvous (WebSocket)"
+	case s.Via == ViaProxy:
+		return "connected to the rendezvous (WebSocket, through a reverse proxy)"
 	}
-	return s.Reason
+	return "connected to the rendezvous"
 }

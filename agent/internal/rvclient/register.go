@@ -10,15 +10,18 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 // register makes the key known and returns a token. Challenge and registration
-// travel on one TLS connection of their own, to which the signature is bound.
+// travel on one TLS connection of their own, to which the signature is bound, or
+// else to the rendezvous's address if it says that a reverse proxy ends TLS: it
+// takes that through its own proxy only.
 func (c *Client) register(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	config := c.tls.Clone()
-	config.NextProtos = []string{"http/1.1"}
+	config.NextProtos = []string{alpnHTTP}
 	raw, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", c.join.Host)
 	if err != nil {
 		return "", fmt.Errorf("%w: connect to %s: %w", ErrUnavailable, c.join.Host, err)
@@ -43,7 +46,11 @@ func (c *Client) register(ctx context.Context) (string, error) {
 		Invite:    c.join.Invite,
 		Expires:   challenge.Expires.Truncate(time.Second),
 	}
-	registration.Sign(c.key, exporter)
+	if challenge.Bind == api.BindOrigin {
+		registration.SignForOrigin(c.key, ident.OriginOf(c.join.Host))
+	} else {
+		registration.Sign(c.key, exporter)
+	}
 	var registered api.Registered
 	err = c.rest.send(ctx, client, call{method: http.MethodPost, path: api.PathPeers, in: registration, out: &registered}, "")
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -139,16 +138,14 @@ func problemOf(res *http.Response, raw []byte) error {
 		return fmt.Errorf("%w: it answers %s, which is not a rendezvous's answer", ErrUnavailable, res.Status)
 	}
 	p.Status = res.StatusCode
-	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
-		p.RetryAfter = time.Duration(seconds) * time.Second
-	}
+	p.RetryAfter = retryAfter(res.Header)
 	return meaning(p)
 }
 
 // meaning wraps a problem in the error by which this package's callers decide.
 func meaning(p *api.Problem) error {
 	switch p.Code {
-	case api.CodeInviteNeeded, api.CodeInvite, api.CodeSignature, api.CodeBinding, api.CodeChallenge, api.CodeRevoked:
+	case api.CodeInviteNeeded, api.CodeInvite, api.CodeSignature, api.CodeBinding, api.CodeOrigin, api.CodeChallenge, api.CodeRevoked:
 		return fmt.Errorf("%w: %w", ErrRefused, p)
 	case api.CodePeerNotFound:
 		return fmt.Errorf("%w: %w", ErrNotAllowed, p)

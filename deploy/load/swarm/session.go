@@ -112,11 +112,11 @@ func (p *Peer) greet(conn *tls.Conn, frames *signal.Reader) error {
 	if !ok {
 		return fmt.Errorf("%T in place of a Challenge", m)
 	}
-	hello, err := signal.NewHello(p.key, challenge, conn.ConnectionState())
+	bound, err := signal.BoundToTLS(conn.ConnectionState())
 	if err != nil {
 		return err
 	}
-	if _, err := conn.Write(signal.AppendFromPeer(nil, hello)); err != nil {
+	if _, err := conn.Write(signal.AppendFromPeer(nil, signal.NewHello(p.key, challenge, bound))); err != nil {
 		return fmt.Errorf("write a Hello: %w", err)
 	}
 	switch m, err := frames.FromRendezvous(); m := m.(type) {

@@ -27,7 +27,7 @@ type Config struct {
 	Plain  net.Listener // HTTP without TLS, for Proxies only; nil without
 
 	TLS    *tls.Config                      // its NextProtos are offered behind those of this package
-	Signal func(context.Context, *tls.Conn) // serves and closes a signalling connection
+	Signal func(context.Context, *tls.Conn) // has a signalling connection served and closed
 	Relay  func(net.Conn)                   // serves and closes a TURN connection
 
 	Balancers []netip.Prefix // networks of load balancers, whose connections begin with a PROXY header

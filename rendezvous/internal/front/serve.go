@@ -30,8 +30,7 @@ func (f *Front) servePublic(ctx context.Context, c *conn) error {
 	switch conn.ConnectionState().NegotiatedProtocol {
 	case signal.ALPN:
 		f.ready(c)
-		// From a goroutine of its own, which has not the stack that a handshake needs.
-		f.running.Go(func() { f.cfg.Signal(ctx, conn) })
+		f.cfg.Signal(ctx, conn)
 	case alpnTURN:
 		f.ready(c)
 		f.running.Go(func() { f.cfg.Relay(conn) })

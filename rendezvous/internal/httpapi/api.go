@@ -51,6 +51,9 @@ type Config struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is believed. From
 	// anywhere else, and without any, the client is who made the connection.
 	TrustedProxies []netip.Prefix
+	Origin         ident.Origin // at which peers reach those proxies
+	Signal         Signalling   // at api.PathSignal; nil: nothing is there
+	PerSource      int          // connections there of one source; 0: 1024
 	Limits         Limits
 	Ready          []Check // beside the registry's store
 	// Pages are served at PathPages and below, nil without any.
@@ -76,6 +79,8 @@ type server struct {
 	limits map[limited]*limiter[netip.Prefix]
 	peers  *limiter[ident.PeerID]
 	api    huma.API
+
+	signals counter
 }
 
 // New makes the handler of the whole interface.
@@ -85,6 +90,8 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, errors.New("REST interface: no registry")
 	case cfg.Presence == nil:
 		return nil, errors.New("REST interface: no presence")
+	case len(cfg.TrustedProxies) > 0 && cfg.Origin == "":
+		return nil, errors.New("REST interface: reverse proxies, but no origin at which peers reach them")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -94,6 +101,9 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if len(cfg.Server.STUN) > api.MaxServers || len(cfg.Server.TURN) > api.MaxServers {
 		return nil, errors.New("REST interface: more than 16 STUN or TURN addresses")
+	}
+	if cfg.PerSource == 0 {
+		cfg.PerSource = 1024
 	}
 	describeErrors()
 	s := &server{cfg: cfg, limits: newLimiters(cfg.Limits), peers: newPeerLimiter(cfg.Limits)}
@@ -122,6 +132,10 @@ func New(cfg Config) (http.Handler, error) {
 		}
 		router.Handle(PathPages, pages)
 		router.Handle(PathPages+"/*", pages)
+	}
+	if cfg.Signal != nil {
+		s.signals = counter{max: cfg.PerSource, has: map[netip.Prefix]int{}}
+		router.Get(api.PathSignal, s.signal)
 	}
 	return router, nil
 }

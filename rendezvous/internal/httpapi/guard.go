@@ -24,19 +24,13 @@ type contextKey int
 const (
 	callerKey contextKey = iota
 	adminKey
-	exporterKey
+	channelKey
 )
 
 // caller is the peer whose token the request had.
 func caller(ctx context.Context) ident.PeerID {
 	id, _ := ctx.Value(callerKey).(ident.PeerID)
 	return id
-}
-
-// exporter is that of the request's TLS connection, nil where there is none.
-func exporter(ctx context.Context) []byte {
-	e, _ := ctx.Value(exporterKey).([]byte)
-	return e
 }
 
 func bearer(ctx huma.Context) string {
@@ -165,15 +159,6 @@ func tooMany(wait time.Duration) *api.Problem {
 	p := api.NewProblem(api.CodeRateLimited)
 	p.RetryAfter = jittered(wait)
 	return p
-}
-
-// withExporter hands on what a registration may be bound to.
-func withExporter(ctx huma.Context, next func(huma.Context)) {
-	r, _ := humachi.Unwrap(ctx)
-	if e, err := api.Exporter(r.TLS); err == nil {
-		ctx = huma.WithValue(ctx, exporterKey, e)
-	}
-	next(ctx)
 }
 
 func (s *server) refuse(ctx huma.Context, err error) {

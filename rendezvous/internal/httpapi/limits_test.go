@@ -62,6 +62,7 @@ func TestSourcesAreLimited(t *testing.T) {
 func TestTrustedProxiesAreBelieved(t *testing.T) {
 	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
 		hc.Limits.Challenges = httpapi.Limit{PerMinute: 1, Burst: 1}
+		hc.Origin = "https://rendezvous.example.org:443"
 		hc.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	})
 	for _, c := range []struct {
@@ -91,6 +92,7 @@ func TestOpenServerIsNotFilled(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, func(_ *registry.Config, hc *httpapi.Config) {
 			hc.Limits.NewPeers = httpapi.Limit{} // as it is by default
+			hc.Origin = "https://rendezvous.example.org:443"
 			hc.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 		})
 		join := func(n int, from string) answer {

@@ -18,14 +18,14 @@ func (s *server) registerPeers() {
 	limited := []api.Code{api.CodeRateLimited}
 	mount(s, http.MethodPost, api.PathChallenges, operation{
 		id: "create-challenge", summary: "Take what a registration must sign", codes: limited,
-		guards: huma.Middlewares{s.limit(limitChallenges)},
+		guards: huma.Middlewares{s.limit(limitChallenges), s.withChannel},
 	}, s.challenge)
 	mount(s, http.MethodPost, api.PathPeers, operation{
 		id: "register", summary: "Register a peer, or renew its token",
 		codes: slices.Concat(withBody, limited, []api.Code{
-			api.CodeChallenge, api.CodeSignature, api.CodeBinding, api.CodeInviteNeeded, api.CodeInvite, api.CodeRevoked, api.CodeFull,
+			api.CodeChallenge, api.CodeSignature, api.CodeBinding, api.CodeOrigin, api.CodeInviteNeeded, api.CodeInvite, api.CodeRevoked, api.CodeFull,
 		}),
-		guards: huma.Middlewares{s.limit(limitRegistrations), withExporter},
+		guards: huma.Middlewares{s.limit(limitRegistrations), s.withChannel},
 	}, s.registerPeer)
 	notFound := []api.Code{api.CodePeerNotFound}
 	mount(s, http.MethodGet, api.PathPeer, operation{
@@ -49,7 +49,11 @@ func (s *server) registerPeers() {
 
 func (s *server) challenge(ctx context.Context, _ *nothing) (*output[api.Challenge], error) {
 	c, expires, err := s.cfg.Registry.Challenge(ctx)
-	return &output[api.Challenge]{api.Challenge{Challenge: c, Expires: expires.UTC()}}, err
+	bind := api.BindTLS
+	if channel(ctx).Origin != "" {
+		bind = api.BindOrigin
+	}
+	return &output[api.Challenge]{api.Challenge{Challenge: c, Expires: expires.UTC(), Bind: bind}}, err
 }
 
 type registerInput struct{ Body api.Registration }
@@ -63,7 +67,7 @@ func (s *server) registerPeer(ctx context.Context, in *registerInput) (*register
 	if err := s.mayJoin(ctx, ident.IDOf(in.Body.PublicKey)); err != nil {
 		return nil, err
 	}
-	r, err := s.cfg.Registry.Register(ctx, in.Body, exporter(ctx))
+	r, err := s.cfg.Registry.Register(ctx, in.Body, channel(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +184,7 @@ func (s *server) disallow(ctx context.Context, in *InPeer) (*nothing, error) {
 
 func (s *server) server(context.Context, *nothing) (*output[api.Server], error) {
 	out := s.cfg.Server
-	out.SignalALPN = api.SignalALPN
+	out.SignalALPN, out.SignalPath = api.SignalALPN, api.PathSignal
 	out.Open = s.cfg.Registry.Open()
 	out.STUN, out.TURN = append([]string{}, out.STUN...), append([]string{}, out.TURN...)
 	return &output[api.Server]{out}, nil

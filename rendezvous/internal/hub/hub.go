@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -121,23 +122,51 @@ func New(c Config) (*Hub, error) {
 // and closes the connection. ctx ends nothing but what a session asks of others;
 // who closes the connections, or drains the hub, ends the sessions.
 func (h *Hub) Serve(ctx context.Context, conn *tls.Conn) {
+	bound, err := signal.BoundToTLS(conn.ConnectionState())
+	if err != nil {
+		h.log.Debug("refused a signalling connection", "remote", conn.RemoteAddr(), "reason", err)
+		conn.Close()
+		return
+	}
+	h.serve(ctx, overTLS{conn}, bound, func() {})
+}
+
+// wire is a peer's connection.
+type wire interface {
+	net.Conn
+	// CloseWrite says that nothing more will be written.
+	CloseWrite() error
+	// abort ends it without a word, and wakes who reads or writes.
+	abort()
+}
+
+type overTLS struct{ *tls.Conn }
+
+func (c overTLS) abort() { c.NetConn().Close() }
+
+// serve is Serve of any connection on which a Hello is bound to what is said.
+// ended is called when the connection has ended.
+func (h *Hub) serve(ctx context.Context, conn wire, bound signal.Binding, ended func()) {
 	if !h.begin() {
 		conn.SetWriteDeadline(time.Now().Add(byeTimeout))
 		conn.Write(signal.AppendFromRendezvous(nil, byeDraining))
 		conn.Close()
+		ended()
 		return
 	}
 	frames := signal.NewReader(conn)
-	s := h.admit(ctx, conn, frames)
+	s := h.admit(ctx, conn, frames, bound)
 	if s == nil {
 		conn.Close()
 		h.serving.Done()
+		ended()
 		return
 	}
 	// A goroutine of its own, whose stack has not grown for a signature: an idle
 	// session's costs a quarter of that.
 	go func() {
 		defer h.serving.Done()
+		defer ended()
 		s.run(ctx, frames)
 	}()
 }
@@ -153,13 +182,13 @@ func (h *Hub) begin() bool {
 }
 
 // admit makes the session of whoever connected, nil if it is refused.
-func (h *Hub) admit(ctx context.Context, conn *tls.Conn, frames *signal.Reader) *session {
+func (h *Hub) admit(ctx context.Context, conn wire, frames *signal.Reader, bound signal.Binding) *session {
 	select {
 	case h.greeting <- struct{}{}:
 	default:
 		return nil // a flood of strangers; those who belong try again
 	}
-	id, bye := h.greet(ctx, conn, frames)
+	id, bye := h.greet(ctx, conn, frames, bound)
 	<-h.greeting
 	if bye != nil {
 		h.log.Debug("refused a signalling connection", "remote", conn.RemoteAddr(), "reason", bye.Text)
@@ -173,7 +202,7 @@ func (h *Hub) admit(ctx context.Context, conn *tls.Conn, frames *signal.Reader) 
 
 // greet challenges whoever connected and returns the peer it is, or why it is
 // refused.
-func (h *Hub) greet(ctx context.Context, conn *tls.Conn, frames *signal.Reader) (ident.PeerID, *signal.Bye) {
+func (h *Hub) greet(ctx context.Context, conn wire, frames *signal.Reader, bound signal.Binding) (ident.PeerID, *signal.Bye) {
 	conn.SetDeadline(time.Now().Add(signal.HelloTimeout))
 	challenge := signal.Challenge{Time: h.now().Truncate(time.Millisecond)}
 	rand.Read(challenge.Nonce[:]) // never fails: crypto/rand ends the program instead
@@ -188,7 +217,7 @@ func (h *Hub) greet(ctx context.Context, conn *tls.Conn, frames *signal.Reader) 
 	if !ok {
 		return ident.PeerID{}, &signal.Bye{Code: signal.ByeProtocol, Text: "the first message must be a Hello"}
 	}
-	id, err := hello.Verify(challenge, conn.ConnectionState(), h.now())
+	id, err := hello.Verify(challenge, bound, h.now())
 	if err != nil {
 		return id, &signal.Bye{Code: signal.ByeRefused, Text: err.Error()}
 	}
@@ -317,7 +346,7 @@ func (h *Hub) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		for _, s := range sessions {
-			s.conn.NetConn().Close()
+			s.conn.abort()
 		}
 		<-done
 		return fmt.Errorf("drain signalling: %w", context.Cause(ctx))

@@ -174,11 +174,11 @@ func (s *server) dial(t *testing.T, k ident.Key) *agent {
 	if !ok {
 		t.Fatal("no challenge")
 	}
-	hello, err := signal.NewHello(k, challenge, conn.ConnectionState())
+	bound, err := signal.BoundToTLS(conn.ConnectionState())
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.write(hello)
+	a.write(signal.NewHello(k, challenge, bound))
 	a.in.Greeted()
 	return a
 }
@@ -376,12 +376,12 @@ func TestAHelloOfAnotherConnectionIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hello, err := signal.NewHello(alice, challenge.(signal.Challenge), one.ConnectionState())
+	bound, err := signal.BoundToTLS(one.ConnectionState())
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := &agent{t: t, conn: two, in: in}
-	a.write(hello)
+	a.write(signal.NewHello(alice, challenge.(signal.Challenge), bound))
 	if code := a.bye(); code != signal.ByeRefused {
 		t.Errorf("Bye %d, want %d", code, signal.ByeRefused)
 	}

@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"os"
 	"sync"
@@ -32,7 +31,7 @@ type session struct {
 	// Static after newSession.
 	hub     *Hub
 	id      ident.PeerID
-	conn    *tls.Conn
+	conn    wire
 	since   time.Time
 	running sync.WaitGroup // writer and couriers, while they exist
 
@@ -66,7 +65,7 @@ type delivery struct {
 	timer *time.Timer
 }
 
-func newSession(h *Hub, id ident.PeerID, conn *tls.Conn) *session {
+func newSession(h *Hub, id ident.PeerID, conn wire) *session {
 	return &session{hub: h, id: id, conn: conn, since: h.cluster.Now().Truncate(time.Millisecond), budget: newBucket(h.now())}
 }
 
@@ -198,7 +197,7 @@ func (s *session) enqueueLocked(m signal.FromRendezvous) {
 	}
 	if len(s.queue) >= maxQueue {
 		s.closing = true // it sends and does not read; there is no room for a Bye
-		s.conn.NetConn().Close()
+		s.conn.abort()
 		return
 	}
 	s.appendLocked(m)
@@ -244,7 +243,7 @@ func (s *session) flush() {
 		}
 		s.conn.SetWriteDeadline(time.Now().Add(patience))
 		if _, err := s.conn.Write(out); err != nil {
-			s.conn.NetConn().Close()
+			s.conn.abort()
 		}
 	}
 }

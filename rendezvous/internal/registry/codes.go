@@ -22,6 +22,7 @@ var codes = []struct {
 	{ErrReplayed, api.CodeChallenge},
 	{ErrSignature, api.CodeSignature},
 	{ErrBinding, api.CodeBinding},
+	{ErrOrigin, api.CodeOrigin},
 	{ErrInviteNeeded, api.CodeInviteNeeded},
 	{ErrInvite, api.CodeInvite},
 	{ErrRevoked, api.CodeRevoked},

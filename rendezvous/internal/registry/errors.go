@@ -17,6 +17,7 @@ var (
 	ErrReplayed        = errors.New("the challenge was used before")
 	ErrSignature       = errors.New("the signature is not the key's")
 	ErrBinding         = errors.New("the registration is not bound to this connection")
+	ErrOrigin          = errors.New("the registration is for a rendezvous at another address")
 	ErrName            = errors.New("a name is 1 to 64 printable characters, without a space at either end")
 	ErrInviteNeeded    = errors.New("a new peer needs an invite")
 	ErrInvite          = errors.New("the invite is not good")

@@ -28,6 +28,7 @@ var refused = []struct {
 	{ErrAdminLink, "admin_link"},
 	{ErrSignature, "signature"},
 	{ErrBinding, "binding"},
+	{ErrOrigin, "origin"},
 	{ErrReplayed, "replayed"},
 	{ErrInviteNeeded, "invite_needed"},
 	{ErrInvite, "invite"},

@@ -22,14 +22,21 @@ type Registered struct {
 	Created bool // the peer was not known before
 }
 
-// Register admits a peer that proves its key. exporter is that of the TLS
-// connection the registration came over, nil where there is none. A known peer
-// needs no invite; its token changes, and the one before ends.
+// Channel is how a registration came: the exporter of its TLS connection, nil
+// where there is none, or, through a proxy that ends TLS and is trusted, the
+// origin at which peers reach this rendezvous.
+type Channel struct {
+	Exporter []byte
+	Origin   ident.Origin
+}
+
+// Register admits a peer that proves its key. A known peer needs no invite; its
+// token changes, and the one before ends.
 //
-// Errors: ErrName, ErrChallenge, ErrReplayed, ErrBinding, ErrSignature,
-// ErrInviteNeeded, ErrInvite, ErrRevoked, ErrFull.
-func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter []byte) (Registered, error) {
-	got, err := r.register(ctx, reg, exporter)
+// Errors: ErrName, ErrChallenge, ErrReplayed, ErrBinding, ErrOrigin,
+// ErrSignature, ErrInviteNeeded, ErrInvite, ErrRevoked, ErrFull.
+func (r *Registry) Register(ctx context.Context, reg api.Registration, by Channel) (Registered, error) {
+	got, err := r.register(ctx, reg, by)
 	switch {
 	case err != nil:
 		r.Refused(ctx, "register", ident.IDOf(reg.PublicKey), err)
@@ -41,7 +48,7 @@ func (r *Registry) Register(ctx context.Context, reg api.Registration, exporter 
 	return got, err
 }
 
-func (r *Registry) register(ctx context.Context, reg api.Registration, exporter []byte) (Registered, error) {
+func (r *Registry) register(ctx context.Context, reg api.Registration, by Channel) (Registered, error) {
 	var none Registered
 	if err := checkName(reg.Name); err != nil {
 		return none, err
@@ -54,13 +61,8 @@ func (r *Registry) register(ctx context.Context, reg api.Registration, exporter 
 	if !now.Before(reg.Expires) || reg.Expires.After(expires) {
 		return none, ErrChallenge
 	}
-	switch {
-	case len(reg.PublicKey) != ed25519.PublicKeySize:
-		return none, ErrSignature
-	case r.cfg.RequireBinding && !reg.Bound, reg.Bound && exporter == nil:
-		return none, ErrBinding
-	case !reg.Verify(exporter):
-		return none, ErrSignature
+	if err := r.checkSignature(reg, by); err != nil {
+		return none, err
 	}
 	token, prefix, hash, err := r.newToken()
 	if err != nil {
@@ -95,6 +97,28 @@ func (r *Registry) register(ctx context.Context, reg api.Registration, exporter 
 	}
 	a.Peer.Name = admitted.Name
 	return Registered{Peer: a.Peer, Token: token, Created: admitted.Created}, nil
+}
+
+// checkSignature wants the signature to be of the key, and bound to how the
+// registration came.
+func (r *Registry) checkSignature(reg api.Registration, by Channel) error {
+	switch {
+	case len(reg.PublicKey) != ed25519.PublicKeySize:
+		return ErrSignature
+	case reg.Origin != "" && by.Origin == "": // who connects directly has a TLS connection to bind to
+		return ErrBinding
+	case reg.Origin != "" && ident.Origin(reg.Origin) != by.Origin:
+		return ErrOrigin
+	case reg.Origin != "":
+		if !reg.VerifyForOrigin(by.Origin) {
+			return ErrSignature
+		}
+	case r.cfg.RequireBinding && !reg.Bound, reg.Bound && by.Exporter == nil:
+		return ErrBinding
+	case !reg.Verify(by.Exporter):
+		return ErrSignature
+	}
+	return nil
 }
 
 // checkName refuses what could deceive or break a terminal: control and

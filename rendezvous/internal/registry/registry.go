@@ -23,8 +23,9 @@ type Config struct {
 	Store Store
 	// Open lets new peers register without an invite. Closed is the default.
 	Open bool
-	// RequireBinding refuses registrations that are not bound to their TLS
-	// connection. It cannot be used behind a proxy that ends TLS.
+	// RequireBinding refuses registrations that are bound neither to their TLS
+	// connection nor to the origin at which they reach this rendezvous through a
+	// trusted proxy.
 	RequireBinding bool
 	Random         io.Reader        // crypto/rand without one
 	Now            func() time.Time // time.Now without one

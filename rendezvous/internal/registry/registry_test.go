@@ -57,7 +57,7 @@ func register(t testing.TB, r *registry.Registry, n byte) registry.Registered {
 	}
 	reg := api.Registration{Challenge: challenge, Name: "name", Expires: expires}
 	reg.Sign(key, nil)
-	got, err := r.Register(context.Background(), reg, nil)
+	got, err := r.Register(context.Background(), reg, registry.Channel{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +390,7 @@ func FuzzChallenge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, challenge []byte) {
 		reg := api.Registration{Challenge: challenge, Name: "name", Expires: expires}
 		reg.Sign(key, nil)
-		_, err := r.Register(context.Background(), reg, nil)
+		_, err := r.Register(context.Background(), reg, registry.Channel{})
 		if !bytes.Equal(challenge, good) && !errors.Is(err, registry.ErrChallenge) {
 			t.Errorf("%x: %v", challenge, err)
 		}

@@ -1,0 +1,269 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+const here = ident.Origin("https://rendezvous.example.org:443")
+
+var both = []string{signal.SubprotocolTLS, signal.SubprotocolOrigin}
+
+// web serves the hub's WebSockets over TLS, as if a trusted proxy brought them
+// where an origin is given.
+func (s *server) web(t *testing.T, origin ident.Origin) *httptest.Server {
+	t.Helper()
+	h := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.ServeWebSocket(w, r, netip.MustParseAddr("203.0.113.9"), origin, func() {})
+	}))
+	t.Cleanup(h.Close)
+	return h
+}
+
+// browse opens a WebSocket, or says why there is none.
+func browse(t *testing.T, h *httptest.Server, header http.Header, subprotocols []string) (*websocket.Conn, *http.Response, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	socket, answer, err := websocket.Dial(ctx, h.URL, &websocket.DialOptions{HTTPClient: h.Client(), HTTPHeader: header, Subprotocols: subprotocols})
+	if err == nil {
+		t.Cleanup(func() { socket.CloseNow() })
+	}
+	return socket, answer, err
+}
+
+// webAgent is the other end of a session in a WebSocket.
+func webAgent(t *testing.T, h *httptest.Server, want string) (*websocket.Conn, *signal.Reader, io.Writer, signal.Challenge) {
+	t.Helper()
+	socket, _, err := browse(t, h, nil, both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := socket.Subprotocol(); got != want {
+		t.Fatalf("subprotocol %q, want %q", got, want)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	conn := websocket.NetConn(ctx, socket, websocket.MessageBinary)
+	socket.SetReadLimit(signal.MaxMessage)
+	in := signal.NewReader(conn)
+	m, err := in.FromRendezvous()
+	challenge, ok := m.(signal.Challenge)
+	if !ok {
+		t.Fatalf("got %#v, %v, want a Challenge", m, err)
+	}
+	return socket, in, conn, challenge
+}
+
+// greetWeb answers the challenge and wants an answer.
+func greetWeb(t *testing.T, in *signal.Reader, out io.Writer, hello signal.Hello) signal.FromRendezvous {
+	t.Helper()
+	if _, err := out.Write(signal.AppendFromPeer(nil, hello)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := in.FromRendezvous()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Greeted()
+	return m
+}
+
+func TestAProxysWebSocketIsBoundToTheOriginOnly(t *testing.T) {
+	s := start(t)
+	proxied := s.web(t, here)
+	alice := key(t, 1)
+	_, in, out, challenge := webAgent(t, proxied, signal.SubprotocolOrigin)
+	if m := greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here))); m != (signal.Welcome{Idle: signal.IdleTimeout}) {
+		t.Errorf("got %#v, want a Welcome", m)
+	}
+	_, in, out, challenge = webAgent(t, proxied, signal.SubprotocolOrigin)
+	elsewhere := signal.BoundToOrigin("https://rendezvous.example.net:443")
+	bye, ok := greetWeb(t, in, out, signal.NewHello(alice, challenge, elsewhere)).(signal.Bye)
+	if !ok || bye.Code != signal.ByeRefused || !strings.Contains(bye.Text, string(here)) {
+		t.Errorf("for another origin: %#v", bye)
+	}
+	// The same nonce again, on a connection of its own, is another's.
+	_, in, out, _ = webAgent(t, proxied, signal.SubprotocolOrigin)
+	if bye, ok := greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here))).(signal.Bye); !ok || bye.Code != signal.ByeRefused {
+		t.Errorf("replayed: %#v", bye)
+	}
+}
+
+func TestADirectWebSocketIsBoundToItsTLSConnectionOnly(t *testing.T) {
+	s := start(t)
+	direct := s.web(t, "")
+	alice := key(t, 1)
+	_, in, out, challenge := webAgent(t, direct, signal.SubprotocolTLS)
+	bye, ok := greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here))).(signal.Bye)
+	if !ok || bye.Code != signal.ByeRefused {
+		t.Errorf("for an origin: %#v", bye)
+	}
+	if _, answer, err := browse(t, direct, nil, []string{signal.SubprotocolOrigin}); err == nil || answer.StatusCode != http.StatusBadRequest {
+		t.Errorf("offering the origin alone: %v", err)
+	}
+	// The exporter of the connection that carries the request.
+	socket, answer, err := browse(t, direct, nil, both)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, err := signal.BoundToTLS(*answer.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := websocket.NetConn(t.Context(), socket, websocket.MessageBinary)
+	in = signal.NewReader(conn)
+	m, err := in.FromRendezvous()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := greetWeb(t, in, conn, signal.NewHello(alice, m.(signal.Challenge), bound)); m != (signal.Welcome{Idle: signal.IdleTimeout}) {
+		t.Errorf("got %#v, want a Welcome", m)
+	}
+}
+
+func TestMessagesCrossBetweenAWebSocketAndTLS(t *testing.T) {
+	s := start(t)
+	alice, bob := key(t, 1), key(t, 2)
+	s.allow(alice, bob)
+	s.allow(bob, alice)
+	b := s.connect(t, bob)
+	socket, in, out, challenge := webAgent(t, s.web(t, here), signal.SubprotocolOrigin)
+	greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here)))
+
+	// Where a message ends means nothing: one frame in two, two frames in one.
+	body := bytes.Repeat([]byte("x"), signal.MaxBody)
+	frame := signal.AppendFromPeer(nil, signal.Send{ID: 1, To: bob.ID(), Body: body})
+	out.Write(frame[:100])
+	out.Write(frame[100:])
+	if m, ok := b.read().(signal.Deliver); !ok || !bytes.Equal(m.Body, body) {
+		t.Fatalf("got %#v", m)
+	}
+	b.write(signal.Got{Number: 1})
+	if m, err := in.FromRendezvous(); m != (signal.Sent{ID: 1}) {
+		t.Fatalf("got %#v, %v", m, err)
+	}
+	// More than one message holds, at once.
+	const many = 5
+	for i := range uint32(many) {
+		b.write(signal.Send{ID: i, To: alice.ID(), Body: body})
+	}
+	for i := range uint32(many) {
+		m, err := in.FromRendezvous()
+		if d, ok := m.(signal.Deliver); !ok || !bytes.Equal(d.Body, body) {
+			t.Fatalf("got %#v, %v", m, err)
+		}
+		out.Write(signal.AppendFromPeer(nil, signal.Got{Number: i + 1}))
+		if m := b.read(); m != (signal.Sent{ID: i}) {
+			t.Fatalf("got %#v", m)
+		}
+	}
+	// While somebody reads, WebSocket pings are answered too.
+	done := make(chan error, 1)
+	go func() {
+		_, err := in.FromRendezvous()
+		done <- err
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := socket.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+	s.Revoke(alice.ID())
+	if err := <-done; err != nil {
+		t.Errorf("the Bye did not come: %v", err)
+	}
+}
+
+func TestWhatIsNoSignallingIsRefused(t *testing.T) {
+	s := start(t)
+	h := s.web(t, here)
+	for name, c := range map[string]struct {
+		header       http.Header
+		subprotocols []string
+		status       int
+	}{
+		"a page of another site": {http.Header{"Origin": {"https://evil.example.org"}}, both, http.StatusForbidden},
+		"no subprotocol":         {nil, nil, http.StatusBadRequest},
+		"another subprotocol":    {nil, []string{"chat"}, http.StatusBadRequest},
+	} {
+		_, answer, err := browse(t, h, c.header, c.subprotocols)
+		if err == nil || answer == nil || answer.StatusCode != c.status {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	req, err := http.NewRequest(http.MethodGet, h.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Sec-WebSocket-Protocol", signal.SubprotocolOrigin)
+	answer, err := h.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusUpgradeRequired {
+		t.Errorf("a plain request: %s", answer.Status)
+	}
+	for name, send := range map[string]func(context.Context, *websocket.Conn) error{
+		"a message too large": func(ctx context.Context, c *websocket.Conn) error {
+			return c.Write(ctx, websocket.MessageBinary, make([]byte, signal.MaxMessage+1))
+		},
+		"a text": func(ctx context.Context, c *websocket.Conn) error {
+			return c.Write(ctx, websocket.MessageText, []byte("hello"))
+		},
+		"a frame that is none": func(ctx context.Context, c *websocket.Conn) error {
+			return c.Write(ctx, websocket.MessageBinary, bytes.Repeat([]byte{0xff}, 64))
+		},
+	} {
+		socket, _, _, _ := webAgent(t, h, signal.SubprotocolOrigin)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if err := send(ctx, socket); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for err == nil { // the Bye, if there is one, and the end
+			_, _, err = socket.Read(ctx)
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: the connection stands", name)
+		}
+		err = nil
+		cancel()
+	}
+}
+
+func TestAHubThatDrainsSaysWhenToComeBack(t *testing.T) {
+	s := start(t)
+	h := s.web(t, here)
+	_, in, out, challenge := webAgent(t, h, signal.SubprotocolOrigin)
+	greetWeb(t, in, out, signal.NewHello(key(t, 1), challenge, signal.BoundToOrigin(here)))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(ctx) }()
+	if bye, err := in.FromRendezvous(); err != nil || bye.(signal.Bye).Code != signal.ByeDraining {
+		t.Errorf("got %#v, %v", bye, err)
+	}
+	if _, err := in.FromRendezvous(); err == nil {
+		t.Error("the connection goes on")
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	_, answer, err := browse(t, h, nil, both)
+	if err == nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("while it drains: %v", err)
+	}
+}
