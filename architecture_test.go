@@ -31,9 +31,10 @@ var mayImport = map[string][]string{
 
 	"rendezvous/internal/registry":           {"proto/ident", "proto/api"},
 	"rendezvous/internal/registry/storetest": {"proto/ident", "rendezvous/internal/registry"},
-	"rendezvous/internal/pgstore":            {"proto/ident", "migrations", "rendezvous/internal/registry"},
+	"rendezvous/internal/batch":              {},
+	"rendezvous/internal/pgstore":            {"proto/ident", "migrations", "rendezvous/internal/registry", "rendezvous/internal/batch"},
 	"rendezvous/internal/pgstore/pgtest":     {},
-	"rendezvous/internal/sqlitestore":        {"proto/ident", "migrations", "rendezvous/internal/registry"},
+	"rendezvous/internal/sqlitestore":        {"proto/ident", "migrations", "rendezvous/internal/registry", "rendezvous/internal/batch"},
 	"rendezvous/internal/httpapi":            {"proto/ident", "proto/api", "rendezvous/internal/registry"},
 	"rendezvous/internal/web":                {"proto/ident", "proto/api", "rendezvous/internal/registry"},
 	"rendezvous/internal/hub":                {"proto/ident", "proto/signal"},

@@ -8,20 +8,6 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// useInvite lets a new peer in with its invite or its approval, if it needs one.
-func useInvite(ctx context.Context, tx pgx.Tx, a registry.Admission) error {
-	switch {
-	case a.Open:
-		return nil
-	case a.Invite == nil:
-		tag, err := tx.Exec(ctx, `DELETE FROM approvals WHERE peer = $1 AND expires > $2`, a.Peer.ID[:], millis(a.Now))
-		return touched(tag, err, registry.ErrInviteNeeded)
-	}
-	tag, err := tx.Exec(ctx, `UPDATE invites SET uses = uses - 1, used = used + 1
-		WHERE hash = $1 AND NOT revoked AND expires > $2 AND (uses IS NULL OR uses > 0)`, a.Invite[:], millis(a.Now))
-	return touched(tag, err, registry.ErrInvite)
-}
-
 // PutInvite keeps an invite.
 func (s *Store) PutInvite(ctx context.Context, i registry.Invite, e registry.Event) (kept registry.Invite, err error) {
 	var uses *int

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"time"
 
@@ -16,43 +15,8 @@ import (
 // registered or not. The key is the first 8 bytes of the ID, which is a hash:
 // two peers that share them wait for each other, and nothing worse.
 func lockPeer(ctx context.Context, tx pgx.Tx, id ident.PeerID) error {
-	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(binary.BigEndian.Uint64(id[:])))
+	_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, peerKey(id))
 	return err
-}
-
-// Admit registers or renews a peer.
-func (s *Store) Admit(ctx context.Context, a registry.Admission) (admitted registry.Admitted, err error) {
-	err = s.tx(ctx, "admit a peer", func(tx pgx.Tx) error {
-		p := a.Peer
-		if err := lockPeer(ctx, tx, p.ID); err != nil {
-			return err
-		}
-		tag, err := tx.Exec(ctx, `INSERT INTO challenges (random, expires) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
-			a.Challenge[:], millis(a.ChallengeExpires))
-		if err := touched(tag, err, registry.ErrReplayed); err != nil {
-			return err
-		}
-		err = tx.QueryRow(ctx, `UPDATE peers SET name = CASE WHEN named THEN name ELSE $1 END, version = version + (NOT named AND name <> $1)::int,
-			token_prefix = $2, token_hash = $3 WHERE id = $4 RETURNING name`, p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:]).Scan(&admitted.Name)
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return err
-		}
-		if err := useInvite(ctx, tx, a); err != nil {
-			return err
-		}
-		admitted = registry.Admitted{Created: true, Name: p.Name}
-		// One statement for both, for the sake of the round trip.
-		e := a.Event
-		tag, err = tx.Exec(ctx, `WITH new AS (
-				INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
-				SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = $1) RETURNING 1
-			)
-			INSERT INTO audit (at, kind, actor, peer, source, detail, count) SELECT $7, $8, $9, $1, $10, $11, $12 FROM new`,
-			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:],
-			millis(e.At), string(e.Kind), e.Actor, e.Source, e.Detail, e.Count)
-		return touched(tag, err, registry.ErrRevoked)
-	})
-	return admitted, err
 }
 
 const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash, p.version`

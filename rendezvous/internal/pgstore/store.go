@@ -17,13 +17,17 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/easyfind-usb/easyfind/migrations"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
 var _ registry.Store = (*Store)(nil)
 
 // Store is a registry in a Postgres database, version 13 or newer.
-type Store struct{ pool *pgxpool.Pool }
+type Store struct {
+	pool   *pgxpool.Pool
+	admits *batch.Batch[registry.Admission, registry.Admitted]
+}
 
 // ErrURL is the error of a database URL that cannot be read.
 var ErrURL = errors.New("the database URL cannot be read: write it as postgres://user:password@host:5432/database, with %40 for an @ in the password")
@@ -90,7 +94,9 @@ func connect(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	return &Store{pool}, nil
+	s := &Store{pool: pool}
+	s.admits = batch.New(batch.Config[registry.Admission, registry.Admitted]{Do: s.admit, Most: mostAdmitted, Runs: 1, Wait: admitWait})
+	return s, nil
 }
 
 // explained adds to an error of opening the database what to do about it.
@@ -158,6 +164,7 @@ func (s *Store) Pool() registry.Pool {
 
 // Close ends all connections.
 func (s *Store) Close() error {
+	s.admits.Close()
 	s.pool.Close()
 	return nil
 }

@@ -8,20 +8,6 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// useInvite lets a new peer in with its invite or its approval, if it needs one.
-func useInvite(ctx context.Context, tx *sql.Tx, a registry.Admission) error {
-	switch {
-	case a.Open:
-		return nil
-	case a.Invite == nil:
-		res, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE peer = ? AND expires > ?`, a.Peer.ID[:], millis(a.Now))
-		return oneRow(res, err, registry.ErrInviteNeeded)
-	}
-	res, err := tx.ExecContext(ctx, `UPDATE invites SET uses = uses - 1, used = used + 1
-		WHERE hash = ? AND revoked = 0 AND expires > ? AND (uses IS NULL OR uses > 0)`, a.Invite[:], millis(a.Now))
-	return oneRow(res, err, registry.ErrInvite)
-}
-
 // PutInvite keeps an invite.
 func (s *Store) PutInvite(ctx context.Context, i registry.Invite, e registry.Event) (kept registry.Invite, err error) {
 	err = s.tx(ctx, "keep an invite", func(tx *sql.Tx) error {

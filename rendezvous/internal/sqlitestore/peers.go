@@ -10,35 +10,6 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// Admit registers or renews a peer.
-func (s *Store) Admit(ctx context.Context, a registry.Admission) (admitted registry.Admitted, err error) {
-	err = s.tx(ctx, "admit a peer", func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `INSERT INTO challenges (random, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`,
-			a.Challenge[:], millis(a.ChallengeExpires))
-		if err := oneRow(res, err, registry.ErrReplayed); err != nil {
-			return err
-		}
-		p := a.Peer
-		err = tx.QueryRowContext(ctx, `UPDATE peers SET name = iif(named, name, ?1), version = version + (NOT named AND name <> ?1),
-			token_prefix = ?2, token_hash = ?3 WHERE id = ?4 RETURNING name`, p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:]).Scan(&admitted.Name)
-		if !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		if err := useInvite(ctx, tx, a); err != nil {
-			return err
-		}
-		admitted = registry.Admitted{Created: true, Name: p.Name}
-		res, err = tx.ExecContext(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
-			SELECT ?1, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = ?1)`,
-			p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
-		if err := oneRow(res, err, registry.ErrRevoked); err != nil {
-			return err
-		}
-		return addEvents(ctx, tx, a.Event)
-	})
-	return admitted, err
-}
-
 const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash, p.version`
 
 // Peer returns a peer.

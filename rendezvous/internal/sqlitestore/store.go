@@ -17,6 +17,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/easyfind-usb/easyfind/migrations"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
@@ -33,6 +34,8 @@ type Store struct {
 	lock  *os.File
 	write *sql.DB // one connection: SQLite has one writer
 	read  *sql.DB
+
+	admits *batch.Batch[registry.Admission, registry.Admitted]
 }
 
 // ErrInUse is the error of a data directory that another process has open.
@@ -44,7 +47,7 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w: choose another, or let this user write there", err)
 	}
-	s := &Store{}
+	s := newStore()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -86,7 +89,7 @@ func OpenBeside(ctx context.Context, dir string) (_ *Store, err error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	s := &Store{}
+	s := newStore()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -100,6 +103,12 @@ func OpenBeside(ctx context.Context, dir string) (_ *Store, err error) {
 	}
 	s.read, err = open(file, max(2, runtime.NumCPU()))
 	return s, err
+}
+
+func newStore() *Store {
+	s := &Store{}
+	s.admits = batch.New(batch.Config[registry.Admission, registry.Admitted]{Do: s.admit, Most: mostAdmitted, Runs: 1, Wait: admitWait})
+	return s
 }
 
 // makePrivate creates the file closed to other users, for it holds secrets.
@@ -158,6 +167,7 @@ func (s *Store) Pool() registry.Pool {
 // Close closes the database and frees the data directory.
 func (s *Store) Close() error {
 	var errs []error
+	s.admits.Close()
 	if s.read != nil {
 		errs = append(errs, s.read.Close())
 	}
