@@ -43,7 +43,7 @@ type reply struct {
 func (d *discovery) bind(request message, client netip.AddrPort, at place) reply {
 	r := reply{to: client, from: at}
 	var unknown []byte
-	mark := false
+	mark, pad := false, false
 	for attr, value := range request.attributes() {
 		switch {
 		case attr == attrFingerprint:
@@ -58,7 +58,9 @@ func (d *discovery) bind(request message, client netip.AddrPort, at place) reply
 			}
 		case attr == attrResponsePort && d != nil:
 			r.to = netip.AddrPortFrom(client.Addr(), binary.BigEndian.Uint16(value))
-		case attr == attrChangeRequest || attr == attrResponsePort || attr < optional && !ofBinding[attr]:
+		case attr == attrPadding && d != nil:
+			pad = true
+		case attr == attrChangeRequest || attr == attrResponsePort || attr == attrPadding || attr < optional && !ofBinding[attr]:
 			unknown = binary.BigEndian.AppendUint16(unknown, attr)
 		}
 	}
@@ -69,6 +71,9 @@ func (d *discovery) bind(request message, client netip.AddrPort, at place) reply
 		r.message = newMessage(bindingSuccess, request).addXORAddress(attrXORMapped, client)
 		if d != nil {
 			r.message = r.message.addAddress(attrResponseOrigin, d.at(r.from)).addAddress(attrOtherAddress, d.at(at.other()))
+		}
+		if room := len(request) - len(r.message) - channelHeader - fourLength; pad && room > 0 {
+			r.message = r.message.add(attrPadding, make([]byte, room)) // as long as the request, not longer
 		}
 	}
 	if mark {

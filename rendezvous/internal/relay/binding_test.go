@@ -89,15 +89,29 @@ func TestUnknownWishesAreRefused(t *testing.T) {
 	}{
 		"another address of a server with one": {one, attrChangeRequest, 420},
 		"another port of a server with one":    {one, attrResponsePort, 420},
-		"padding":                              {two, 0x0026, 420}, // longer than its request: not offered
+		"padding of a server with one":         {one, attrPadding, 420},
 		"what may be ignored":                  {two, 0x8022, 0},
 		"ICE's priority":                       {one, 0x0024, 0},
 	} {
 		for _, network := range []string{"udp", "tcp"} {
+			if c.r == two && network == "tcp" {
+				continue // is over UDP
+			}
 			answer := newRaw(t, c.r, network, Credentials{}).exchange(begin(bindingRequest).add(c.attr, make([]byte, 4)))
 			if code(answer) != c.code {
 				t.Errorf("%s over %s: %d, want %d", name, network, code(answer), c.code)
 			}
+		}
+	}
+}
+
+func TestAnAnswerIsPaddedToItsRequest(t *testing.T) {
+	r := startTwice(t, nil)
+	for _, n := range []int{0, 1, 40, 1500} {
+		request := begin(bindingRequest).add(attrPadding, make([]byte, n)).addFingerprint()
+		answer := newRaw(t, r, "udp", Credentials{}).exchange(request)
+		if answer.kind() != bindingSuccess || n > 100 && len(answer) != len(request) || n <= 100 && len(answer) > 80 {
+			t.Errorf("a request of %d bytes is answered by %d: %x", len(request), len(answer), []byte(answer))
 		}
 	}
 }

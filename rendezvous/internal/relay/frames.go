@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -130,7 +131,20 @@ func (f *framed) answer(p []byte, _ netip.AddrPort) error {
 	return err
 }
 
-func (f *framed) outbox(netip.AddrPort) outbox { return &streamOutbox{to: f} }
+// outbox makes one write of several messages. Not so over TLS: there are clients,
+// coturn's among them, that take a record for a message.
+func (f *framed) outbox(netip.AddrPort) outbox {
+	if _, records := f.Conn.(interface{ ConnectionState() tls.ConnectionState }); records {
+		return oneByOne{f}
+	}
+	return &streamOutbox{to: f}
+}
+
+// oneByOne makes one write of each message.
+type oneByOne struct{ to *framed }
+
+func (o oneByOne) add(p []byte) { o.to.answer(p, netip.AddrPort{}) } // an error has closed the connection
+func (o oneByOne) flush()       {}
 
 // streamOutbox makes one write of several messages. While it has none it holds
 // no buffer.

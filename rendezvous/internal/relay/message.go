@@ -38,6 +38,7 @@ const (
 	attrTransport        = 0x0019
 	attrXORMapped        = 0x0020
 	attrReservation      = 0x0022
+	attrPadding          = 0x0026 // RFC 5780 section 7.6
 	attrResponsePort     = 0x0027 // RFC 5780 section 7.5
 	attrXORMappedOld     = 0x8020 // of drafts of RFC 5389
 	attrFingerprint      = 0x8028

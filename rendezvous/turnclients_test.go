@@ -1,0 +1,198 @@
+//go:build unix
+
+package rendezvous
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+)
+
+// programTime bounds one run of a program that is not ours.
+const programTime = 2 * time.Minute
+
+// installed skips the test where a program is not.
+func installed(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err == nil {
+		return
+	}
+	if os.Getenv("EASYFIND_E2E_MUST_RUN") == "1" {
+		t.Fatalf("%s is not installed", program)
+	}
+	t.Skipf("%s is not installed (Debian: coturn)", program)
+}
+
+// program runs a program and returns what it printed.
+func program(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), programTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, ctx.Err())
+	}
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	return string(out)
+}
+
+// relayOf returns the credentials of a peer, and the ports of TURN and of TURN
+// over TLS.
+func relayOf(t *testing.T, link string, seed byte) (c api.RelayCredentials, turn, turns string) {
+	t.Helper()
+	newPeer(t, link, seed).call(http.MethodPost, api.PathRelay, &c)
+	for _, uri := range c.URIs {
+		scheme, rest, _ := strings.Cut(uri, ":")
+		address, _, _ := strings.Cut(rest, "?")
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if scheme == "turn" {
+			turn = port
+		} else {
+			turns = port
+		}
+	}
+	return c, turn, turns
+}
+
+var (
+	uclientCounts = regexp.MustCompile(`tot_send_msgs=(\d+), tot_recv_msgs=(\d+)`)
+	uclientLost   = regexp.MustCompile(`Total lost packets (\d+) .*total send dropped (\d+)`)
+)
+
+// TestCoturnsClientLosesNothing has coturn's TURN client relay in all the ways
+// it has: through the ports of TURN, and through that of HTTPS.
+func TestCoturnsClientLosesNothing(t *testing.T) {
+	installed(t, "turnutils_uclient")
+	const messages, clients = 100, 2
+	c := local(t)
+	c.RelayAllow = []string{"127.0.0.2/32"}
+	link := start(t, c).link
+	echo := startEcho(t)
+	for n, way := range []struct {
+		name string
+		args []string
+		tls  bool
+		echo bool
+	}{
+		{name: "UDP"},
+		{name: "UDP, by indications", args: []string{"-s"}},
+		{name: "TCP", args: []string{"-t"}},
+		{name: "TCP, by indications", args: []string{"-t", "-s"}},
+		{name: "TLS at the HTTPS port", args: []string{"-t", "-S"}, tls: true},
+		{name: "UDP, to a peer that echoes", echo: true},
+		{name: "TLS, to a peer that echoes", args: []string{"-t", "-S"}, tls: true, echo: true},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			login, port, tlsPort := relayOf(t, link, byte(n+1))
+			args := append([]string{
+				"-c", "-n", strconv.Itoa(messages), "-m", strconv.Itoa(clients), "-l", "170", "-z", "10",
+				"-u", login.Username, "-w", login.Password,
+			}, way.args...)
+			if way.tls {
+				port = tlsPort
+			}
+			if way.echo {
+				args = append(args, "-e", "127.0.0.2", "-r", echo)
+			} else {
+				args = append(args, "-y")
+			}
+			out := program(t, "turnutils_uclient", append(args, "-p", port, "127.0.0.1")...)
+			counts, lost := uclientCounts.FindAllStringSubmatch(out, -1), uclientLost.FindStringSubmatch(out)
+			if len(counts) == 0 || lost == nil {
+				t.Fatalf("no figures in:\n%s", out)
+			}
+			last := counts[len(counts)-1]
+			if sent := strconv.Itoa(messages * clients); last[1] != sent || last[2] != sent || lost[1] != "0" || lost[2] != "0" {
+				t.Errorf("%s of %s sent, %s received, %s lost, %s dropped\n%s", last[1], sent, last[2], lost[1], lost[2], out)
+			}
+		})
+	}
+}
+
+// startEcho runs coturn's peer, which sends back what it receives, and returns
+// its port.
+func startEcho(t *testing.T) string {
+	t.Helper()
+	installed(t, "turnutils_peer")
+	probe, err := net.ListenPacket("udp4", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(probe.LocalAddr().String())
+	if err := errors.Join(err, probe.Close()); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("turnutils_peer", "-L", "127.0.0.2", "-p", port)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	eventually(t, "the peer echoes", func() bool {
+		conn, err := net.Dial("udp4", "127.0.0.2:"+port)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
+		conn.Write([]byte("hello"))
+		n, err := conn.Read(make([]byte, 10))
+		return err == nil && n == 5
+	})
+	return port
+}
+
+// TestOthersFindOutAboutTheirNAT has programs that are not ours ask a server
+// with two addresses.
+func TestOthersFindOutAboutTheirNAT(t *testing.T) {
+	c := local(t)
+	c.STUNAlternate = "127.0.0.2"
+	_, port, _ := relayOf(t, start(t, c).link, 1)
+	t.Run("turnutils_stunclient", func(t *testing.T) {
+		installed(t, "turnutils_stunclient")
+		prints(t, program(t, "turnutils_stunclient", "-p", port, "-f", "127.0.0.1"),
+			"Response origin: : 127.0.0.1:"+port, "Response origin: : 127.0.0.2:", "Other addr: : 127.0.0.2:", "UDP reflexive addr: 127.0.0.1:", "RFC 5780 response 3")
+	})
+	t.Run("turnutils_natdiscovery", func(t *testing.T) {
+		installed(t, "turnutils_natdiscovery")
+		for _, padded := range [][]string{nil, {"-P"}} {
+			args := append([]string{"-m", "-f", "-H", "-p", port, "-L", "127.0.0.1"}, padded...)
+			prints(t, program(t, "turnutils_natdiscovery", append(args, "127.0.0.1")...),
+				"No NAT! (Endpoint Independent Mapping)", "NAT with Endpoint Independent Mapping!", "NAT with Endpoint Independent Filtering!", "successful hairpinning")
+		}
+	})
+	t.Run("stun-nat-behaviour", func(t *testing.T) {
+		bin := filepath.Join(t.TempDir(), "stun-nat-behaviour")
+		program(t, "go", "build", "-o", bin, "github.com/pion/stun/cmd/stun-nat-behaviour")
+		prints(t, program(t, bin, "-server", "127.0.0.1:"+port), "NAT mapping behavior: endpoint independent", "NAT filtering behavior: endpoint independent")
+	})
+}
+
+// prints wants an output to have all of some phrases.
+func prints(t *testing.T, out string, phrases ...string) {
+	t.Helper()
+	for _, phrase := range phrases {
+		if !strings.Contains(out, phrase) {
+			t.Errorf("it does not print %q but:\n%s", phrase, out)
+		}
+	}
+}
