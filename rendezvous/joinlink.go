@@ -52,7 +52,7 @@ func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *iden
 		err = os.Chtimes(path, since, since) // the file's age is the invite's
 	}
 	if err != nil {
-		return "", fmt.Errorf("keep the join link: %w", err)
+		return "", fmt.Errorf("keep the join link: %w: choose another directory with --data, or let this user write there", err)
 	}
 	return link, nil
 }

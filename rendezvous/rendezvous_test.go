@@ -56,10 +56,19 @@ func local(t *testing.T) Config {
 // start runs a server until the test ends.
 func start(t *testing.T, c Config) *instance {
 	t.Helper()
-	i := &instance{log: &journal{}}
+	log := &journal{}
+	i := startLogging(t, c, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	i.log = log
+	return i
+}
+
+// startLogging runs a server with a logger until the test ends.
+func startLogging(t *testing.T, c Config, log *slog.Logger) *instance {
+	t.Helper()
+	i := &instance{}
 	ready := make(chan string, 1)
 	c.OnReady = func(link string) { ready <- link }
-	c.Logger = slog.New(slog.NewTextHandler(i.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.Logger = log
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)

@@ -141,6 +141,16 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
+// data is a data directory with a join link.
+func data(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, rendezvous.JoinLinkFile), []byte("https://127.0.0.1:1/#pin=x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func parse(t *testing.T, link string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(strings.TrimSpace(link))
@@ -176,5 +186,12 @@ func TestHelpAndBadUsage(t *testing.T) {
 	code, _, errs := run(t.Context(), "--config", file, "--data", t.TempDir())
 	if code != 1 || !strings.Contains(errs, "--database-url: want") || strings.Contains(errs, "hunter2") {
 		t.Errorf("a wrong setting: %d, %s", code, errs)
+	}
+	for _, command := range []string{"serve", "backup=-", "restore=" + file, "admin-link"} {
+		args := append(strings.Split(command, "="), "--database-url", "postgres://u:hunter2@127.0.0.1:1/d", "--data", data(t), "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0")
+		code, _, errs = run(t.Context(), args...)
+		if code != 1 || strings.Contains(errs, "hunter2") || command != "restore="+file && !strings.Contains(errs, "check that Postgres runs there") {
+			t.Errorf("%s without a database: %d, %s", command, code, errs)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -117,6 +118,25 @@ func TestDatabaseThatIsNotThere(t *testing.T) {
 	says(t, err, "nowhere", "create the database")
 	_, err = pgstore.Open(t.Context(), cluster.URLFor("nobody", "postgres"))
 	says(t, err, "nobody", "check the user")
+}
+
+func TestWrongPassword(t *testing.T) {
+	url := pgtest.Fresh(t, cluster, errCluster)
+	if _, err := cluster.RoleWithPassword(t.Context(), "locked", "hunter3", "postgres"); err != nil {
+		t.Fatal(err)
+	}
+	wrong := strings.Replace(url, "user=easyfind", "user=locked&password=hunter2", 1)
+	// The new rule counts a moment after the server was told of it.
+	for deadline := time.Now().Add(time.Minute); ; {
+		s, err := pgstore.Open(t.Context(), wrong)
+		if err == nil {
+			s.Close()
+		}
+		if err != nil && strings.Contains(err.Error(), "authentication") || time.Now().After(deadline) {
+			says(t, err, "locked", "check the user and the password")
+			return
+		}
+	}
 }
 
 func TestRoleWithoutRights(t *testing.T) {

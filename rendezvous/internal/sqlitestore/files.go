@@ -18,13 +18,19 @@ func (s *Store) DB() *sql.DB { return s.read }
 
 // Lock keeps any server from using a data directory until it is closed. Errors:
 // ErrInUse.
-func Lock(dir string) (io.Closer, error) {
+func Lock(dir string) (io.Closer, error) { return locked(dir) }
+
+// locked makes a data directory and takes its lock.
+func locked(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w: choose another, or let this user write there", err)
 	}
 	f, err := lockFile(filepath.Join(dir, lockName))
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrInUse):
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	case err != nil:
+		return nil, fmt.Errorf("data directory: %w: choose another, or let this user write there", err)
 	}
 	return f, nil
 }

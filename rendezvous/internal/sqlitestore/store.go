@@ -44,17 +44,14 @@ var ErrInUse = errors.New("another rendezvous uses this data directory: stop it,
 // Open opens the store in a data directory, which it makes if need be, and
 // brings its schema up to date. Errors: ErrInUse, migrations.ErrNewer.
 func Open(ctx context.Context, dir string) (_ *Store, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w: choose another, or let this user write there", err)
-	}
 	s := newStore()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.lock, err = lockFile(filepath.Join(dir, lockName)); err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	if s.lock, err = locked(dir); err != nil {
+		return nil, err
 	}
 	file := filepath.Join(dir, FileName)
 	const check = "database %s: %w: check that it is a file that this user may write, and no other program's"
@@ -106,7 +103,7 @@ func OpenBeside(ctx context.Context, dir string) (_ *Store, err error) {
 }
 
 func newStore() *Store {
-	s := &Store{}
+	s := newStore()
 	s.admits = batch.New(batch.Config[registry.Admission, registry.Admitted]{Do: s.admit, Most: mostAdmitted, Runs: 1, Wait: admitWait})
 	return s
 }
