@@ -103,7 +103,7 @@ func OpenBeside(ctx context.Context, dir string) (_ *Store, err error) {
 }
 
 func newStore() *Store {
-	s := newStore()
+	s := &Store{}
 	s.admits = batch.New(batch.Config[registry.Admission, registry.Admitted]{Do: s.admit, Most: mostAdmitted, Runs: 1, Wait: admitWait})
 	return s
 }
