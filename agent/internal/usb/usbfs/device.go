@@ -38,7 +38,7 @@ type device struct {
 	endpoints map[usb.Endpoint]usb.EndpointDescriptor
 	pending   map[*usb.URB]*request
 	running   map[uintptr]*request // in the kernel, by the address of its block
-	backlog   []*request           // for which the kernel has had no memory, oldest first
+	backlog   []*request           // for which the kernel has had no memory, in order
 	control   []*request           // behind a change of state, oldest first
 	changing  bool                 // changes is at work on one
 	controls  int                  // control URBs in running or backlog
@@ -48,7 +48,8 @@ type device struct {
 
 // The kernel has 16 MiB for the URBs of all programs (usbfs_memory_mb). An URB
 // that finds none waits for others to complete, trying again every
-// memoryRetry, and fails after memoryPatience.
+// memoryRetry, and fails after memoryPatience. Those behind it on its endpoint
+// wait with it; other endpoints do not, since theirs may be what completes it.
 const (
 	memoryRetry    = 10 * time.Millisecond
 	memoryPatience = 5 * time.Second
@@ -125,7 +126,7 @@ func (d *device) enqueue(u *usb.URB) usb.Status {
 // memory. The lock is held, so that the order is that of submission.
 func (d *device) launch(r *request) usb.Status {
 	err := error(unix.ENOMEM)
-	if len(d.backlog) == 0 {
+	if !slices.ContainsFunc(d.backlog, r.shares) {
 		err = r.submit(d.fd)
 	}
 	switch {
@@ -149,20 +150,23 @@ func (d *device) launch(r *request) usb.Status {
 // retry launches what waits for memory and returns the requests that can wait
 // no longer, or that failed, with their statuses set. The lock is held.
 func (d *device) retry() (failed []*request) {
-	for len(d.backlog) > 0 {
-		r := d.backlog[0]
-		err := r.submit(d.fd)
-		if errors.Is(err, unix.ENOMEM) && time.Since(r.waiting) < memoryPatience {
-			break
+	waiting := d.backlog
+	d.backlog = nil
+	for _, r := range waiting {
+		err := error(unix.ENOMEM)
+		if !slices.ContainsFunc(d.backlog, r.shares) {
+			err = r.submit(d.fd)
 		}
-		d.backlog = d.backlog[1:]
-		if err == nil {
+		switch {
+		case err == nil:
 			d.running[r.address()] = r
-			continue
+		case errors.Is(err, unix.ENOMEM) && time.Since(r.waiting) < memoryPatience:
+			d.backlog = append(d.backlog, r)
+		default:
+			r.urb.Status = statusOf(err)
+			d.forget(r)
+			failed = append(failed, r)
 		}
-		r.urb.Status = statusOf(err)
-		d.forget(r)
-		failed = append(failed, r)
 	}
 	return failed
 }

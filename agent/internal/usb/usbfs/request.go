@@ -33,6 +33,11 @@ func (r *request) kernel() *kernelURB { return (*kernelURB)(unsafe.Pointer(&r.bl
 
 func (r *request) address() uintptr { return uintptr(unsafe.Pointer(&r.block[0])) }
 
+// shares reports whether two requests are for one endpoint, whose order counts.
+func (r *request) shares(other *request) bool {
+	return r.kernel().endpoint == other.kernel().endpoint
+}
+
 // packets are those in block.
 func (r *request) packets() []kernelPacket {
 	n := len(r.urb.Packets)

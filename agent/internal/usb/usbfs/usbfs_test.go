@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,50 @@ func TestContract(t *testing.T) {
 		}
 		return bus
 	}, id)
+}
+
+// TestWaitsForTheKernelsMemory has 3 MiB of URBs in flight where the kernel has
+// room for one of the four: those that find none wait for the others.
+func TestWaitsForTheKernelsMemory(t *testing.T) {
+	id := os.Getenv(deviceVariable)
+	if id == "" {
+		t.Skip(deviceVariable + " names no USB disk, such as 1-2, that this test may take from the machine")
+	}
+	const limit = "/sys/module/usbcore/parameters/usbfs_memory_mb"
+	before, err := os.ReadFile(limit)
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := os.WriteFile(limit, []byte("1"), 0); err != nil {
+		t.Skip("only root may limit the kernel's memory: ", err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(limit, before, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	bus, err := usbfs.New(usbfs.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	infos, err := bus.Devices()
+	i := slices.IndexFunc(infos, func(i usb.Info) bool { return i.ID == id })
+	if err != nil || i < 0 {
+		t.Fatalf("%s: %v in %+v", id, err, infos)
+	}
+	if !slices.ContainsFunc(infos[i].Interfaces, func(i usb.Interface) bool { return i.Class == 0x08 }) {
+		t.Skip(id + " is no disk")
+	}
+	d, err := bus.Open(id, usb.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}()
+	usbtest.ReadInFlight(t, d, 4, 768<<10, false)
 }
 
 // Descriptors of a disk and of a hub.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -82,51 +83,65 @@ func massStorage(t *testing.T, d usb.Device) {
 	}
 }
 
-// massStorageInFlight reads 256 KiB by one command with its data phase cut into
-// 64 URBs, all in flight at once, as usb-storage does with scattered pages.
-func massStorageInFlight(t *testing.T, d usb.Device) {
-	const count, size = 64, 4096
+// massStorageInFlight reads as usb-storage does with scattered pages.
+func massStorageInFlight(t *testing.T, d usb.Device) { ReadInFlight(t, d, 64, 4<<10, true) }
+
+// ReadInFlight reads a disk by one command with its data phase cut into count
+// URBs of size bytes, all in flight at once, with the one for the status behind
+// them if status says so.
+func ReadInFlight(t *testing.T, d usb.Device, count, size int, status bool) {
+	t.Helper()
 	disk := openDisk(t, d)
 	r, err := disk.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := make([]byte, count*size)
-	if _, err := r.ReadAt(want, 0); err != nil {
-		t.Fatal(err)
+	for at := 0; at < len(want); at += size {
+		if _, err := r.ReadAt(want[at:at+size], int64(at)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c, err := disk.Capacity(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	in, out := bulkPair(t, d.Info())
-	rec := newRecorder(count + 1)
-	urbs := make([]*usb.URB, count+1)
+	urbs := make([]*usb.URB, count)
 	for n := range urbs {
-		urbs[n] = &usb.URB{Endpoint: in, Data: make([]byte, size), Done: rec.done(n)}
+		urbs[n] = &usb.URB{Endpoint: in, Data: make([]byte, size)}
 	}
-	urbs[count].Data = make([]byte, 13)
+	wrapper := &usb.URB{Endpoint: in, Data: make([]byte, 13)}
+	if status {
+		urbs = append(urbs, wrapper)
+	}
+	rec := newRecorder(len(urbs))
+	for n, u := range urbs {
+		u.Done = rec.done(n)
+	}
 	command := make([]byte, 31)
 	copy(command, "USBC....")
-	binary.LittleEndian.PutUint32(command[8:], count*size)
+	binary.LittleEndian.PutUint32(command[8:], uint32(count*size))
 	command[12], command[14], command[15] = 0x80, 10, 0x28
-	binary.BigEndian.PutUint16(command[22:], uint16(count*size/c.BlockSize))
+	binary.BigEndian.PutUint16(command[22:], uint16(count*size/int(c.BlockSize)))
 	if u := do(t, d, &usb.URB{Endpoint: out, Data: command}); u.Status != usb.StatusOK || u.Actual != 31 {
 		t.Fatalf("command: status %d, %d bytes", u.Status, u.Actual)
 	}
 	for _, u := range urbs {
 		d.Submit(u)
 	}
-	wait(t, rec.all, "completion of a read in 64 URBs")
+	wait(t, rec.all, fmt.Sprintf("completion of a read in %d URBs", count))
 	rec.inOrder(t)
 	for n, u := range urbs[:count] {
 		if u.Status != usb.StatusOK || !bytes.Equal(u.Data[:u.Actual], want[n*size:(n+1)*size]) {
 			t.Errorf("URB %d: status %d, %d bytes, or not those of its place", n, u.Status, u.Actual)
 		}
 	}
-	status := urbs[count]
-	if status.Status != usb.StatusOK || string(status.Data[:8]) != "USBS...." || status.Data[12] != 0 {
-		t.Errorf("status wrapper: status %d, %q", status.Status, status.Data[:status.Actual])
+	if !status {
+		do(t, d, wrapper)
+	}
+	if wrapper.Status != usb.StatusOK || string(wrapper.Data[:8]) != "USBS...." || wrapper.Data[12] != 0 {
+		t.Errorf("status wrapper: status %d, %q", wrapper.Status, wrapper.Data[:wrapper.Actual])
 	}
 	works(t, d)
 }
