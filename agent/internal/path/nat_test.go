@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -59,7 +60,7 @@ func addIPv6(nodes []lab.Node) {
 
 func TestPathsThroughNATs(t *testing.T) {
 	noUDP := &lab.Firewall{Allow: []string{"tcp", "icmp"}}
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name, a, b string
 		fwA, fwB   *lab.Firewall
 		loss       float64
@@ -82,6 +83,7 @@ func TestPathsThroughNATs(t *testing.T) {
 		{name: "loss", a: "portrestrict", b: "portrestrict", loss: 0.1, times: 5, want: path.KindPunched},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // most of the time is waiting
 			nodes := []lab.Node{
 				{Name: "inet", LAN: []string{"198.51.100.1/24", "203.0.113.1/24"}},
 				{Name: "srv", Via: "inet", Addr: []string{serverIP + "/24"}},
@@ -91,7 +93,7 @@ func TestPathsThroughNATs(t *testing.T) {
 			if c.ipv6 {
 				addIPv6(nodes)
 			}
-			l := lab.Start(t, &lab.Topology{Prefix: "ef-path-", Nodes: nodes})
+			l := lab.Start(t, &lab.Topology{Prefix: fmt.Sprintf("ef-path-%d-", i), Nodes: nodes})
 			startServer(t, l)
 			for range max(c.times, 1) {
 				connect(t, l, c.want, c.late)
@@ -199,8 +201,17 @@ func (p *program) listen(other *program, late time.Duration) {
 			return
 		}
 		delay := signalling
-		if l.Candidate != nil {
+		switch {
+		case l.Candidate != nil:
 			delay += late
+		case late > 0: // nor is anything known before
+			l.Description.NAT.Public = netip.AddrPort{}
+			raw, err := json.Marshal(l)
+			if err != nil {
+				p.outcome.Err = err.Error()
+				return
+			}
+			text = string(raw)
 		}
 		passing.Add(1)
 		time.AfterFunc(delay, func() {
