@@ -80,7 +80,7 @@ func NewListener(cfg Config) (*Listener, error) {
 	}
 	tcp, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for links over TCP (choose another port, or stop what uses this one): %w", err)
+		return nil, fmt.Errorf("listen for links over TCP: %w", err)
 	}
 	return &Listener{
 		cfg: cfg, tcp: tcp, serve: serve, accept: rate.NewLimiter(acceptsPerSecond, acceptBurst),
