@@ -25,7 +25,9 @@ demo: build ## a rendezvous, a host and a client on this machine: share a virtua
 	@bin/easyfind-demo
 
 test: setup-test lint ## every test that this machine permits
-	@$(GO) test -race -shuffle=on -timeout 60m ./...
+	@# Those of whole machines take the longest and wait the most: they begin first.
+	@echo "testing; the first results are those of whole machines, after about ten minutes"
+	@$(GO) test -race -shuffle=on -timeout 60m ./deploy/e2e ./...
 	@$(GO) test -race -shuffle=on -tags libusb ./agent/internal/usb/libusb
 	@$(GO) test -count=1 -run '^TestChaos$$' ./agent/internal/session -args -chaos 2000
 	@$(GO) test -C deploy/helm/charttest -shuffle=on ./...

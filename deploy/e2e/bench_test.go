@@ -133,15 +133,15 @@ func startBench(t *testing.T, r *report) *bench {
 	image := filepath.Join(t.TempDir(), "disk.img")
 	randomFile(t, image, 128<<20, 2)
 	files := map[string]string{guestProgram: p.agent, "/usr/bin/blkbench": reader}
-	b.s = boot(t, guest.Config{
+	guests := boot(t, guest.Config{
 		Name: "s", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"usbip_host"}, USB: []guest.USB{guest.Disk("disk", image)},
 		NIC: &guest.NIC{Namespace: b.lab.Namespace("gws"), Bridge: "lan0", Addr: addressS + "/25", Gateway: "203.0.113.1"},
-	})
-	b.c = boot(t, guest.Config{
+	}, guest.Config{
 		Name: "c", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"vhci_hcd", "usb_storage", "sd_mod"},
 		NIC: &guest.NIC{Namespace: b.lab.Namespace("inet"), Bridge: "lan0", Addr: "198.51.100.30/24", Gateway: "198.51.100.1"},
 	})
-	for _, m := range []*machine{b.s, b.c} {
+	b.s, b.c = guests[0], guests[1]
+	for _, m := range guests {
 		// A connection must not begin with what an earlier one has learned.
 		m.must(t, patience, "echo 1 > /proc/sys/net/ipv4/tcp_no_metrics_save")
 	}

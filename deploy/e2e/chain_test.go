@@ -39,7 +39,8 @@ func startChain(t *testing.T, n network, flags ...string) *chain {
 	k.rendezvous = startRendezvous(t, k.lab, k.programs)
 	image, files := diskImage(t)
 	k.files = files
-	k.s, k.c = bootHost(t, k.lab, k.programs, image), bootClient(t, k.lab, k.programs)
+	guests := boot(t, hostGuest(t, k.lab, k.programs, image), clientGuest(t, k.lab, k.programs))
+	k.s, k.c = guests[0], guests[1]
 	k.host = newAgent(t, "workshop", k.s, guestProgram, guestDir)
 	k.client = newAgent(t, "laptop", k.c, guestProgram, guestDir)
 	k.host.up(t, append(flags, "--rendezvous", k.rendezvous.link)...)
@@ -65,13 +66,16 @@ func (k *chain) share(t *testing.T, word string) string {
 // TestChainThroughPortRestrictedNATs is the whole chain, once, in one pair of
 // guests: its parts build on each other.
 func TestChainThroughPortRestrictedNATs(t *testing.T) {
+	t.Parallel() // a good part of the time is waiting
 	k := startChain(t, network{host: nat("portrestrict"), client: nat("portrestrict")})
 	disk := k.share(t, "harddrive")
 	for _, part := range []struct {
 		name string
 		run  func(t *testing.T, disk string)
 	}{
+		{"GuestsStandBehindNATs", k.guestsStandBehindNATs},
 		{"MountedDiskIsRefused", k.mountedDiskIsRefused},
+		{"OthersNeedPermission", k.othersNeedPermission},
 		{"DiskIsUsedAndGivenBack", k.diskIsUsedAndGivenBack},
 		{"PathIsDirect", k.pathIsDirect},
 		{"CopySurvivesThreeCuts", k.copySurvivesThreeCuts},
@@ -88,6 +92,21 @@ func TestChainThroughPortRestrictedNATs(t *testing.T) {
 			t.Fatalf("%s failed; what follows stands on it", part.name)
 		}
 	}
+}
+
+// guestsStandBehindNATs checks what the rest stands on.
+func (k *chain) guestsStandBehindNATs(t *testing.T, _ string) {
+	k.s.must(t, patience, "ping -c 1 -W 20 198.51.100.10")
+	k.c.must(t, patience, "ping -c 1 -W 20 198.51.100.10")
+	if _, err := k.c.Exec(t.Context(), "ping -c 1 -W 2 192.168.1.2"); err == nil {
+		t.Error("the client reaches the host's private address")
+	}
+	k.s.must(t, patience, "mount -t ext4 -o ro /dev/$("+awaitDisk+") /mnt")
+	if got := k.s.must(t, patience, "sha256sum < /mnt/part"); !strings.HasPrefix(got, k.files.part.sum) {
+		t.Errorf("the disk's file has sum %s in the guest, want %s", got, k.files.part.sum)
+	}
+	k.s.must(t, patience, "umount /mnt; test -e /dev/ttyUSB0; test -e /dev/input/event0")
+	k.c.must(t, patience, "test -w /sys/devices/platform/vhci_hcd.0/attach")
 }
 
 func (k *chain) mountedDiskIsRefused(t *testing.T, disk string) {
@@ -194,7 +213,7 @@ func (k *chain) stockUSBIPAttaches(t *testing.T, disk string) {
 	}
 	k.c.must(t, patience, "usbip attach -r 127.0.0.1 -b "+u.BusID)
 	d := k.c.mountDisk(t)
-	k.c.copyOut(t, d, k.files.part)
+	k.c.copyOut(t, d, k.files.little)
 	k.c.must(t, patience, "umount /mnt")
 	k.c.must(t, patience, detachUSBIP)
 	k.client.must(t, nil, "release", u.ID)

@@ -17,43 +17,47 @@ const testDevice = "EASYFIND_TEST_USB_DEVICE"
 // TestBackendsKeepTheContractInAGuest runs the tests of the backends that need
 // real devices, in a machine that has some.
 func TestBackendsKeepTheContractInAGuest(t *testing.T) {
+	t.Parallel()
 	needs(t, guest.Usable)
 	image, err := buildImage()
 	if err != nil {
 		t.Fatal(err)
 	}
 	disk, _ := diskImage(t)
-	for _, b := range []struct{ name, tags, cgo string }{
+	machine := guest.Config{
+		Name: "u", Image: image, Dir: t.TempDir(), Files: map[string]string{},
+		USB: []guest.USB{guest.Disk("disk", disk), guest.Keyboard("keyboard"), guest.Tablet("tablet")},
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
+	defer cancel()
+	backends := []struct{ name, tags, cgo string }{
 		{"usbfs", "", "CGO_ENABLED=0"},
 		{"libusb", "libusb", "CGO_ENABLED=1"},
-	} {
-		t.Run(b.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), buildTime)
-			defer cancel()
-			binary := filepath.Join(t.TempDir(), b.name)
-			if err := guest.GoTestBinary(ctx, binary, module+"agent/internal/usb/"+b.name, b.tags, b.cgo); err != nil {
-				t.Fatal(err)
-			}
-			m := boot(t, guest.Config{
-				Name: "u", Image: image, Dir: t.TempDir(),
-				Files: map[string]string{"/usr/bin/contract": binary}, Binaries: []string{binary},
-				USB: []guest.USB{guest.Disk("disk", disk), guest.Keyboard("keyboard"), guest.Tablet("tablet")},
-			})
-			for _, word := range []string{"HARDDRIVE", "Keyboard", "Tablet"} {
-				t.Run(word, func(t *testing.T) { m.contract(t, word) })
-			}
-		})
+	}
+	for _, b := range backends {
+		binary := filepath.Join(t.TempDir(), b.name)
+		if err := guest.GoTestBinary(ctx, binary, module+"agent/internal/usb/"+b.name, b.tags, b.cgo); err != nil {
+			t.Fatal(err)
+		}
+		machine.Files["/usr/bin/"+b.name] = binary
+		machine.Binaries = append(machine.Binaries, binary)
+	}
+	m := boot(t, machine)[0]
+	for _, b := range backends {
+		for _, word := range []string{"HARDDRIVE", "Keyboard", "Tablet"} {
+			t.Run(b.name+"/"+word, func(t *testing.T) { m.contract(t, b.name, word) })
+		}
 	}
 }
 
-// contract runs the backend's tests on the device with a word in its name.
-func (m *machine) contract(t *testing.T, word string) {
+// contract runs a backend's tests on the device with a word in its name.
+func (m *machine) contract(t *testing.T, backend, word string) {
 	t.Helper()
 	id := m.must(t, patience, `f=$(grep -l "`+word+`" /sys/bus/usb/devices/*/product) && basename "$(dirname "$f")"`)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
-	code, err := m.Stream(ctx, nil, &out, &out, "env", testDevice+"="+id, "contract", "-test.v", "-test.timeout=9m")
+	code, err := m.Stream(ctx, nil, &out, &out, "env", testDevice+"="+id, backend, "-test.v", "-test.timeout=9m")
 	if err != nil || code != 0 {
 		t.Fatalf("on %s: exit %d, %v\n%s\nkernel: %s", id, code, err, &out, m.must(t, patience, "dmesg | tail -20"))
 	}

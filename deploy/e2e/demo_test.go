@@ -14,6 +14,7 @@ import (
 // TestDemoInAKernel runs the demo where the far disk becomes a disk of the
 // kernel, which it cannot on most machines.
 func TestDemoInAKernel(t *testing.T) {
+	t.Parallel()
 	p := built(t)
 	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
 	defer cancel()
@@ -24,7 +25,7 @@ func TestDemoInAKernel(t *testing.T) {
 	m := boot(t, guest.Config{
 		Name: "demo", Image: p.image, Dir: t.TempDir(), Modules: []string{"vhci_hcd", "usb_storage", "sd_mod"},
 		Files: map[string]string{"/usr/bin/easyfind": p.agent, "/usr/bin/easyfind-rendezvous": p.rendezvous, "/usr/bin/easyfind-demo": demo},
-	})
+	})[0]
 	out := m.must(t, 5*time.Minute, "easyfind-demo --json --limit=4m && ! ls -d /tmp/easyfind-* >/dev/null 2>&1")
 	var found struct {
 		OK       bool `json:"ok"`

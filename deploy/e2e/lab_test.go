@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,13 +30,16 @@ type network struct {
 // nat is a router with a NAT of a preset's type.
 func nat(kind string) lab.Node { return lab.Node{NAT: &lab.NAT{Type: kind}} }
 
+// labs counts the networks of this process, which may be up at once.
+var labs atomic.Int32
+
 // start brings the network up.
 func (n network) start(t *testing.T) *lab.Lab {
 	t.Helper()
 	n.host.Name, n.host.Addr, n.host.LAN = "gws", []string{"203.0.113.10/24"}, []string{"192.168.1.1/24"}
 	n.client.Name, n.client.Addr, n.client.LAN = "gwc", []string{"203.0.113.20/24"}, []string{"192.168.2.1/24"}
 	n.host.Via, n.client.Via = "inet", "inet"
-	return lab.Start(t, &lab.Topology{Prefix: "ef-e2e-", Seed: 1, Nodes: []lab.Node{
+	return lab.Start(t, &lab.Topology{Prefix: fmt.Sprintf("ef-e2e-%d-", labs.Add(1)), Seed: 1, Nodes: []lab.Node{
 		{Name: "inet", LAN: []string{"198.51.100.1/24", "203.0.113.1/24"}},
 		{Name: "srv", Via: "inet", Addr: []string{"198.51.100.10/24"}},
 		n.host, n.client,
@@ -48,46 +55,66 @@ type machine struct {
 	dir string
 }
 
-// boot starts a guest and ends it with the test.
-func boot(t *testing.T, c guest.Config) *machine {
+// boot starts guests, all at once, and ends them with the test.
+func boot(t *testing.T, configs ...guest.Config) []*machine {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
 	defer cancel()
-	g, err := guest.Start(ctx, c)
-	if err != nil {
+	machines, errs := make([]*machine, len(configs)), make([]error, len(configs))
+	var starting sync.WaitGroup
+	for i, c := range configs {
+		starting.Go(func() {
+			g, err := guest.Start(ctx, c)
+			if errs[i] = err; err == nil {
+				machines[i] = &machine{g, c.Dir}
+			}
+		})
+	}
+	starting.Wait()
+	for i, m := range machines {
+		if m != nil {
+			m.endWith(t, configs[i].Name)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
 		t.Fatal(err)
 	}
+	return machines
+}
+
+// endWith ends a guest with the test.
+func (m *machine) endWith(t *testing.T, name string) {
+	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("console of %s:\n%s", c.Name, g.Console())
+			t.Logf("console of %s:\n%s", name, m.Console())
 		}
-		if err := g.Close(); err != nil {
+		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Logf("guest %s is up after %v", c.Name, g.Boot.Round(100*time.Millisecond))
-	return &machine{g, c.Dir}
+	t.Logf("guest %s is up after %v", name, m.Boot.Round(100*time.Millisecond))
 }
 
-// bootHost starts the guest that has the devices.
-func bootHost(t *testing.T, l *lab.Lab, p programs, image string) *machine {
+// hostGuest is the guest that has the devices.
+func hostGuest(t *testing.T, l *lab.Lab, p programs, image string) guest.Config {
 	t.Helper()
 	dir := t.TempDir()
-	return boot(t, guest.Config{
+	return guest.Config{
 		Name: "s", Image: p.image, Dir: dir, Files: map[string]string{"/usr/bin/easyfind": p.agent},
 		NIC: &guest.NIC{Namespace: l.Namespace("gws"), Bridge: "lan0", Addr: "192.168.1.2/24", Gateway: "192.168.1.1"},
 		USB: []guest.USB{guest.Disk("disk", image), guest.Keyboard("keyboard"), guest.Serial("serial", filepath.Join(dir, "serial.sock"))},
-	})
+	}
 }
 
-// bootClient starts the guest that uses them.
-func bootClient(t *testing.T, l *lab.Lab, p programs) *machine {
+// clientGuest is the guest that uses them.
+func clientGuest(t *testing.T, l *lab.Lab, p programs) guest.Config {
 	t.Helper()
-	return boot(t, guest.Config{
+	return guest.Config{
 		Name: "c", Image: p.image, Dir: t.TempDir(), Files: map[string]string{"/usr/bin/easyfind": p.agent},
 		NIC:     &guest.NIC{Namespace: l.Namespace("gwc"), Bridge: "lan0", Addr: "192.168.2.2/24", Gateway: "192.168.2.1"},
 		Modules: []string{"vhci_hcd", "usb_storage", "sd_mod", "ext4"},
-	})
+	}
 }
 
 // must runs a script in a machine.
@@ -114,7 +141,7 @@ type file struct {
 
 // contents are the files that are copied out: all of them, or a part where
 // something other than the amount matters.
-type contents struct{ all, part file }
+type contents struct{ all, part, little file }
 
 // randomFile writes size bytes that are the same for the same seed.
 func randomFile(t *testing.T, name string, size int64, seed byte) {
@@ -141,7 +168,7 @@ func diskImage(t *testing.T) (image string, c contents) {
 		randomFile(t, path, size, seed)
 		return file{name, size, sumOf(t, path)}
 	}
-	c = contents{make("all", 64<<20, 1), make("part", 32<<20, 2)}
+	c = contents{make("all", 64<<20, 1), make("part", 32<<20, 2), make("little", 4<<20, 3)}
 	image = filepath.Join(dir, "disk.img")
 	mke2fs, err := guest.LookPath("mke2fs")
 	if err != nil {

@@ -10,10 +10,11 @@ import (
 
 // TestSymmetricNATsAreRelayed: two symmetric NATs cannot be punched.
 func TestSymmetricNATsAreRelayed(t *testing.T) {
+	t.Parallel()
 	k := startChain(t, network{host: nat("symmetric"), client: nat("symmetric")})
 	u := k.client.use(t, "workshop", k.share(t, "harddrive"))
 	d := k.c.mountDisk(t)
-	k.c.copyOut(t, d, k.files.part)
+	k.c.copyOut(t, d, k.files.little)
 	relayed := func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "relayed") }
 	p, q := k.client.peer(t, "workshop", time.Minute, relayed), k.host.peer(t, "laptop", time.Minute, relayed)
 	if !strings.Contains(p.WhyNoBetter, "NAT") || !strings.Contains(q.WhyNoBetter, "NAT") {
@@ -29,12 +30,13 @@ func TestSymmetricNATsAreRelayed(t *testing.T) {
 
 // TestBlockedUDPFallsBackToTCP: a network that lets only TCP out.
 func TestBlockedUDPFallsBackToTCP(t *testing.T) {
+	t.Parallel()
 	client := nat("portrestrict")
 	client.FW = &lab.Firewall{Allow: []string{"tcp"}}
 	k := startChain(t, network{host: nat("portrestrict"), client: client})
 	u := k.client.use(t, "workshop", k.share(t, "harddrive"))
 	d := k.c.mountDisk(t)
-	k.c.copyOut(t, d, k.files.part)
+	k.c.copyOut(t, d, k.files.little)
 	p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool {
 		return strings.Contains(p.Link.Rank, "TCP") || strings.Contains(p.Link.Rank, "TLS")
 	})
@@ -47,6 +49,7 @@ func TestBlockedUDPFallsBackToTCP(t *testing.T) {
 
 // TestLinksWithoutRendezvous: paired peers need none where one can be reached.
 func TestLinksWithoutRendezvous(t *testing.T) {
+	t.Parallel()
 	host := nat("symmetric")
 	host.NAT.Forward = []lab.Forward{
 		{Proto: "tcp", Port: 7574, To: "192.168.1.2:7574"},

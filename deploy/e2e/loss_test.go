@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,9 @@ func (k *chain) cut(t *testing.T, length time.Duration) {
 	if err := k.lab.Cut("gws", true); err != nil {
 		t.Fatal(err)
 	}
-	k.client.has(t, patience, "no link with the host", func(s status) bool { return len(s.Peers) > 0 && !s.Peers[0].Up })
+	k.client.has(t, patience, "no link with the host", func(s status) bool {
+		return slices.ContainsFunc(s.Peers, func(p peerStatus) bool { return p.Name == "workshop" && !p.Up })
+	})
 	t.Logf("the client notices the cut after %v", time.Since(began).Round(100*time.Millisecond))
 	<-over
 	if err := k.lab.Cut("gws", false); err != nil {
@@ -202,7 +205,7 @@ func (k *chain) hostDiskIsUnpluggedAndBack(t *testing.T, disk string) {
 	if _, err := k.s.QMP("device_add", device); err != nil {
 		t.Fatal(err)
 	}
-	k.c.copyOut(t, k.c.mountDisk(t), k.files.part)
+	k.c.copyOut(t, k.c.mountDisk(t), k.files.little)
 	k.c.must(t, patience, "umount /mnt")
 	k.client.must(t, nil, "release", k.client.status(t).Uses[0].ID)
 	k.s.must(t, patience, awaitDisk)

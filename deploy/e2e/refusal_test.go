@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ const (
 	exitNotRunning  = 3
 	exitUnknown     = 4
 	exitInUse       = 5
+	exitPermission  = 6
 	exitPairing     = 7
 	exitUnreachable = 8
 	exitUnsupported = 9
@@ -25,6 +27,7 @@ const (
 // exit code of its kind. Both agents are processes of this machine with software
 // devices.
 func TestRefusalsSayWhatToDo(t *testing.T) {
+	t.Parallel()
 	p := builtPrograms(t)
 	l := network{host: nat("portrestrict"), client: nat("portrestrict")}.start(t)
 	r := startRendezvous(t, l, p)
@@ -43,6 +46,8 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	disk := host.device(t, "disk")
 	host.must(t, nil, "share", disk.ID)
 
+	withdrawnPairing(t, host, client)
+
 	client.fails(t, exitUnknown, "nobody", "use", "nobody", "1-1")
 	client.fails(t, exitUnknown, "nobody", "forget", "nobody")
 	client.fails(t, exitUnknown, "nobody", "ls", "nobody")
@@ -54,6 +59,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	} else {
 		t.Log("this machine has vhci_hcd, so that its absence is not to be seen")
 	}
+	nothingClaimed(t, host, client)
 	u := client.use(t, "workshop", disk.ID, "--endpoint")
 	host.has(t, patience, "an export", func(s status) bool { return len(s.Exports) == 1 })
 	client.must(t, nil, "release", u.ID)
@@ -64,6 +70,71 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	r.stop()
 	client.has(t, patience, "the loss of its rendezvous", func(s status) bool { return !s.Rendezvous.Connected && s.Rendezvous.Detail != "" })
 	client.fails(t, exitUnreachable, "rendezvous", "pair", burned.Address, burned.PIN)
+	host.stop(t)
+	client.fails(t, exitUnreachable, "workshop cannot be reached", "use", "workshop", disk.ID, "--endpoint")
+	nothingClaimed(t, client)
+}
+
+// nothingClaimed checks that what was refused has left nothing behind.
+func nothingClaimed(t *testing.T, agents ...*agent) {
+	t.Helper()
+	for _, a := range agents {
+		if s := a.status(t); len(s.Uses) != 0 || len(s.Exports) != 0 {
+			t.Errorf("agent %s still has %+v and %+v", a.name, s.Uses, s.Exports)
+		}
+	}
+}
+
+// withdrawnPairing uses an address after the host has given up, as it does by
+// itself after ten minutes.
+func withdrawnPairing(t *testing.T, host, client *agent) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	o := host.offerPairing(ctx, t)
+	cancel()
+	<-o.ended
+	eventually(t, patience, func(ctx context.Context) error {
+		_, err := client.run(ctx, "pair", o.Address, o.PIN)
+		var f *failure
+		switch {
+		case err == nil:
+			t.Fatal("an address that was withdrawn still pairs")
+		case errors.As(err, &f) && f.exit == exitPairing && strings.Contains(f.Detail, "easyfind pair"):
+			return nil
+		}
+		return err // the host's agent has not noticed yet
+	})
+}
+
+// user is a place in which programs are somebody other than root.
+type user struct {
+	place
+	name string
+}
+
+// Stream runs a program as the user.
+func (u user) Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, argv ...string) (int, error) {
+	as := []string{"start-stop-daemon", "-S", "-c", u.name, "-p", "/nonexistent", "-a", argv[0], "--"}
+	return u.place.Stream(ctx, stdin, stdout, stderr, append(as, argv[1:]...)...)
+}
+
+// othersNeedPermission runs an agent on the host's machine that is not root: it
+// can neither open a device nor have one.
+func (k *chain) othersNeedPermission(t *testing.T, disk string) {
+	visitor := newAgent(t, "visitor", user{k.s, "nobody"}, guestProgram, "/tmp/visitor")
+	visitor.up(t, "--rendezvous", k.rendezvous.link, "--tls-listen", "", "--usbip-listen", "")
+	pair(t, visitor, k.client)
+	visitor.must(t, nil, "share", disk)
+	k.client.fails(t, exitPermission, "run the agent as root", "use", "visitor", disk)
+
+	pair(t, k.host, visitor)
+	visitor.fails(t, exitUnsupported, "modprobe vhci_hcd", "use", "workshop", disk)
+	k.s.must(t, patience, "modprobe vhci_hcd")
+	visitor.fails(t, exitPermission, "run the agent as root", "use", "workshop", disk)
+	nothingClaimed(t, k.host, k.client, visitor)
+	k.client.must(t, nil, "forget", "visitor")
+	k.host.must(t, nil, "forget", "visitor")
+	k.s.must(t, patience, awaitDisk)
 }
 
 // refusedPairing tries wrong PINs until the address is burned, and returns it.

@@ -51,8 +51,9 @@ func (a *archive) skeleton() error {
 	a.entries["dev/console"] = entry{mode: typeChar | 0o600, major: 5, minor: 1}
 	a.entries["dev/null"] = entry{mode: typeChar | 0o666, major: 1, minor: 3}
 	for name, text := range map[string]string{
-		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n",
-		"etc/hosts": "127.0.0.1 localhost\n", "etc/nsswitch.conf": "hosts: files\n", "etc/mtab": "",
+		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n",
+		"etc/group":  "root:x:0:\nnogroup:x:65534:\n",
+		"etc/hosts":  "127.0.0.1 localhost\n", "etc/nsswitch.conf": "hosts: files\n", "etc/mtab": "",
 	} {
 		a.file(name, []byte(text), 0o644)
 	}

@@ -47,6 +47,7 @@ func (g *Guest) startQEMU(initramfs string) error {
 	params := []string{
 		"console=ttyS0", "quiet", "panic=-1", // the end of init is the end of the guest
 		"nokaslr", "tsc=reliable", "mitigations=off", // a faster start
+		"no_timer_check", // which a busy machine does not stand
 		"guest.name=" + c.Name,
 	}
 	args := []string{
