@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/cluster":            {"proto/ident", "proto/signal", "rendezvous/internal/registry", "rendezvous/internal/hub"},
 	"rendezvous/internal/metrics":            {},
 	"rendezvous/internal/backup":             {"migrations"},
+	"rendezvous/internal/certs":              {"proto/ident", "rendezvous/internal/registry"},
 	"rendezvous/internal/relay":              {"proto/ident"},
 	"rendezvous/internal/relay/datagrams":    {},
 	"rendezvous/internal/relay/relayload":    {"rendezvous/internal/relay/datagrams"},
@@ -88,6 +89,9 @@ var doors = map[string][]string{
 
 	"github.com/go-chi/chi/v5":         {"rendezvous/internal/httpapi"},
 	"github.com/danielgtaylor/huma/v2": {"rendezvous/internal/httpapi"},
+	"github.com/caddyserver/certmagic": {"rendezvous/internal/certs"},
+	"github.com/mholt/acmez/v3":        {"rendezvous/internal/certs"},
+	"go.uber.org/zap":                  {"rendezvous/internal/certs"},
 	"golang.org/x/time":                {"rendezvous/internal/httpapi", "rendezvous/internal/hub", "rendezvous/internal/relay", "agent/internal/link"},
 	"golang.org/x/term":                {"agent/cmd"},
 	"github.com/pires/go-proxyproto":   {"rendezvous/internal/front"},
@@ -117,7 +121,7 @@ var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp/cmp", "pg
 
 // testOnly are packages of this module that exist for tests; only tests, and
 // packages beside them, import them.
-var testOnly = []string{"rendezvous/internal/web/webtest", "deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
+var testOnly = []string{"rendezvous/internal/web/webtest", "deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
 
 // acrossInTests are the tests that run one program's client against the other
 // program as a whole: the one way in which the two trees may meet.
@@ -125,7 +129,7 @@ var acrossInTests = map[string]string{"agent/internal/rvclient": "rendezvous"}
 
 // environment are the trees that may read the process's environment and flags
 // and end the process.
-var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "deploy/settings", "deploy/e2e"}
+var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "deploy/settings", "deploy/e2e", "rendezvous/internal/certs/pebbletest"}
 
 // TestArchitecture parses every file itself, rather than asking go list, so that
 // the test cache sees every file it depends on.

@@ -1,109 +1,156 @@
 package rendezvous
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/big"
+	"io"
 	"net"
+	"net/mail"
+	"net/netip"
+	"net/url"
 	"os"
-	"path/filepath"
-	"time"
+	"strings"
 
-	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 )
 
-// Files of the self-signed certificate in the data directory.
+// ACME are the settings of a certificate from an authority.
+type ACME struct {
+	On         bool   `name:"acme" help:"Get a certificate for the host of --public-url from an authority by ACME, and renew it. Instances that share a database share it too."`
+	AgreeTerms bool   `name:"acme-agree-terms" help:"You have read and accept the authority's terms; Let's Encrypt's are at https://letsencrypt.org/repository/."`
+	Email      string `name:"acme-email" help:"Where the authority may write to about the certificate." placeholder:"ADDRESS"`
+	Directory  string `name:"acme-directory" help:"The authority." default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL"`
+	CA         string `name:"acme-ca" help:"File of the certificates (PEM) by which a private authority's own is checked. Default: the system's." placeholder:"FILE"`
+	Account    string `name:"acme-account" help:"File with the key identifier and the HMAC key of an account that you have with the authority, where it asks for one." placeholder:"FILE"`
+	Listen     string `name:"acme-http-listen" help:"Address of an HTTP port that answers the authority where it cannot use the HTTPS port, and sends everyone else there. The authority connects to port 80." placeholder:"HOST:PORT"`
+}
+
+// Bounds of the files that settings name, in bytes.
 const (
-	certFile = "tls-cert.pem"
-	keyFile  = "tls-key.pem"
+	maxKeyFile     = 64 << 10
+	maxAccountFile = 4096
 )
 
-const selfSignedYears = 20
-
-// certificate loads the certificate that the settings name, or the self-signed
-// one of the data directory, which it makes the first time. The pin is only of
-// the latter.
-func (s *settings) certificate() (tls.Certificate, *ident.Pin, error) {
-	if s.TLSCert != "" {
-		c, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+// readCertificate checks the settings of the certificate.
+func (s *settings) readCertificate() error {
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key belong together: set both or none")
+	}
+	if s.DatabaseKey != "" {
+		key, err := readFile(s.DatabaseKey, maxKeyFile)
 		if err != nil {
-			return c, nil, fmt.Errorf("certificate of --tls-cert and --tls-key: %w", err)
+			return fmt.Errorf("--database-key: %w", err)
 		}
-		return c, nil, nil
+		if len(key) < certs.MinKey {
+			return fmt.Errorf("--database-key %s: it has %d bytes, want at least %d random ones: head -c 32 /dev/urandom > FILE", s.DatabaseKey, len(key), certs.MinKey)
+		}
+		s.databaseKey = key
 	}
-	cert, key := filepath.Join(s.Data, certFile), filepath.Join(s.Data, keyFile)
-	c, err := tls.LoadX509KeyPair(cert, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeCertificate(cert, key, s.publicHost); err == nil {
-			c, err = tls.LoadX509KeyPair(cert, key)
+	a := s.ACME
+	switch {
+	case !a.On && (a.AgreeTerms || a.Email != "" || a.CA != "" || a.Account != "" || a.Listen != ""):
+		return errors.New("--acme-agree-terms and the other settings of ACME do nothing without --acme: set it too")
+	case !a.On:
+		return nil
+	case s.TLSCert != "":
+		return errors.New("--acme and --tls-cert exclude each other: the certificate comes from an authority or from a file")
+	case s.publicHost == "":
+		return errors.New("--acme: set --public-url too, to the name for which there shall be a certificate, as https://rendezvous.example.org")
+	case !a.AgreeTerms:
+		return errors.New("--acme: read the authority's terms (Let's Encrypt: https://letsencrypt.org/repository/), and set --acme-agree-terms if you accept them")
+	}
+	return s.readACME()
+}
+
+// readACME checks the settings of ACME.
+func (s *settings) readACME() error {
+	a := s.ACME
+	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("--acme-directory %q: want the address of an authority's directory, as https://acme-v02.api.letsencrypt.org/directory", a.Directory)
+	}
+	if a.Email != "" {
+		if parsed, err := mail.ParseAddress(a.Email); err != nil || parsed.Address != a.Email || strings.ContainsAny(a.Email, "?,; ") {
+			return fmt.Errorf("--acme-email %q: want one address, as you@example.org", a.Email)
 		}
 	}
-	if err != nil {
-		return c, nil, fmt.Errorf("self-signed certificate in the data directory: %w", err)
+	if a.Directory == certs.LetsEncrypt && !public(s.publicHost) {
+		return fmt.Errorf("--acme: Let's Encrypt gives no certificate for %s, which only your network knows: use a public name in --public-url, or another authority with --acme-directory, or none of both and a self-signed certificate", s.publicHost)
 	}
-	pin := ident.PinOf(c.Leaf)
-	return c, &pin, nil
+	if a.Account == "" {
+		return nil
+	}
+	raw, err := readFile(a.Account, maxAccountFile)
+	if err != nil {
+		return fmt.Errorf("--acme-account: %w", err)
+	}
+	words := strings.Fields(string(raw))
+	if len(words) != 2 {
+		return fmt.Errorf("--acme-account %s: want two words, the key identifier and the HMAC key", a.Account)
+	}
+	s.account = &certs.ExternalAccount{ID: words[0], Key: strings.TrimRight(words[1], "=")}
+	return nil
 }
 
-// makeCertificate writes a new self-signed certificate for host and its key.
-func makeCertificate(certPath, keyPath, host string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
+// public reports whether a host may be known beyond a network of its own.
+func public(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsGlobalUnicast() && !ip.IsPrivate()
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return err
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	for _, own := range []string{"localhost", "local", "internal", "lan", "home", "corp", "test", "example", "invalid", "home.arpa"} {
+		if strings.HasSuffix("."+host, "."+own) {
+			return false
+		}
 	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "EasyFind rendezvous"},
-		NotBefore:    now.AddDate(0, 0, -1),
-		NotAfter:     now.AddDate(selfSignedYears, 0, 0),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	if ip := net.ParseIP(host); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{host}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	// The key first: a certificate without its key would not be made anew.
-	if err := writePEM(keyPath, "PRIVATE KEY", private); err != nil {
-		return err
-	}
-	return writePEM(certPath, "CERTIFICATE", der)
+	return strings.Contains(host, ".")
 }
 
-func writePEM(path, kind string, der []byte) error {
-	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+func readFile(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(raw)) > most {
+		err = fmt.Errorf("%s: larger than %d bytes: is it the right file?", path, most)
+	}
+	return raw, err
 }
 
-// writeFile replaces a file that only this user may read, wholly or not at all.
-func writeFile(path string, content []byte) error {
-	fresh := path + ".new"
-	if err := os.WriteFile(fresh, content, 0o600); err != nil {
+// openCertificates makes what keeps the certificate and the keys of session
+// tickets.
+func (s *settings) openCertificates(ctx context.Context, p *parts) error {
+	tickets, err := secret(ctx, p.store, secretTickets)
+	if err != nil {
 		return err
 	}
-	if err := likeItsDirectory(fresh, filepath.Dir(path)); err != nil {
-		return err
+	config := certs.Config{
+		Data: s.Data, Host: s.publicHost, Secret: append(tickets, s.databaseKey...), Reload: s.reload,
+		Logger: s.Logger.With("part", "certificate"),
 	}
-	return os.Rename(fresh, path)
+	if s.TLSCert != "" {
+		config.Files = &certs.Files{Cert: s.TLSCert, Key: s.TLSKey}
+	}
+	if s.ACME.On {
+		config.ACME = &certs.ACME{
+			Email: s.ACME.Email, Directory: s.ACME.Directory, CA: s.ACME.CA, Account: s.account,
+			HTTPS: p.listener.Addr(), Store: p.store, Key: s.databaseKey,
+		}
+		if p.redirect != nil {
+			config.ACME.HTTP = p.redirect.listener.Addr()
+		}
+		s.warnOfPorts()
+	}
+	p.certs, err = certs.New(ctx, config)
+	return err
+}
+
+// warnOfPorts says which port must lead here where that is not plain.
+func (s *settings) warnOfPorts() {
+	_, port, err := net.SplitHostPort(s.Listen)
+	if err == nil && port != "443" && s.ACME.Listen == "" && s.ACME.Directory == certs.LetsEncrypt {
+		s.Logger.Warn("the authority connects to port 443 of the host: it must lead to --listen, or port 80 to --acme-http-listen", "listen", s.Listen)
+	}
 }

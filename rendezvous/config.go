@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 )
 
 // Config is every setting of the rendezvous. The tags are those of its flags,
@@ -29,8 +30,10 @@ type Config struct {
 
 	Data        string `help:"Directory for the database, the certificate and the links to join and to administer." default:"easyfind-rendezvous" placeholder:"DIR"`
 	DatabaseURL string `name:"database-url" help:"Postgres database that several instances share, as postgres://user:password@host:5432/database. Default: SQLite in the data directory." placeholder:"URL"`
-	TLSCert     string `name:"tls-cert" help:"Certificate file (PEM). Default: a self-signed one, whose pin is in the join link." placeholder:"FILE"`
+	DatabaseKey string `name:"database-key" help:"File of 32 or more random bytes by which private keys in the database are encrypted; the same for all instances. Default: they are not encrypted." placeholder:"FILE"`
+	TLSCert     string `name:"tls-cert" help:"Certificate file (PEM), which is read again when it changes. Default: a self-signed one, whose pin is in the join link." placeholder:"FILE"`
 	TLSKey      string `name:"tls-key" help:"Key file of the certificate (PEM)." placeholder:"FILE"`
+	ACME        ACME   `embed:""`
 
 	STUNListen    string   `name:"stun-listen" help:"Address of STUN and TURN, UDP and TCP; the next UDP port is taken too." default:":3478" placeholder:"HOST:PORT"`
 	RelayIP       string   `name:"relay-ip" help:"IPv4 address of relayed addresses, as peers reach it. Default: that of the public URL, or this machine's." placeholder:"IP"`
@@ -68,19 +71,20 @@ type settings struct {
 	alternate  [2]netip.Addr // the second STUN address as peers reach it, and of this machine
 	balancers  []netip.Prefix
 	proxies    []netip.Prefix
+
+	databaseKey []byte                 // nil without
+	account     *certs.ExternalAccount // nil without
+	reload      chan struct{}          // asks for the certificate's files to be read now
 }
 
 // check reads what is text in a Config.
 func (c Config) check() (settings, error) {
-	s := settings{Config: c}
+	s := settings{Config: c, reload: make(chan struct{}, 1)}
 	if s.Logger == nil {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}
 	if s.Data == "" {
 		return s, errors.New("no data directory: set it with --data")
-	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return s, errors.New("--tls-cert and --tls-key belong together: set both or none")
 	}
 	if c.ClusterListen != "" && c.DatabaseURL == "" {
 		return s, errors.New("--cluster-listen is for instances that share a Postgres database: set --database-url too")
@@ -89,6 +93,9 @@ func (c Config) check() (settings, error) {
 		return s, errors.New("--database-url: want postgres://user:password@host:5432/database")
 	}
 	if err := s.readPublicURL(); err != nil {
+		return s, err
+	}
+	if err := s.readCertificate(); err != nil {
 		return s, err
 	}
 	if utf8.RuneCountInString(s.Region) > api.MaxName {

@@ -2,7 +2,6 @@ package rendezvous
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,11 +37,6 @@ type https struct {
 
 var errDraining = errors.New("the instance is stopping")
 
-// tlsConfig is how TLS is spoken at the public port.
-func tlsConfig(cert tls.Certificate) *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
-}
-
 // newHTTPS makes the REST interface.
 func (s *settings) newHTTPS(p *parts) (*https, error) {
 	h := &https{listeners: []net.Listener{p.front.HTTPS()}}
@@ -65,7 +59,7 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 		Pages: func(a httpapi.Attempts) (http.Handler, error) {
 			return web.New(web.Config{
 				Registry: p.registry, Attempts: a, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
-				JoinLink: func(code string) string { return s.joinWith(p.pin, code) },
+				JoinLink: func(code string) string { return s.joinWith(p.certs.Pin(), code) },
 			})
 		},
 		Observer: p.metrics,

@@ -122,3 +122,12 @@ func KeptJoinLink(data string) (string, error) {
 	}
 	return link, err
 }
+
+// writeFile replaces a file that only this user may read, wholly or not at all.
+func writeFile(path string, content []byte) error {
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(fresh, path)
+}

@@ -26,6 +26,7 @@ import (
 const (
 	secretRelay   = "relay"
 	secretCluster = "cluster"
+	secretTickets = "session tickets"
 	secretBytes   = 32
 )
 
@@ -120,9 +121,9 @@ func (s *settings) linkAddress(listener net.Addr) (string, error) {
 
 // openFront makes the front door, through which everything that comes by TCP
 // goes.
-func (s *settings) openFront(p *parts, with *tls.Config) (err error) {
+func (s *settings) openFront(p *parts) (err error) {
 	p.front, err = front.New(front.Config{
-		Public: p.listener, TURN: p.sockets.TCP, Plain: p.plain, TLS: with,
+		Public: p.listener, TURN: p.sockets.TCP, Plain: p.plain, TLS: p.certs.TLS(),
 		Signal:    func(ctx context.Context, conn *tls.Conn) { p.hub.Serve(ctx, conn) },
 		Relay:     func(conn net.Conn) { p.relay.Serve(conn) },
 		Balancers: s.balancers, Proxies: s.proxies, PerSource: s.PerSource,

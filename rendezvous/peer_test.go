@@ -197,13 +197,23 @@ func (p *peer) connect() *peer {
 // hello opens a signalling connection as far as its answer.
 func (p *peer) hello() signal.FromRendezvous {
 	p.t.Helper()
+	return p.helloOf(nil)
+}
+
+// helloOf does that with a proof that was made for another connection, if any.
+func (p *peer) helloOf(other *tls.ConnectionState) signal.FromRendezvous {
+	p.t.Helper()
 	p.conn = p.dial(signal.ALPN)
+	state := p.conn.ConnectionState()
+	if other != nil {
+		state = *other
+	}
 	p.in = signal.NewReader(p.conn)
 	challenge, ok := p.read().(signal.Challenge)
 	if !ok {
 		p.t.Fatal("no challenge")
 	}
-	bound, err := signal.BoundToTLS(p.conn.ConnectionState())
+	bound, err := signal.BoundToTLS(state)
 	if err != nil {
 		p.t.Fatal(err)
 	}

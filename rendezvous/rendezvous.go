@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
@@ -49,17 +49,17 @@ type parts struct {
 	links    net.Listener // from other instances; nil without a cluster
 	scrapes  net.Listener // from Prometheus; nil without
 	metrics  *metrics.Metrics
+	redirect *redirect    // HTTP, for who does not know of HTTPS; nil without
 	sockets  *relay.Sockets
 	store    registry.Store
 	registry *registry.Registry
 	cluster  *cluster.Cluster
 	hub      *hub.Hub
 	relay    *relay.Relay
+	certs    *certs.Certificates
 	front    *front.Front
 	https    *https
-	pin      *ident.Pin // of the certificate, nil if others trust it
 	joinLink string
-	expires  time.Time // when the certificate does
 }
 
 // Run serves until ctx ends, then sends the peers away and returns nil.
@@ -86,11 +86,15 @@ func (s *Server) Run(ctx context.Context) error {
 	if p.scrapes != nil {
 		start(s.settings.serveMetrics(&p))
 	}
+	start(p.certs.Run)
+	if p.redirect != nil {
+		start(func(ctx context.Context) error {
+			return p.redirect.serve(ctx, p.certs.Challenges(s.settings.toHTTPS()), s.settings.Logger)
+		})
+	}
 	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.Address().String(),
 		"relay", s.settings.relayIP.String(), "data", s.settings.Data)
-	if s.settings.OnReady != nil {
-		s.settings.OnReady(p.joinLink)
-	}
+	s.announce(running, &p, &all)
 	select {
 	case <-ctx.Done():
 		s.drain(&p)
@@ -101,6 +105,35 @@ func (s *Server) Run(ctx context.Context) error {
 	all.Wait()
 	p.hub.Wait() // the front door has closed the connections
 	return errors.Join(err, p.close())
+}
+
+// announce tells the join link: at once, or when there is the certificate without
+// which nobody can join.
+func (s *Server) announce(ctx context.Context, p *parts, all *sync.WaitGroup) {
+	if s.settings.OnReady == nil {
+		return
+	}
+	select {
+	case <-p.certs.Ready():
+		s.settings.OnReady(p.joinLink)
+		return
+	default:
+	}
+	all.Go(func() {
+		select {
+		case <-p.certs.Ready():
+			s.settings.OnReady(p.joinLink)
+		case <-ctx.Done():
+		}
+	})
+}
+
+// Reload has the files of the certificate read now. It does not block.
+func (s *Server) Reload() {
+	select {
+	case s.settings.reload <- struct{}{}:
+	default:
+	}
 }
 
 // drain lets the peers go to another instance, or wait for this one to start
@@ -124,6 +157,9 @@ func (p *parts) close() error {
 		if l != nil {
 			l.Close()
 		}
+	}
+	if p.redirect != nil {
+		p.redirect.listener.Close()
 	}
 	if p.sockets != nil {
 		p.sockets.Close()
@@ -154,17 +190,14 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if err := s.locate(p.listener.Addr()); err != nil {
 		return err
 	}
-	cert, pin, err := s.certificate()
-	if err != nil {
-		return err
-	}
-	p.pin = pin
-	p.expires = cert.Leaf.NotAfter
 	p.metrics = metrics.New(metrics.Config{Version: Version, Read: s.snapshot(p)})
 	if err := s.openRegistry(ctx, p); err != nil {
 		return err
 	}
-	if err := s.openFront(p, tlsConfig(cert)); err != nil {
+	if err := s.openCertificates(ctx, p); err != nil {
+		return err
+	}
+	if err := s.openFront(p); err != nil {
 		return err
 	}
 	if err := s.openRelay(ctx, p); err != nil {
@@ -173,13 +206,14 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if err := s.openSignalling(ctx, p); err != nil {
 		return err
 	}
+	var err error
 	if p.https, err = s.newHTTPS(p); err != nil {
 		return err
 	}
-	if p.joinLink, err = s.joinLink(ctx, p.registry, pin); err != nil {
+	if p.joinLink, err = s.joinLink(ctx, p.registry, p.certs.Pin()); err != nil {
 		return err
 	}
-	return s.keepAdminLink(ctx, p.registry, pin)
+	return s.keepAdminLink(ctx, p.registry, p.certs.Pin())
 }
 
 // listen takes the ports.
@@ -197,6 +231,13 @@ func (s *settings) listen(p *parts) (err error) {
 	}
 	if p.scrapes, err = s.listenMetrics(); err != nil {
 		return err
+	}
+	if s.ACME.Listen != "" {
+		http, err := net.Listen("tcp", s.ACME.Listen)
+		if err != nil {
+			return fmt.Errorf("listen for HTTP: %w: stop what uses the port, or choose another with --acme-http-listen", err)
+		}
+		p.redirect = &redirect{http}
 	}
 	if s.ClusterListen == "" {
 		return nil

@@ -19,7 +19,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// certmagic's limit of requests to an authority outlives what it limits.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"))
+}
 
 const patience = 20 * time.Second
 
@@ -43,9 +46,12 @@ func (j *journal) String() string {
 
 // instance is a running server.
 type instance struct {
-	link string
-	log  *journal
-	stop func()
+	t     *testing.T
+	link  string // once it was awaited
+	log   *journal
+	ready chan string
+	done  chan error
+	stop  func()
 }
 
 func local(t *testing.T) Config {
@@ -56,40 +62,53 @@ func local(t *testing.T) Config {
 // start runs a server until the test ends.
 func start(t *testing.T, c Config) *instance {
 	t.Helper()
-	log := &journal{}
-	i := startLogging(t, c, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	i.log = log
+	i := begin(t, c)
+	i.await()
 	return i
 }
 
 // startLogging runs a server with a logger until the test ends.
 func startLogging(t *testing.T, c Config, log *slog.Logger) *instance {
 	t.Helper()
-	i := &instance{}
-	ready := make(chan string, 1)
-	c.OnReady = func(link string) { ready <- link }
 	c.Logger = log
+	return start(t, c)
+}
+
+// begin runs a server until the test ends, without waiting for it.
+func begin(t *testing.T, c Config) *instance {
+	t.Helper()
+	i := &instance{t: t, log: &journal{}, ready: make(chan string, 1), done: make(chan error, 1)}
+	c.OnReady = func(link string) { i.ready <- link }
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.NewTextHandler(i.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	go func() { i.done <- s.Run(ctx) }()
 	i.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-i.done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	select {
-	case i.link = <-ready:
-		t.Cleanup(i.stop)
-	case err := <-done:
-		cancel()
-		t.Fatalf("start: %v", err)
-	}
+	t.Cleanup(i.stop)
 	return i
+}
+
+// await waits until it says that it can be joined.
+func (i *instance) await() {
+	i.t.Helper()
+	select {
+	case i.link = <-i.ready:
+	case err := <-i.done:
+		i.done <- nil
+		i.t.Fatalf("start: %v", err)
+	case <-time.After(2 * patience):
+		i.t.Fatalf("it does not get ready: %s", i.log)
+	}
 }
 
 func eventually(t *testing.T, what string, is func() bool) {

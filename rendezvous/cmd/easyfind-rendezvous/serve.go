@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
@@ -31,7 +34,27 @@ func (*serveCommand) Run(p *program, c *commands) error {
 	ctx, stop := context.WithCancel(p.ctx)
 	defer stop()
 	beside.Go(func() { keepMemory(ctx) })
+	if !p.errTTY { // at a terminal it is the end of the terminal
+		defer onHangup(server.Reload)()
+	}
 	return server.Run(ctx)
+}
+
+// onHangup calls f at each hang-up signal until it is stopped.
+func onHangup(f func()) (stop func()) {
+	signals, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer close(ended)
+		for range signals {
+			f()
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-ended
+	}
 }
 
 type joinLinkCommand struct{}

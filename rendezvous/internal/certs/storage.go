@@ -1,0 +1,183 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// Store is what all instances share.
+type Store interface {
+	registry.BlobStore
+	registry.LockStore
+}
+
+// folder is where certmagic's keys stand among the store's values.
+const folder = "certmagic/"
+
+// Keys and locks of certmagic whose writes are fenced: who has lost the lock of a
+// certificate's issue must not write over the certificate of who has it now.
+const (
+	fencedKeys = "certificates/"
+	fencedLock = "issue_cert_"
+)
+
+var (
+	_ certmagic.Storage   = (*storage)(nil)
+	_ certmagic.TryLocker = (*storage)(nil)
+)
+
+// storage is the store as certmagic asks it.
+type storage struct {
+	*locks
+	store Store
+	seal  seal
+	now   func() time.Time
+	down  atomic.Bool // the last look into the store failed
+}
+
+// newStorage makes a storage that can read all that is there. What is not
+// encrypted yet is, if there is a key.
+func newStorage(ctx context.Context, store Store, key []byte, now func() time.Time, log *slog.Logger) (*storage, error) {
+	seal, err := newSeal(key)
+	if err != nil {
+		return nil, err
+	}
+	s := &storage{locks: &locks{store: store, now: now, log: log, held: map[string]*heldLock{}}, store: store, seal: seal, now: now}
+	all, err := store.Blobs(ctx, strings.TrimSuffix(folder, "/"))
+	if err != nil {
+		return nil, fmt.Errorf("certificates in the database: %w", err)
+	}
+	for _, info := range all {
+		if err := s.reseal(ctx, info.Name); err != nil && !errors.Is(err, registry.ErrBlobNotFound) {
+			return nil, fmt.Errorf("certificates in the database: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *storage) reseal(ctx context.Context, name string) error {
+	b, err := s.store.Blob(ctx, name)
+	if err != nil {
+		return err
+	}
+	plain, sealed, err := s.seal.open(name, b.Value)
+	if err != nil || sealed || !s.seal.keyed() {
+		return err
+	}
+	b.Value = s.seal.close(name, plain)
+	return s.store.PutBlob(ctx, b, nil)
+}
+
+// noted remembers whether the store could be used, for certmagic hands its errors
+// on as text.
+func (s *storage) noted(err error) error {
+	s.down.Store(errors.Is(err, registry.ErrUnavailable))
+	return err
+}
+
+// Lock waits for a lock.
+func (s *storage) Lock(ctx context.Context, name string) error {
+	return s.noted(s.locks.Lock(ctx, name))
+}
+
+// TryLock takes a lock if nobody has it.
+func (s *storage) TryLock(ctx context.Context, name string) (bool, error) {
+	ok, err := s.locks.TryLock(ctx, name)
+	return ok, s.noted(err)
+}
+
+// Store keeps a value.
+func (s *storage) Store(ctx context.Context, key string, value []byte) error {
+	name := folder + key
+	b := registry.Blob{Name: name, Value: s.seal.close(name, value), Changed: s.now()}
+	var under *registry.Lock
+	if strings.HasPrefix(key, fencedKeys) {
+		under = s.holding(fencedLock)
+	}
+	return s.noted(s.store.PutBlob(ctx, b, under))
+}
+
+// Load returns a value. Errors: fs.ErrNotExist.
+func (s *storage) Load(ctx context.Context, key string) ([]byte, error) {
+	b, err := s.store.Blob(ctx, folder+key)
+	if errors.Is(err, registry.ErrBlobNotFound) {
+		return nil, fmt.Errorf("%s: %w", key, fs.ErrNotExist)
+	}
+	if s.noted(err) != nil {
+		return nil, err
+	}
+	plain, _, err := s.seal.open(b.Name, b.Value)
+	return plain, err
+}
+
+// Delete removes a value, or all of a folder.
+func (s *storage) Delete(ctx context.Context, key string) error {
+	return s.noted(s.store.DeleteBlobs(ctx, folder+key))
+}
+
+// Exists reports whether there is a value or a folder.
+func (s *storage) Exists(ctx context.Context, key string) bool {
+	all, err := s.store.Blobs(ctx, folder+key)
+	return s.noted(err) == nil && len(all) > 0
+}
+
+// List returns the keys below a folder: values and folders just below it, or all
+// values. Errors: fs.ErrNotExist.
+func (s *storage) List(ctx context.Context, path string, recursive bool) ([]string, error) {
+	path = strings.Trim(path, "/")
+	all, err := s.store.Blobs(ctx, strings.TrimSuffix(folder+path, "/"))
+	if s.noted(err) != nil {
+		return nil, err
+	}
+	if path != "" {
+		path += "/"
+	}
+	var keys []string
+	for _, b := range all {
+		below, ok := strings.CutPrefix(b.Name, folder+path)
+		if !ok {
+			continue // the value whose name is the folder's
+		}
+		if child, _, _ := strings.Cut(below, "/"); !recursive {
+			below = child
+		}
+		if key := path + below; len(keys) == 0 || keys[len(keys)-1] != key { // they are in order
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	}
+	return keys, nil
+}
+
+// Stat tells of a value or a folder. Errors: fs.ErrNotExist.
+func (s *storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error) {
+	all, err := s.store.Blobs(ctx, folder+key)
+	if s.noted(err) != nil {
+		return certmagic.KeyInfo{}, err
+	}
+	if len(all) == 0 {
+		return certmagic.KeyInfo{}, fmt.Errorf("%s: %w", key, fs.ErrNotExist)
+	}
+	info := certmagic.KeyInfo{Key: key}
+	for _, b := range all {
+		if b.Changed.After(info.Modified) {
+			info.Modified = b.Changed
+		}
+		if b.Name == folder+key {
+			info.IsTerminal, info.Size = true, int64(b.Size)
+		}
+	}
+	return info, nil
+}

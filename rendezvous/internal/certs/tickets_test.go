@@ -1,0 +1,141 @@
+package certs
+
+import (
+	"crypto/tls"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// instances are two that share a secret and a certificate.
+func instances(t *testing.T, time *clock) (a, b *Certificates) {
+	t.Helper()
+	c, _ := basis(t)
+	c.Now = time.now
+	a, b = open(t, c), open(t, c)
+	return a, b
+}
+
+// returning is a client that keeps its tickets.
+func returning(time *clock) *tls.Config {
+	config := anyone()
+	config.ClientSessionCache, config.Time = tls.NewLRUClientSessionCache(4), time.now
+	return config
+}
+
+func TestSessionsResumeAtAnyInstance(t *testing.T) {
+	time := &clock{}
+	a, b := instances(t, time)
+	c, _ := basis(t)
+	c.Secret, c.Now = []byte("another"), time.now
+	stranger := open(t, c)
+	for name, want := range map[string]struct {
+		at     *Certificates
+		resume bool
+	}{"the same": {a, true}, "another": {b, true}, "one of another rendezvous": {stranger, false}} {
+		client := returning(time)
+		server := a.TLS()
+		server.Time = time.now
+		first, err := handshake(server, client)
+		if err != nil || first.DidResume {
+			t.Fatalf("first: %v, resumed %v", err, first.DidResume)
+		}
+		server = want.at.TLS()
+		server.Time = time.now
+		again, err := handshake(server, client)
+		if err != nil || again.DidResume != want.resume {
+			t.Errorf("at %s: %v, resumed %v", name, err, again.DidResume)
+		}
+		one, _ := first.ExportKeyingMaterial("x", nil, 32)
+		other, _ := again.ExportKeyingMaterial("x", nil, 32)
+		if string(one) == string(other) {
+			t.Errorf("at %s: both connections have the same keys", name)
+		}
+	}
+}
+
+func TestTicketKeysRotate(t *testing.T) {
+	for after, want := range map[time.Duration]bool{
+		0: true, ticketPeriod: true, ticketsKept * ticketPeriod: true, (ticketsKept + 1) * ticketPeriod: false,
+		-ticketPeriod: true, // the other instance's clock is behind
+	} {
+		first, other := &clock{}, &clock{}
+		a, b := instances(t, first)
+		other.advance(after)
+		b.tickets.now = other.now
+		client := returning(first)
+		server := a.TLS()
+		server.Time = first.now
+		if _, err := handshake(server, client); err != nil {
+			t.Fatal(err)
+		}
+		server = b.TLS()
+		server.Time = first.now // of the ticket's own life there is a test in crypto/tls
+		again, err := handshake(server, client)
+		if err != nil || again.DidResume != want {
+			t.Errorf("after %v: %v, resumed %v", after, err, again.DidResume)
+		}
+	}
+}
+
+// TestPinIsCheckedOnResumption: a ticket gets nobody around the check of the key.
+func TestPinIsCheckedOnResumption(t *testing.T) {
+	time := &clock{}
+	a, b := instances(t, time)
+	pinned := ident.PinnedTLS(*a.Pin())
+	pinned.ServerName, pinned.ClientSessionCache, pinned.Time = "rendezvous.test", tls.NewLRUClientSessionCache(4), time.now
+	server := func(c *Certificates) *tls.Config {
+		config := c.TLS()
+		config.Time = time.now
+		return config
+	}
+	if _, err := handshake(server(a), pinned); err != nil {
+		t.Fatal(err)
+	}
+	again, err := handshake(server(b), pinned)
+	if err != nil || !again.DidResume {
+		t.Fatalf("with the right pin: %v, resumed %v", err, again.DidResume)
+	}
+	checked := 0
+	inner := pinned.VerifyConnection
+	pinned.VerifyConnection = func(s tls.ConnectionState) error {
+		checked++
+		return inner(s)
+	}
+	if again, err = handshake(server(a), pinned); err != nil || !again.DidResume || checked != 1 {
+		t.Errorf("%v, resumed %v, checked %d times", err, again.DidResume, checked)
+	}
+	// The same tickets, in the hands of a client that expects another key.
+	wrong := ident.PinnedTLS(ident.Pin{1})
+	wrong.ServerName, wrong.ClientSessionCache, wrong.Time = pinned.ServerName, pinned.ClientSessionCache, time.now
+	if _, err := handshake(server(b), wrong); !errors.Is(err, ident.ErrUntrusted) {
+		t.Errorf("with another pin: %v", err)
+	}
+}
+
+// BenchmarkHandshake measures both ends of a handshake together; the difference
+// between the two is what a resumption saves.
+func BenchmarkHandshake(b *testing.B) {
+	c := Config{Data: b.TempDir(), Host: "rendezvous.test", Secret: []byte("s"), Logger: (&journal{}).logger()}
+	keeper, err := New(b.Context(), c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := keeper.TLS()
+	for name, cache := range map[string]tls.ClientSessionCache{"full": nil, "resumed": tls.NewLRUClientSessionCache(4)} {
+		b.Run(name, func(b *testing.B) {
+			client := ident.PinnedTLS(*keeper.Pin())
+			client.ServerName, client.ClientSessionCache = "rendezvous.test", cache
+			if _, err := handshake(server, client); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if state, err := handshake(server, client); err != nil || state.DidResume != (cache != nil) {
+					b.Fatal(err, state.DidResume)
+				}
+			}
+		})
+	}
+}
