@@ -208,6 +208,11 @@ func TestInstancesShareOneCertificate(t *testing.T) {
 	for _, c := range configs { // at once: the first one has no certificate when the second one looks
 		both = append(both, begin(t, c))
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s\n%s\n%s", both[0].log, both[1].log, a.Log())
+		}
+	})
 	for _, i := range both {
 		i.await()
 	}

@@ -49,7 +49,7 @@ type parts struct {
 	links    net.Listener // from other instances; nil without a cluster
 	scrapes  net.Listener // from Prometheus; nil without
 	metrics  *metrics.Metrics
-	redirect *redirect    // HTTP, for who does not know of HTTPS; nil without
+	redirect *redirect // HTTP, for who does not know of HTTPS; nil without
 	sockets  *relay.Sockets
 	store    registry.Store
 	registry *registry.Registry

@@ -17,7 +17,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -58,7 +57,8 @@ type authority struct {
 	keys     keys
 	roots    *x509.CertPool // nil: the system's
 
-	client atomic.Pointer[client] // nil before run
+	client  *client       // before started is closed it is not there
+	started chan struct{} // closed by run
 }
 
 // client is certmagic, which has a goroutine until its cache is stopped.
@@ -92,7 +92,7 @@ const (
 func (c *Certificates) fromACME(ctx context.Context, from Config) error {
 	c.origin = FromACME
 	c.remedy = "see why it is not renewed, or give another with --tls-cert and --tls-key"
-	a := &authority{keeper: c, host: strings.ToLower(from.Host), settings: *from.ACME, keys: keys{from.Data}}
+	a := &authority{keeper: c, host: strings.ToLower(from.Host), settings: *from.ACME, keys: keys{from.Data}, started: make(chan struct{})}
 	var err error
 	if a.roots, err = rootsOf(a.settings.CA); err != nil {
 		return err
@@ -160,11 +160,24 @@ func (c *client) options(before time.Duration, logger *zap.Logger) certmagic.Cac
 // answer is for handshakes by which an authority checks that the name is ours
 // (RFC 8737). Whichever instance has asked for that left the answer in the store.
 func (a *authority) answer(hello *tls.ClientHelloInfo) *tls.Config {
-	c := a.client.Load()
-	if c == nil || len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != acmez.ACMETLS1Protocol || !matches(hello.ServerName, a.host) {
+	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != acmez.ACMETLS1Protocol || !matches(hello.ServerName, a.host) {
 		return nil
 	}
-	return c.proof
+	if c := a.running(hello.Context()); c != nil {
+		return c.proof
+	}
+	return nil
+}
+
+// running waits for run, for an instance that has just started is asked too; nil
+// if ctx ends before.
+func (a *authority) running(ctx context.Context) *client {
+	select {
+	case <-a.started:
+		return a.client
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // Challenges answers an authority that checks by HTTP that the name is ours (RFC
@@ -180,9 +193,12 @@ func (c *Certificates) Challenges(next http.Handler) http.Handler {
 			host = h
 		}
 		// Who asks for another host does not cost a look into the store.
-		if client := a.client.Load(); client == nil || !strings.EqualFold(strings.Trim(host, "[]"), a.host) || !client.issuer.HandleHTTPChallenge(w, r) {
-			next.ServeHTTP(w, r)
+		if strings.EqualFold(strings.Trim(host, "[]"), a.host) && certmagic.LooksLikeHTTPChallenge(r) {
+			if c := a.running(r.Context()); c == nil || c.issuer.HandleHTTPChallenge(w, r) {
+				return
+			}
 		}
+		next.ServeHTTP(w, r)
 	})
 }
 
@@ -191,7 +207,8 @@ func (a *authority) run(ctx context.Context) error {
 	c := a.newClient()
 	defer c.cache.Stop()
 	defer a.storage.wait()
-	a.client.Store(c)
+	a.client = c
+	close(a.started)
 	retry := retryMin
 	for ctx.Err() == nil {
 		wait, err := a.check(ctx, c)
