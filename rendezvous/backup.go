@@ -14,13 +14,14 @@ import (
 
 	"github.com/easyfind-usb/easyfind/migrations"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/backup"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
 // keptFiles are the files of the data directory that go into a backup: the
 // certificate of the server's own making, whose pin agents have, and the links.
-var keptFiles = []string{keyFile, certFile, JoinLinkFile, AdminLinkFile}
+var keptFiles = []string{certs.KeyFile, certs.CertFile, JoinLinkFile, AdminLinkFile}
 
 // Backup writes all that must not be lost into w: the database, and what is
 // kept in the data directory. The server may be running.

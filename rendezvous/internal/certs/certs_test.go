@@ -202,12 +202,12 @@ func TestSelfSignedIsKept(t *testing.T) {
 	if again := open(t, c).Pin(); *again != *pin {
 		t.Error("another pin after a restart")
 	}
-	for _, name := range []string{certFile, keyFile} {
+	for _, name := range []string{CertFile, KeyFile} {
 		if info, err := os.Stat(filepath.Join(c.Data, name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(c.Data, certFile), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(c.Data, CertFile), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "data directory") {

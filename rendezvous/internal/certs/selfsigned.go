@@ -23,8 +23,8 @@ import (
 
 // Files of the self-signed certificate in the data directory.
 const (
-	certFile = "tls-cert.pem"
-	keyFile  = "tls-key.pem"
+	CertFile = "tls-cert.pem"
+	KeyFile  = "tls-key.pem"
 )
 
 const selfSignedYears = 20
@@ -33,7 +33,7 @@ const selfSignedYears = 20
 // first time.
 func (c *Certificates) selfSigned(from Config) error {
 	c.origin = SelfSigned
-	c.remedy = "remove " + certFile + " and " + keyFile + " from the data directory and restart: agents then need the new join link"
+	c.remedy = "remove " + CertFile + " and " + KeyFile + " from the data directory and restart: agents then need the new join link"
 	cert, err := kept(from.Data)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = makeKept(from.Data, from.Host, from.Now()); err == nil {
@@ -58,7 +58,7 @@ func (c *Certificates) Pin() *ident.Pin {
 
 // kept loads the self-signed certificate. Errors: fs.ErrNotExist.
 func kept(dir string) (tls.Certificate, error) {
-	return tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+	return tls.LoadX509KeyPair(filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile))
 }
 
 // makeKept writes a new self-signed certificate and its key.
@@ -76,10 +76,10 @@ func makeKept(dir, host string, now time.Time) error {
 		return err
 	}
 	// The key first: a certificate without its key would not be made anew.
-	if err := writePEM(filepath.Join(dir, keyFile), "PRIVATE KEY", private); err != nil {
+	if err := writePEM(filepath.Join(dir, KeyFile), "PRIVATE KEY", private); err != nil {
 		return err
 	}
-	return writePEM(filepath.Join(dir, certFile), "CERTIFICATE", cert.Certificate[0])
+	return writePEM(filepath.Join(dir, CertFile), "CERTIFICATE", cert.Certificate[0])
 }
 
 // selfSign makes a certificate for host.
