@@ -132,14 +132,14 @@ func (r *report) writeIdle(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "\n### Idle peers\n\nOne instance on Postgres. Each peer pings once in 30 s. Memory is the process's RSS %s after the last of them connected.\n\n", r.scale.settle+r.scale.window)
-	b.WriteString("| peers | RSS MB | KB per peer | KB per peer since the row above | processor: s per peer and hour | % of a core in all | connections/s | processor per connection ms |\n|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| peers | RSS MB | KB per peer | KB per peer since the row above | processor: ms per peer and hour | % of a core in all | connections/s | processor per connection ms |\n|---|---|---|---|---|---|---|---|\n")
 	base := r.idle[0]
 	fmt.Fprintf(b, "| 0 | %s | | | | | | |\n", digits(float64(base.rss)/(1<<20)))
 	for n, f := range r.idle[1:] {
 		before := r.idle[n]
 		fmt.Fprintf(b, "| %d | %s | **%s** | %s | %s | %s | %s | %s |\n", f.peers, digits(float64(f.rss)/(1<<20)),
 			digits(float64(f.rss-base.rss)/1024/float64(f.peers)), digits(float64(f.rss-before.rss)/1024/float64(f.peers-before.peers)),
-			digits(f.cpu.Seconds()/f.window.Seconds()*3600/float64(f.peers)), digits(100*f.cpu.Seconds()/f.window.Seconds()),
+			digits(1000*f.cpu.Seconds()/f.window.Seconds()*3600/float64(f.peers)), digits(100*f.cpu.Seconds()/f.window.Seconds()),
 			digits(f.perSecond), ms(f.connected))
 	}
 }

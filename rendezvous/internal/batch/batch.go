@@ -6,6 +6,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -38,7 +39,11 @@ type Batch[Q, A any] struct {
 	mu      sync.Mutex
 	waiting []*call[Q, A]
 	runs    int
+	closed  bool
 }
+
+// ErrClosed is the error of who asks too late.
+var ErrClosed = errors.New("nothing is asked any more, the server is stopping")
 
 type call[Q, A any] struct {
 	ctx      context.Context // of who asks
@@ -54,6 +59,11 @@ func New[Q, A any](c Config[Q, A]) *Batch[Q, A] { return &Batch[Q, A]{Config: c}
 func (b *Batch[Q, A]) Ask(ctx context.Context, question Q) (A, error) {
 	c := &call[Q, A]{ctx, question, make(chan Answer[A], 1)}
 	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		var none A
+		return none, ErrClosed
+	}
 	b.waiting = append(b.waiting, c)
 	if b.runs < b.Runs {
 		b.runs++
@@ -107,8 +117,13 @@ func (b *Batch[Q, A]) serve(calls []*call[Q, A]) {
 	}
 }
 
-// Close waits for what is under way. Nobody may ask afterwards.
-func (b *Batch[Q, A]) Close() { b.running.Wait() }
+// Close waits for what is under way, and refuses what comes then.
+func (b *Batch[Q, A]) Close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.running.Wait()
+}
 
 // Failed answers all of n questions with an error.
 func Failed[A any](n int, err error) []Answer[A] {

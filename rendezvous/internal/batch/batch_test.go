@@ -53,6 +53,9 @@ func TestWhoComesMeanwhileIsAnsweredTogether(t *testing.T) {
 		}
 		asking.Wait()
 		b.Close()
+		if _, err := b.Ask(t.Context(), 1); !errors.Is(err, batch.ErrClosed) {
+			t.Errorf("asked after Close: %v", err)
+		}
 		if want := []int{1, 4, 4, 1}; len(d.runs) != 4 || [4]int(d.runs) != [4]int(want) {
 			t.Errorf("runs of %v, want %v", d.runs, want)
 		}

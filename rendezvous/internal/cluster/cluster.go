@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
@@ -65,7 +66,7 @@ type Cluster struct {
 	told     func([]registry.Instance)
 	presence *presence
 	routes   *routes
-	lookups  *lookups
+	lookups  *batch.Batch[ident.PeerID, found]
 
 	ahead  atomic.Int64   // nanoseconds by which the store's clock is ahead of this machine's
 	latest atomic.Int64   // what Now returned last, in unix milliseconds
@@ -103,7 +104,7 @@ func New(c Config) (*Cluster, error) {
 		links:       map[string]*link{},
 		unreachable: map[string]bool{},
 	}
-	k.lookups = newLookups(k.locateAll, k.spawn)
+	k.lookups = k.newLookups()
 	if c.Listener == nil {
 		return k, nil
 	}
@@ -136,6 +137,7 @@ func (k *Cluster) Run(ctx context.Context, local Local) error {
 	k.closeLinks()
 	running.Wait()
 	k.beside.Wait()
+	k.lookups.Close()
 	k.release()
 	return nil
 }
@@ -167,11 +169,11 @@ func (k *Cluster) Ready() error {
 func (k *Cluster) Elsewhere(ctx context.Context, id ident.PeerID) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeWait)
 	defer cancel()
-	at, online, err := k.lookups.find(ctx, id)
+	got, err := k.lookups.Ask(ctx, id)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: where the peer is: %w", registry.ErrUnavailable, err)
 	}
-	return online && at.Instance != k.name, err
+	return got.online && got.at.Instance != k.name, err
 }
 
 // holder is this instance's claim, and whether it stood when last looked at.

@@ -156,13 +156,13 @@ func (k *Cluster) lookup(ctx context.Context, id ident.PeerID, old string) (stri
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	at, online, err := k.lookups.find(ctx, id)
+	got, err := k.lookups.Ask(ctx, id)
 	switch {
-	case err == nil && online:
-		if at.Instance != k.name { // what is here is known better
-			k.routes.put(id, at.Instance)
+	case err == nil && got.online:
+		if got.at.Instance != k.name { // what is here is known better
+			k.routes.put(id, got.at.Instance)
 		}
-		return at.Instance, nil
+		return got.at.Instance, nil
 	case err == nil && !k.isUnsettled():
 		k.routes.put(id, "")
 		return "", signal.FailureOffline

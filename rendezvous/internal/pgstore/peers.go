@@ -21,16 +21,6 @@ func lockPeer(ctx context.Context, tx pgx.Tx, id ident.PeerID) error {
 
 const peerColumns = `p.id, p.public_key, p.name, p.created, p.token_prefix, p.token_hash, p.version`
 
-// Peer returns a peer.
-func (s *Store) Peer(ctx context.Context, id ident.PeerID) (registry.Peer, error) {
-	return s.peer(ctx, `SELECT `+peerColumns+` FROM peers p WHERE p.id = $1`, id[:])
-}
-
-// PeerByToken returns the peer whose token begins so.
-func (s *Store) PeerByToken(ctx context.Context, prefix registry.TokenPrefix) (registry.Peer, error) {
-	return s.peer(ctx, `SELECT `+peerColumns+` FROM peers p WHERE p.token_prefix = $1`, prefix[:])
-}
-
 // PeerFor returns a peer that allows caller. The subquery asks for the
 // permission first: where there is none, no peer is looked up that could tell
 // why.

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/easyfind-usb/easyfind/migrations"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
@@ -25,8 +26,10 @@ var _ registry.Store = (*Store)(nil)
 
 // Store is a registry in a Postgres database, version 13 or newer.
 type Store struct {
-	pool   *pgxpool.Pool
-	admits *batch.Batch[registry.Admission, registry.Admitted]
+	pool    *pgxpool.Pool
+	admits  *batch.Batch[registry.Admission, registry.Admitted]
+	byID    *batch.Batch[ident.PeerID, registry.Peer]
+	byToken *batch.Batch[registry.TokenPrefix, registry.Peer]
 }
 
 // ErrURL is the error of a database URL that cannot be read.
@@ -96,6 +99,8 @@ func connect(ctx context.Context, url string) (*Store, error) {
 	}
 	s := &Store{pool: pool}
 	s.admits = batch.New(batch.Config[registry.Admission, registry.Admitted]{Do: s.admit, Most: mostAdmitted, Runs: 1, Wait: admitWait})
+	s.byID = lookups(s, "id", func(id *ident.PeerID) []byte { return id[:] }, func(p *registry.Peer) ident.PeerID { return p.ID })
+	s.byToken = lookups(s, "token_prefix", func(t *registry.TokenPrefix) []byte { return t[:] }, func(p *registry.Peer) registry.TokenPrefix { return p.TokenPrefix })
 	return s, nil
 }
 
@@ -165,6 +170,8 @@ func (s *Store) Pool() registry.Pool {
 // Close ends all connections.
 func (s *Store) Close() error {
 	s.admits.Close()
+	s.byID.Close()
+	s.byToken.Close()
 	s.pool.Close()
 	return nil
 }
