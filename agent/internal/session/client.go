@@ -65,7 +65,7 @@ func (s *Session) Attach(ctx context.Context, a tunnel.Attach) (usb.Device, erro
 	select {
 	case <-d.answered:
 	case <-d.gone:
-		return nil, fmt.Errorf("attach device %s: %w", a.Device, d.reason())
+		return nil, fmt.Errorf("attach device %s: %w", a.Device, d.Why())
 	case <-ctx.Done():
 		d.detach(&EndedError{Reason: "nobody waits for it any more"})
 		return nil, fmt.Errorf("attach device %s: %w", a.Device, context.Cause(ctx))

@@ -317,8 +317,8 @@ func (d *far) finish(reason error, status usb.Status) bool {
 	return true
 }
 
-// reason returns why the device is gone.
-func (d *far) reason() error {
+// Why returns why the device is gone, once it is.
+func (d *far) Why() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.why

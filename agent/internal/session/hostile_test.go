@@ -146,8 +146,8 @@ func TestHostileCompletions(t *testing.T) {
 				wantStatus(t, done, 0, usb.StatusShutdown)
 				wantStatus(t, done, 0, usb.StatusShutdown)
 				var why *EndedError
-				if !errors.As(d.reason(), &why) || why.Code != tunnel.CodeProtocol {
-					t.Errorf("ended by %v", d.reason())
+				if !errors.As(d.Why(), &why) || why.Code != tunnel.CodeProtocol {
+					t.Errorf("ended by %v", d.Why())
 				}
 				if len(r.frames(tunnel.KindDetach)) != 1 {
 					t.Error("the device was not detached")

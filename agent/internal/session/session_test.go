@@ -258,7 +258,7 @@ func TestSilentLinkIsDeadAfterNineSeconds(t *testing.T) {
 		sc.connect(newRand(5), true, link.RankHost, -1)
 		pause(time.Second)
 		var ended *EndedError
-		if !isGone(sc.dev) || !errors.As(sc.dev.(*far).reason(), &ended) || ended.Code != tunnel.CodeRevoked {
+		if !isGone(sc.dev) || !errors.As(sc.dev.(*far).Why(), &ended) || ended.Code != tunnel.CodeRevoked {
 			t.Errorf("gone %v: %v", isGone(sc.dev), ended)
 		}
 	})

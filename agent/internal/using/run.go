@@ -147,12 +147,12 @@ func (r *run) plug(ctx context.Context, vhci *usbip.VHCI, dev usb.Device) error 
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-dev.Gone():
-		return errGone
+		return gone(dev)
 	case <-plugged.Done():
 	}
 	select {
 	case <-dev.Gone():
-		return errGone
+		return gone(dev)
 	default:
 	}
 	if err := plugged.Err(); err != nil {
@@ -161,8 +161,16 @@ func (r *run) plug(ctx context.Context, vhci *usbip.VHCI, dev usb.Device) error 
 	return errDetachedHere
 }
 
-// errGone is why a use waits that had its device.
+// errGone is why a use waits whose session does not say.
 var errGone = errors.New("the device is no longer there: it was unplugged, taken back, or its host could not be reached for too long")
+
+// gone is why a use waits that had its device.
+func gone(dev usb.Device) error {
+	if d, ok := dev.(interface{ Why() error }); ok && d.Why() != nil {
+		return d.Why()
+	}
+	return errGone
+}
 
 // offer lends the device to clients of the loopback server.
 func (r *run) offer(ctx context.Context, dev usb.Device) error {
@@ -179,7 +187,7 @@ func (r *run) offer(ctx context.Context, dev usb.Device) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-dev.Gone():
-		return errGone
+		return gone(dev)
 	}
 }
 
@@ -219,3 +227,5 @@ type numbered struct {
 }
 
 func (n numbered) Info() usb.Info { return n.info }
+
+func (n numbered) Why() error { return gone(n.Device) }
