@@ -133,8 +133,10 @@ func codeOf(status int) api.Code {
 	return api.CodeInternal
 }
 
-// location is what may be repeated of where a field stands: names, not text.
-var location = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,64}$`)
+// location is what may be repeated of where a field stands: names as those of
+// the interface are, not text. A secret that stands in a name's place is longer,
+// and has capitals.
+var location = regexp.MustCompile(`^[a-z0-9_\[\]-]{1,20}(\.[a-z0-9_\[\]-]{1,20}){0,4}$`)
 
 // field keeps of a detail what says where and what is wrong, and nothing that
 // was sent: the value goes, and so does every message that may hold it.

@@ -317,6 +317,16 @@ func (c *Cluster) Exec(ctx context.Context, database, sql string) error {
 	return c.run(ctx, "psql", "--no-psqlrc", "--quiet", "--host", c.dir, "--username", superuser, "--dbname", database, "--set", "ON_ERROR_STOP=1", "--command", sql)
 }
 
+// Dump is a whole database as pg_dump tells it.
+func (c *Cluster) Dump(ctx context.Context, database string) (string, error) {
+	cmd := c.command(ctx, "pg_dump", "--host", c.dir, "--username", superuser, "--dbname", database)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("pg_dump: %w", err)
+	}
+	return string(out), nil
+}
+
 // Database makes an empty database and returns its name.
 func (c *Cluster) Database(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("d%d", c.last.Add(1))
