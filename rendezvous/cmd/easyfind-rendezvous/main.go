@@ -14,6 +14,6 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := &program{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, errTTY: isatty.IsTerminal(os.Stderr.Fd())}
+	p := &program{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, errTTY: isatty.IsTerminal(os.Stderr.Fd()), notify: os.Getenv("NOTIFY_SOCKET")}
 	os.Exit(p.run(os.Args[1:]))
 }

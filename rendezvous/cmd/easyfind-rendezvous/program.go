@@ -32,6 +32,7 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 	errTTY   bool
+	notify   string // socket of the service manager; "" without one
 }
 
 // commands is the command line.

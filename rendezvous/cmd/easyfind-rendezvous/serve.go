@@ -24,6 +24,7 @@ func (*serveCommand) Run(p *program, c *commands) error {
 			fmt.Fprintf(p.out, "Administer it with this link, which is good once and for a day:\n\n    %s\n\nIt is kept in %s.\n\n",
 				admin, filepath.Join(data, rendezvous.AdminLinkFile))
 		}
+		p.tell(c, "READY=1")
 	}
 	server, err := rendezvous.New(c.Server)
 	if err != nil {
@@ -33,6 +34,7 @@ func (*serveCommand) Run(p *program, c *commands) error {
 	defer beside.Wait()
 	ctx, stop := context.WithCancel(p.ctx)
 	defer stop()
+	defer context.AfterFunc(p.ctx, func() { p.tell(c, "STOPPING=1") })()
 	beside.Go(func() { keepMemory(ctx) })
 	if !p.errTTY { // at a terminal it is the end of the terminal
 		defer onHangup(server.Reload)()
@@ -54,6 +56,13 @@ func onHangup(f func()) (stop func()) {
 		signal.Stop(signals)
 		close(signals)
 		<-ended
+	}
+}
+
+// tell says to whom has started the service how it is.
+func (p *program) tell(c *commands, state string) {
+	if err := notify(p.notify, state); err != nil {
+		c.Server.Logger.Warn("the service manager was not told", "state", state, "err", err)
 	}
 }
 

@@ -6,11 +6,13 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -219,6 +221,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyTime)
 	defer cancel()
 	status, text := http.StatusOK, ""
+	detail := readiness{Checks: map[string]string{}}
 	later := strconv.Itoa(int(jittered(waits[api.CodeUnavailable]).Seconds()))
 	for _, c := range append([]Check{{Name: "database", Check: s.cfg.Registry.Ready}}, s.cfg.Ready...) {
 		if err := c.Check(ctx); err != nil {
@@ -226,11 +229,26 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 			status = http.StatusServiceUnavailable
 			w.Header().Set("Retry-After", later)
 			text += c.Name + ": failed\n"
+			detail.Checks[c.Name] = "failed"
 			continue
 		}
 		text += c.Name + ": ok\n"
+		detail.Checks[c.Name] = "ok"
 	}
-	writeText(w, status, text)
+	if !strings.Contains(r.Header.Get("Accept"), "application/json") {
+		writeText(w, status, text)
+		return
+	}
+	detail.Ready = status == http.StatusOK
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(detail) // who asked has gone: nothing to do
+}
+
+// readiness is what /readyz says to who accepts JSON.
+type readiness struct {
+	Ready  bool              `json:"ready"`
+	Checks map[string]string `json:"checks"` // by name: ok or failed
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {

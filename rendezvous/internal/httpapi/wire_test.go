@@ -292,6 +292,10 @@ func TestHealth(t *testing.T) {
 	if a := b.do(http.MethodGet, api.PathReady, "", nil); a.header.Get("Retry-After") == "" || a.status != http.StatusServiceUnavailable || string(a.body) != "database: ok\nlease: failed\n" {
 		t.Errorf("not ready: %d %s", a.status, a.body)
 	}
+	a := b.do(http.MethodGet, api.PathReady, "", nil, "Accept", "application/json")
+	if want := `{"ready":false,"checks":{"database":"ok","lease":"failed"}}` + "\n"; a.status != http.StatusServiceUnavailable || string(a.body) != want {
+		t.Errorf("not ready, as JSON: %d %s", a.status, a.body)
+	}
 }
 
 // TestDatabaseGone: what needs the database says so and when to come back.

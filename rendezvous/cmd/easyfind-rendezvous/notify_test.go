@@ -1,0 +1,51 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTheServiceManagerIsTold: that the server is ready, once it serves, and
+// that it stops.
+func TestTheServiceManagerIsTold(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	manager.SetReadDeadline(time.Now().Add(time.Minute))
+	hears := func(want string) {
+		t.Helper()
+		said := make([]byte, 64)
+		n, err := manager.Read(said)
+		if err != nil || string(said[:n]) != want {
+			t.Fatalf("heard %q, %v, want %q", said[:n], err, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var errs bytes.Buffer
+	p := &program{ctx: ctx, in: strings.NewReader(""), out: io.Discard, err: &errs, notify: socket}
+	done := make(chan int, 1)
+	go func() {
+		done <- p.run([]string{"--data", t.TempDir(), "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0"})
+	}()
+	hears("READY=1")
+	cancel()
+	hears("STOPPING=1")
+	if code := <-done; code != 0 {
+		t.Errorf("exit code %d: %s", code, errs.String())
+	}
+	if err := notify(filepath.Join(t.TempDir(), "nobody"), "READY=1"); err == nil {
+		t.Error("nobody was told, without an error")
+	}
+}
