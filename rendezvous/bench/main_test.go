@@ -21,6 +21,7 @@ import (
 
 var (
 	measure = flag.Bool("bench-rendezvous", false, "measure the rendezvous at full scale, for some ten minutes")
+	peers   = flag.Int("bench-peers", 20_000, "peers at most")
 	only    = flag.String("bench-only", "", "measure this alone: registrations, signalling, idle, storm or handshakes")
 	write   = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks-rendezvous.md")
 )
@@ -48,13 +49,13 @@ const spareFiles = 100
 
 func full() scale {
 	s := scale{
-		sizes: []int{1000, 5000, 10_000, 20_000}, settle: 26 * time.Second, window: 30 * time.Second,
+		sizes: []int{1000, 5000, 10_000}, settle: 26 * time.Second, window: 30 * time.Second,
 		registrations: 4500, alone: 1200, rounds: 3, conns: 32, lookups: 3 * time.Second,
 		talkers: 1000, rates: []int{1000, 5000}, talk: 6 * time.Second, listeners: 64,
 		handshakes: 3 * time.Second, steady: 12 * time.Second,
 	}
-	last := &s.sizes[len(s.sizes)-1]
-	*last = min(*last, swarm.MaxConnections()-spareFiles)
+	most := min(*peers, swarm.MaxConnections()-spareFiles)
+	s.sizes = append(slices.DeleteFunc(s.sizes, func(n int) bool { return n >= most }), most)
 	return s
 }
 

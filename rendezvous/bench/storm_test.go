@@ -53,6 +53,8 @@ func (b *bench) storm() {
 			b.Errorf("afterwards %d of %d messages were confirmed, failed: %v", confirmed, f.after.Offered, f.after.Failed)
 		}
 		b.report.storms = append(b.report.storms, f)
+		_, silent := s.Pings()
+		b.Logf("why connections were lost: %v; %d of them given up for want of a pong", s.Reasons(), silent)
 		b.Logf("%d of %d lost, back after %s (half), %s (99 %%), load %s", f.back.Lost, n,
 			f.back.Back.Quantile(0.5), f.back.Back.Quantile(0.99), load())
 		victim.Again()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/signal"
@@ -71,6 +72,9 @@ func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
 		}
 		s.mu.Lock()
 		s.lastErr = err
+		if conn != nil {
+			s.reasons[reason(err)]++
+		}
 		s.mu.Unlock()
 		s.log.Debug("a peer is not connected", "peer", p.ID.Short(), "reason", err)
 		delay := time.NewTimer(retry.Next(conn != nil && time.Since(began) > signal.Steady))
@@ -82,8 +86,23 @@ func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
 	}
 }
 
+// reason is an error without the addresses that make it one of its own.
+func reason(err error) string {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Op + ": " + network.Err.Error()
+	}
+	return err.Error()
+}
+
 // open makes a signalling connection up to its Welcome.
 func (s *Swarm) open(p *Peer) (*tls.Conn, *signal.Reader, error) {
+	select {
+	case s.opening <- struct{}{}:
+		defer func() { <-s.opening }()
+	case <-s.life.Done():
+		return nil, nil, context.Cause(s.life)
+	}
 	conn, host, err := s.dial(s.life, p.source, p.only, signal.ALPN, p.cache)
 	if err != nil {
 		return nil, nil, err

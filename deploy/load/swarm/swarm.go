@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -41,6 +42,7 @@ const (
 	dialTimeout = 10 * time.Second // TCP and TLS, then Challenge to Welcome; that of the agent
 	callTimeout = 20 * time.Second // of one request
 	writeWait   = 5 * time.Second
+	maxOpening  = 1024 // peers in a handshake: these share the cores that real ones do not
 )
 
 // Swarm is many peers of one rendezvous. Its methods may be called concurrently.
@@ -56,6 +58,7 @@ type Swarm struct {
 	life    context.Context // of the peers' connections
 	end     context.CancelFunc
 	living  sync.WaitGroup
+	opening chan struct{} // a place for each peer in a handshake
 
 	dialed  atomic.Uint64 // picks the next host
 	sourced atomic.Uint64 // picks the next source
@@ -69,8 +72,9 @@ type Swarm struct {
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	peers   []*Peer // those that Connect has taken
-	lastErr error   // why a peer is not connected
+	peers   []*Peer        // those that Connect has taken
+	lastErr error          // why a peer is not connected
+	reasons map[string]int // why connections were lost, and how many
 	pinging bool
 }
 
@@ -108,7 +112,7 @@ func New(c Config) (*Swarm, error) {
 	if c.Join.Host == "" {
 		return nil, errors.New("swarm: no rendezvous")
 	}
-	s := &Swarm{join: c.Join, hosts: c.Hosts, sources: c.Sources.Masked(), resume: c.Resume, log: c.Logger, began: time.Now()}
+	s := &Swarm{join: c.Join, hosts: c.Hosts, sources: c.Sources.Masked(), resume: c.Resume, log: c.Logger, began: time.Now(), opening: make(chan struct{}, maxOpening)}
 	if len(s.hosts) == 0 {
 		s.hosts = []string{c.Join.Host}
 	}
@@ -129,6 +133,7 @@ func New(c Config) (*Swarm, error) {
 		rand.Read(random[:]) // never fails: crypto/rand ends the program instead
 		s.sourced.Store(binary.BigEndian.Uint64(random[:]))
 	}
+	s.reasons = map[string]int{}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -148,6 +153,13 @@ func (s *Swarm) Lost() int { return int(s.lost.Load()) }
 
 // Told is how many of those the rendezvous ended with a Bye.
 func (s *Swarm) Told() int { return int(s.told.Load()) }
+
+// Reasons is why connections were lost so far, and how many for each reason.
+func (s *Swarm) Reasons() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.reasons)
+}
 
 // Pings is how many pings were sent so far, and how many connections were given
 // up because no answer came.
