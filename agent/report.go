@@ -48,7 +48,7 @@ func (a *Agent) rendezvousStatus() localapi.Rendezvous {
 		return localapi.Rendezvous{Detail: "none is set: peers are reached at their direct addresses only"}
 	}
 	s := a.rendezvous.State()
-	return localapi.Rendezvous{URL: "https://" + a.rendezvous.Host() + "/", Connected: s.Connected, Detail: s.String()}
+	return localapi.Rendezvous{URL: "https://" + a.rendezvous.Host() + "/", Connected: s.Connected, Via: string(s.Via), Detail: s.String()}
 }
 
 func (a *Agent) peerStatus(p state.Peer, s peer.Status) localapi.PeerStatus {

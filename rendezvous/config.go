@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	ProxyProtocol  []string `name:"proxy-protocol" help:"Networks of load balancers that pass TCP on behind a PROXY protocol header (version 1 or 2), such as 192.0.2.7/32. Every connection from there must have one." placeholder:"CIDR"`
 	TrustedProxies []string `name:"trusted-proxies" help:"Networks of reverse proxies that end TLS, such as 127.0.0.0/8; their X-Forwarded-For is believed." placeholder:"CIDR"`
 	HTTPListen     string   `name:"http-listen" help:"Address of HTTP without TLS, for the reverse proxies of --trusted-proxies only." placeholder:"HOST:PORT"`
+	PublicCert     string   `name:"public-cert" help:"Certificate file (PEM) that those reverse proxies show, if no authority that agents know has signed it; its pin is then in the join link." placeholder:"FILE"`
 	PerSource      int      `name:"max-connections-per-source" help:"TCP connections that one IPv4 address or IPv6 /64 may have; behind one address there may be many agents." default:"1024"`
 
 	Data        string `help:"Directory for the database, the certificate and the links to join and to administer." default:"easyfind-rendezvous" placeholder:"DIR"`
@@ -71,6 +73,7 @@ type settings struct {
 	alternate  [2]netip.Addr // the second STUN address as peers reach it, and of this machine
 	balancers  []netip.Prefix
 	proxies    []netip.Prefix
+	proxyPin   *ident.Pin // of the certificate that they show; nil if an authority has signed it
 
 	databaseKey []byte                 // nil without
 	account     *certs.ExternalAccount // nil without
@@ -105,41 +108,6 @@ func (c Config) check() (settings, error) {
 		return s, err
 	}
 	return s, s.readRelay()
-}
-
-func (s *settings) readProxies() (err error) {
-	if s.PerSource < 0 {
-		return errors.New("--max-connections-per-source: want at least 1")
-	}
-	if s.balancers, err = networks("--proxy-protocol", s.ProxyProtocol); err != nil {
-		return err
-	}
-	if s.proxies, err = networks("--trusted-proxies", s.TrustedProxies); err != nil {
-		return err
-	}
-	switch {
-	case s.HTTPListen != "" && len(s.proxies) == 0:
-		return errors.New("--http-listen is for reverse proxies only: say with --trusted-proxies where they are")
-	case len(s.proxies) > 0 && s.PublicURL == "":
-		return errors.New("--trusted-proxies: set --public-url too, to the address of the reverse proxy as agents dial it: their signatures name it")
-	}
-	return nil
-}
-
-// networks reads a list of networks or single addresses.
-func networks(flag string, list []string) ([]netip.Prefix, error) {
-	var all []netip.Prefix
-	for _, text := range list {
-		p, err := netip.ParsePrefix(text)
-		if a, bad := netip.ParseAddr(text); bad == nil {
-			p, err = netip.PrefixFrom(a, a.BitLen()), nil
-		}
-		if err != nil || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("%s %q: want a network such as 192.168.1.0/24", flag, text)
-		}
-		all = append(all, p.Masked())
-	}
-	return all, nil
 }
 
 func (s *settings) readPublicURL() error {

@@ -59,7 +59,7 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 		Pages: func(a httpapi.Attempts) (http.Handler, error) {
 			return web.New(web.Config{
 				Registry: p.registry, Attempts: a, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
-				JoinLink: func(code string) string { return s.joinWith(p.certs.Pin(), code) },
+				JoinLink: func(code string) string { return s.joinWith(s.shownPin(p), code) },
 			})
 		},
 		Observer: p.metrics,
@@ -82,14 +82,17 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 	return h, nil
 }
 
-// uris are the addresses of STUN and TURN, best first.
+// uris are the addresses of STUN and TURN, best first. A reverse proxy that ends
+// TLS passes no TURN on.
 func (s *settings) uris(port uint16) (stun, turn []string) {
 	at := func(port uint16) string { return net.JoinHostPort(s.publicHost, strconv.Itoa(int(port))) }
 	stun = []string{"stun:" + at(port), "stun:" + at(port+1)}
 	turn = []string{
 		"turn:" + at(port) + "?transport=udp",
 		"turn:" + at(port) + "?transport=tcp",
-		"turns:" + net.JoinHostPort(s.publicHost, s.publicPort) + "?transport=tcp",
+	}
+	if len(s.proxies) == 0 {
+		turn = append(turn, "turns:"+net.JoinHostPort(s.publicHost, s.publicPort)+"?transport=tcp")
 	}
 	return stun, turn
 }

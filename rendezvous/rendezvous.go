@@ -210,10 +210,10 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if p.https, err = s.newHTTPS(p); err != nil {
 		return err
 	}
-	if p.joinLink, err = s.joinLink(ctx, p.registry, p.certs.Pin()); err != nil {
+	if p.joinLink, err = s.joinLink(ctx, p.registry, s.shownPin(p)); err != nil {
 		return err
 	}
-	return s.keepAdminLink(ctx, p.registry, p.certs.Pin())
+	return s.keepAdminLink(ctx, p.registry, s.shownPin(p))
 }
 
 // listen takes the ports.

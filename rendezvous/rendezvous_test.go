@@ -266,7 +266,11 @@ func TestWrongSettingsAreExplained(t *testing.T) {
 		"--trusted-proxies \"":    func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/33"} },
 		"--trusted-proxies: set":  func(c *Config) { c.TrustedProxies = []string{"10.0.0.1"} },
 		"--http-listen is for":    func(c *Config) { c.HTTPListen = "127.0.0.1:0" },
-		"--max-connections":       func(c *Config) { c.PerSource = -1 },
+		"--public-cert is":        func(c *Config) { c.PublicCert = "x" },
+		"--public-cert: ": func(c *Config) {
+			c.TrustedProxies, c.PublicURL, c.PublicCert = []string{"10.0.0.1"}, "https://x", filepath.Join(t.TempDir(), "none")
+		},
+		"--max-connections": func(c *Config) { c.PerSource = -1 },
 	} {
 		c := local(t)
 		change(&c)

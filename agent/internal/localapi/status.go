@@ -28,6 +28,7 @@ type Self struct {
 
 // Rendezvous is the state of the connection to it.
 type Rendezvous struct {
+	Via       string `json:"via,omitempty"` // how, while connected: tls, websocket, or proxy: a WebSocket through a reverse proxy
 	URL       string `json:"url,omitempty"` // without secrets; empty if none is set
 	Connected bool   `json:"connected"`
 	Detail    string `json:"detail"` // a sentence

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -22,6 +23,8 @@ type Config struct {
 	Key    ident.Key // who this agent is
 	Name   string    // what others see; 1 to 64 printable characters
 	Logger *slog.Logger
+	// Dial makes the TCP connections; nil: the machine's network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// OnMessage gets what other peers send, in order, from one goroutine. The
 	// sender is told that the message has arrived once it returns; it must not
@@ -82,10 +85,13 @@ func New(c Config) (*Client, error) {
 	if join.Pin != nil {
 		client.tls = ident.PinnedTLS(*join.Pin)
 	}
-	client.dialer = &dialer{host: join.Host, tls: client.tls}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	client.dialer = &dialer{host: join.Host, tls: client.tls, tcp: c.Dial}
 	web := client.tls.Clone()
 	web.NextProtos = []string{alpnHTTP}
-	transport := &http.Transport{TLSClientConfig: web, IdleConnTimeout: time.Minute, MaxConnsPerHost: 32}
+	transport := &http.Transport{DialContext: c.Dial, TLSClientConfig: web, IdleConnTimeout: time.Minute, MaxConnsPerHost: 32}
 	client.rest = &rest{
 		base:     "https://" + join.Host,
 		client:   &http.Client{Transport: transport},

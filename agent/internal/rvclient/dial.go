@@ -61,8 +61,10 @@ func (w overWebSocket) abort() { w.socket.CloseNow() }
 // way cuts handshakes with an unknown protocol off, only HTTP is offered, until
 // that fails as well.
 type dialer struct {
-	host string      // static
-	tls  *tls.Config // static
+	// Static.
+	host string
+	tls  *tls.Config
+	tcp  func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Owned by who dials.
 	cuts     int // handshakes cut off in a row
@@ -90,18 +92,34 @@ func (d *dialer) dial(ctx context.Context, key ident.Key) (*connection, Via, err
 	return c, via, err
 }
 
-// handshake opens a TLS connection.
-func (d *dialer) handshake(ctx context.Context) (*tls.Conn, error) {
-	config := d.tls.Clone()
-	config.NextProtos = []string{signal.ALPN, alpnHTTP}
-	if d.httpOnly {
-		config.NextProtos = []string{alpnHTTP}
+// open makes a TLS connection that offers protocols.
+func (d *dialer) open(ctx context.Context, protocols ...string) (*tls.Conn, error) {
+	raw, err := d.tcp(ctx, "tcp", d.host)
+	if err != nil {
+		return nil, err
 	}
-	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", d.host)
+	config := d.tls.Clone()
+	config.NextProtos = protocols
+	config.ServerName, _, _ = net.SplitHostPort(d.host)
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return conn, nil
+}
+
+// handshake opens a connection for signalling.
+func (d *dialer) handshake(ctx context.Context) (*tls.Conn, error) {
+	protocols := []string{signal.ALPN, alpnHTTP}
+	if d.httpOnly {
+		protocols = protocols[1:]
+	}
+	conn, err := d.open(ctx, protocols...)
 	switch {
 	case err == nil:
 		d.cuts = 0
-		return conn.(*tls.Conn), nil
+		return conn, nil
 	case d.httpOnly:
 		d.httpOnly, d.cuts = false, 0
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):

@@ -20,14 +20,11 @@ import (
 func (c *Client) register(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	config := c.tls.Clone()
-	config.NextProtos = []string{alpnHTTP}
-	raw, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", c.join.Host)
+	conn, err := c.dialer.open(ctx, alpnHTTP)
 	if err != nil {
 		return "", fmt.Errorf("%w: connect to %s: %w", ErrUnavailable, c.join.Host, err)
 	}
-	defer raw.Close()
-	conn := raw.(*tls.Conn)
+	defer conn.Close()
 	state := conn.ConnectionState()
 	exporter, err := api.Exporter(&state)
 	if err != nil {

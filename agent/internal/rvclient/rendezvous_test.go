@@ -88,13 +88,30 @@ type agent struct {
 // join starts a client. It is stopped at the end of the test.
 func join(t *testing.T, link string, seed byte) *agent {
 	t.Helper()
+	return joinFrom(t, link, seed, "")
+}
+
+// from is a dialer whose connections come from an address of this machine, from
+// any if it is "".
+func from(source string) *net.Dialer {
+	d := &net.Dialer{}
+	if source != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
+	}
+	return d
+}
+
+// joinFrom starts a client that connects from an address of this machine.
+func joinFrom(t *testing.T, link string, seed byte, source string) *agent {
+	t.Helper()
 	key, err := ident.KeyFromSeed(bytes.Repeat([]byte{seed}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := &agent{id: key.ID(), messages: make(chan string, 100), states: make(chan rvclient.State, 100)}
 	a.Client, err = rvclient.New(rvclient.Config{
-		URL: link, Key: key, Name: fmt.Sprintf("agent %d", seed), Logger: slog.New(slog.DiscardHandler),
+		URL: link, Key: key, Name: fmt.Sprintf("agent %d", seed), Logger: slog.New(slog.NewTextHandler(&logWriter{t: t}, nil)),
+		Dial:      from(source).DialContext,
 		OnMessage: func(from ident.PeerID, body []byte) { a.messages <- from.Short() + " " + string(body) },
 		OnState:   func(s rvclient.State) { a.states <- s },
 	})

@@ -1,0 +1,136 @@
+package rvclient_test
+
+import (
+	"bytes"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous"
+)
+
+// censor passes connections on to a rendezvous, but for those whose first bytes
+// name its signalling protocol: it resets them.
+type censor struct {
+	link string
+
+	mu    sync.Mutex
+	cuts  int
+	conns []net.Conn
+}
+
+func newCensor(t *testing.T, link string) *censor {
+	t.Helper()
+	u, err := url.Parse(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := u.Host
+	u.Host = listener.Addr().String()
+	c := &censor{link: u.String()}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			c.keep(near)
+			running.Go(func() { c.serve(near, to) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		c.end()
+		running.Wait()
+	})
+	return c
+}
+
+func (c *censor) keep(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = append(c.conns, conn)
+}
+
+// end ends the connections that stand.
+func (c *censor) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
+}
+
+func (c *censor) counted() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cuts
+}
+
+func (c *censor) serve(near net.Conn, to string) {
+	defer near.Close()
+	first := make([]byte, 4096)
+	n, err := near.Read(first)
+	if err != nil {
+		return
+	}
+	if bytes.Contains(first[:n], []byte(signal.ALPN)) {
+		c.mu.Lock()
+		c.cuts++
+		c.mu.Unlock()
+		near.(*net.TCPConn).SetLinger(0)
+		return
+	}
+	far, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	c.keep(far)
+	far.Write(first[:n])
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pass(far, near, nil)
+	}()
+	pass(near, far, nil)
+	far.Close()
+	<-done
+}
+
+func TestWhereTheProtocolIsCutOffAWebSocketIsUsedAndRemembered(t *testing.T) {
+	s := serve(t, rendezvous.Config{})
+	c := newCensor(t, s.link)
+	a := join(t, c.link, 1)
+	connected := func(s rvclient.State) bool { return s.Connected }
+	if got := a.await(t, "connected", connected); got.Via != rvclient.ViaWebSocket {
+		t.Errorf("connected via %q", got.Via)
+	}
+	cuts := c.counted()
+	if cuts == 0 {
+		t.Error("it was not tried")
+	}
+	b := join(t, s.link, 2).connected(t)
+	allow(t, a, b)
+	if err := b.Send(t.Context(), a.id, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	a.expect(t, b.id.Short()+" hello")
+
+	c.end()
+	a.await(t, "disconnected", func(s rvclient.State) bool { return !s.Connected })
+	if got := a.await(t, "connected again", connected); got.Via != rvclient.ViaWebSocket {
+		t.Errorf("connected again via %q", got.Via)
+	}
+	if c.counted() != cuts {
+		t.Error("the protocol was tried again, although it had not worked")
+	}
+}
