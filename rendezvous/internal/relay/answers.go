@@ -39,6 +39,11 @@ func (d *door) answer(p []byte) []byte {
 	case kind == createPermissionError && why == allowed && m.find(attrErrorCode) == nil:
 		why = badRequest
 	case kind&classMask == classError:
+	case kind == channelBindSuccess:
+		if c := d.conn(d.login.from); c != nil {
+			c.bind(d.channel)
+		}
+		return p
 	case kind == allocateSuccess || kind == refreshSuccess:
 		return d.granted(m)
 	default:

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"errors"
 	"maps"
 	"net"
@@ -27,6 +28,7 @@ type door struct {
 	now     int64 // unix nanoseconds: when what is handled was read
 	login   login
 	verdict verdict      // on the request that is handled
+	channel channel      // that the request asks for, if it does
 	unsent  []*relayConn // that have something to send
 
 	// Guarded by mu.
@@ -51,15 +53,15 @@ type clients interface {
 	ready() bool
 	// answer sends one message.
 	answer(p []byte, to netip.AddrPort) error
-	// outbox collects what is relayed to one of them.
+	// outbox collects what is relayed to one of them. It is for one goroutine.
 	outbox(to netip.AddrPort) outbox
 	// address is how the TURN server knows one of them.
 	address(netip.AddrPort) net.Addr
 }
 
-// outbox collects messages to one client. It is for one goroutine at a time.
+// outbox collects messages to one client, each of a header and what follows it.
 type outbox interface {
-	add(p []byte)
+	add(header, p []byte)
 	flush()
 }
 
@@ -105,10 +107,24 @@ func (d *door) flush() {
 	d.unsent = d.unsent[:0]
 }
 
-// collect takes a message for a client. Without an allocation it is lost.
-func (d *door) collect(p []byte, client netip.AddrPort) {
+// begin says which message the TURN server handles next.
+func (d *door) begin(m message) {
+	d.verdict = allowed
+	if m.kind() != channelBindRequest {
+		return
+	}
+	d.channel = channel{peer: m.xorAddress(m.find(attrXORPeerAddress))}
+	if number := m.find(attrChannelNumber); len(number) == 4 {
+		d.channel.number = binary.BigEndian.Uint16(number)
+	}
+}
+
+// relayChannel relays channel data of a client. Without an allocation or that
+// channel it is lost.
+func (d *door) relayChannel(p []byte, client netip.AddrPort) {
 	if c := d.conn(client); c != nil {
-		c.collect(p)
+		length := binary.BigEndian.Uint16(p[2:])
+		c.fromChannel(binary.BigEndian.Uint16(p), p[channelHeader:][:length])
 	}
 }
 

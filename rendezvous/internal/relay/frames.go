@@ -135,16 +135,29 @@ func (f *framed) answer(p []byte, _ netip.AddrPort) error {
 // coturn's among them, that take a record for a message.
 func (f *framed) outbox(netip.AddrPort) outbox {
 	if _, records := f.Conn.(interface{ ConnectionState() tls.ConnectionState }); records {
-		return oneByOne{f}
+		return &oneByOne{to: f}
 	}
 	return &streamOutbox{to: f}
 }
 
 // oneByOne makes one write of each message.
-type oneByOne struct{ to *framed }
+type oneByOne struct {
+	to  *framed
+	out []byte
+}
 
-func (o oneByOne) add(p []byte) { o.to.answer(p, netip.AddrPort{}) } // an error has closed the connection
-func (o oneByOne) flush()       {}
+func (o *oneByOne) add(header, p []byte) {
+	o.out = appendFrame(o.out[:0], header, p)
+	o.to.answer(o.out, netip.AddrPort{}) // an error has closed the connection
+}
+
+func (o *oneByOne) flush() {}
+
+// appendFrame appends a message with its padding (RFC 5766 section 11.5).
+func appendFrame(out, header, p []byte) []byte {
+	out = append(append(out, header...), p...)
+	return append(out, make([]byte, -(len(header)+len(p))&3)...)
+}
 
 // streamOutbox makes one write of several messages. While it has none it holds
 // no buffer.
@@ -158,14 +171,14 @@ var streamBuffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-func (o *streamOutbox) add(p []byte) {
-	if o.out != nil && len(*o.out)+len(p) > cap(*o.out) {
+func (o *streamOutbox) add(header, p []byte) {
+	if o.out != nil && len(*o.out)+len(header)+len(p)+3 > cap(*o.out) {
 		o.flush()
 	}
 	if o.out == nil {
 		o.out = streamBuffers.Get().(*[]byte)
 	}
-	*o.out = append(*o.out, p...)
+	*o.out = appendFrame(*o.out, header, p)
 }
 
 func (o *streamOutbox) flush() {

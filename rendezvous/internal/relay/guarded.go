@@ -6,9 +6,10 @@ import (
 	"net/netip"
 )
 
-// guarded is a door's connection as its TURN server sees it. Malformed messages
-// are dropped, Binding requests answered, answers to who has not authenticated
-// limited, relayed data collected, and the end is told.
+// guarded is a door's connection as its TURN server sees it: requests, and Send
+// indications. Malformed messages are dropped, Binding requests answered, channel
+// data relayed, answers to who has not authenticated limited, and the end is
+// told.
 type guarded struct {
 	socket
 	clients clients
@@ -37,13 +38,15 @@ func (g *guarded) ReadFrom(p []byte) (int, net.Addr, error) {
 		}
 		switch {
 		case isChannelData(data):
+			g.door.relayChannel(data, from)
+			continue
 		case !wellFormed(data) || len(data) > len(p):
 			continue
 		case message(data).kind() == bindingRequest:
 			g.bind(data, from)
 			continue
 		}
-		g.door.verdict = allowed
+		g.door.begin(data)
 		return copy(p, data), g.clients.address(from), nil
 	}
 }
@@ -65,15 +68,11 @@ func (g *guarded) bind(request message, from netip.AddrPort) {
 	g.clients.answer(r.message, r.to)
 }
 
-// WriteTo sends an answer to a client, or collects relayed data for it.
+// WriteTo sends an answer to a client.
 func (g *guarded) WriteTo(p []byte, to net.Addr) (int, error) {
 	client, ok := addrPort(to)
 	if !ok {
 		return 0, errAddress
-	}
-	if isRelayed(p) {
-		g.door.collect(p, client)
-		return len(p), nil
 	}
 	answer := g.door.answer(p)
 	if unauthenticated(answer) && !g.answers.take(client.Addr()) {
@@ -83,11 +82,6 @@ func (g *guarded) WriteTo(p []byte, to net.Addr) (int, error) {
 }
 
 var errAddress = errors.New("neither a UDP nor a TCP address")
-
-// isRelayed reports whether p carries data from a peer.
-func isRelayed(p []byte) bool {
-	return len(p) >= 2 && (!isSTUN(p) || message(p).kind() == dataIndication)
-}
 
 // unauthenticated reports whether p is an answer that anybody gets who asks: a
 // Binding response or an error (RFC 8489 section 5).

@@ -18,6 +18,8 @@ const (
 	allocateError         = 0x0113
 	refreshSuccess        = 0x0104
 	createPermissionError = 0x0118
+	channelBindRequest    = 0x0009
+	channelBindSuccess    = 0x0109
 	channelBindError      = 0x0119
 	dataIndication        = 0x0017
 	classMask             = 0x0110 // of a message's type
@@ -32,6 +34,7 @@ const (
 	attrUnknown          = 0x000a
 	attrChannelNumber    = 0x000c
 	attrLifetime         = 0x000d
+	attrData             = 0x0013
 	attrXORPeerAddress   = 0x0012
 	attrXORRelayed       = 0x0016
 	attrEvenPort         = 0x0018
@@ -121,6 +124,24 @@ func (m message) addXORAddress(attr uint16, a netip.AddrPort) message {
 		value[4+i] ^= m[4+i]
 	}
 	return m
+}
+
+// xorAddress reads what addXORAddress wrote, from the value of an attribute of a
+// message that is wellFormed.
+func (m message) xorAddress(value []byte) netip.AddrPort {
+	if len(value) != fourLength && len(value) != sixLength {
+		return netip.AddrPort{}
+	}
+	var ip [16]byte
+	n := copy(ip[:], value[4:])
+	for i := range n {
+		ip[i] ^= m[4+i]
+	}
+	port := binary.BigEndian.Uint16(value[2:]) ^ binary.BigEndian.Uint16(m[4:])
+	if n == 4 {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[:4])), port)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(ip).Unmap(), port)
 }
 
 // addError appends an error's code and its name.

@@ -138,8 +138,8 @@ func (m *memory) address(of netip.AddrPort) net.Addr { return net.UDPAddrFromAdd
 
 type nothing struct{}
 
-func (nothing) add([]byte) {}
-func (nothing) flush()     {}
+func (nothing) add(_, _ []byte) {}
+func (nothing) flush()          {}
 
 // FuzzDoor gives a client with an allocation any message, as it is and as a
 // request of its own: whatever is answered, the process goes on.

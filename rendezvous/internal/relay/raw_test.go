@@ -19,9 +19,7 @@ const (
 	refreshRequest          = 0x0004
 	sendIndication          = 0x0016
 	createPermissionRequest = 0x0008
-	channelBindRequest      = 0x0009
 	attrUsername            = 0x0006
-	attrData                = 0x0013
 	attrRealm               = 0x0014
 	attrNonce               = 0x0015
 )

@@ -70,5 +70,5 @@ type udpOutbox struct {
 	to netip.AddrPort
 }
 
-func (o *udpOutbox) add(p []byte) { o.Add(p, o.to) }
-func (o *udpOutbox) flush()       { o.Flush() }
+func (o *udpOutbox) add(header, p []byte) { o.Add(header, p, o.to) }
+func (o *udpOutbox) flush()               { o.Flush() }

@@ -81,7 +81,7 @@ func sends(t *testing.T, conn *net.UDPConn, to []*net.UDPConn, length func() int
 				p[i] = byte(rand.Uint32())
 			}
 			sent[which] = append(sent[which], p)
-			if err := w.Add(p, addresses[which]); err != nil {
+			if err := w.Add(nil, p, addresses[which]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -163,11 +163,11 @@ func TestWhatCannotBeSentIsLostAlone(t *testing.T) {
 		netip.MustParseAddrPort("[2001:db8::1]:9"), {}, netip.MustParseAddrPort("255.255.255.255:9"), netip.MustParseAddrPort("127.0.0.1:0"),
 	} {
 		for _, address := range []netip.AddrPort{bad, at, bad, bad, at} {
-			if err := w.Add(binary.BigEndian.AppendUint16(nil, uint16(n)), address); err != nil {
+			if err := w.Add(nil, binary.BigEndian.AppendUint16(nil, uint16(n)), address); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := w.Add(make([]byte, MaxSize+1), at); err != nil {
+		if err := w.Add(nil, make([]byte, MaxSize+1), at); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Flush(); err != nil {
@@ -193,7 +193,7 @@ func TestClosingEndsReadingAndWriting(t *testing.T) {
 	if err := <-ended; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Next: %v", err)
 	}
-	err := w.Add([]byte("x"), at)
+	err := w.Add(nil, []byte("x"), at)
 	if err == nil {
 		err = w.Flush()
 	}
@@ -225,7 +225,7 @@ func BenchmarkWriteAndRead(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for range 16 {
-			if err := w.Add(p, at); err != nil {
+			if err := w.Add(nil, p, at); err != nil {
 				b.Fatal(err)
 			}
 		}

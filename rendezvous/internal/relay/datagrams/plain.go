@@ -39,16 +39,22 @@ func NewSocket(conn *net.UDPConn) (*Socket, error) { return &Socket{conn: conn},
 func (s *Socket) SetWhole() {}
 
 // Writer sends datagrams.
-type Writer struct{ socket *Socket }
+type Writer struct {
+	socket *Socket
+	joined [MaxSize]byte
+}
 
 // NewWriter makes a Writer.
 func (s *Socket) NewWriter() *Writer { return &Writer{socket: s} }
 
-// Add sends a datagram. What the network refuses is lost, as datagrams are. The
+// Add sends a datagram of a header, which may be nil, and what follows it. What the network refuses is lost, as datagrams are. The
 // one error is the end of the socket.
-func (w *Writer) Add(p []byte, to netip.AddrPort) error {
-	if len(p) > MaxSize {
+func (w *Writer) Add(header, p []byte, to netip.AddrPort) error {
+	if len(header)+len(p) > MaxSize {
 		return nil
+	}
+	if len(header) > 0 {
+		p = append(append(w.joined[:0], header...), p...)
 	}
 	if _, err := w.socket.conn.WriteToUDPAddrPort(p, to); errors.Is(err, net.ErrClosed) {
 		return err

@@ -39,11 +39,11 @@ func TestOneMessageForEachLengthAndAddress(t *testing.T) {
 	for range 10 {
 		w.out = outboxes.Get().(*outbox)
 		for range 20 {
-			w.out.add(make([]byte, 1000), a)
-			w.out.add(make([]byte, 1000), b)
+			w.out.add(nil, make([]byte, 1000), a)
+			w.out.add(nil, make([]byte, 1000), b)
 		}
-		w.out.add(make([]byte, 10), a)
-		w.out.add(make([]byte, 1000), a)
+		w.out.add(nil, make([]byte, 10), a)
+		w.out.add(nil, make([]byte, 1000), a)
 		w.out.group(false, true)
 		if w.out.runs != 3 {
 			t.Errorf("%d messages, want one to each address and one after the short one", w.out.runs)

@@ -67,11 +67,12 @@ func (s *Socket) NewWriter() *Writer {
 	return w
 }
 
-// Add copies a datagram into the batch. A batch that is full is sent first. What
-// the socket cannot send, because it is too long or of another family, is lost.
-func (w *Writer) Add(p []byte, to netip.AddrPort) error {
+// Add copies a datagram into the batch, of a header, which may be nil, and what
+// follows it. A batch that is full is sent first. What the socket cannot send,
+// because it is too long or of another family, is lost.
+func (w *Writer) Add(header, p []byte, to netip.AddrPort) error {
 	to = unmapped(to)
-	if len(p) > MaxSize || to.Addr().Is6() && !w.socket.six || !to.IsValid() {
+	if len(header)+len(p) > MaxSize || to.Addr().Is6() && !w.socket.six || !to.IsValid() {
 		return nil
 	}
 	var err error
@@ -81,7 +82,7 @@ func (w *Writer) Add(p []byte, to netip.AddrPort) error {
 	if w.out == nil {
 		w.out = outboxes.Get().(*outbox)
 	}
-	w.out.add(p, to)
+	w.out.add(header, p, to)
 	return err
 }
 
@@ -205,8 +206,9 @@ type control struct {
 
 var outboxes = sync.Pool{New: func() any { return &outbox{} }}
 
-func (o *outbox) add(p []byte, to netip.AddrPort) {
-	o.offset[o.n], o.length[o.n], o.to[o.n] = uint32(o.used), uint32(len(p)), to
+func (o *outbox) add(header, p []byte, to netip.AddrPort) {
+	o.offset[o.n], o.length[o.n], o.to[o.n] = uint32(o.used), uint32(len(header)+len(p)), to
+	o.used += copy(o.data[o.used:], header)
 	o.used += copy(o.data[o.used:], p)
 	o.n++
 }

@@ -137,7 +137,7 @@ func (l Load) measure(ctx context.Context, all []*ends) (r Result, err error) {
 		due := int(float64(min(r.Took, l.For)) * float64(l.Rate) / float64(time.Second))
 		for ; r.Sent < due; r.Sent++ {
 			e := all[r.Sent%len(all)]
-			if err := e.in.Add(packet, e.to); err != nil {
+			if err := e.in.Add(nil, packet, e.to); err != nil {
 				return r, fmt.Errorf("send: %w", err)
 			}
 		}
