@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/datagrams"
 )
 
 // Bounds of allocations.
@@ -126,7 +127,7 @@ func (t *allocations) socket(wanted int) (*net.UDPConn, error) {
 		if err != nil {
 			continue // somebody else's
 		}
-		setBuffers(socket)
+		datagrams.SetBuffers(socket, socketBuffer)
 		return socket, nil
 	}
 	return nil, fmt.Errorf("%w between %d and %d", errPorts, t.at.First, t.at.Last)

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/datagrams"
 )
 
 // socketBuffer is the size of the kernel's buffers of a UDP socket, in bytes, if
@@ -101,7 +103,7 @@ func listenUDP(address string) (*net.UDPConn, error) {
 	}
 	conn, err := net.ListenUDP("udp", a)
 	if err == nil {
-		setBuffers(conn)
+		datagrams.SetBuffers(conn, socketBuffer)
 	}
 	return conn, err
 }

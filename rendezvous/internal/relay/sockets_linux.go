@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/datagrams"
 )
 
 // listenShared opens several sockets at one address (SO_REUSEPORT, socket(7)):
@@ -36,24 +38,8 @@ func listenShared(address string) ([]*net.UDPConn, error) {
 			}
 			return nil, err
 		}
-		setBuffers(conn.(*net.UDPConn))
+		datagrams.SetBuffers(conn.(*net.UDPConn), socketBuffer)
 		all = append(all, conn.(*net.UDPConn))
 	}
 	return all, nil
-}
-
-// setBuffers asks for room for a burst, beyond the system's bound where this
-// process may.
-func setBuffers(conn *net.UDPConn) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return
-	}
-	raw.Control(func(fd uintptr) {
-		for force, ask := range map[int]int{unix.SO_RCVBUFFORCE: unix.SO_RCVBUF, unix.SO_SNDBUFFORCE: unix.SO_SNDBUF} {
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, force, socketBuffer) != nil {
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, ask, socketBuffer) // as much as is permitted
-			}
-		}
-	})
 }

@@ -12,9 +12,3 @@ func listenShared(address string) ([]*net.UDPConn, error) {
 	}
 	return []*net.UDPConn{conn}, nil
 }
-
-// setBuffers asks for room for a burst.
-func setBuffers(conn *net.UDPConn) {
-	conn.SetReadBuffer(socketBuffer)  // as much as is permitted
-	conn.SetWriteBuffer(socketBuffer) // as much as is permitted
-}

@@ -35,6 +35,13 @@ type Socket struct{ conn *net.UDPConn }
 // NewSocket writes to a socket.
 func NewSocket(conn *net.UDPConn) (*Socket, error) { return &Socket{conn: conn}, nil }
 
+// SetBuffers asks for kernel buffers of a size in bytes in both directions, or as
+// much as is permitted.
+func SetBuffers(conn *net.UDPConn, size int) {
+	conn.SetReadBuffer(size)
+	conn.SetWriteBuffer(size)
+}
+
 // SetWhole changes nothing: each datagram is a message of its own.
 func (s *Socket) SetWhole() {}
 

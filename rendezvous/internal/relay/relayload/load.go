@@ -21,6 +21,7 @@ type Load struct {
 	Peer      netip.Addr // of this machine, that the server relays to
 	Size      int        // bytes of a packet
 	Rate      int        // packets a second, of all allocations together
+	Burst     int        // packets that one allocation gets at once; 0: 1
 	ToClients bool       // from the peers to the clients; else from the clients to the peers
 	For       time.Duration
 	CPU       func() (time.Duration, error) // what the server's process has used
@@ -100,7 +101,9 @@ func open(l Load, login Login) (_ *ends, err error) {
 	}
 	socket.SetWhole()
 	e.in = socket.NewWriter()
-	return e, errors.Join(in.SetWriteBuffer(socketBuf), e.out.SetReadBuffer(socketBuf))
+	datagrams.SetBuffers(in, socketBuf)
+	datagrams.SetBuffers(e.out, socketBuf)
+	return e, nil
 }
 
 // count reads until the socket ends.
@@ -127,7 +130,7 @@ func (l Load) measure(ctx context.Context, all []*ends) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
-	packet := l.packet()
+	packet, burst := l.packet(), max(1, l.Burst)
 	begin := time.Now()
 	for r.Took < l.For {
 		if err := ctx.Err(); err != nil {
@@ -135,8 +138,8 @@ func (l Load) measure(ctx context.Context, all []*ends) (r Result, err error) {
 		}
 		r.Took = time.Since(begin)
 		due := int(float64(min(r.Took, l.For)) * float64(l.Rate) / float64(time.Second))
-		for ; r.Sent < due; r.Sent++ {
-			e := all[r.Sent%len(all)]
+		for due -= due % burst; r.Sent < due; r.Sent++ {
+			e := all[r.Sent/burst%len(all)]
 			if err := e.in.Add(nil, packet, e.to); err != nil {
 				return r, fmt.Errorf("send: %w", err)
 			}
