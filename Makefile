@@ -7,7 +7,7 @@ GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 FUZZTIME ?= 20s
 VERSION ?= 0.1.0
 
-.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench bench-rendezvous packages clean
+.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench bench-rendezvous bench-relay packages clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -48,6 +48,9 @@ bench: build setup-test ## measure in two guests beside stock usbip
 
 bench-rendezvous: setup-test ## measure the rendezvous under 20,000 simulated agents
 	@$(GO) test -count=1 -timeout 30m -run '^TestRendezvous$$' -v ./rendezvous/bench -bench-rendezvous $(BENCHFLAGS)
+
+bench-relay: setup-test ## measure the relay beside coturn
+	@$(GO) test -count=1 -timeout 30m -run '^TestBenchRelay$$' -v ./rendezvous -bench-relay $(BENCHFLAGS)
 
 packages: setup ## .deb and .rpm of both programs in bin/packages
 	@deploy/packages/package.sh $(VERSION)

@@ -1,8 +1,6 @@
 package rendezvous
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -13,7 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,102 +21,75 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relayload"
+	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
 var (
-	benchRelay  = flag.Bool("bench-relay", false, "measure the relay beside coturn, and write the figures into the guide")
+	benchRelay  = flag.Bool("bench-relay", false, "measure the relay beside coturn at full load, for some ten minutes")
 	benchRounds = flag.Int("bench-rounds", 3, "rounds of -bench-relay; the median of them counts")
+	benchWrite  = flag.Bool("bench-relay-write", false, "write the figures of -bench-relay into the guide")
 )
 
-// What both servers are asked to do.
-const (
-	benchAllocations = 4
-	benchOffered     = 60_000 // packets a second
-	benchSteady      = 4 * time.Second
-	benchShort       = 2 * time.Second
-)
+// benchScale is what both servers are asked to do.
+type benchScale struct {
+	cells   []benchCell
+	offered int // packets a second, of all allocations together
+	steady  time.Duration
+	rates   []int // that are tried, from below, for the most that a server delivers
+	short   time.Duration
+	rounds  int
+}
 
-// rates are tried, from below, for the most that a server delivers.
-var benchRates = []int{60_000, 90_000, 120_000, 150_000, 190_000, 240_000}
+const benchAllocations = 4
+
+// benchCell is one kind of load.
+type benchCell struct {
+	size      int
+	toClients bool
+	burst     int
+}
+
+func (c benchCell) String() string {
+	text := fmt.Sprintf("%d B, client to peer", c.size)
+	if c.toClients {
+		text = fmt.Sprintf("%d B, peer to client", c.size)
+	}
+	if c.burst > 1 {
+		text += fmt.Sprintf(", %d at once", c.burst)
+	}
+	return text
+}
+
+var benchCells = []benchCell{{1200, false, 1}, {1200, true, 1}, {1200, false, 16}, {1200, true, 16}, {160, false, 1}, {160, true, 1}}
+
+// benchSample is what one server did with a cell in one round.
+type benchSample struct {
+	delivered float64 // of what was sent at the offered rate, 0 to 1
+	cost      float64 // µs of processor time for a packet delivered at that rate
+	best      float64 // packets delivered in a second, whatever was offered
+}
 
 // turnServer is a server in a process of its own.
 type turnServer struct {
 	name    string
-	process *os.Process
+	cpu     func() (time.Duration, error)
 	address netip.AddrPort
 	logins  []relayload.Login
 }
 
-// cpu is the processor time that the server has used, in user and in kernel
-// mode (proc(5)).
-func (s *turnServer) cpu() (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := bytes.Cut(raw, []byte(") ")) // behind the name, which may hold anything
-	fields := strings.Fields(string(rest))
-	if len(fields) < 13 {
-		return 0, errors.New("cannot read the processor time")
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	kernel, err2 := strconv.ParseInt(fields[12], 10, 64)
-	const tick = 10 * time.Millisecond // USER_HZ
-	return time.Duration(user+kernel) * tick, errors.Join(err1, err2)
-}
-
-// run starts a server's process, which ends with the test.
-func (s *turnServer) run(t *testing.T, name string, args ...string) *bufio.Scanner {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir = t.TempDir()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s.process = cmd.Process
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	return bufio.NewScanner(out)
-}
-
-// drain keeps a process from waiting for a reader of what it prints.
-func drain(lines *bufio.Scanner) {
-	go func() {
-		for lines.Scan() {
-		}
-	}()
-}
-
 func startOurs(t *testing.T) *turnServer {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "easyfind-rendezvous")
-	build := exec.Command("go", "build", "-trimpath", "-o", bin, "./cmd/easyfind-rendezvous")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program, err := processtest.Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	s := &turnServer{name: "EasyFind"}
-	lines := s.run(t, bin, "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0", "--relay-ip", "127.0.0.1",
-		"--relay-allow", "127.0.0.2/32", "--relay-rate-per-peer", "100000", "--relay-packets-per-peer", "10000000")
-	link := regexp.MustCompile(`https://\S+#[^'\s]+`)
-	joined := ""
-	for joined == "" && lines.Scan() {
-		joined = link.FindString(lines.Text())
-	}
-	drain(lines)
-	if joined == "" {
-		t.Fatal("the rendezvous printed no link")
-	}
+	// The rates are bounds that this machine does not reach: they are counted.
+	i := processtest.Start(t, program, "--listen", "127.0.0.1:0", "--relay-ip", "127.0.0.1", "--relay-allow", "127.0.0.2/32",
+		"--relay-rate-per-peer", "100000", "--relay-packets-per-peer", "10000000", "--relay-rate", "100000", "--relay-packets", "10000000")
+	s := &turnServer{name: "EasyFind", cpu: i.CPU}
 	for seed := range benchAllocations {
 		var c api.RelayCredentials
-		newPeer(t, joined, byte(seed+1)).call(http.MethodPost, api.PathRelay, &c)
+		newPeer(t, i.Link, byte(seed+1)).call(http.MethodPost, api.PathRelay, &c)
 		address, _, _ := strings.Cut(strings.TrimPrefix(c.URIs[0], "turn:"), "?")
 		s.address = netip.MustParseAddrPort(address)
 		s.logins = append(s.logins, relayload.Login{Username: c.Username, Password: c.Password})
@@ -127,54 +99,41 @@ func startOurs(t *testing.T) *turnServer {
 
 func startCoturn(t *testing.T) *turnServer {
 	t.Helper()
+	installed(t, "turnserver")
 	probe, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &turnServer{name: "coturn", address: probe.LocalAddr().(*net.UDPAddr).AddrPort()}
-	probe.Close()
-	lines := s.run(t, "turnserver", "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", strconv.Itoa(int(s.address.Port())),
-		"--lt-cred-mech", "--user", "bench:secret", "--realm", "ef", "--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls", "--log-file", "stdout",
-		"--pidfile", filepath.Join(t.TempDir(), "pid"), "--userdb", filepath.Join(t.TempDir(), "db"))
-	drain(lines)
-	for range benchAllocations {
-		s.logins = append(s.logins, relayload.Login{Username: "bench", Password: "secret"})
+	if err := probe.Close(); err != nil {
+		t.Fatal(err)
 	}
+	dir := t.TempDir()
+	cmd := exec.Command("turnserver", "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", strconv.Itoa(int(s.address.Port())),
+		"--lt-cred-mech", "--user", "bench:secret", "--realm", "ef", "--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls", "--log-file", "stdout",
+		"--pidfile", filepath.Join(dir, "pid"), "--userdb", filepath.Join(dir, "db"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	s.cpu = func() (time.Duration, error) { return processtest.CPU(cmd.Process.Pid) }
+	s.logins = slices.Repeat([]relayload.Login{{Username: "bench", Password: "secret"}}, benchAllocations)
 	eventually(t, "coturn answers", func() bool {
 		conn, err := net.Dial("tcp", s.address.String())
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
+		return err == nil && conn.Close() == nil
 	})
 	return s
 }
 
-// benchCell is one kind of load.
-type benchCell struct {
-	size      int
-	toClients bool
-}
-
-func (c benchCell) String() string {
-	if c.toClients {
-		return fmt.Sprintf("%d B, peer to client", c.size)
-	}
-	return fmt.Sprintf("%d B, client to peer", c.size)
-}
-
-// benchSample is what one server did with it in one round.
-type benchSample struct {
-	delivered float64 // of what was sent at the offered rate, 0 to 1
-	cost      float64 // µs of processor time for a packet delivered
-	best      float64 // packets a second
-}
-
-func (s *turnServer) sample(t *testing.T, c benchCell) benchSample {
+func (s *turnServer) sample(t *testing.T, c benchCell, scale benchScale) benchSample {
 	t.Helper()
 	load := relayload.Load{
-		Server: s.address, Logins: s.logins, Peer: netip.MustParseAddr("127.0.0.2"), Size: c.size, ToClients: c.toClients,
-		Rate: benchOffered, For: benchSteady, CPU: s.cpu,
+		Server: s.address, Logins: s.logins, Peer: netip.MustParseAddr("127.0.0.2"), Size: c.size, ToClients: c.toClients, Burst: c.burst,
+		Rate: scale.offered, For: scale.steady, CPU: s.cpu,
 	}
 	run := func() relayload.Result {
 		r, err := relayload.Run(context.Background(), load)
@@ -184,12 +143,14 @@ func (s *turnServer) sample(t *testing.T, c benchCell) benchSample {
 		return r
 	}
 	r := run()
-	out := benchSample{delivered: float64(r.Delivered) / float64(r.Sent), cost: float64(r.CPU.Microseconds()) / float64(max(1, r.Delivered))}
-	load.For = benchShort
-	for _, load.Rate = range benchRates {
-		r := run()
-		got := float64(r.Delivered) / r.Took.Seconds()
-		t.Logf("  %s %s offered %d, sent %.0f/s, delivered %.0f/s, %.2f µs", s.name, c, load.Rate, float64(r.Sent)/r.Took.Seconds(), got, float64(r.CPU.Microseconds())/float64(max(1, r.Delivered)))
+	rate := func(r relayload.Result) float64 { return float64(r.Delivered) / r.Took.Seconds() }
+	out := benchSample{
+		delivered: float64(r.Delivered) / float64(max(1, r.Sent)), best: rate(r),
+		cost: float64(r.CPU.Nanoseconds()) / 1000 / float64(max(1, r.Delivered)),
+	}
+	load.For = scale.short
+	for _, load.Rate = range scale.rates {
+		got := rate(run())
 		if got < out.best*0.9 {
 			break // it only becomes worse
 		}
@@ -198,19 +159,99 @@ func (s *turnServer) sample(t *testing.T, c benchCell) benchSample {
 	return out
 }
 
-// TestBenchRelay measures this relay and coturn in turns, in one run.
+// TestBenchRelay measures this relay and coturn in turns, in one run. Unless it
+// is asked to measure, it shows at a small scale that it could.
 func TestBenchRelay(t *testing.T) {
-	if !*benchRelay {
-		t.Skip("asked for by -bench-relay only: make bench-relay")
+	scale := benchScale{cells: benchCells[:2], offered: 2000, steady: 500 * time.Millisecond, rounds: 1}
+	if *benchRelay {
+		scale = benchScale{
+			cells: benchCells, offered: 60_000, steady: 4 * time.Second, rates: []int{90_000, 130_000, 180_000, 250_000},
+			short: 2 * time.Second, rounds: *benchRounds,
+		}
 	}
 	servers := []*turnServer{startOurs(t), startCoturn(t)}
-	for round := range *benchRounds {
-		for _, c := range []benchCell{{1200, false}, {1200, true}, {160, false}, {160, true}} {
+	report := &benchReport{began: time.Now(), scale: scale, loadBefore: loadAverage()}
+	for round := range scale.rounds {
+		for n, c := range scale.cells {
 			for i := range servers {
-				s := servers[(i+round)%2]
-				got := s.sample(t, c)
-				t.Logf("%-9s %s: %.2f %% delivered, %.2f µs, best %.0f/s", s.name, c, 100*got.delivered, got.cost, got.best)
+				which := (i + round + n) % 2
+				got := servers[which].sample(t, c, scale)
+				report.samples[which][n] = append(report.samples[which][n], got)
+				t.Logf("%-9s %s: %.2f %% delivered, %.2f µs, best %.0f/s", servers[which].name, c, 100*got.delivered, got.cost, got.best)
+				if !*benchRelay && got.delivered < 0.5 {
+					t.Errorf("%s, %s: %.0f %% delivered at a small rate", servers[which].name, c, 100*got.delivered)
+				}
 			}
 		}
 	}
+	t.Log("\n" + report.markdown())
+	if *benchRelay && *benchWrite {
+		if err := report.write(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// benchReport is what was seen.
+type benchReport struct {
+	began      time.Time
+	scale      benchScale
+	loadBefore string
+	samples    [2][6][]benchSample // of EasyFind and of coturn, by cell
+}
+
+// median takes the median of one figure of samples.
+func median(samples []benchSample, of func(benchSample) float64) float64 {
+	var values []float64
+	for _, s := range samples {
+		values = append(values, of(s))
+	}
+	slices.Sort(values)
+	if n := len(values); n%2 == 0 {
+		return (values[n/2-1] + values[n/2]) / 2
+	}
+	return values[len(values)/2]
+}
+
+func loadAverage() string {
+	raw, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "?"
+	}
+	first, _, _ := strings.Cut(string(raw), " ")
+	return first
+}
+
+// markdown is the tables.
+func (r *benchReport) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nMeasured on %s in %s, the median of %d rounds: %d cores, which servers and load share, %s. Load average before: %s, after: %s.\n\n",
+		r.began.Format("2006-01-02 15:04"), time.Since(r.began).Round(time.Second), r.scale.rounds, runtime.NumCPU(), runtime.Version(), r.loadBefore, loadAverage())
+	fmt.Fprintf(&b, "| %d packets/s offered | delivered %%: coturn | EasyFind | µs a packet: coturn | EasyFind | packets/s per core, EasyFind ÷ coturn | most delivered, packets/s: coturn | EasyFind | ÷ |\n", r.scale.offered)
+	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
+	for n, c := range r.scale.cells {
+		ours, theirs := r.samples[0][n], r.samples[1][n]
+		delivered := func(s benchSample) float64 { return 100 * s.delivered }
+		cost := func(s benchSample) float64 { return s.cost }
+		best := func(s benchSample) float64 { return s.best }
+		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.2f | **%.2f** | %.0f | %.0f | **%.2f** |\n", c, median(theirs, delivered), median(ours, delivered),
+			median(theirs, cost), median(ours, cost), median(theirs, cost)/median(ours, cost), median(theirs, best), median(ours, best), median(ours, best)/median(theirs, best))
+	}
+	return b.String()
+}
+
+// write puts the tables into the guide.
+func (r *benchReport) write() error {
+	const begin, end = "<!-- figures of make bench-relay -->\n", "<!-- end of the relay's figures -->\n"
+	name := filepath.Join("..", "deploy", "docs", "benchmarks-rendezvous.md")
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(raw), begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !ok || !ended {
+		return errors.New(name + " has no place for the figures of the relay")
+	}
+	return os.WriteFile(name, []byte(before+begin+r.markdown()+end+after), 0o644)
 }

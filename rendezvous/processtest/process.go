@@ -164,10 +164,13 @@ func (i *Instance) RSS() (int, error) {
 }
 
 // CPU is the processor time that the process has used so far.
-func (i *Instance) CPU() (time.Duration, error) {
+func (i *Instance) CPU() (time.Duration, error) { return CPU(i.cmd.Process.Pid) }
+
+// CPU is the processor time that a process has used so far.
+func CPU(pid int) (time.Duration, error) {
 	// By thread, because only there it is counted in nanoseconds. Go's threads
 	// hardly ever end.
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", i.cmd.Process.Pid))
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(files) == 0 {
 		return 0, errors.Join(errors.New("no processor time of the process"), err)
 	}
