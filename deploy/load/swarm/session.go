@@ -274,6 +274,14 @@ func (p *Peer) ping() (sent bool, err error) {
 	return true, p.writeLocked(signal.Ping{Token: [8]byte(p.ID[:8])})
 }
 
+// Drop ends the connections of peers as a network does that changes: nobody is
+// told. They come back.
+func (s *Swarm) Drop(peers []*Peer) {
+	for _, p := range peers {
+		p.hangUp()
+	}
+}
+
 func (p *Peer) hangUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -26,6 +26,7 @@ func (s *Swarm) At() map[int]int {
 type Return struct {
 	Lost int       `json:"lost"`
 	Back Latencies `json:"back"` // from the event to the new Welcome, of those that came back
+	Gaps Latencies `json:"gaps"` // from the loss of the last connection to that
 }
 
 // Await waits, after an event that cost peers their connections, until all who
@@ -45,6 +46,7 @@ func (s *Swarm) Await(ctx context.Context, since time.Time, quiet time.Duration)
 			r.Lost++
 			if connected > lost {
 				r.Back = append(r.Back, time.Duration(connected-event))
+				r.Gaps = append(r.Gaps, time.Duration(connected-lost))
 			}
 		}
 		switch {

@@ -35,6 +35,18 @@ func (s *Swarm) Allow(ctx context.Context, pairs []Pair, conns int) error {
 	return err
 }
 
+// Seen reports whether the first of a pair sees the second online.
+func (s *Swarm) Seen(ctx context.Context, pair Pair) (bool, error) {
+	r, err := s.rest(ctx, s.source())
+	if err != nil {
+		return false, err
+	}
+	defer r.close()
+	var peer api.Peer
+	err = r.call(ctx, http.MethodGet, api.PeerPath(pair.To.ID), pair.From.token, nil, &peer)
+	return peer.Online, err
+}
+
 // Lookup has the first of each pair ask for the second, over so many
 // connections, one request after the other on each, for a while.
 func (s *Swarm) Lookup(ctx context.Context, pairs []Pair, conns int, during time.Duration) (Rate, error) {

@@ -327,6 +327,15 @@ func (c *Cluster) Dump(ctx context.Context, database string) (string, error) {
 	return string(out), nil
 }
 
+// Value is what a query of one value gives, as text.
+func (c *Cluster) Value(ctx context.Context, database, query string) (string, error) {
+	out, err := c.command(ctx, "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--host", c.dir, "--username", superuser, "--dbname", database, "--command", query).Output()
+	if err != nil {
+		return "", fmt.Errorf("psql: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
 // Database makes an empty database and returns its name.
 func (c *Cluster) Database(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("d%d", c.last.Add(1))
