@@ -134,6 +134,20 @@ func withSource(next http.Handler) http.Handler {
 	})
 }
 
+// storeTime bounds a request, beside what it waits for on purpose: a database
+// that hangs is away for whoever asks, and those who ask do not pile up.
+const storeTime = 8 * time.Second
+
+func bounded(ctx huma.Context, next func(huma.Context)) {
+	limit := storeTime
+	if ctx.Query("wait") != "" {
+		limit += api.MaxWait
+	}
+	within, cancel := context.WithTimeout(ctx.Context(), limit)
+	defer cancel()
+	next(huma.WithContext(ctx, within))
+}
+
 // limit lets a source pass as often as it may.
 func (s *server) limit(what limited) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {

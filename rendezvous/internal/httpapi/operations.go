@@ -57,6 +57,7 @@ func (s *server) describe(o operation) huma.Operation {
 		security = []map[string][]string{{string(api.AuthAdmin): {}}}
 	case api.AuthNone:
 	}
+	guards = append(huma.Middlewares{bounded}, guards...)
 	var scope string
 	if o.route.Scope != "" {
 		scope = "Scope: `" + string(o.route.Scope) + "`. "

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
@@ -40,6 +41,7 @@ var codes = []struct {
 	{ErrTryNotFound, api.CodeTryNotFound},
 	{ErrTryState, api.CodeTryState},
 	{ErrUnavailable, api.CodeUnavailable},
+	{context.DeadlineExceeded, api.CodeUnavailable}, // the database's time was over
 }
 
 // CodeOf returns the place of an error in the table of wire errors, if it has
