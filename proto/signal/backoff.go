@@ -22,7 +22,8 @@ type Backoff struct{ bound time.Duration }
 
 // Next returns how long to wait before the next attempt, at most MaxDelay.
 // lostSteady says that a connection has just been lost that had stood for longer
-// than Steady.
+// than Steady, or that ended with ByeDraining, which only a few peers are told at
+// a time.
 func (b *Backoff) Next(lostSteady bool) time.Duration {
 	if lostSteady {
 		b.bound = 0

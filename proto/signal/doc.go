@@ -58,6 +58,19 @@
 // it has the message, by Failed when it surely or possibly has not. A peer that
 // connects again replaces its older connection, which ends with Bye.
 //
+// # What is promised
+//
+// Sent is true: the other agent has the message. Everything else may be asked
+// again, and an agent does so where it matters: the rendezvous keeps no message
+// for a peer that is not connected, not even for one that is between two
+// connections, because only the agent knows what its message is still worth
+// then. The answer comes within 12 s, at once in most cases; if the sender's own
+// connection ends before, its messages count as unconfirmed. Messages of one
+// peer to another arrive in the order in which they were sent, as long as the
+// other stays on one connection. Which instances of the rendezvous the two are
+// connected to makes no difference, nor does its database as long as the two
+// have exchanged messages lately: it may be away.
+//
 // # Envelopes
 //
 // The body of Send and Deliver is an [Envelope]: signed by the sending peer's

@@ -11,6 +11,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
+var errDraining = errors.New("the instance of the rendezvous is stopping")
+
 var errUnanswered = errors.New("the rendezvous does not answer pings any more")
 
 // Connect connects peers, at most parallel of them at a time, and returns once
@@ -77,7 +79,7 @@ func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
 		}
 		s.mu.Unlock()
 		s.log.Debug("a peer is not connected", "peer", p.ID.Short(), "reason", err)
-		delay := time.NewTimer(retry.Next(conn != nil && time.Since(began) > signal.Steady))
+		delay := time.NewTimer(retry.Next(conn != nil && (time.Since(began) > signal.Steady || errors.Is(err, errDraining))))
 		select {
 		case <-delay.C:
 		case <-s.life.Done():
@@ -194,6 +196,9 @@ func (s *Swarm) read(p *Peer, frames *signal.Reader) error {
 			s.traffic.Load().answered(p.answer(m.ID), m.Code)
 		case signal.Bye:
 			s.told.Add(1)
+			if m.Code == signal.ByeDraining {
+				return errDraining
+			}
 			return errors.New(m.Text)
 		default:
 			return fmt.Errorf("%T out of place", m)
