@@ -11,9 +11,9 @@ type Scope string
 
 // The scopes.
 const (
-	ScopePeers   Scope = "peers"   // list, read, rename, revoke and readmit peers
+	ScopePeers   Scope = "peers"   // list, read, rename, revoke and readmit peers; see their pairs and their use of the relay
 	ScopeInvites Scope = "invites" // make, list and revoke invites
-	ScopeAudit   Scope = "audit"   // read the audit log and the instances
+	ScopeAudit   Scope = "audit"   // read the audit log, the instances and the history
 	ScopeAdmin   Scope = "admin"   // all of these, and the tokens themselves
 )
 
@@ -148,6 +148,19 @@ type Instance struct {
 	Epoch   int64     `json:"epoch" minimum:"1" maximum:"9007199254740991" doc:"of its lease; no other lease has it" example:"17"`
 	Until   time.Time `json:"until" doc:"how long the lease is good; it is renewed every second" example:"2026-03-01T12:00:05Z"`
 	Peers   int       `json:"peers" minimum:"0" maximum:"2147483647" doc:"how many are connected to it" example:"204"`
+	Version string    `json:"version,omitempty" maxLength:"64" doc:"of the software" example:"1.0.0"`
+	Load    *Load     `json:"load,omitempty" doc:"its newest minute; absent until there is one"`
+}
+
+// Load is what an instance did in a minute.
+type Load struct {
+	At            time.Time `json:"at" doc:"when the minute began" example:"2026-03-01T12:00:00Z"`
+	PairsDirect   int       `json:"pairs_direct" minimum:"0" maximum:"2147483647" doc:"at its end, of its peers" example:"61"`
+	PairsRelayed  int       `json:"pairs_relayed" minimum:"0" maximum:"2147483647" example:"7"`
+	RelayBytes    int64     `json:"relay_bytes" minimum:"0" maximum:"9007199254740991" example:"1048576"`
+	RelayPackets  int64     `json:"relay_packets" minimum:"0" maximum:"9007199254740991" example:"900"`
+	Registrations int64     `json:"registrations" minimum:"0" maximum:"9007199254740991" example:"2"`
+	Refusals      int64     `json:"refusals" minimum:"0" maximum:"9007199254740991" example:"0"`
 }
 
 // Instances is every instance, ordered by name.

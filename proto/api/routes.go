@@ -33,6 +33,9 @@ const (
 	PathApproval     = "/v1/admin/approvals/{id}"
 	PathAudit        = "/v1/admin/audit"
 	PathInstances    = "/v1/admin/instances"
+	PathPairs        = "/v1/admin/pairs"
+	PathHistory      = "/v1/admin/history"
+	PathRelayUse     = "/v1/admin/relay-use"
 	PathInvites      = "/v1/admin/invites"
 	PathInvite       = "/v1/admin/invites/{id}"
 	PathAdminLink    = "/v1/admin/link"
@@ -95,6 +98,9 @@ type Route struct {
 //	DELETE  /v1/admin/approvals/{id}
 //	GET     /v1/admin/audit?after=&limit=&kind=&peer=       → Events
 //	GET     /v1/admin/instances                             → Instances
+//	GET     /v1/admin/pairs?after=&limit=&peer=&path=       → Pairs
+//	GET     /v1/admin/history?hours=&seconds=               → History
+//	GET     /v1/admin/relay-use?days=&limit=&peer=          → RelayUse
 //	POST    /v1/admin/invites                               InviteRequest → Invite
 //	GET     /v1/admin/invites?after=&limit=                 → Invites
 //	GET     /v1/admin/invites/{id}                          → Invite
@@ -134,6 +140,9 @@ var Routes = []Route{
 	{http.MethodDelete, PathApproval, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodGet, PathAudit, AuthAdmin, http.StatusOK, ScopeAudit},
 	{http.MethodGet, PathInstances, AuthAdmin, http.StatusOK, ScopeAudit},
+	{http.MethodGet, PathPairs, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodGet, PathHistory, AuthAdmin, http.StatusOK, ScopeAudit},
+	{http.MethodGet, PathRelayUse, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodPost, PathInvites, AuthAdmin, http.StatusCreated, ScopeInvites},
 	{http.MethodGet, PathInvites, AuthAdmin, http.StatusOK, ScopeInvites},
 	{http.MethodGet, PathInvite, AuthAdmin, http.StatusOK, ScopeInvites},

@@ -22,6 +22,10 @@
 //	│                       Got{number} ◄─────┼────────────────────── other peer
 //	│◄──────────────────────────── Sent{id}  │  or Failed{id, code}
 //	│                                         │
+//	│ Ping{AskFeatures} ─────────────────────►│  by a peer that has use for any
+//	│◄───────────────── Features{bits}, Pong │  or, of the first version, Pong
+//	│ Path{peer, kind, transport, RTT} ──────►│  where FeaturePaths was offered
+//	│                                         │
 //	│◄──────────────────────── Bye{code, text}│  and the connection ends
 //
 // The signature of Hello covers the nonce and an exporter of this very TLS

@@ -47,21 +47,24 @@ const (
 	KindFailed    Kind = 5 // id 4 │ code 1
 	KindDeliver   Kind = 6 // number 4 │ from 32 │ body
 	KindBye       Kind = 7 // code 1 │ UTF-8 text
+	KindFeatures  Kind = 8 // bits 8
 
 	KindHello Kind = 16 // public key 32 │ unix milliseconds 8 │ signature 64
 	KindPing  Kind = 17 // token 8
 	KindSend  Kind = 18 // id 4 │ to 32 │ body
 	KindGot   Kind = 19 // number 4
+	KindPath  Kind = 20 // peer 32 │ kind 1 │ transport 1 │ RTT milliseconds 2
 )
 
 // FromRendezvous is a message that the rendezvous sends: [Challenge],
-// [Welcome], [Pong], [Sent], [Failed], [Deliver] or [Bye].
+// [Welcome], [Pong], [Sent], [Failed], [Deliver], [Bye] or [Features].
 type FromRendezvous interface {
 	fromRendezvous()
 	appendFrame(b []byte) []byte
 }
 
-// FromPeer is a message that a peer sends: [Hello], [Ping], [Send] or [Got].
+// FromPeer is a message that a peer sends: [Hello], [Ping], [Send], [Got] or
+// [Path].
 type FromPeer interface {
 	fromPeer()
 	appendFrame(b []byte) []byte
@@ -151,6 +154,8 @@ func decodeFromRendezvous(kind Kind, body []byte) (FromRendezvous, error) {
 		return decodeDeliver(body)
 	case KindBye:
 		return decodeBye(body)
+	case KindFeatures:
+		return decodeFeatures(body)
 	}
 	return nil, fmt.Errorf("%w: %d from a rendezvous", ErrKind, kind)
 }
@@ -165,6 +170,8 @@ func decodeFromPeer(kind Kind, body []byte) (FromPeer, error) {
 		return decodeSend(body)
 	case KindGot:
 		return decodeGot(body)
+	case KindPath:
+		return decodePath(body)
 	}
 	return nil, fmt.Errorf("%w: %d from a peer", ErrKind, kind)
 }

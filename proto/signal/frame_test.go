@@ -40,6 +40,7 @@ var fromRendezvous = []struct {
 	{Failed{ID: 0x01020304, Code: FailureRate}, "00000006 05 01020304 04"},
 	{Deliver{Number: 0x01020304, From: peerA, Body: []byte{0xaa, 0xbb}}, "00000027 06 01020304 " + peerHex + " aabb"},
 	{Bye{Code: ByeRevoked, Text: "é"}, "00000004 07 03 c3a9"},
+	{Features(0x0102030405060708), "00000009 08 0102030405060708"},
 }
 
 // fromPeer are the messages of a peer and their frames.
@@ -54,6 +55,8 @@ var fromPeer = []struct {
 	{Ping{Token: [8]byte(counting(8, 1))}, "00000009 11 0102030405060708"},
 	{Send{ID: 0x01020304, To: peerA, Body: []byte{0xaa, 0xbb}}, "00000027 12 01020304 " + peerHex + " aabb"},
 	{Got{Number: 0x01020304}, "00000005 13 01020304"},
+	{Path{Peer: peerA, Kind: PathRelayed, Transport: TransportTCP, RTT: 0x0102 * time.Millisecond}, "00000025 14 " + peerHex + " 03 02 0102"},
+	{Path{Peer: peerA}, "00000025 14 " + peerHex + " 00 00 0000"},
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -103,6 +106,11 @@ func TestReaderRefusesWhatBreaksTheProtocol(t *testing.T) {
 		"an unknown kind":           {"00000001 ff", ErrKind},
 		"a body that is too short":  {"00000008 11 01020304050607", ErrBody},
 		"a body that is too long":   {"00000006 13 0102030405", ErrBody},
+		"a path of an unknown kind": {"00000025 14 " + peerHex + " 04 01 0000", ErrBody},
+		"an unknown transport":      {"00000025 14 " + peerHex + " 01 04 0000", ErrBody},
+		"no path with a transport":  {"00000025 14 " + peerHex + " 00 01 0000", ErrBody},
+		"a path without one":        {"00000025 14 " + peerHex + " 02 00 0000", ErrBody},
+		"no path with an RTT":       {"00000025 14 " + peerHex + " 00 00 0001", ErrBody},
 		"half a header":             {"0000", io.ErrUnexpectedEOF},
 		"half a body":               {"00000009 11 01", io.ErrUnexpectedEOF},
 		"nothing":                   {"", io.EOF},
@@ -176,10 +184,12 @@ func FuzzSent(f *testing.F)      { fuzzRendezvous(f, KindSent) }
 func FuzzFailed(f *testing.F)    { fuzzRendezvous(f, KindFailed) }
 func FuzzDeliver(f *testing.F)   { fuzzRendezvous(f, KindDeliver) }
 func FuzzBye(f *testing.F)       { fuzzRendezvous(f, KindBye) }
+func FuzzFeatures(f *testing.F)  { fuzzRendezvous(f, KindFeatures) }
 func FuzzHello(f *testing.F)     { fuzzPeer(f, KindHello) }
 func FuzzPing(f *testing.F)      { fuzzPeer(f, KindPing) }
 func FuzzSend(f *testing.F)      { fuzzPeer(f, KindSend) }
 func FuzzGot(f *testing.F)       { fuzzPeer(f, KindGot) }
+func FuzzPath(f *testing.F)      { fuzzPeer(f, KindPath) }
 
 // FuzzReader feeds a stream to the reader, which must end and never panic.
 func FuzzReader(f *testing.F) {
