@@ -158,7 +158,7 @@ func fill(t *testing.T, db *sql.DB) (tables int) {
 	t.Helper()
 	mustExec(t, db, `PRAGMA foreign_keys = OFF`)
 	mustExec(t, db, `BEGIN`)
-	for _, table := range names(t, db, `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('goose_db_version', 'instances', 'presence', 'locks', 'epochs')`) {
+	for _, table := range names(t, db, `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('goose_db_version', 'instances', 'presence', 'paths', 'locks', 'epochs')`) {
 		rows, err := db.QueryContext(t.Context(), `SELECT name, type, "notnull" FROM pragma_table_info(?) ORDER BY cid`, table)
 		if err != nil {
 			t.Fatal(err)

@@ -67,13 +67,13 @@ type sink interface {
 // filled.
 var tables = []string{
 	"secrets", "peers", "challenges", "invites", "allowed", "mailboxes", "tries",
-	"admin_tokens", "admin_links", "revocations", "approvals", "audit", "blobs", "last_seen",
+	"admin_tokens", "admin_links", "revocations", "approvals", "audit", "blobs", "last_seen", "history", "relay_use",
 }
 
 // left are the tables that a backup does not hold, and why. Those of processes
 // are emptied by a restore.
 var left = map[string]string{
-	"instances": processes, "presence": processes, "locks": processes,
+	"instances": processes, "presence": processes, "locks": processes, "paths": processes,
 	"epochs":           "kept as a counter",
 	"goose_db_version": "the schema's own",
 	"sqlite_sequence":  "kept as counters",

@@ -25,9 +25,11 @@ const clock = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
 
 // TakeLease makes this process the instance.
 func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
-	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until) VALUES ($1, nextval('epochs'), $2, $3, $4, greatest($5, `+clock+`) + $6)
-		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, region = excluded.region, relay = excluded.relay, lease_until = excluded.lease_until
-		RETURNING epoch`, i.Name, i.Address, i.Region, i.Relay, millis(now), ttl.Milliseconds()).Scan(&epoch)
+	err = s.pool.QueryRow(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until, version)
+		VALUES ($1, nextval('epochs'), $2, $3, $4, greatest($5, `+clock+`) + $6, $7)
+		ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, address = excluded.address, region = excluded.region, relay = excluded.relay,
+			lease_until = excluded.lease_until, version = excluded.version
+		RETURNING epoch`, i.Name, i.Address, i.Region, i.Relay, millis(now), ttl.Milliseconds(), i.Version).Scan(&epoch)
 	return epoch, s.failed("take the lease", err)
 }
 
@@ -45,11 +47,11 @@ func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
 
 // Instances returns the instances with a lease.
 func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
-	const query = `SELECT name, epoch, address, region, relay, lease_until FROM instances WHERE lease_until > greatest($1, ` + clock + `) ORDER BY name`
+	const query = `SELECT name, epoch, address, region, relay, lease_until, version FROM instances WHERE lease_until > greatest($1, ` + clock + `) ORDER BY name`
 	return collect(ctx, s, "read the instances", func(row pgx.CollectableRow) (registry.Instance, error) {
 		var i registry.Instance
 		var until int64
-		err := row.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &i.Relay, &until)
+		err := row.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &i.Relay, &until, &i.Version)
 		i.Until = moment(until)
 		return i, err
 	}, query, millis(now))
@@ -223,6 +225,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		{`DELETE FROM admin_tokens WHERE id IN (SELECT id FROM admin_tokens WHERE expires <= $1 LIMIT $2)`, now.Add(-registry.TokenKept)},
 		{`DELETE FROM approvals WHERE peer IN (SELECT peer FROM approvals WHERE expires <= $1 LIMIT $2)`, now},
 		{`DELETE FROM admin_links WHERE hash IN (SELECT hash FROM admin_links WHERE expires <= $1 LIMIT $2)`, now},
+		{`DELETE FROM history WHERE ctid IN (SELECT ctid FROM history WHERE at <= $1 LIMIT $2)`, now.Add(-registry.HistoryKept)},
 		{`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 LIMIT $2)`, now.Add(-registry.EventsKept)},
 		{`DELETE FROM locks WHERE name IN (SELECT name FROM locks WHERE until <= $1 LIMIT $2) AND until <= $1`, now.Add(-registry.InstanceKept)},
 		{`DELETE FROM instances WHERE name IN (SELECT name FROM instances WHERE lease_until <= $1 LIMIT $2) AND lease_until <= $1`, now.Add(-registry.InstanceKept)},
@@ -234,7 +237,14 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 	if err := s.sweepEvents(ctx); err != nil {
 		return err
 	}
-	return s.sweepPresence(ctx)
+	if err := s.inChunks(ctx, `DELETE FROM relay_use WHERE ctid IN (SELECT ctid FROM relay_use WHERE day <= $1 LIMIT $2)`,
+		int64(registry.DayOf(now)-registry.RelayUseKept)); err != nil {
+		return err
+	}
+	if err := s.sweepPresence(ctx); err != nil {
+		return err
+	}
+	return s.sweepPaths(ctx)
 }
 
 // sweepPresence removes the presence under leases that are gone, epoch by

@@ -64,7 +64,11 @@ func (r *Registry) located(ctx context.Context, peers []Peer) ([]PeerAt, error) 
 type InstanceAt struct {
 	Instance
 	Peers int
+	Last  *Minute // its newest figures, nil if it has none of the last minutes
 }
+
+// recently is how old the figures of an instance may be that runs.
+const recently = 3 * time.Minute
 
 // Instances returns the instances that have a lease, ordered by name.
 func (r *Registry) Instances(ctx context.Context) ([]InstanceAt, error) {
@@ -73,11 +77,21 @@ func (r *Registry) Instances(ctx context.Context) ([]InstanceAt, error) {
 		return nil, err
 	}
 	counts, err := r.cfg.Store.CountPresence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last, err := r.cfg.Store.LastMinutes(ctx, r.cfg.Now().Add(-recently))
+	if err != nil {
+		return nil, err
+	}
 	all := make([]InstanceAt, len(list))
 	for n, i := range list {
 		all[n] = InstanceAt{Instance: i, Peers: counts[i.Epoch]}
+		if m, ok := last[i.Name]; ok {
+			all[n].Last = &m
+		}
 	}
-	return all, err
+	return all, nil
 }
 
 // NamePeer gives a peer a name that stays when it registers again. version is

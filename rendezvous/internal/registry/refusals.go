@@ -60,6 +60,7 @@ func (r *Registry) Refused(ctx context.Context, what string, peer ident.PeerID, 
 		e := r.event(ctx, EventRefused)
 		e.Peer, e.Detail = peer, detail(what+":", reason.err.Error())
 		r.refusals.count(e)
+		r.counts.refusals.Add(1)
 		return
 	}
 }

@@ -94,6 +94,7 @@ func (r *Registry) register(ctx context.Context, reg api.Registration, by Channe
 	}
 	if admitted.Created {
 		r.peers.Add(1)
+		r.counts.registrations.Add(1)
 	}
 	a.Peer.Name = admitted.Name
 	return Registered{Peer: a.Peer, Token: token, Created: admitted.Created}, nil

@@ -37,6 +37,10 @@ type Config struct {
 	SweepEvery   time.Duration // 0 is a minute
 	WatchEvery   time.Duration // between two looks for revocations by other instances; 0 is a second
 
+	// Figures tells what this instance sees, for the history that is kept of it.
+	// Nil keeps none.
+	Figures func() Figures
+
 	// OnRevoked ends what a peer that was revoked at a moment has at this
 	// instance. It is called several times for each revocation, and must not
 	// block. Nil is fine.
@@ -54,6 +58,7 @@ type Registry struct {
 	peers atomic.Int64 // as counted last, and those admitted since
 
 	refusals refusals
+	counts   counts
 
 	secrets struct { // that all instances share
 		sync.Mutex
@@ -101,6 +106,9 @@ func (r *Registry) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { r.keepRefusals(ctx) })
+	if r.cfg.Figures != nil {
+		beside.Go(func() { r.keepHistory(ctx) })
+	}
 	if r.cfg.OnRevoked != nil {
 		beside.Go(func() { r.watchRevocations(ctx) })
 	}

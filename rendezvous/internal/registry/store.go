@@ -26,6 +26,8 @@ type Store interface {
 	PresenceStore
 	AdminStore
 	AuditStore
+	PathStore
+	HistoryStore
 	BlobStore
 	LockStore
 	Upkeep
@@ -352,6 +354,7 @@ type Instance struct {
 	Name    string
 	Epoch   int64
 	Address string // where the other instances reach it
+	Version string // of the software; "" of one that does not say
 	Region  string // where it stands, as its operator calls that; "" without a name
 	Relay   string // the addresses at which it relays, as relay.Range writes them; "" if it does not say
 	Until   time.Time

@@ -20,8 +20,9 @@ func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Tim
 		if epoch, err = newEpoch(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, region = ?4, relay = ?5, lease_until = ?6`, i.Name, epoch, i.Address, i.Region, i.Relay, millis(now.Add(ttl)))
+		_, err := tx.ExecContext(ctx, `INSERT INTO instances (name, epoch, address, region, relay, lease_until, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+			ON CONFLICT (name) DO UPDATE SET epoch = ?2, address = ?3, region = ?4, relay = ?5, lease_until = ?6, version = ?7`,
+			i.Name, epoch, i.Address, i.Region, i.Relay, millis(now.Add(ttl)), i.Version)
 		return err
 	})
 	return epoch, err
@@ -60,14 +61,14 @@ func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
 
 // Instances returns the instances with a lease.
 func (s *Store) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT name, epoch, address, region, relay, lease_until FROM instances WHERE lease_until > ? ORDER BY name`, millis(now))
+	rows, err := s.read.QueryContext(ctx, `SELECT name, epoch, address, region, relay, lease_until, version FROM instances WHERE lease_until > ? ORDER BY name`, millis(now))
 	if err != nil {
 		return nil, failed("read the instances", err)
 	}
 	return collect(rows, "read the instances", func(rows *sql.Rows) (registry.Instance, error) {
 		var i registry.Instance
 		var until int64
-		err := rows.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &i.Relay, &until)
+		err := rows.Scan(&i.Name, &i.Epoch, &i.Address, &i.Region, &i.Relay, &until, &i.Version)
 		i.Until = moment(until)
 		return i, err
 	})
@@ -115,14 +116,8 @@ func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now 
 		return fmt.Errorf("%s: %d peers at once, at most %d", what, len(peers), registry.MaxBatch)
 	}
 	return s.tx(ctx, what, func(tx *sql.Tx) error {
-		var held bool
-		err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM instances WHERE name = ? AND epoch = ? AND lease_until > ?)`,
-			h.Instance, h.Epoch, millis(now)).Scan(&held)
-		if err != nil {
+		if err := held(ctx, tx, h, now); err != nil {
 			return err
-		}
-		if !held {
-			return registry.ErrFenced
 		}
 		for _, p := range peers {
 			if err := each(tx, p); err != nil {
@@ -218,6 +213,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 			{`DELETE FROM approvals WHERE expires <= ?`, now},
 			{`DELETE FROM admin_links WHERE expires <= ?`, now},
 			{`DELETE FROM audit WHERE at <= ?`, now.Add(-registry.EventsKept)},
+			{`DELETE FROM history WHERE at <= ?`, now.Add(-registry.HistoryKept)},
 			{`DELETE FROM locks WHERE until <= ?`, now.Add(-registry.InstanceKept)},
 			{`DELETE FROM instances WHERE lease_until <= ?`, now.Add(-registry.InstanceKept)},
 		} {
@@ -228,8 +224,13 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) error {
 		if err := sweepEvents(ctx, tx); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM presence WHERE epoch NOT IN (SELECT epoch FROM instances)`)
-		return err
+		if _, err := tx.ExecContext(ctx, `DELETE FROM relay_use WHERE day <= ?`, registry.DayOf(now)-registry.RelayUseKept); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM presence WHERE epoch NOT IN (SELECT epoch FROM instances)`); err != nil {
+			return err
+		}
+		return sweepPaths(ctx, tx)
 	})
 }
 

@@ -13,7 +13,7 @@ const ttl = 5 * time.Second
 
 func take(t *testing.T, s registry.Store, name string, now time.Time) registry.Holder {
 	t.Helper()
-	epoch, err := s.TakeLease(t.Context(), registry.Instance{Name: name, Address: name + ":1", Region: "in " + name, Relay: name + ":1-2"}, now, ttl)
+	epoch, err := s.TakeLease(t.Context(), registry.Instance{Name: name, Address: name + ":1", Region: "in " + name, Version: "v of " + name, Relay: name + ":1-2"}, now, ttl)
 	must(t, "take the lease of "+name, err)
 	return registry.Holder{Instance: name, Epoch: epoch}
 }
@@ -49,8 +49,8 @@ func leaseIsFenced(t *testing.T, s registry.Store) {
 	got, err := s.Instances(ctx, start)
 	must(t, "instances", err)
 	want := []registry.Instance{
-		{Name: "a", Epoch: a.Epoch, Address: "a:1", Region: "in a", Relay: "a:1-2", Until: start.Add(ttl)},
-		{Name: "b", Epoch: b.Epoch, Address: "b:1", Region: "in b", Relay: "b:1-2", Until: start.Add(ttl)},
+		{Name: "a", Epoch: a.Epoch, Address: "a:1", Region: "in a", Version: "v of a", Relay: "a:1-2", Until: start.Add(ttl)},
+		{Name: "b", Epoch: b.Epoch, Address: "b:1", Region: "in b", Version: "v of b", Relay: "b:1-2", Until: start.Add(ttl)},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
