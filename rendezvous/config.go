@@ -54,6 +54,7 @@ type Config struct {
 	ClusterAddress string `name:"cluster-address" help:"How other instances reach that address. Default: this machine's address." placeholder:"HOST:PORT"`
 
 	MetricsListen string `name:"metrics-listen" help:"Address of /metrics for Prometheus, over plain HTTP: of an operator's network, not of the public. Default: none." placeholder:"HOST:PORT"`
+	NoPathReports bool   `name:"no-path-reports" help:"Do not ask agents whether their links are direct or relayed; the administrators' page then shows no pairs."`
 
 	Region string `help:"Where this instance stands, as you call it; shown to administrators and peers." placeholder:"NAME"`
 

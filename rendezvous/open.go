@@ -13,6 +13,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
@@ -47,7 +48,7 @@ func (s *settings) openRegistry(ctx context.Context, p *parts) (err error) {
 	}
 	p.registry, err = registry.New(registry.Config{
 		Store: p.store, Open: s.Open, RequireBinding: true, Logger: s.Logger.With("part", "registry"),
-		OnRevoked: p.revoked, Observe: p.asked,
+		OnRevoked: p.revoked, Observe: p.asked, Figures: p.figures,
 	})
 	return err
 }
@@ -64,6 +65,23 @@ func (s *settings) openBeside(ctx context.Context) (registry.Store, error) {
 func (p *parts) revoked(id ident.PeerID, at time.Time) {
 	p.hub.Revoke(id)
 	p.relay.Revoke(id, at)
+}
+
+// figures is what this instance sees now.
+func (p *parts) figures() registry.Figures {
+	used := p.relay.Usage()
+	o := registry.Figures{
+		Holder: p.cluster.Holder(), Peers: p.hub.Count(),
+		RelayBytes:   int64(used.FromClients.Bytes + used.ToClients.Bytes),
+		RelayPackets: int64(used.FromClients.Packets + used.ToClients.Packets),
+	}
+	for _, u := range used.Peers {
+		o.Relay = append(o.Relay, registry.RelayUse{
+			Peer: u.Peer, SentBytes: int64(u.FromClients.Bytes), SentPackets: int64(u.FromClients.Packets),
+			ReceivedBytes: int64(u.ToClients.Bytes), ReceivedPackets: int64(u.ToClients.Packets),
+		})
+	}
+	return o
 }
 
 // neighbours lets the relay reach those of the other instances.
@@ -90,7 +108,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	var random [4]byte
 	rand.Read(random[:]) // never fails: crypto/rand ends the program instead
 	config := cluster.Config{
-		Store: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region,
+		Store: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region, Version: Version,
 		Relay: p.relay.Range().String(), Logger: s.Logger.With("part", "cluster"), OnMembers: p.neighbours,
 	}
 	if p.links != nil {
@@ -101,8 +119,12 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	if p.cluster, err = cluster.New(config); err != nil {
 		return err
 	}
+	features := signal.FeaturePaths
+	if s.NoPathReports {
+		features = 0
+	}
 	p.hub, err = hub.New(hub.Config{
-		Registry: admission{p.registry}, Cluster: p.cluster, Logger: s.Logger.With("part", "signalling"), Observe: p.message,
+		Registry: admission{p.registry}, Cluster: p.cluster, Features: features, Logger: s.Logger.With("part", "signalling"), Observe: p.message,
 	})
 	return err
 }

@@ -25,7 +25,6 @@ type talk struct {
 	offered   int // a second
 	sent      []float64
 	delivered swarm.Latencies
-	cpu       []time.Duration // of both instances, for one message
 	lost      int
 }
 
@@ -52,23 +51,11 @@ func (b *bench) signalling() {
 	}
 	notify := b.notifier()
 	talks := map[string]*talk{}
-	send := func(pairs []swarm.Pair) func(swarm.Load) (swarm.Messages, time.Duration, error) {
-		return func(l swarm.Load) (m swarm.Messages, cpu time.Duration, err error) {
-			var second time.Duration
-			first := both[0].Spent(func() {
-				second = both[1].Spent(func() { m, err = s.Send(b.Context(), pairs, l) })
-			})
-			return m, first + second, err
-		}
-	}
 	for range b.rounds {
 		for _, rate := range b.rates {
-			b.talk1(talks, "one instance", rate, send(same))
-			b.talk1(talks, "two instances", rate, send(across))
-			b.talk1(talks, "NOTIFY", rate, func(l swarm.Load) (swarm.Messages, time.Duration, error) {
-				m, err := notify.send(b.Context(), l)
-				return m, 0, err
-			})
+			b.talk1(talks, "one instance", rate, func(l swarm.Load) (swarm.Messages, error) { return s.Send(b.Context(), same, l) })
+			b.talk1(talks, "two instances", rate, func(l swarm.Load) (swarm.Messages, error) { return s.Send(b.Context(), across, l) })
+			b.talk1(talks, "NOTIFY", rate, func(l swarm.Load) (swarm.Messages, error) { return notify.send(b.Context(), l) })
 		}
 	}
 	b.whole(s, len(peers))
@@ -81,18 +68,17 @@ func (b *bench) signalling() {
 }
 
 // talk1 adds a round.
-func (b *bench) talk1(talks map[string]*talk, way string, rate int, send func(swarm.Load) (swarm.Messages, time.Duration, error)) {
+func (b *bench) talk1(talks map[string]*talk, way string, rate int, send func(swarm.Load) (swarm.Messages, error)) {
 	b.Helper()
 	t := talks[way+strconv.Itoa(rate)]
 	if t == nil {
 		t = &talk{way: way, offered: rate}
 		talks[way+strconv.Itoa(rate)] = t
 	}
-	m, cpu, err := send(swarm.Load{PerSecond: rate, During: b.scale.talk, Bytes: messageBytes})
+	m, err := send(swarm.Load{PerSecond: rate, During: b.scale.talk, Bytes: messageBytes})
 	if err != nil {
 		b.Fatal(err)
 	}
-	t.cpu = append(t.cpu, cpu/time.Duration(max(1, m.Offered)))
 	t.sent = append(t.sent, float64(m.Offered)/m.Took.Seconds())
 	t.delivered = append(t.delivered, m.Delivered...)
 	missing := m.Offered - len(m.Delivered)

@@ -20,6 +20,8 @@ import (
 type Store interface {
 	registry.LeaseStore
 	registry.PresenceStore
+	// PutPaths is that of registry.PathStore.
+	PutPaths(ctx context.Context, h registry.Holder, now time.Time, paths []registry.Path) error
 }
 
 // Local is this instance's sessions.
@@ -41,6 +43,7 @@ type Config struct {
 	Listener net.Listener // of links from other instances; nil: there are no others
 	Address  string       // host:port by which other instances reach Listener
 	Region   string       // where this instance stands, for people; at most 64 characters
+	Version  string       // of the software, for people; at most 64 characters
 	Relay    string       // where this instance relays; "" if nowhere
 	Key      ident.Key    // all instances have the same
 	Logger   *slog.Logger
@@ -59,12 +62,14 @@ type Cluster struct {
 	listener net.Listener
 	address  string
 	region   string
+	version  string
 	relay    string
 	tls      *tls.Config
 	log      *slog.Logger
 	clock    func() time.Time // this machine's
 	told     func([]registry.Instance)
 	presence *presence
+	paths    *paths
 	routes   *routes
 	lookups  *batch.Batch[ident.PeerID, found]
 
@@ -97,8 +102,9 @@ func New(c Config) (*Cluster, error) {
 		c.Now = time.Now
 	}
 	k := &Cluster{
-		store: c.Store, name: c.Name, listener: c.Listener, address: c.Address, region: c.Region, relay: c.Relay, log: c.Logger, clock: c.Now, told: c.OnMembers,
+		store: c.Store, name: c.Name, listener: c.Listener, address: c.Address, region: c.Region, version: c.Version, relay: c.Relay, log: c.Logger, clock: c.Now, told: c.OnMembers,
 		presence:    newPresence(),
+		paths:       newPaths(),
 		routes:      newRoutes(c.Now),
 		members:     map[string]registry.Instance{},
 		links:       map[string]*link{},
@@ -174,6 +180,12 @@ func (k *Cluster) Elsewhere(ctx context.Context, id ident.PeerID) (bool, error) 
 		err = fmt.Errorf("%w: where the peer is: %w", registry.ErrUnavailable, err)
 	}
 	return got.online && got.at.Instance != k.name, err
+}
+
+// Holder is this instance's claim; its epoch is 0 before it has one.
+func (k *Cluster) Holder() registry.Holder {
+	h, _ := k.holder()
+	return h
 }
 
 // holder is this instance's claim, and whether it stood when last looked at.

@@ -69,6 +69,7 @@ func (k *Cluster) renew(ctx context.Context, local Local) error {
 	k.setMembers(others)
 	if !held {
 		k.log.Info("the instance has its lease", "instance", k.name, "epoch", h.Epoch)
+		k.paths.all()
 		k.presence.all(local.Peers())
 		return k.sendAwayMoved(ctx, local)
 	}
@@ -85,7 +86,7 @@ func (k *Cluster) claim(ctx context.Context, h registry.Holder) (registry.Holder
 			return h, err
 		}
 	}
-	i := registry.Instance{Name: k.name, Address: k.address, Region: k.region, Relay: k.relay}
+	i := registry.Instance{Name: k.name, Address: k.address, Region: k.region, Version: k.version, Relay: k.relay}
 	epoch, err := k.store.TakeLease(ctx, i, k.moment(), leaseTTL)
 	if err != nil {
 		return h, err

@@ -37,6 +37,7 @@ func (k *Cluster) Connected(id ident.PeerID, since time.Time) {
 
 // Disconnected says that a peer's connection has ended.
 func (k *Cluster) Disconnected(id ident.PeerID, since time.Time) {
+	k.paths.forget(id, since)
 	k.presence.note(id, change{since, false})
 }
 
@@ -44,6 +45,11 @@ func (p *presence) note(id ident.PeerID, c change) {
 	p.mu.Lock()
 	p.changes[id] = c
 	p.mu.Unlock()
+	p.poke()
+}
+
+// poke has what is noted written.
+func (p *presence) poke() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
@@ -55,10 +61,7 @@ func (p *presence) all(peers map[ident.PeerID]time.Time) {
 	for id, since := range peers {
 		p.putBack(id, change{since, true})
 	}
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
+	p.poke()
 }
 
 // putBack notes a change again that could not be written, unless something
@@ -105,8 +108,10 @@ func (k *Cluster) writePresence(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		paths := k.paths.take() // before the presence under which they count
 		for k.writeBatch(ctx) {
 		}
+		k.writePaths(ctx, paths)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
@@ -22,10 +21,20 @@ func (s *server) listInstances(ctx context.Context, _ *nothing) (*output[api.Ins
 	list := api.Instances{Instances: []api.Instance{}}
 	for _, i := range all {
 		list.Instances = append(list.Instances, api.Instance{
-			Name: i.Name, Region: i.Region, Address: i.Address, Epoch: i.Epoch, Until: i.Until.UTC(), Peers: i.Peers,
+			Name: i.Name, Region: i.Region, Address: i.Address, Epoch: i.Epoch, Until: i.Until.UTC(), Peers: i.Peers, Version: i.Version, Load: wireLoad(i.Last),
 		})
 	}
 	return &output[api.Instances]{list}, err
+}
+
+func wireLoad(m *registry.Minute) *api.Load {
+	if m == nil {
+		return nil
+	}
+	return &api.Load{
+		At: m.At.UTC(), PairsDirect: m.Pairs.Direct, PairsRelayed: m.Pairs.Relayed, RelayBytes: m.RelayBytes, RelayPackets: m.RelayPackets,
+		Registrations: m.Registrations, Refusals: m.Refusals,
+	}
 }
 
 type eventsInput struct {
@@ -40,10 +49,8 @@ func (s *server) listEvents(ctx context.Context, in *eventsInput) (*output[api.E
 	if q.Before, err = in.number(); err != nil {
 		return nil, err
 	}
-	if in.Peer != "" {
-		if q.Peer, err = ident.ParsePeerID(in.Peer); err != nil {
-			return nil, invalid("query.peer", "not a PeerID: a character is missing or mistyped")
-		}
+	if q.Peer, err = peerIn(in.Peer); err != nil {
+		return nil, err
 	}
 	all, err := s.cfg.Registry.Events(ctx, q)
 	all, next := cut(all, in.Limit, func(e registry.Event) string { return strconv.FormatInt(e.Number, 10) })

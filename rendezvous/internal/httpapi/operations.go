@@ -90,6 +90,7 @@ func (s *server) register() {
 	s.registerTokens()
 	s.registerInvites()
 	s.registerAudit()
+	s.registerObserved()
 	mount(s, http.MethodGet, api.PathServer, operation{id: "server", summary: "What this rendezvous is and offers"}, s.server)
 	mount(s, http.MethodPost, api.PathRelay, operation{
 		id: "relay-credentials", summary: "Credentials for the relay, for a while", codes: []api.Code{api.CodeRelayUnavailable},

@@ -39,6 +39,9 @@ type Cluster interface {
 	// since when it stands or stood. They do not block.
 	Connected(id ident.PeerID, since time.Time)
 	Disconnected(id ident.PeerID, since time.Time)
+	// Path tells what a peer has said of its link to another, on the connection
+	// that stands since then. It does not block.
+	Path(id ident.PeerID, since time.Time, m signal.Path)
 	// Forward hands a message to a peer that is not here. It returns once the
 	// message is on its way, and calls done once, perhaps before: with nil when
 	// that peer has confirmed it, otherwise with a signal.Failure. Messages for
@@ -50,6 +53,7 @@ type Cluster interface {
 type Config struct {
 	Registry Registry
 	Cluster  Cluster
+	Features signal.Features // that peers are offered
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: the machine's clock
 	// Observe is told of each message of a peer here: whether it went to another
@@ -81,6 +85,7 @@ type Hub struct {
 	// Static after New.
 	registry Registry
 	cluster  Cluster
+	features signal.Features
 	log      *slog.Logger
 	now      func() time.Time
 	consents *consents
@@ -108,6 +113,7 @@ func New(c Config) (*Hub, error) {
 	return &Hub{
 		registry: c.Registry,
 		cluster:  c.Cluster,
+		features: c.Features,
 		log:      c.Logger,
 		now:      c.Now,
 		consents: newConsents(c.Registry, c.Now),

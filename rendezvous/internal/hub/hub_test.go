@@ -72,7 +72,15 @@ func (b *book) change(f func()) {
 }
 
 // alone is the cluster of an instance without others.
-type alone struct{}
+type alone struct{ paths chan told }
+
+// told is what it is told of a link.
+type told struct {
+	id ident.PeerID
+	m  signal.Path
+}
+
+func (a alone) Path(id ident.PeerID, _ time.Time, m signal.Path) { a.paths <- told{id, m} }
 
 func (alone) Connected(ident.PeerID, time.Time)    {}
 func (alone) Disconnected(ident.PeerID, time.Time) {}
@@ -88,6 +96,7 @@ func (alone) Forward(_ context.Context, _, _ ident.PeerID, _ []byte, done func(e
 type server struct {
 	*Hub
 	book    *book
+	paths   chan told
 	address string
 	tls     *tls.Config
 }
@@ -97,9 +106,11 @@ func start(t *testing.T) *server { return startAt(t, time.Now) }
 // startAt runs a hub whose clock is now.
 func startAt(t *testing.T, now func() time.Time) *server {
 	t.Helper()
-	s := &server{book: newBook()}
+	s := &server{book: newBook(), paths: make(chan told, 64)}
 	var err error
-	if s.Hub, err = New(Config{Registry: s.book, Cluster: alone{}, Logger: slog.New(slog.DiscardHandler), Now: now}); err != nil {
+	if s.Hub, err = New(Config{
+		Registry: s.book, Cluster: alone{s.paths}, Features: signal.FeaturePaths, Logger: slog.New(slog.DiscardHandler), Now: now,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	cert, err := key(t, 99).Certificate()

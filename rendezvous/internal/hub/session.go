@@ -92,11 +92,16 @@ func (s *session) read(ctx context.Context, frames *signal.Reader) {
 		}
 		switch m := m.(type) {
 		case signal.Ping:
+			if m.Token == signal.AskFeatures {
+				s.enqueue(s.hub.features)
+			}
 			s.enqueue(signal.Pong(m))
 		case signal.Got:
 			s.settle(m.Number, nil)
 		case signal.Send:
 			s.send(ctx, m)
+		case signal.Path:
+			s.path(ctx, m)
 		default:
 			s.bye(signal.ByeProtocol, "a second Hello came")
 		}
