@@ -70,7 +70,7 @@ var mayImport = map[string][]string{
 	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb"},
 	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi"},
 	"agent/internal/peer":                    {"proto/ident", "proto/call", "proto/tunnel", "agent/internal/link", "agent/internal/path", "agent/internal/session"},
-	"agent":                                  {"proto/api", "proto/ident", "proto/tunnel", "agent/internal"},
+	"agent":                                  {"proto/api", "proto/ident", "proto/signal", "proto/tunnel", "agent/internal"},
 	"agent/internal/sharing":                 {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb"},
 	"agent/internal/using":                   {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/demo":                    {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},

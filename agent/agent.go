@@ -36,16 +36,17 @@ type Agent struct {
 	began time.Time
 	close []func() // in reverse order, by Close
 
-	store      *state.Store
-	network    *network
-	peers      *peers
-	sharing    *sharing.Sharing
-	using      *using.Using
-	rendezvous *rvclient.Client // nil: none
-	pairing    *pairing.Pairing // nil: none
-	allowed    chan struct{}    // pokes followAllowed; nil without a rendezvous
-	parts      []func(context.Context) error
-	listening  []string
+	store        *state.Store
+	network      *network
+	peers        *peers
+	sharing      *sharing.Sharing
+	using        *using.Using
+	rendezvous   *rvclient.Client // nil: none
+	pairing      *pairing.Pairing // nil: none
+	allowed      chan struct{}    // pokes followAllowed; nil without a rendezvous
+	pathsChanged chan struct{}    // pokes followPaths; nil without
+	parts        []func(context.Context) error
+	listening    []string
 }
 
 // New puts an agent together. It opens what the agent needs for itself, the
@@ -146,7 +147,7 @@ func (a *Agent) buildRendezvous() error {
 		return nil
 	}
 	client, err := rvclient.New(rvclient.Config{
-		URL: a.cfg.Rendezvous, Key: a.store.Key(), Name: a.cfg.Name, Logger: a.log,
+		URL: a.cfg.Rendezvous, Key: a.store.Key(), Name: a.cfg.Name, Logger: a.log, NoPaths: a.cfg.NoPathReports,
 		OnMessage: func(from ident.PeerID, body []byte) { a.peers.message(from, body) },
 		OnState: func(s rvclient.State) {
 			if s.Connected {
@@ -258,6 +259,10 @@ func (a *Agent) buildDevices() error {
 		},
 	})
 	a.part(a.using.Run, nil)
+	if a.rendezvous != nil && !a.cfg.NoPathReports {
+		a.pathsChanged = make(chan struct{}, 1)
+		a.part(a.followPaths, nil)
+	}
 	return err
 }
 

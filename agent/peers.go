@@ -80,7 +80,7 @@ func (p *peers) begin(s state.Peer) {
 			known, _ := now.Peer(s.ID)
 			return known.Addresses
 		},
-		Logger: a.log, Changed: func() {}, News: func() { a.using.News(s.ID) },
+		Logger: a.log, Changed: a.pokePaths, News: func() { a.using.News(s.ID) },
 	})
 	if err != nil {
 		a.log.Error("peer", "name", s.Name, "err", err)

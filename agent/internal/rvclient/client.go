@@ -30,6 +30,8 @@ type Config struct {
 	// sender is told that the message has arrived once it returns; it must not
 	// block. Nil drops every message unconfirmed.
 	OnMessage func(from ident.PeerID, body []byte)
+	// NoPaths keeps what TellPaths says to this agent.
+	NoPaths bool
 	// OnState is told of every change of state; it must not block. Nil is fine.
 	OnState func(State)
 }
@@ -54,6 +56,8 @@ type Client struct {
 	rest      *rest
 	onMessage func(ident.PeerID, []byte)
 	onState   func(State)
+	paths     *paths
+	tellPaths bool
 	doubt     chan struct{} // holds one: a Probe that has not been seen yet
 
 	// Owned by Run.
@@ -75,6 +79,7 @@ func New(c Config) (*Client, error) {
 		join: join, key: c.Key, name: c.Name, log: c.Logger,
 		tls:       &tls.Config{MinVersion: tls.VersionTLS13},
 		onMessage: c.OnMessage, onState: c.OnState,
+		paths: newPaths(), tellPaths: !c.NoPaths,
 		doubt:   make(chan struct{}, 1),
 		replays: newWindow(),
 		state:   State{Since: time.Now(), Reason: "the agent has not connected to the rendezvous yet"},
@@ -161,6 +166,14 @@ func (c *Client) serve(ctx context.Context, conn *connection, via Via) error {
 		}
 		conn.close() // wakes read
 	})
+	if c.tellPaths {
+		alive.Go(func() {
+			if err := c.paths.tell(ctx, conn); err != nil {
+				cancel(err)
+				conn.close() // wakes read
+			}
+		})
+	}
 	err := conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })
 	cancel(err)
 	alive.Wait()

@@ -29,11 +29,12 @@ var errSilent = errors.New("the rendezvous does not answer any more; the network
 // connection is one signalling connection, from its Welcome on. read and
 // keepAlive each run in one goroutine; send is called from any.
 type connection struct {
-	wire   wire
-	frames *signal.Reader
-	ahead  time.Duration // of the rendezvous's clock before ours
-	pongs  chan uint64
-	ended  chan struct{} // closed when no more answers will come
+	wire     wire
+	frames   *signal.Reader
+	ahead    time.Duration // of the rendezvous's clock before ours
+	pongs    chan uint64
+	features chan signal.Features // what the rendezvous offers, once, if it says
+	ended    chan struct{}        // closed when no more answers will come
 
 	// Guarded by writing.
 	writing sync.Mutex
@@ -47,11 +48,12 @@ type connection struct {
 // greeted proves the key on a connection that has just been opened.
 func greeted(ctx context.Context, w wire, bound signal.Binding, key ident.Key) (*connection, error) {
 	c := &connection{
-		wire:    w,
-		frames:  signal.NewReader(w),
-		pongs:   make(chan uint64, 1),
-		ended:   make(chan struct{}),
-		pending: map[uint32]chan error{},
+		wire:     w,
+		frames:   signal.NewReader(w),
+		pongs:    make(chan uint64, 1),
+		features: make(chan signal.Features, 1),
+		ended:    make(chan struct{}),
+		pending:  map[uint32]chan error{},
 	}
 	stop := context.AfterFunc(ctx, w.abort)
 	err := c.greet(key, bound)
@@ -121,7 +123,15 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 			return fmt.Errorf("read from the rendezvous: %w", err)
 		}
 		switch m := m.(type) {
+		case signal.Features:
+			select {
+			case c.features <- m:
+			default:
+			}
 		case signal.Pong:
+			if m.Token == signal.AskFeatures {
+				continue // Features, if it knows of any, came before
+			}
 			select {
 			case c.pongs <- binary.BigEndian.Uint64(m.Token[:]):
 			default:
