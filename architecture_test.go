@@ -76,6 +76,7 @@ var mayImport = map[string][]string{
 	"agent/internal/demo":                    {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/cmd/easyfind-demo":                {"agent/internal/demo"},
 	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings", "deploy/logging"},
+	"deploy/docs":                            {},
 	"deploy/settings":                        {},
 	"deploy/logging":                         {},
 	"deploy/load/swarm":                      {"proto"},
