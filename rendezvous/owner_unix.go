@@ -21,3 +21,12 @@ func likeItsDirectory(path, dir string) error {
 	owner := info.Sys().(*syscall.Stat_t)
 	return os.Chown(path, int(owner.Uid), int(owner.Gid))
 }
+
+// freeSpace is what a user may still write in a directory's file system.
+func freeSpace(dir string) (bytes uint64, known bool) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, false
+	}
+	return uint64(fs.Bavail) * uint64(fs.Bsize), true
+}

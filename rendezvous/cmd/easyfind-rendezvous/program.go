@@ -43,6 +43,7 @@ type commands struct {
 	Server    rendezvous.Config `embed:""`
 
 	Serve     serveCommand     `cmd:"" default:"1" help:"Serve, until a signal ends it. What happens without a command."`
+	Doctor    doctorCommand    `cmd:"" help:"Look what is wrong, and say what to do about it."`
 	JoinLink  joinLinkCommand  `cmd:"" help:"Print the link that agents join with."`
 	AdminLink adminLinkCommand `cmd:"" help:"Print a new one-time link for an administrator, in place of the one before."`
 	Backup    backupCommand    `cmd:"" help:"Write all that must not be lost into one file, while the server runs."`

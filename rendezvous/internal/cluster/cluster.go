@@ -114,15 +114,20 @@ func New(c Config) (*Cluster, error) {
 	if c.Listener == nil {
 		return k, nil
 	}
-	only := c.Key.ID()
 	var err error
-	k.tls, err = ident.MutualTLS(c.Key, alpn, func(id ident.PeerID) error {
+	k.tls, err = mutual(c.Key)
+	return k, err
+}
+
+// mutual is the TLS of links, at either end: both have the cluster's key.
+func mutual(key ident.Key) (*tls.Config, error) {
+	only := key.ID()
+	return ident.MutualTLS(key, alpn, func(id ident.PeerID) error {
 		if id != only {
 			return errors.New("it does not have the cluster's key")
 		}
 		return nil
 	})
-	return k, err
 }
 
 // Run holds the lease and serves links until ctx ends.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
@@ -184,6 +185,22 @@ func (l *link) dial(ctx context.Context, address string, config *tls.Config, h h
 	}
 	conn.SetDeadline(time.Time{})
 	return conn, nil
+}
+
+// Reach reports whether an instance takes links at an address with the key of
+// the cluster.
+func Reach(ctx context.Context, address string, key ident.Key) error {
+	config, err := mutual(key)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialWait)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("dial %s: %w", address, err)
+	}
+	return conn.Close()
 }
 
 // read hands results to those who wait for them, until the link ends.

@@ -26,18 +26,23 @@ type Credentials struct {
 	Expires  time.Time
 }
 
-// Issue makes credentials for a peer. It needs no memory: the username says
-// everything and the password is its HMAC.
-func (r *Relay) Issue(id ident.PeerID) Credentials {
+// Issue makes credentials for a peer.
+func (r *Relay) Issue(id ident.PeerID) Credentials { return Issue(r.secret, id, r.now()) }
+
+// Issue makes the credentials of a peer with the secret of the relays. It needs
+// no memory: the username says everything and the password is its HMAC.
+func Issue(secret []byte, id ident.PeerID, now time.Time) Credentials {
 	var nonce [8]byte
 	rand.Read(nonce[:]) // never fails: crypto/rand ends the program instead
-	expires := r.now().Add(Validity).Truncate(time.Second)
+	expires := now.Add(Validity).Truncate(time.Second)
 	username := strconv.FormatInt(expires.Unix(), 10) + ":" + id.String() + ":" + hex.EncodeToString(nonce[:])
-	return Credentials{Username: username, Password: r.password(username), Expires: expires}
+	return Credentials{Username: username, Password: password(secret, username), Expires: expires}
 }
 
-func (r *Relay) password(username string) string {
-	mac := hmac.New(sha256.New, r.secret)
+func (r *Relay) password(username string) string { return password(r.secret, username) }
+
+func password(secret []byte, username string) string {
+	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte(username))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }

@@ -1,0 +1,143 @@
+package rendezvous
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/deploy/doctor"
+)
+
+// pick returns the findings of a check whose name begins so.
+func pick(found []doctor.Finding, check string) (list []doctor.Finding) {
+	for _, f := range found {
+		if strings.HasPrefix(f.Check, check) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// expect wants a finding of a check with this verdict, and that it says
+// something.
+func expect(t *testing.T, found []doctor.Finding, check string, v doctor.Verdict, says string) {
+	t.Helper()
+	for _, f := range pick(found, check) {
+		if f.Verdict == v && strings.Contains(f.Detail+" → "+f.Do, says) {
+			return
+		}
+	}
+	var all bytes.Buffer
+	doctor.Write(&all, found)
+	t.Errorf("no %s of %q that says %q:\n%s", v, check, says, all.String())
+}
+
+// fixed gives a configuration ports that stay.
+func fixed(t *testing.T) Config {
+	t.Helper()
+	c := local(t)
+	c.Listen, c.MetricsListen = freePort(t), freePort(t)
+	for { // and one with a free one above it
+		a, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := a.LocalAddr().(*net.UDPAddr).Port
+		b, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port + 1})
+		l, errTCP := net.Listen("tcp", a.LocalAddr().String())
+		a.Close()
+		if err == nil {
+			b.Close()
+		}
+		if errTCP == nil {
+			l.Close()
+		}
+		if err == nil && errTCP == nil {
+			c.STUNListen = a.LocalAddr().String()
+			return c
+		}
+	}
+}
+
+func TestDoctorOfAHealthyServer(t *testing.T) {
+	c := fixed(t)
+	c.DatabaseURL, c.ClusterListen = postgres(t), freePort(t)
+	i := start(t, c)
+	eventually(t, "the lease", func() bool { return strings.Contains(i.log.String(), "the instance has its lease") })
+	found := Doctor(t.Context(), c, "")
+	if doctor.Failed(found) {
+		var all bytes.Buffer
+		doctor.Write(&all, found)
+		t.Errorf("it is healthy, but:\n%s", all.String())
+	}
+	for check, says := range map[string]string{
+		"settings": "", "data directory": "", "database": "Postgres", "clock": "the database's", "instances": "takes links", "port": "the server has it",
+		"address": "", "certificate": "pins", "HTTPS": "test 0.", "signalling": "ALPN easyfind/1", "STUN/UDP": "sees this machine at 127.0.0.1",
+		"STUN/TCP": "", "TURN/UDP": "a packet went through", "TURN/TCP": "a packet went through", "TURN/TLS": "a packet went through",
+	} {
+		expect(t, found, check, doctor.OK, says)
+	}
+	expect(t, found, "from outside", doctor.Unknown, "easyfind doctor")
+	if strings.Contains(i.log.String(), `level=ERROR`) {
+		t.Error("the doctor has made the server log an error")
+	}
+
+	changed := c
+	changed.MetricsListen = freePort(t)
+	expect(t, Doctor(t.Context(), changed, ""), "port", doctor.Wrong, "free, although the server runs")
+	i.stop()
+	found = Doctor(t.Context(), c, "")
+	expect(t, found, "address", doctor.Wrong, "start the server")
+	expect(t, found, "port", doctor.Unknown, "the server does not run")
+	expect(t, found, "instances", doctor.Unknown, "none runs")
+	busy, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	expect(t, Doctor(t.Context(), c, ""), "port", doctor.Wrong, "another program has it")
+}
+
+func TestDoctorFindsWhatIsWrong(t *testing.T) {
+	c := local(t)
+	c.DatabaseURL = "mysql://u:hunter2@h/d"
+	expect(t, Doctor(t.Context(), c, ""), "settings", doctor.Wrong, "--database-url: want")
+	c = local(t)
+	expect(t, Doctor(t.Context(), c, ""), "database", doctor.Unknown, "the first start")
+	expect(t, Doctor(t.Context(), c, ""), "server", doctor.Unknown, "start the server once")
+	if err := os.WriteFile(filepath.Join(c.Data, "tls-key.pem"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, Doctor(t.Context(), c, ""), "data directory", doctor.Wrong, "chmod 600")
+	c.DatabaseURL = "postgres://u:hunter2@127.0.0.1:1/d"
+	expect(t, Doctor(t.Context(), c, ""), "database", doctor.Wrong, "check that Postgres runs there")
+
+	one, other := start(t, local(t)), start(t, local(t))
+	_, values := follow(t, other.link)
+	address, _, _ := strings.Cut(one.link, "#")
+	expect(t, Doctor(t.Context(), local(t), address+"#pin="+values.Get("pin")), "certificate", doctor.Wrong, "not the one that the join link pins")
+	expect(t, Doctor(t.Context(), local(t), address), "certificate", doctor.Wrong, "no known authority")
+	expect(t, Doctor(t.Context(), local(t), one.link), "TURN", doctor.Unknown, "easyfind doctor")
+	expect(t, Doctor(t.Context(), local(t), "https://"+freePort(t)), "address", doctor.Wrong, "cannot be reached")
+	expect(t, Doctor(t.Context(), local(t), "nonsense"), "server", doctor.Unknown, "not a join link")
+}
+
+func TestDoctorOfInstancesThatDoNotReachEachOther(t *testing.T) {
+	url := postgres(t)
+	var configs [2]Config
+	for n := range configs {
+		configs[n] = local(t)
+		configs[n].DatabaseURL, configs[n].ClusterListen = url, "127.0.0.1:0"
+	}
+	configs[1].ClusterAddress = freePort(t) // where it does not listen
+	for _, c := range configs {
+		i := start(t, c)
+		eventually(t, "the lease", func() bool { return strings.Contains(i.log.String(), "the instance has its lease") })
+	}
+	found := Doctor(t.Context(), configs[0], "")
+	expect(t, found, "instances", doctor.OK, "takes links")
+	expect(t, found, "instances", doctor.Wrong, "--cluster-address")
+}
