@@ -114,28 +114,3 @@ func TestPinIsCheckedOnResumption(t *testing.T) {
 		t.Errorf("with another pin: %v", err)
 	}
 }
-
-// BenchmarkHandshake measures both ends of a handshake together; the difference
-// between the two is what a resumption saves.
-func BenchmarkHandshake(b *testing.B) {
-	c := Config{Data: b.TempDir(), Host: "rendezvous.test", Secret: []byte("s"), Logger: (&journal{}).logger()}
-	keeper, err := New(b.Context(), c)
-	if err != nil {
-		b.Fatal(err)
-	}
-	server := keeper.TLS()
-	for name, cache := range map[string]tls.ClientSessionCache{"full": nil, "resumed": tls.NewLRUClientSessionCache(4)} {
-		b.Run(name, func(b *testing.B) {
-			client := ident.PinnedTLS(*keeper.Pin())
-			client.ServerName, client.ClientSessionCache = "rendezvous.test", cache
-			if _, err := handshake(server, client); err != nil {
-				b.Fatal(err)
-			}
-			for b.Loop() {
-				if state, err := handshake(server, client); err != nil || state.DidResume != (cache != nil) {
-					b.Fatal(err, state.DidResume)
-				}
-			}
-		})
-	}
-}

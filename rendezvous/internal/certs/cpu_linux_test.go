@@ -1,0 +1,82 @@
+package certs
+
+import (
+	"crypto/tls"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// BenchmarkHandshake measures what a handshake costs the server: processor time of
+// the thread on which it accepts a connection over loopback, shakes hands, sends
+// the tickets and one byte, and closes.
+func BenchmarkHandshake(b *testing.B) {
+	c := Config{Data: b.TempDir(), Host: "rendezvous.test", Secret: []byte("s"), Logger: (&journal{}).logger()}
+	keeper, err := New(b.Context(), c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, cache := range map[string]tls.ClientSessionCache{"full": nil, "resumed": tls.NewLRUClientSessionCache(1)} {
+		b.Run(name, func(b *testing.B) {
+			l, err := tls.Listen("tcp", "127.0.0.1:0", keeper.TLS())
+			if err != nil {
+				b.Fatal(err)
+			}
+			var spent time.Duration
+			var serving sync.WaitGroup
+			serving.Go(func() {
+				runtime.LockOSThread()
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					began := threadTime(b)
+					conn.Write([]byte{1}) // shakes hands first
+					conn.Close()
+					spent += threadTime(b) - began
+				}
+			})
+			config := ident.PinnedTLS(*keeper.Pin())
+			config.ClientSessionCache = cache
+			connect := func() bool {
+				conn, err := tls.Dial("tcp", l.Addr().String(), config)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer conn.Close()
+				var one [1]byte
+				if _, err := conn.Read(one[:]); err != nil {
+					b.Fatal(err)
+				}
+				return conn.ConnectionState().DidResume
+			}
+			connect()
+			n := 1
+			for b.Loop() {
+				n++
+				if connect() != (cache != nil) {
+					b.Fatal("resumed, or not, against expectation")
+				}
+			}
+			l.(net.Listener).Close()
+			serving.Wait()
+			b.ReportMetric(float64(spent.Microseconds())/float64(n), "server-µs/op")
+		})
+	}
+}
+
+// threadTime is the processor time that this thread has used.
+func threadTime(b *testing.B) time.Duration {
+	const thread = 1 // RUSAGE_THREAD, getrusage(2)
+	var used syscall.Rusage
+	if err := syscall.Getrusage(thread, &used); err != nil {
+		b.Error(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
