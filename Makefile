@@ -6,8 +6,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 FUZZTIME ?= 20s
 VERSION ?= 0.1.0
+CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+VULNDB ?= https://vuln.go.dev
 
-.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench bench-rendezvous bench-relay packages clean
+.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench bench-rendezvous bench-relay packages vulncheck sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -54,6 +56,13 @@ bench-relay: setup-test ## measure the relay beside coturn
 
 packages: setup ## .deb and .rpm of both programs in bin/packages
 	@deploy/packages/package.sh $(VERSION)
+
+vulncheck: setup ## known flaws in what is called; VULNDB is the database
+	@GO="$(GO)" deploy/setup/vulncheck.sh $(VULNDB)
+
+sbom: build ## what each program is made of, in bin/sbom (CycloneDX)
+	@mkdir -p bin/sbom
+	@for p in easyfind easyfind-rendezvous; do $(GO) run $(CYCLONEDX) bin -json -std -version $(VERSION) -output bin/sbom/$$p.cdx.json bin/$$p || exit 1; done
 
 setup-compose: setup-test
 	@deploy/setup/setup.sh compose

@@ -82,6 +82,9 @@ var mayImport = map[string][]string{
 	"deploy/doctor":                          {"proto/ident", "proto/api", "proto/signal"},
 	"deploy/load/swarm":                      {"proto"},
 	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "deploy/logging", "deploy/settings"},
+
+	"agent/internal/path/nodtls":                     {},
+	"agent/internal/path/nodtls/pkg/crypto/selfsign": {},
 }
 
 // doors names, for each third-party module, the only packages that may import

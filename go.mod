@@ -83,3 +83,5 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 	rsc.io/qr v0.2.0 // indirect
 )
+
+replace github.com/pion/dtls/v2 => ./agent/internal/path/nodtls

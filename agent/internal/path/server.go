@@ -37,7 +37,7 @@ func (s Server) parse() (*stun.URI, error) {
 	case u.Scheme == stun.SchemeTypeSTUNS:
 		return nil, fmt.Errorf("%w: %q: STUN is asked over UDP without TLS: write stun: instead", ErrServer, s.URL)
 	case u.Scheme == stun.SchemeTypeTURNS && u.Proto != stun.ProtoTypeTCP:
-		// DTLS below would be an old version that is no longer maintained.
+		// There is none in this program: see nodtls.
 		return nil, fmt.Errorf("%w: %q: TURN over DTLS is not offered: write ?transport=tcp", ErrServer, s.URL)
 	case u.Scheme != stun.SchemeTypeSTUN && (s.Username == "" || s.Password == ""):
 		return nil, fmt.Errorf("%w: %q: user name or password is missing", ErrServer, s.URL)
