@@ -67,15 +67,15 @@ var mayImport = map[string][]string{
 	"agent/internal/pairing":                 {"proto/ident", "proto/api", "agent/internal/pairing/cpace"},
 	"agent/internal/pairing/cpace":           {},
 	"agent/internal/state":                   {"proto/ident"},
-	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb"},
-	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi"},
+	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb", "deploy/doctor"},
+	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi", "deploy/doctor"},
 	"agent/internal/peer":                    {"proto/ident", "proto/call", "proto/tunnel", "agent/internal/link", "agent/internal/path", "agent/internal/session"},
-	"agent":                                  {"proto/api", "proto/ident", "proto/signal", "proto/tunnel", "agent/internal"},
+	"agent":                                  {"proto/api", "proto/ident", "proto/signal", "proto/tunnel", "proto/call", "agent/internal", "deploy/doctor"},
 	"agent/internal/sharing":                 {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb"},
 	"agent/internal/using":                   {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/demo":                    {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/cmd/easyfind-demo":                {"agent/internal/demo"},
-	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings", "deploy/logging"},
+	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings", "deploy/logging", "deploy/doctor"},
 	"deploy/docs":                            {},
 	"deploy/settings":                        {},
 	"deploy/logging":                         {},
@@ -130,7 +130,7 @@ var testOnly = []string{"rendezvous/internal/web/webtest", "deploy/settings/sett
 
 // acrossInTests are the tests that run one program's client against the other
 // program as a whole: the one way in which the two trees may meet.
-var acrossInTests = map[string]string{"agent/internal/rvclient": "rendezvous"}
+var acrossInTests = map[string]string{"agent/internal/rvclient": "rendezvous", "agent": "rendezvous"}
 
 // environment are the trees that may read the process's environment and flags
 // and end the process.

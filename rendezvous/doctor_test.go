@@ -2,13 +2,18 @@ package rendezvous
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
 // pick returns the findings of a check whose name begins so.
@@ -140,4 +145,32 @@ func TestDoctorOfInstancesThatDoNotReachEachOther(t *testing.T) {
 	found := Doctor(t.Context(), configs[0], "")
 	expect(t, found, "instances", doctor.OK, "takes links")
 	expect(t, found, "instances", doctor.Wrong, "--cluster-address")
+}
+
+func TestDoctorFindsARelayThatDoesNotRelay(t *testing.T) {
+	c := local(t)
+	c.RelayIP = "192.0.2.1" // of documentation: nothing comes from there
+	i := start(t, c)
+	link, err := api.ParseJoinLink(i.link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPeer(t, i.link, 1)
+	good := func(context.Context) (api.RelayCredentials, error) {
+		var relay api.RelayCredentials
+		status, answer := p.asks(http.MethodPost, api.PathRelay, nil)
+		if status != http.StatusCreated {
+			return relay, fmt.Errorf("%d: %s", status, answer)
+		}
+		return relay, json.Unmarshal(answer, &relay)
+	}
+	outside := doctor.Outside(t.Context(), doctor.Target{Link: link, Credentials: good})
+	expect(t, outside, "TURN/TLS", doctor.Wrong, "relay-ip")
+	expect(t, outside, "STUN/UDP", doctor.OK, "")
+	inside := doctor.Outside(t.Context(), doctor.Target{Link: link, Credentials: good, Inside: true})
+	expect(t, inside, "TURN/TLS", doctor.Unknown, "another network")
+	wrong := func(context.Context) (api.RelayCredentials, error) {
+		return api.RelayCredentials{Username: "1:x:y", Password: "z"}, nil
+	}
+	expect(t, doctor.Outside(t.Context(), doctor.Target{Link: link, Credentials: wrong}), "TURN/TCP", doctor.Wrong, "gives no relayed address")
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi/localapitest"
+	"github.com/easyfind-usb/easyfind/deploy/doctor"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -90,6 +91,7 @@ var workshop = ident.PeerID{1, 2, 3}
 
 func script() *localapitest.Backend {
 	return &localapitest.Backend{
+		Found: []doctor.Finding{doctor.Good("certificate", "until 2046"), doctor.Open("IPv6", "", "there is none")},
 		Now: localapi.Status{
 			Self:       localapi.Self{ID: workshop, Name: "desk", Version: "1.2.3", Since: now.Add(-90 * time.Minute), Listen: []string{"udp 0.0.0.0:41641"}},
 			Rendezvous: localapi.Rendezvous{Connected: true, Detail: "connected to https://rendezvous.example.org"},
@@ -148,6 +150,7 @@ func TestCommands(t *testing.T) {
 		"release workshop/1-1": {localapitest.Call{Method: "Release", Request: "workshop/1-1"}, []string{"workshop/1-1 is released."}},
 		"pair k7m2qx 48219930": {localapitest.Call{Method: "JoinPairing"}, nil},
 		"pair":                 {localapitest.Call{Method: "OfferPairing"}, []string{"Paired with workshop", "easyfind share"}},
+		"doctor":               {localapitest.Call{Method: "Doctor"}, []string{"✓ certificate  until 2046", "– IPv6         there is none"}},
 		"status":               {localapitest.Call{Method: "Status"}, []string{"desk", "up 1h30m", "port-restricted", "direct, through both NATs: quic, 192.0.2.1:41641 → 198.51.100.7:9, encrypted", "round trip 12.3 ms, loss 1.5 %, sent 1.2 MB, received 999 B, for 1m00s", "it is the best one", "NOT ENCRYPTED", "relay 203.0.113.1:443", "attached to vhci port 0", "waiting", "workshop is not connected", "offered as 1-7 on 127.0.0.1:3240", "Scanner", "3d"}},
 	} {
 		t.Run(line, func(t *testing.T) {
@@ -277,8 +280,8 @@ func TestHelpOfEveryCommand(t *testing.T) {
 	m := alone(t)
 	_, all, _ := m.run(t)
 	commands := regexp.MustCompile(`(?m)^  ([a-z]+) {2,}`).FindAllStringSubmatch(all, -1)
-	if len(commands) != 13 || !strings.Contains(all, "Exit codes") {
-		t.Errorf("%d commands, want 13, in\n%s", len(commands), all)
+	if len(commands) != 14 || !strings.Contains(all, "Exit codes") {
+		t.Errorf("%d commands, want 14, in\n%s", len(commands), all)
 	}
 	for _, c := range commands {
 		if code, out, errOut := m.run(t, c[1], "--help"); code != 0 || !strings.Contains(out, "Usage: easyfind "+c[1]) || errOut != "" {

@@ -30,6 +30,7 @@ type commands struct {
 
 	Up      upCommand      `cmd:"" group:"agent" help:"Run the agent."`
 	Status  statusCommand  `cmd:"" group:"agent" help:"Show links, their paths and why, and what is used by whom."`
+	Doctor  doctorCommand  `cmd:"" group:"agent" help:"Look at the rendezvous from here: what is wrong, and what to do."`
 	Version versionCommand `cmd:"" group:"agent" help:"Show the version."`
 
 	Pair   pairCommand   `cmd:"" group:"peers" help:"Pair with another machine: without arguments, offer an address and PIN; with them, join."`

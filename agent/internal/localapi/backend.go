@@ -1,6 +1,10 @@
 package localapi
 
-import "context"
+import (
+	"context"
+
+	"github.com/easyfind-usb/easyfind/deploy/doctor"
+)
 
 // Backend is the agent as the local interface sees it. [Client] is one too: it
 // asks the agent at the other end of the socket. Errors may be a [Problem].
@@ -16,6 +20,8 @@ type Backend interface {
 // Reporting says how things are.
 type Reporting interface {
 	Status(ctx context.Context) (Status, error)
+	// Doctor looks at the rendezvous from here, for up to half a minute.
+	Doctor(ctx context.Context) ([]doctor.Finding, error)
 }
 
 // Sharing is about the devices of this machine.

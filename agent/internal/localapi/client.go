@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"syscall"
+
+	"github.com/easyfind-usb/easyfind/deploy/doctor"
 )
 
 // maxAnswer bounds an answer, or one event of a stream, in bytes.
@@ -39,6 +41,11 @@ func NewClient(socket string) *Client {
 // Status asks how things are.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil)
+}
+
+// Doctor looks at the rendezvous from where the agent is.
+func (c *Client) Doctor(ctx context.Context) ([]doctor.Finding, error) {
+	return call[[]doctor.Finding](ctx, c, http.MethodGet, "/v1/doctor", nil)
 }
 
 // Devices lists the devices of this machine.

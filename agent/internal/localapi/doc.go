@@ -3,6 +3,7 @@
 // root) may open.
 //
 //	GET    /v1/status                        → Status
+//	GET    /v1/doctor                        → []doctor.Finding
 //	GET    /v1/devices                       → []Device
 //	POST   /v1/shares          ShareRequest  → Share
 //	DELETE /v1/shares?device=                   unshare

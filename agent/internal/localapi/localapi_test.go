@@ -18,6 +18,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi/localapitest"
+	"github.com/easyfind-usb/easyfind/deploy/doctor"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -58,6 +59,7 @@ func script() *localapitest.Backend {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	id := ident.PeerID{1, 2, 3}
 	return &localapitest.Backend{
+		Found: []doctor.Finding{doctor.Good("a", "b"), doctor.Bad("c", "d", "e")},
 		Now: localapi.Status{
 			Self:  localapi.Self{ID: id, Name: "desk", Version: "1", Since: now},
 			Peers: []localapi.PeerStatus{{ID: id, Name: "workshop", Link: &localapi.Link{Rank: "direct", Loss: 0.25, RTTMillis: 1.5}}},
@@ -82,6 +84,7 @@ func TestClientIsTheBackend(t *testing.T) {
 	odd := "ser/ial ?&=%\"é"
 	for name, ask := range map[string]func(localapi.Backend, func(localapi.Progress)) (any, error){
 		"status":  func(b localapi.Backend, _ func(localapi.Progress)) (any, error) { return b.Status(t.Context()) },
+		"doctor":  func(b localapi.Backend, _ func(localapi.Progress)) (any, error) { return b.Doctor(t.Context()) },
 		"devices": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) { return b.Devices(t.Context()) },
 		"share": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) {
 			return b.Share(t.Context(), localapi.ShareRequest{Device: odd, With: []string{"a", "b"}, Force: true, Until: time.Unix(1, 0).UTC()})

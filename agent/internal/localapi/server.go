@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/doctor"
 )
 
 const (
@@ -94,6 +96,7 @@ func (s *Server) shut(server *http.Server) {
 func (s *Server) handler() http.Handler {
 	b, mux := s.cfg.Backend, http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", get(func(r *http.Request) (Status, error) { return b.Status(r.Context()) }))
+	mux.HandleFunc("GET /v1/doctor", get(func(r *http.Request) ([]doctor.Finding, error) { return b.Doctor(r.Context()) }))
 	mux.HandleFunc("GET /v1/devices", get(func(r *http.Request) ([]Device, error) { return b.Devices(r.Context()) }))
 	mux.HandleFunc("POST /v1/shares", with(b.Share))
 	mux.HandleFunc("DELETE /v1/shares", remove("device", b.Unshare))

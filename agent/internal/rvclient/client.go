@@ -109,6 +109,9 @@ func New(c Config) (*Client, error) {
 	return client, nil
 }
 
+// Server is where the rendezvous is and by what it is known, without the invite.
+func (c *Client) Server() api.JoinLink { return api.JoinLink{Host: c.join.Host, Pin: c.join.Pin} }
+
 // Host is the rendezvous's host:port.
 func (c *Client) Host() string { return c.join.Host }
 

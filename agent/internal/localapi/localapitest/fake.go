@@ -7,12 +7,14 @@ import (
 	"sync"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
+	"github.com/easyfind-usb/easyfind/deploy/doctor"
 )
 
 // Backend answers with what its fields say and remembers what it was asked.
 // The fields may be set until it is used.
 type Backend struct {
 	Now       localapi.Status
+	Found     []doctor.Finding
 	Local     []localapi.Device
 	Known     []localapi.Peer
 	Remote    []localapi.RemoteDevice
@@ -73,6 +75,11 @@ func (b *Backend) long(ctx context.Context, method string, request any, progress
 // Status answers with Now.
 func (b *Backend) Status(context.Context) (localapi.Status, error) {
 	return b.Now, b.called("Status", nil)
+}
+
+// Doctor answers with Found.
+func (b *Backend) Doctor(context.Context) ([]doctor.Finding, error) {
+	return b.Found, b.called("Doctor", nil)
 }
 
 // Devices answers with Local.
