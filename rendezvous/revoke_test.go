@@ -1,43 +1,89 @@
 package rendezvous
 
 import (
+	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relaytest"
 )
 
 // TestARevokedPeerIsSentAwayEverywhere revokes at one instance a peer that is
-// connected to another.
+// connected to another and uses the relay of a third.
 func TestARevokedPeerIsSentAwayEverywhere(t *testing.T) {
 	url := postgres(t)
-	var both [2]*instance
-	var configs [2]Config
-	for n := range both {
+	var all [3]*instance
+	var configs [3]Config
+	for n := range all {
 		configs[n] = local(t)
-		configs[n].DatabaseURL, configs[n].ClusterListen = url, "127.0.0.1:0"
-		both[n] = start(t, configs[n])
+		configs[n].DatabaseURL, configs[n].ClusterListen, configs[n].RelayAllow = url, "127.0.0.1:0", []string{"127.0.0.0/8"}
+		all[n] = start(t, configs[n])
 	}
 	admin := newAdmin(t, KeptAdminLink(configs[0].Data))
 	if link := KeptAdminLink(configs[1].Data); link != "" {
 		t.Errorf("the second instance has an admin link of its own: %s", link)
 	}
-	p := newPeer(t, both[1].link, 1).connect()
+	p := newPeer(t, all[1].link, 1).connect()
+	relays := relaying(t, p, all[2].link)
+	if !relays() {
+		t.Fatal("the relay does not relay")
+	}
 	asked := time.Now()
 	admin.call(http.MethodDelete, api.AdminPeerPath(p.key.ID()), nil)
 	if bye, ok := p.read().(signal.Bye); !ok || bye.Code != signal.ByeRevoked {
 		t.Errorf("got %#v", bye)
 	}
+	for relays() {
+		if time.Since(asked) > patience {
+			t.Fatal("the relay still relays")
+		}
+	}
 	if took := time.Since(asked); took > 5*time.Second {
 		t.Errorf("it took %v", took)
 	}
-	for _, i := range both { // nor does another instance take it
+	for _, i := range all { // nor does another instance take it
 		again, _ := follow(t, i.link)
 		again.key = p.key
 		if bye, ok := again.hello().(signal.Bye); !ok || bye.Code != signal.ByeRevoked {
 			t.Errorf("connecting again: %#v", bye)
 		}
+	}
+}
+
+// relaying has a peer use the relay of the instance of a link, and returns what
+// tells whether it relays.
+func relaying(t *testing.T, p *peer, link string) func() bool {
+	t.Helper()
+	there, _ := follow(t, link)
+	there.key, there.token = p.key, p.token
+	var credentials api.RelayCredentials
+	there.call(http.MethodPost, api.PathRelay, &credentials)
+	uri := credentials.URIs[slices.IndexFunc(credentials.URIs, func(uri string) bool { return strings.HasPrefix(uri, "turn:") })]
+	relayed, err := relaytest.Allocate(t, uri, credentials.Username, credentials.Password, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sink.Close() })
+	buf := make([]byte, 100)
+	return func() bool {
+		for range 3 { // packets may be lost
+			if _, err := relayed.WriteTo([]byte("hello"), sink.LocalAddr()); err != nil {
+				return false
+			}
+			sink.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+			if _, _, err := sink.ReadFrom(buf); err == nil {
+				return true
+			}
+		}
+		return false
 	}
 }

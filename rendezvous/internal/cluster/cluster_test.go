@@ -30,20 +30,34 @@ type inbox struct {
 	peers map[ident.PeerID]time.Time
 	got   []string // sender and body
 	moved []ident.PeerID
+	hold  int           // confirm nothing before so many have come; 0: at once
+	held  []func(error) // what is not confirmed yet
+}
+
+func (i *inbox) holdBack(n int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.hold = n
 }
 
 func (i *inbox) Deliver(from, to ident.PeerID, body []byte, done func(error)) {
 	i.mu.Lock()
 	_, here := i.peers[to]
-	if here {
-		i.got = append(i.got, from.Short()+" "+string(body))
-	}
-	i.mu.Unlock()
-	if here {
-		done(nil)
+	if !here {
+		i.mu.Unlock()
+		done(signal.FailureOffline)
 		return
 	}
-	done(signal.FailureOffline)
+	i.got = append(i.got, from.Short()+" "+string(body))
+	i.held = append(i.held, done)
+	var confirmed []func(error)
+	if len(i.held) >= i.hold {
+		confirmed, i.held = i.held, nil
+	}
+	i.mu.Unlock()
+	for _, done := range confirmed {
+		done(nil)
+	}
 }
 
 func (i *inbox) Peers() map[ident.PeerID]time.Time {

@@ -25,6 +25,7 @@ type Limits struct {
 	Registrations Limit // 30 a minute, 30 at once
 	NewPeers      Limit // registered by an open server: 1 a minute, 20 at once
 	Tries         Limit // of pairings: 6 a minute, 12 at once
+	Misses        Limit // tries at addresses where nobody pairs, of all sources together: 600 a minute, 1200 at once
 	Admin         Limit // failed attempts to be an administrator: 30 a minute, 30 at once
 	Tokens        Limit // failed attempts to be a peer: 120 a minute, 240 at once
 	Peer          Limit // requests of one peer, from wherever: 600 a minute, 2048 at once
@@ -38,6 +39,7 @@ const (
 	limitRegistrations
 	limitNewPeers
 	limitTries
+	limitMisses
 	limitAdmin
 	limitTokens
 )
@@ -45,7 +47,7 @@ const (
 // limitNames are what the audit log calls them.
 var limitNames = map[limited]string{
 	limitChallenges: "take a challenge", limitRegistrations: "register", limitNewPeers: "register uninvited",
-	limitTries: "pair", limitAdmin: "administer", limitTokens: "be a peer",
+	limitTries: "pair", limitMisses: "pair while many guess", limitAdmin: "administer", limitTokens: "be a peer",
 }
 
 // maxSources bounds the sources, or peers, that are remembered for each limit;
@@ -59,6 +61,7 @@ func newLimiters(l Limits) map[limited]*limiter[netip.Prefix] {
 		limitRegistrations: newLimiter[netip.Prefix](l.Registrations, Limit{30, 30}),
 		limitNewPeers:      newLimiter[netip.Prefix](l.NewPeers, Limit{1, 20}),
 		limitTries:         newLimiter[netip.Prefix](l.Tries, Limit{6, 12}),
+		limitMisses:        newLimiter[netip.Prefix](l.Misses, Limit{600, 1200}),
 		limitAdmin:         newLimiter[netip.Prefix](l.Admin, Limit{30, 30}),
 		limitTokens:        newLimiter[netip.Prefix](l.Tokens, Limit{120, 240}),
 	}

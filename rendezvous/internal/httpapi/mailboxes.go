@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -91,7 +93,18 @@ func (s *server) try(ctx context.Context, in *openingInput) (*output[api.Try], e
 	if err != nil {
 		return nil, err
 	}
+	// Who guesses from very many sources is still one of few who guess: an
+	// address has 25 bits, and each guess at one that is in use costs its owner
+	// one of three tries.
+	everybody := netip.Prefix{}
+	if wait := s.limits[limitMisses].wait(everybody, s.cfg.Now()); wait > 0 {
+		s.cfg.Registry.Refused(ctx, limitNames[limitMisses], caller(ctx), registry.ErrLimited)
+		return nil, tooMany(wait)
+	}
 	t, err := s.cfg.Registry.Try(ctx, caller(ctx), a, in.Body.Body)
+	if errors.Is(err, registry.ErrMailboxNotFound) {
+		s.limits[limitMisses].take(everybody, s.cfg.Now())
+	}
 	return &output[api.Try]{wireTry(t)}, err
 }
 
