@@ -63,7 +63,7 @@ func (s *settings) snapshot(p *parts) func(context.Context) metrics.Snapshot {
 			Relay: metrics.Relay{
 				Allocations: used.Allocations, Ports: s.relayPorts(), Streams: used.Streams,
 				Allocated: used.Allocated, Refused: used.Refused, Unanswered: used.Unanswered,
-				In: flow(used.FromClients), Out: flow(used.ToClients), Dropped: flow(used.Dropped),
+				In: flow(used.FromClients), Out: flow(used.ToClients), Dropped: flow(used.Dropped), Limited: flow(used.Limited),
 			},
 		}
 	}

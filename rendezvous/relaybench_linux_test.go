@@ -74,7 +74,7 @@ type turnServer struct {
 	name    string
 	cpu     func() (time.Duration, error)
 	address netip.AddrPort
-	logins  []relayload.Login
+	logins  func() []relayload.Login
 }
 
 func startOurs(t *testing.T) *turnServer {
@@ -87,12 +87,19 @@ func startOurs(t *testing.T) *turnServer {
 	i := processtest.Start(t, program, "--listen", "127.0.0.1:0", "--relay-ip", "127.0.0.1", "--relay-allow", "127.0.0.2/32",
 		"--relay-rate-per-peer", "100000", "--relay-packets-per-peer", "10000000", "--relay-rate", "100000", "--relay-packets", "10000000")
 	s := &turnServer{name: "EasyFind", cpu: i.CPU}
+	var peers []*peer
 	for seed := range benchAllocations {
-		var c api.RelayCredentials
-		newPeer(t, i.Link, byte(seed+1)).call(http.MethodPost, api.PathRelay, &c)
-		address, _, _ := strings.Cut(strings.TrimPrefix(c.URIs[0], "turn:"), "?")
-		s.address = netip.MustParseAddrPort(address)
-		s.logins = append(s.logins, relayload.Login{Username: c.Username, Password: c.Password})
+		peers = append(peers, newPeer(t, i.Link, byte(seed+1)))
+	}
+	s.logins = func() (all []relayload.Login) {
+		for _, p := range peers { // they are good for ten minutes
+			var c api.RelayCredentials
+			p.call(http.MethodPost, api.PathRelay, &c)
+			address, _, _ := strings.Cut(strings.TrimPrefix(c.URIs[0], "turn:"), "?")
+			s.address = netip.MustParseAddrPort(address)
+			all = append(all, relayload.Login{Username: c.Username, Password: c.Password})
+		}
+		return all
 	}
 	return s
 }
@@ -121,7 +128,9 @@ func startCoturn(t *testing.T) *turnServer {
 		cmd.Wait()
 	})
 	s.cpu = func() (time.Duration, error) { return processtest.CPU(cmd.Process.Pid) }
-	s.logins = slices.Repeat([]relayload.Login{{Username: "bench", Password: "secret"}}, benchAllocations)
+	s.logins = func() []relayload.Login {
+		return slices.Repeat([]relayload.Login{{Username: "bench", Password: "secret"}}, benchAllocations)
+	}
 	eventually(t, "coturn answers", func() bool {
 		conn, err := net.Dial("tcp", s.address.String())
 		return err == nil && conn.Close() == nil
@@ -131,8 +140,9 @@ func startCoturn(t *testing.T) *turnServer {
 
 func (s *turnServer) sample(t *testing.T, c benchCell, scale benchScale) benchSample {
 	t.Helper()
+	logins := s.logins()
 	load := relayload.Load{
-		Server: s.address, Logins: s.logins, Peer: netip.MustParseAddr("127.0.0.2"), Size: c.size, ToClients: c.toClients, Burst: c.burst,
+		Server: s.address, Logins: logins, Peer: netip.MustParseAddr("127.0.0.2"), Size: c.size, ToClients: c.toClients, Burst: c.burst,
 		Rate: scale.offered, For: scale.steady, CPU: s.cpu,
 	}
 	run := func() relayload.Result {

@@ -4,4 +4,5 @@
 set -e
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
+systemctl restart systemd-sysctl.service
 systemctl try-restart easyfind-rendezvous.service

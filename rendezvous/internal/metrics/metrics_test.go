@@ -41,7 +41,7 @@ func TestWhatIsReadWithEachScrape(t *testing.T) {
 		Database: Database{Up: true, Ping: 2 * time.Millisecond, InUse: 4, Idle: 5, Max: 16, Waits: 6, Waited: 3 * time.Second},
 		Relay: Relay{
 			Allocations: 11, Ports: 100, Streams: 3, Allocated: 50, Refused: 2, Unanswered: 8,
-			In: Flow{21, 22}, Out: Flow{23, 24}, Dropped: Flow{25, 26},
+			In: Flow{21, 22}, Out: Flow{23, 24}, Dropped: Flow{25, 26}, Limited: Flow{27, 28},
 		},
 	}
 	m := New(Config{Version: "1.2.3", Read: func(ctx context.Context) Snapshot {
@@ -58,7 +58,7 @@ func TestWhatIsReadWithEachScrape(t *testing.T) {
 		`easyfind_database_connections{state="idle"} 5`, `easyfind_database_connections_max 16`, `easyfind_database_waits_total 6`, `easyfind_database_wait_seconds_total 3`,
 		`easyfind_relay_allocations 11`, `easyfind_relay_ports 100`, `easyfind_relay_allocations_total 50`, `easyfind_relay_refused_total 2`, `easyfind_relay_unanswered_total 8`,
 		`easyfind_relay_packets_total{direction="in"} 21`, `easyfind_relay_bytes_total{direction="in"} 22`,
-		`easyfind_relay_packets_total{direction="out"} 23`, `easyfind_relay_bytes_total{direction="dropped"} 26`,
+		`easyfind_relay_packets_total{direction="out"} 23`, `easyfind_relay_bytes_total{direction="dropped"} 26`, `easyfind_relay_packets_total{direction="limited"} 27`,
 	)
 	now = Snapshot{}
 	has(t, scrape(t, m), `easyfind_peers_connected 0`, `easyfind_lease_held 0`, `easyfind_database_up 0`, `easyfind_certificate_expiry_timestamp_seconds 0`)

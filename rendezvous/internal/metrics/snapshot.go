@@ -51,6 +51,7 @@ type Relay struct {
 	Unanswered  uint64
 	In, Out     Flow // from clients, to clients
 	Dropped     Flow
+	Limited     Flow // beyond a rate
 }
 
 // Flow is packets and their bytes.
@@ -125,11 +126,11 @@ var kinds = []kind{
 	one("relay_allocations_total", "Relayed addresses given out.", count, func(s Snapshot) float64 { return float64(s.Relay.Allocated) }),
 	one("relay_refused_total", "Relayed addresses refused: a quota, or no port was free.", count, func(s Snapshot) float64 { return float64(s.Relay.Refused) }),
 	one("relay_unanswered_total", "STUN answers withheld from strangers who asked too often.", count, func(s Snapshot) float64 { return float64(s.Relay.Unanswered) }),
-	many("relay_packets_total", "Packets relayed, from and to TURN clients, and dropped.", "direction", count, func(s Snapshot) map[string]float64 {
-		return map[string]float64{"in": float64(s.Relay.In.Packets), "out": float64(s.Relay.Out.Packets), "dropped": float64(s.Relay.Dropped.Packets)}
+	many("relay_packets_total", "Packets relayed, from and to TURN clients, dropped for want of a permission, and beyond a rate.", "direction", count, func(s Snapshot) map[string]float64 {
+		return map[string]float64{"in": float64(s.Relay.In.Packets), "out": float64(s.Relay.Out.Packets), "dropped": float64(s.Relay.Dropped.Packets), "limited": float64(s.Relay.Limited.Packets)}
 	}),
 	many("relay_bytes_total", "Bytes of these packets, without headers.", "direction", count, func(s Snapshot) map[string]float64 {
-		return map[string]float64{"in": float64(s.Relay.In.Bytes), "out": float64(s.Relay.Out.Bytes), "dropped": float64(s.Relay.Dropped.Bytes)}
+		return map[string]float64{"in": float64(s.Relay.In.Bytes), "out": float64(s.Relay.Out.Bytes), "dropped": float64(s.Relay.Dropped.Bytes), "limited": float64(s.Relay.Limited.Bytes)}
 	}),
 }
 

@@ -14,7 +14,8 @@ import (
 )
 
 // Validity is how long a credential may begin an allocation. An allocation that
-// it began goes on beyond.
+// it began goes on beyond, for as long as its client refreshes it with the same
+// credential, unless the peer is revoked.
 const Validity = 10 * time.Minute
 
 const maxUsername = 128 // bytes

@@ -7,6 +7,10 @@
 // has not authenticated gets few answers. An allocation ends with the TCP
 // connection that made it.
 //
+// The TURN server of pion/turn answers requests: it allocates, permits, binds
+// channels and says when they are over. What is relayed goes past it, many
+// packets with one system call, see relayConn and the package datagrams.
+//
 // Relayed addresses are IPv4 (RFC 5766): peers with IPv6 only reach a relay but
 // are not reached through one.
 package relay
