@@ -18,7 +18,11 @@ export DOCKER_HOST="unix://$run/docker.sock" DOCKER_BUILDKIT=1 COMPOSE_PROJECT_N
 export POSTGRES_IMAGE=easyfind-test/postgres HAPROXY_IMAGE=easyfind-test/haproxy EASYFIND_PUBLIC_URL=https://$host:8443
 EASYFIND_MAX_FILES=$(ulimit -H -n)
 export EASYFIND_MAX_FILES
-mkdir -p "$keep"
+mkdir -p "$keep" "$run/bin"
+# The distribution's client, which builds with BuildKit by itself, before one
+# that wants a plug-in for that.
+[ ! -x /usr/bin/docker ] || ln -s /usr/bin/docker "$run/bin/docker"
+export PATH="$run/bin:$PATH"
 cd "$top"
 
 compose() { docker-compose -f "$top/docker-compose.yml" "$@"; }

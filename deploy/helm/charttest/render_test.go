@@ -75,8 +75,10 @@ func render(t *testing.T, set ...string) rendered {
 		t.Fatal(err)
 	}
 	r := rendered{
-		map[string]appsv1.Deployment{}, map[string]corev1.Service{},
-		map[string]policyv1.PodDisruptionBudget{}, map[string]autoscalingv2.HorizontalPodAutoscaler{},
+		map[string]appsv1.Deployment{},
+		map[string]corev1.Service{},
+		map[string]policyv1.PodDisruptionBudget{},
+		map[string]autoscalingv2.HorizontalPodAutoscaler{},
 	}
 	documents := yaml.NewDocumentDecoder(io.NopCloser(strings.NewReader(text)))
 	for buf := make([]byte, 1<<20); ; {
