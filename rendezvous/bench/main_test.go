@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 var (
 	measure = flag.Bool("bench-rendezvous", false, "measure the rendezvous at full scale, for some ten minutes")
 	peers   = flag.Int("bench-peers", 20_000, "peers at most")
-	only    = flag.String("bench-only", "", "measure this alone: registrations, signalling, idle, storm or handshakes")
+	only    = flag.String("bench-only", "", "measure these alone, of registrations,signalling,handshakes,idle,storm")
 	write   = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks-rendezvous.md")
 )
 
@@ -106,7 +107,7 @@ func TestRendezvous(t *testing.T) {
 		{"idle", (*bench).idle},
 		{"storm", (*bench).storm},
 	} {
-		if *only != "" && *only != part.name {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), part.name) {
 			continue
 		}
 		ok := t.Run(part.name, func(t *testing.T) {
