@@ -6,6 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 FUZZTIME ?= 20s
 VERSION ?= 0.1.0
+RELAYFLAGS ?= -bench-rounds 1
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 VULNDB ?= https://vuln.go.dev
 
@@ -50,6 +51,7 @@ bench: build setup-test ## measure in two guests beside stock usbip
 
 bench-rendezvous: setup-test ## measure the rendezvous under 20,000 simulated agents
 	@$(GO) test -count=1 -timeout 30m -run '^TestRendezvous$$' -v ./rendezvous/bench -bench-rendezvous $(BENCHFLAGS)
+	@$(GO) test -count=1 -timeout 30m -run '^TestBenchRelay$$' -v ./rendezvous -bench-relay $(RELAYFLAGS)
 
 bench-relay: setup-test ## measure the relay beside coturn
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchRelay$$' -v ./rendezvous -bench-relay $(BENCHFLAGS)
