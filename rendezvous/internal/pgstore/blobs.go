@@ -24,7 +24,7 @@ func (s *Store) PutBlob(ctx context.Context, b registry.Blob, under *registry.Lo
 		return s.failed("keep a value", err)
 	}
 	return s.one(ctx, "keep a value", registry.ErrFenced, `WITH held AS (
-			SELECT 1 FROM locks WHERE name = $4 AND fence = $5 AND until > $3 FOR SHARE
+			SELECT 1 FROM locks WHERE name = $4 AND fence = $5 AND until > greatest($3, `+clock+`) FOR SHARE
 		)
 		INSERT INTO blobs (name, value, changed) SELECT $1, $2, $3 FROM held`+put,
 		b.Name, b.Value, millis(b.Changed), under.Name, under.Fence)
@@ -62,16 +62,16 @@ func (s *Store) DeleteBlobs(ctx context.Context, name string) error {
 
 // TakeLock takes a lock.
 func (s *Store) TakeLock(ctx context.Context, name string, now time.Time, ttl time.Duration) (fence int64, err error) {
-	err = s.pool.QueryRow(ctx, `INSERT INTO locks (name, fence, until) VALUES ($1, nextval('epochs'), $2)
-		ON CONFLICT (name) DO UPDATE SET fence = excluded.fence, until = excluded.until WHERE locks.until <= $3
-		RETURNING fence`, name, millis(now.Add(ttl)), millis(now)).Scan(&fence)
+	err = s.pool.QueryRow(ctx, `INSERT INTO locks (name, fence, until) VALUES ($1, nextval('epochs'), greatest($2, `+clock+`) + $3)
+		ON CONFLICT (name) DO UPDATE SET fence = excluded.fence, until = excluded.until WHERE locks.until <= greatest($2, `+clock+`)
+		RETURNING fence`, name, millis(now), ttl.Milliseconds()).Scan(&fence)
 	return fence, s.failed("take a lock", none(err, registry.ErrLocked))
 }
 
 // RenewLock prolongs a lock.
 func (s *Store) RenewLock(ctx context.Context, l registry.Lock, now time.Time, ttl time.Duration) error {
-	return s.one(ctx, "renew a lock", registry.ErrFenced, `UPDATE locks SET until = $1 WHERE name = $2 AND fence = $3 AND until > $4`,
-		millis(now.Add(ttl)), l.Name, l.Fence, millis(now))
+	return s.one(ctx, "renew a lock", registry.ErrFenced, `UPDATE locks SET until = greatest($1, `+clock+`) + $2
+		WHERE name = $3 AND fence = $4 AND until > greatest($1, `+clock+`)`, millis(now), ttl.Milliseconds(), l.Name, l.Fence)
 }
 
 // ReleaseLock ends a lock.
