@@ -42,6 +42,7 @@ type Instance struct {
 	cmd   *exec.Cmd
 	log   string
 	ended chan struct{}
+	links chan string // the first that it prints
 
 	Data string // its directory
 	Link string // that it printed, to join with
@@ -52,6 +53,14 @@ var printedLink = regexp.MustCompile(`--rendezvous '(https://[^']+)'`)
 
 // Start starts an instance and waits until it serves. It ends with the test.
 func Start(t testing.TB, program string, args ...string) *Instance {
+	t.Helper()
+	i := Begin(t, program, args...)
+	i.Await()
+	return i
+}
+
+// Begin starts an instance without waiting for it. It ends with the test.
+func Begin(t testing.TB, program string, args ...string) *Instance {
 	t.Helper()
 	i := &Instance{t: t, Data: t.TempDir()}
 	i.args = append([]string{program, "--data", i.Data, "--stun-listen", "127.0.0.1:0"}, args...)
@@ -80,8 +89,8 @@ func (i *Instance) run(more ...string) {
 	if err := i.cmd.Start(); err != nil {
 		i.t.Fatal(err)
 	}
-	links := make(chan string, 1)
-	ended := i.ended
+	i.links = make(chan string, 1)
+	links, ended := i.links, i.ended
 	go func() {
 		defer close(ended)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
@@ -94,9 +103,14 @@ func (i *Instance) run(more ...string) {
 		}
 		i.cmd.Wait() // how it ended is in its log
 	}()
+}
+
+// Await waits until the instance serves and has said how to join it.
+func (i *Instance) Await() {
+	i.t.Helper()
 	select {
-	case i.Link = <-links:
-	case <-ended:
+	case i.Link = <-i.links:
+	case <-i.ended:
 		i.t.Fatalf("the server ended: %s", i.tail())
 	case <-time.After(startWait):
 		i.t.Fatalf("the server does not start: %s", i.tail())
@@ -136,6 +150,18 @@ func (i *Instance) Kill() {
 func (i *Instance) Again() {
 	i.t.Helper()
 	i.run("--listen", i.Host)
+	i.Await()
+}
+
+var loggedAddress = regexp.MustCompile(`"?https"?[:=]"?(127[0-9.:]+)`)
+
+// Listens is the address of the HTTPS port, as the log has it; "" until it
+// listens.
+func (i *Instance) Listens() string {
+	if m := loggedAddress.FindStringSubmatch(i.Log()); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 // Stop ends the process as an operator does, and waits for it.

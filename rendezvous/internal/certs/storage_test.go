@@ -1,0 +1,264 @@
+package certs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+)
+
+func store(t *testing.T) *sqlitestore.Store {
+	t.Helper()
+	s, err := sqlitestore.Open(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func storageOver(t *testing.T, s Store, key []byte, now func() time.Time) *storage {
+	t.Helper()
+	st, err := newStorage(t.Context(), s, key, now, (&journal{}).logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+var databaseKey = bytes.Repeat([]byte("k"), MinKey)
+
+func TestStorageIsATreeOfValues(t *testing.T) {
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": databaseKey} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			s := storageOver(t, store(t), key, time.Now)
+			for _, k := range []string{"a/b/c", "a/b/d", "a/e", "f"} {
+				if err := s.Store(ctx, k, []byte("value of "+k)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, err := s.Load(ctx, "a/b/c"); err != nil || string(got) != "value of a/b/c" {
+				t.Errorf("load: %q, %v", got, err)
+			}
+			for path, want := range map[string][2]string{
+				"": {"a f", "a/b/c a/b/d a/e f"}, "a": {"a/b a/e", "a/b/c a/b/d a/e"}, "a/b": {"a/b/c a/b/d", "a/b/c a/b/d"},
+			} {
+				for i, recursive := range []bool{false, true} {
+					got, err := s.List(ctx, path, recursive)
+					if err != nil || strings.Join(got, " ") != want[i] {
+						t.Errorf("list %q, recursive %v: %q, %v", path, recursive, got, err)
+					}
+				}
+			}
+			for key, terminal := range map[string]bool{"a/b/c": true, "a/b": false, "a": false} {
+				info, err := s.Stat(ctx, key)
+				if err != nil || info.IsTerminal != terminal || info.Modified.IsZero() || !s.Exists(ctx, key) {
+					t.Errorf("stat %q: %+v, %v", key, info, err)
+				}
+			}
+			if err := s.Delete(ctx, "a/b"); err != nil {
+				t.Fatal(err)
+			}
+			for _, gone := range []string{"a/b/c", "a/b", "nothing"} {
+				_, loaded := s.Load(ctx, gone)
+				_, told := s.Stat(ctx, gone)
+				_, listed := s.List(ctx, gone, true)
+				for _, err := range []error{loaded, told, listed} {
+					if !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("%s: %v", gone, err)
+					}
+				}
+				if s.Exists(ctx, gone) || s.Delete(ctx, gone) != nil {
+					t.Errorf("%s is still there, or cannot be removed again", gone)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatIsKeptIsEncryptedWithAKey(t *testing.T) {
+	ctx := t.Context()
+	db := store(t)
+	const secret = "-----BEGIN PRIVATE KEY-----"
+	before := storageOver(t, db, nil, time.Now)
+	if err := before.Store(ctx, "certificates/x.key", []byte(secret)); err != nil {
+		t.Fatal(err)
+	}
+	with := storageOver(t, db, databaseKey, time.Now) // encrypts what is there
+	if err := with.Store(ctx, "acme/account.key", []byte(secret)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"certificates/x.key", "acme/account.key"} {
+		raw, err := db.Blob(ctx, folder+key)
+		if err != nil || bytes.Contains(raw.Value, []byte("PRIVATE")) {
+			t.Errorf("%s stands in the database as %q, %v", key, raw.Value, err)
+		}
+		if got, err := with.Load(ctx, key); err != nil || string(got) != secret {
+			t.Errorf("%s: %q, %v", key, got, err)
+		}
+	}
+	// A value in another's place is no value.
+	b, err := db.Blob(ctx, folder+"acme/account.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := with.seal.open(folder+"another", b.Value); err == nil {
+		t.Error("a value was read under another name")
+	}
+	for want, key := range map[string][]byte{
+		"set --database-key": nil, "with another key": bytes.Repeat([]byte("o"), MinKey), "too few": []byte("short"),
+	} {
+		if _, err := newStorage(ctx, db, key, time.Now, (&journal{}).logger()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+// TestWhoLosesTheLockWritesNothing: an instance that stood still while its lock
+// lapsed, and another has a certificate by now.
+func TestWhoLosesTheLockWritesNothing(t *testing.T) {
+	ctx := t.Context()
+	db, time := store(t), &clock{}
+	const name, key = fencedLock + "rendezvous.test", fencedKeys + "x/rendezvous.test.crt"
+	paused, other := storageOver(t, db, nil, time.now), storageOver(t, db, nil, time.now)
+	if err := paused.Lock(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	if err := paused.Store(ctx, key, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := other.TryLock(ctx, name); ok || err != nil {
+		t.Fatalf("the lock was given twice: %v, %v", ok, err)
+	}
+	time.advance(lockTTL)
+	if err := other.Lock(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Store(ctx, key, []byte("second")); err != nil {
+		t.Fatal(err)
+	}
+	if err := paused.Store(ctx, key, []byte("late")); !errors.Is(err, registry.ErrFenced) {
+		t.Errorf("who lost the lock: %v", err)
+	}
+	if err := paused.Store(ctx, "acme/elsewhere", []byte("x")); err != nil {
+		t.Errorf("what the lock does not guard: %v", err)
+	}
+	if got, err := other.Load(ctx, key); err != nil || string(got) != "second" {
+		t.Errorf("kept is %q, %v", got, err)
+	}
+	for _, s := range []*storage{paused, other} {
+		if err := s.Unlock(ctx, name); err != nil {
+			t.Error(err)
+		}
+		s.wait()
+	}
+	if ok, err := paused.TryLock(ctx, name); !ok || err != nil {
+		t.Errorf("a lock that was given back: %v, %v", ok, err)
+	}
+	if err := paused.Unlock(ctx, name); err != nil {
+		t.Error(err)
+	}
+	if paused.Unlock(ctx, name) == nil {
+		t.Error("a lock that is not held was given back")
+	}
+}
+
+// broken is a store whose database is gone.
+type broken struct{ Store }
+
+func (broken) Blobs(context.Context, string) ([]registry.BlobInfo, error) {
+	return nil, fmt.Errorf("list: %w", registry.ErrUnavailable)
+}
+
+func (broken) Blob(context.Context, string) (registry.Blob, error) {
+	return registry.Blob{}, fmt.Errorf("read: %w", registry.ErrUnavailable)
+}
+
+func (broken) PutBlob(context.Context, registry.Blob, *registry.Lock) error {
+	return fmt.Errorf("write: %w", registry.ErrUnavailable)
+}
+
+// TestABrokenDatabaseIsTold, and asked again.
+func TestABrokenDatabaseIsTold(t *testing.T) {
+	c, log := basis(t)
+	db := store(t)
+	c.ACME = &ACME{Directory: "https://127.0.0.1:1/dir", HTTPS: address("127.0.0.1:1"), Store: broken{db}}
+	if _, err := New(t.Context(), c); err == nil || !errors.Is(err, registry.ErrUnavailable) {
+		t.Errorf("at the start: %v", err)
+	}
+	c.ACME.Store = db
+	keeper := open(t, c)
+	keeper.source.(*authority).storage.store = broken{db}
+	run(t, keeper)
+	eventually(t, "it is told", func() bool { return strings.Contains(keeper.Status().Problem, "the database cannot be used") })
+	if !strings.Contains(log.String(), "again_in=10s") {
+		t.Error("the log does not say when it is asked again")
+	}
+	select {
+	case <-keeper.Ready():
+		t.Error("it says that there is a certificate")
+	default:
+	}
+	if !keeper.Status().Expires.IsZero() || keeper.Pin() != nil {
+		t.Errorf("status %+v, pin %v", keeper.Status(), keeper.Pin())
+	}
+}
+
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
+
+func TestNamesOfHostsAndAddresses(t *testing.T) {
+	for _, c := range []struct {
+		name, host string
+		want       bool
+	}{
+		{"rendezvous.test", "rendezvous.test", true},
+		{"Rendezvous.TEST", "rendezvous.test", true},
+		{"other.test", "rendezvous.test", false},
+		{"1.2.0.192.in-addr.arpa", "192.0.2.1", true},
+		{"192.0.2.1", "192.0.2.1", false},
+		{"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", "2001:db8::1", true},
+	} {
+		if got := matches(c.name, c.host); got != c.want {
+			t.Errorf("%s for %s: %v", c.name, c.host, got)
+		}
+	}
+}
+
+// FuzzOpen: what stands in the database is either what was written, or an error.
+func FuzzOpen(f *testing.F) {
+	with, err := newSeal(databaseKey)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("name", []byte{})
+	f.Add("name", seal{}.close("name", []byte("plain")))
+	f.Add("name", with.close("name", []byte("sealed")))
+	f.Fuzz(func(t *testing.T, name string, kept []byte) {
+		for _, s := range []seal{{}, with} {
+			value, sealed, err := s.open(name, kept)
+			if err == nil && !sealed && !bytes.Equal(seal{}.close(name, value), kept) {
+				t.Errorf("%q was read as %q", kept, value)
+			}
+			again, _, err := s.open(name, s.close(name, kept))
+			if err != nil || !slices.Equal(again, kept) {
+				t.Errorf("%q came back as %q, %v", kept, again, err)
+			}
+		}
+	})
+}
