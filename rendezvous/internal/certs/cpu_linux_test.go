@@ -2,7 +2,6 @@ package certs
 
 import (
 	"crypto/tls"
-	"net"
 	"runtime"
 	"sync"
 	"syscall"
@@ -64,7 +63,7 @@ func BenchmarkHandshake(b *testing.B) {
 					b.Fatal("resumed, or not, against expectation")
 				}
 			}
-			l.(net.Listener).Close()
+			l.Close()
 			serving.Wait()
 			b.ReportMetric(float64(spent.Microseconds())/float64(n), "server-µs/op")
 		})

@@ -1,0 +1,37 @@
+package rendezvous
+
+import (
+	"crypto/tls"
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+// TestHelloIsBoundToAResumedConnection: what a peer proves on a resumed connection
+// is good there only.
+func TestHelloIsBoundToAResumedConnection(t *testing.T) {
+	i := start(t, local(t))
+	p := newPeer(t, i.link, 1)
+	p.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	p.connect()
+	first := p.conn.ConnectionState()
+	p.connect()
+	second := p.conn.ConnectionState()
+	if first.DidResume || !second.DidResume {
+		t.Fatalf("resumed: %v, then %v", first.DidResume, second.DidResume)
+	}
+	// What was made for the first connection is shown on another, resumed one.
+	if m, ok := p.helloOf(&first).(signal.Bye); !ok || !p.conn.ConnectionState().DidResume {
+		t.Errorf("a proof for another connection: %#v", m)
+	}
+	if _, err := tls.Dial("tcp", p.host, &tls.Config{ClientSessionCache: p.tls.ClientSessionCache, ServerName: "x"}); err == nil {
+		t.Error("who checks certificates accepted a self-signed one")
+	}
+	wrong := ident.PinnedTLS(ident.Pin{1})
+	wrong.ClientSessionCache = p.tls.ClientSessionCache
+	if conn, err := tls.Dial("tcp", p.host, wrong); err == nil {
+		conn.Close()
+		t.Error("a resumption gets around the pin")
+	}
+}
