@@ -40,8 +40,8 @@ type balancer struct {
 }
 
 type backend struct {
-	instance *processtest.Instance
-	up       atomic.Bool
+	host string // which an instance keeps when it is started again
+	up   atomic.Bool
 }
 
 func newBalancer(t *testing.T, all []*processtest.Instance) *balancer {
@@ -53,7 +53,7 @@ func newBalancer(t *testing.T, all []*processtest.Instance) *balancer {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &balancer{listener: listener, ctx: ctx}
 	for _, i := range all {
-		one := &backend{instance: i}
+		one := &backend{host: i.Host}
 		one.up.Store(true)
 		b.backends = append(b.backends, one)
 		b.running.Go(func() { b.watch(one) })
@@ -82,7 +82,7 @@ func (b *balancer) watch(one *backend) {
 			return
 		case <-tick.C:
 		}
-		res, err := client.Get("https://" + one.instance.Host + api.PathReady)
+		res, err := client.Get("https://" + one.host + api.PathReady)
 		if err == nil {
 			res.Body.Close()
 		}
@@ -112,7 +112,7 @@ func (b *balancer) pass(client net.Conn) {
 			if one.up.Load() != wantUp {
 				continue
 			}
-			server, err := dialer.DialContext(b.ctx, "tcp", one.instance.Host)
+			server, err := dialer.DialContext(b.ctx, "tcp", one.host)
 			if err != nil {
 				continue
 			}

@@ -86,7 +86,7 @@ type Cluster struct {
 	unsettled   time.Time // until then, by the machine's clock, the store may not know everybody
 	members     map[string]registry.Instance
 	links       map[string]*link
-	unreachable map[string]bool // instances to which the last attempt to dial failed
+	unreachable map[string]bool // instances that could not be dialed, or have fallen silent
 	closed      bool
 }
 

@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -95,7 +97,9 @@ func (k *Cluster) dialLocked(member registry.Instance) *link {
 		conn, err := l.dial(ctx, member.Address, k.tls, h)
 		k.reached(ctx, member.Name, err)
 		if err == nil {
-			err = l.run(ctx, conn, k.clock)
+			if err = l.run(ctx, conn, k.clock); errors.Is(err, os.ErrDeadlineExceeded) {
+				k.reached(ctx, member.Name, err) // silent: nobody need wait to find that out again
+			}
 		} else {
 			l.fail()
 			close(l.ready)
@@ -108,7 +112,7 @@ func (k *Cluster) dialLocked(member registry.Instance) *link {
 	return l
 }
 
-// reached notes whether an instance could be dialed.
+// reached notes whether an instance can be reached.
 func (k *Cluster) reached(ctx context.Context, instance string, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
