@@ -109,6 +109,20 @@ type Revocations struct {
 	Next        string       `json:"next,omitempty" maxLength:"64" doc:"after of the next page; absent on the last" example:"42"`
 }
 
+// AskingPeer is a peer that was refused because it had no invite. It has proved
+// its key, so that its ID may be approved.
+type AskingPeer struct {
+	Peer   ident.PeerID `json:"peer" maxLength:"63" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`
+	Source string       `json:"source,omitempty" maxLength:"64" doc:"the IPv4 address or the IPv6 /64 that asked; absent if unknown" example:"192.0.2.7"`
+	Last   time.Time    `json:"last" doc:"when it asked last, within a minute" example:"2026-03-01T12:00:00Z"`
+}
+
+// AskingPeers are those of the last day, the last first. Of those that ask from
+// one source within one minute only one is known.
+type AskingPeers struct {
+	Peers []AskingPeer `json:"peers" nullable:"false" maxItems:"50"`
+}
+
 // Approval lets a peer register once without an invite.
 type Approval struct {
 	Peer    ident.PeerID `json:"peer" maxLength:"63" example:"K7S3PMV-NNEWXH3-LDOYVYW-4E6Z6NW-XWJDMQR-O4RQSTJ-KJZN6UI-FC64PQS"`

@@ -29,6 +29,7 @@ const (
 	PathAdminPeer    = "/v1/admin/peers/{id}"
 	PathRevocations  = "/v1/admin/revocations"
 	PathRevocation   = "/v1/admin/revocations/{id}"
+	PathAsking       = "/v1/admin/asking"
 	PathApprovals    = "/v1/admin/approvals"
 	PathApproval     = "/v1/admin/approvals/{id}"
 	PathAudit        = "/v1/admin/audit"
@@ -93,6 +94,7 @@ type Route struct {
 //	DELETE  /v1/admin/peers/{id}
 //	GET     /v1/admin/revocations?after=&limit=             → Revocations
 //	DELETE  /v1/admin/revocations/{id}
+//	GET     /v1/admin/asking                                → AskingPeers
 //	GET     /v1/admin/approvals?after=&limit=               → Approvals
 //	PUT     /v1/admin/approvals/{id}                        → Approval
 //	DELETE  /v1/admin/approvals/{id}
@@ -135,6 +137,7 @@ var Routes = []Route{
 	{http.MethodDelete, PathAdminPeer, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodGet, PathRevocations, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodDelete, PathRevocation, AuthAdmin, http.StatusNoContent, ScopePeers},
+	{http.MethodGet, PathAsking, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodGet, PathApprovals, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodPut, PathApproval, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodDelete, PathApproval, AuthAdmin, http.StatusNoContent, ScopePeers},

@@ -58,7 +58,7 @@ type Config struct {
 	PerSource      int          // connections there of one source; 0: 1024
 	Limits         Limits
 	Ready          []Check // beside the registry's store
-	// Pages are served at PathPages and below, nil without any.
+	// Pages are served at / alone, and at PathPages and below; nil without any.
 	Pages  func(Attempts) (http.Handler, error)
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -132,6 +132,7 @@ func New(cfg Config) (http.Handler, error) {
 		if err != nil {
 			return nil, err
 		}
+		router.Handle("/", pages)
 		router.Handle(PathPages, pages)
 		router.Handle(PathPages+"/*", pages)
 	}

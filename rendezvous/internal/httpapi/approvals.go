@@ -9,6 +9,9 @@ import (
 )
 
 func (s *server) registerApprovals() {
+	mount(s, http.MethodGet, api.PathAsking, operation{
+		id: "list-asking", summary: "Peers that were refused lately because they had no invite, and may be approved",
+	}, s.listAsking)
 	mount(s, http.MethodGet, api.PathApprovals, operation{id: "list-approvals", summary: "The approvals that were not used yet, ordered by ID"}, s.listApprovals)
 	mount(s, http.MethodPut, api.PathApproval, operation{
 		id: "approve-peer", summary: "Let a peer register once without an invite, within a week", codes: []api.Code{api.CodeApprovalLimit},
@@ -16,6 +19,15 @@ func (s *server) registerApprovals() {
 	mount(s, http.MethodDelete, api.PathApproval, operation{
 		id: "disapprove-peer", summary: "Take that back before it was used", codes: []api.Code{api.CodePeerNotFound},
 	}, s.disapprovePeer)
+}
+
+func (s *server) listAsking(ctx context.Context, _ *nothing) (*output[api.AskingPeers], error) {
+	all, err := s.cfg.Registry.Asking(ctx)
+	list := api.AskingPeers{Peers: []api.AskingPeer{}}
+	for _, a := range all {
+		list.Peers = append(list.Peers, api.AskingPeer{Peer: a.Peer, Source: a.Source, Last: a.Last.UTC()})
+	}
+	return &output[api.AskingPeers]{list}, err
 }
 
 func wireApproval(a registry.Approval) api.Approval {

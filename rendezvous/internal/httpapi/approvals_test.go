@@ -3,6 +3,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"net/http"
 	"testing"
 
@@ -20,11 +21,25 @@ func TestApprovedPeerNeedsNoInvite(t *testing.T) {
 		}
 		first, second := newKey(t, 1).ID(), newKey(t, 2).ID()
 		refused(t, "not approved", join(1), api.CodeInviteNeeded)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := b.registry.Run(ctx); err != nil { // keeps what was refused
+			t.Fatal(err)
+		}
+		asking := func() []api.AskingPeer {
+			return as[api.AskingPeers](t, b.do(http.MethodGet, api.PathAsking, token, nil), http.StatusOK).Peers
+		}
+		if all := asking(); len(all) != 1 || all[0] != (api.AskingPeer{Peer: first, Source: "127.0.0.1", Last: b.clock.Now().UTC()}) {
+			t.Errorf("asking %+v", all)
+		}
 		for range 2 {
 			got := as[api.Approval](t, b.do(http.MethodPut, api.ApprovalPath(first), token, nil), http.StatusOK)
 			if want := (api.Approval{Peer: first, Expires: b.clock.Now().Add(registry.ApprovalTTL).UTC()}); got != want {
 				t.Errorf("approved %+v, want %+v", got, want)
 			}
+		}
+		if all := asking(); len(all) != 0 {
+			t.Errorf("asking although approved: %+v", all)
 		}
 		as[api.Approval](t, b.do(http.MethodPut, api.ApprovalPath(second), token, nil), http.StatusOK)
 		list := as[api.Approvals](t, b.do(http.MethodGet, api.PathApprovals+"?limit=1", token, nil), http.StatusOK)

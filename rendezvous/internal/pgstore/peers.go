@@ -51,9 +51,10 @@ func peer(row pgx.Row) (registry.Peer, error) {
 func (s *Store) Peers(ctx context.Context, q registry.PeerQuery) ([]registry.Peer, error) {
 	// The collation "C" knows the ASCII letters alone.
 	const query = `SELECT ` + peerColumns + ` FROM peers p
-		WHERE p.id > $1 AND ($2 = '' OR strpos(lower(p.name COLLATE "C"), lower($2 COLLATE "C")) > 0) ORDER BY p.id LIMIT $3`
+		WHERE p.id > $1 AND ($6 OR $2 <> '' AND strpos(lower(p.name COLLATE "C"), lower($2 COLLATE "C")) > 0 OR p.id BETWEEN $4 AND $5)
+		ORDER BY p.id LIMIT $3`
 	return collect(ctx, s, "read the peers", func(row pgx.CollectableRow) (registry.Peer, error) { return peer(row) },
-		query, q.After[:], q.Name, q.Limit)
+		query, q.After[:], q.Name, q.Limit, q.First[:], q.Last[:], q.Everyone())
 }
 
 // Rename changes a peer's name.

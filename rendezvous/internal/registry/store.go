@@ -243,7 +243,13 @@ type PeerQuery struct {
 	After ident.PeerID // only peers with a higher ID; zero is all
 	Limit int          // at least 1
 	Name  string       // only peers whose name holds this, whatever the case of its ASCII letters
+	// First to Last are IDs of peers that are wanted too where Name is not in
+	// theirs, and only these where Name is "". Both zero is none.
+	First, Last ident.PeerID
 }
+
+// Everyone reports whether all peers are wanted.
+func (q PeerQuery) Everyone() bool { return q.Name == "" && q.Last.IsZero() }
 
 // Naming is a change of a peer's name.
 type Naming struct {

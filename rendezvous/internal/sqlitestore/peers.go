@@ -53,7 +53,8 @@ func peer(row scanner) (registry.Peer, error) {
 func (s *Store) Peers(ctx context.Context, q registry.PeerQuery) ([]registry.Peer, error) {
 	// SQLite's lower knows the ASCII letters alone.
 	rows, err := s.read.QueryContext(ctx, `SELECT `+peerColumns+` FROM peers p
-		WHERE p.id > ?1 AND (?2 = '' OR instr(lower(p.name), lower(?2)) > 0) ORDER BY p.id LIMIT ?3`, q.After[:], q.Name, q.Limit)
+		WHERE p.id > ?1 AND (?6 OR ?2 <> '' AND instr(lower(p.name), lower(?2)) > 0 OR p.id BETWEEN ?4 AND ?5)
+		ORDER BY p.id LIMIT ?3`, q.After[:], q.Name, q.Limit, q.First[:], q.Last[:], q.Everyone())
 	if err != nil {
 		return nil, failed("read the peers", err)
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,16 @@ func peersAreListed(t *testing.T, s registry.Store) {
 	for name, want := range map[string]int{"": 7, "machine": 4, "MACHINE 2": 1, "kÜc": 3, "küc": 0, "%": 3, "_": 3, "e_5": 1, "0% k": 3, "nobody": 0, "'": 0} {
 		equal(t, "with "+name+" in its name", len(list(registry.PeerQuery{Limit: 100, Name: name})), want)
 	}
+	whole := id(3).String()
+	for _, text := range []string{whole, strings.ToLower(whole), whole[:7], whole[:12], id(3).Short()[:5]} {
+		if found := list(registry.Search(text, 100)); !slices.Equal(found, []ident.PeerID{id(3)}) {
+			t.Errorf("a search for %q finds %v", text, found)
+		}
+	}
+	equal(t, "found by a name that could be an ID", len(list(registry.Search("machine", 100))), 4)
+	equal(t, "found without a text", len(list(registry.Search("", 100))), 7)
+	equal(t, "found by the first letter or a name", len(list(registry.Search("Machine 4", 100))), 1)
+	equal(t, "found by an ID that nobody has", len(list(registry.Search(id(99).String(), 100))), 0)
 }
 
 // revoke sends the nth peer away.
