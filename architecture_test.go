@@ -117,6 +117,7 @@ var doors = map[string][]string{
 	"gopkg.in/yaml.v3":                 {"deploy/settings"},
 	"github.com/lmittmann/tint":        {"deploy/logging"},
 	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
+	"rsc.io/qr":                        {"rendezvous/internal/web"},
 	"github.com/mdp/qrterminal/v3":     {"agent/cmd/easyfind"},
 	"golang.org/x/sys":                 {"agent/internal/usbip", "agent/internal/usb/uevent", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "rendezvous/internal/relay", "deploy/e2e"},
 }

@@ -1,14 +1,22 @@
 package rendezvous
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"flag"
+	"math"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/web/webtest"
 )
 
@@ -32,6 +40,19 @@ func (i *instance) page(t *testing.T, path string) string {
 	return "https://" + p.host + pathAdmin + path
 }
 
+// signIn signs a browser in with a token, and waits until its page is live.
+func (i *instance) signIn(t *testing.T, b *webtest.Browser, token, path string) {
+	t.Helper()
+	b.Go(i.page(t, path))
+	b.Type("#secret", token)
+	b.Click("#sign-in button.main")
+	i.live(b)
+}
+
+func (*instance) live(b *webtest.Browser) {
+	b.Until("it is live", `document.querySelector("#live")?.dataset.state === "on"`)
+}
+
 func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
@@ -44,6 +65,7 @@ func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
 	}
 	b.Click(`form[action="/admin/sign-out"] button`)
 	b.Sees("You are signed out.")
+	b.Accessible()
 	b.Shoot(*shots, "signed-out")
 	b.Go(i.page(t, "/peers"))
 	b.Sees("Sign in to administer")
@@ -51,6 +73,7 @@ func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
 	b.Allow("status of 403")
 	b.Go(link)
 	b.Sees("This link is not good: it was used before")
+	b.Accessible()
 	b.Shoot(*shots, "link-used")
 	if log := i.log.String(); strings.Contains(log, parameter(link, "link")) {
 		t.Error("the log holds the link's secret")
@@ -62,11 +85,8 @@ func TestAPeerIsSeenToComeAndSentAway(t *testing.T) {
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
 	b := browse(t, i)
-	b.Go(i.page(t, "/peers"))
-	b.Type("#secret", admin.token)
-	b.Click("#sign-in button.main")
+	i.signIn(t, b, admin.token, "/peers")
 	b.Sees("No peer yet")
-	b.Until("it is live", `document.querySelector("#live").dataset.state === "on"`)
 
 	p := newPeer(t, i.link, 1)
 	b.Sees("0 online")
@@ -76,8 +96,6 @@ func TestAPeerIsSeenToComeAndSentAway(t *testing.T) {
 	if typed := webtest.Eval[string](b, `document.activeElement.value`); typed != "half ty" {
 		t.Errorf("an update leaves %q of what was typed", typed)
 	}
-	b.Shoot(*shots, "peers")
-	b.NoWiderThanWindow()
 
 	b.Click(`table a[href*="/admin/peers/"]`)
 	b.Sees(p.key.ID().String())
@@ -86,6 +104,7 @@ func TestAPeerIsSeenToComeAndSentAway(t *testing.T) {
 	b.Sees("The peer has its new name.")
 	b.Click(`a.grave`)
 	b.Sees("Revoke Workshop PC")
+	b.Accessible()
 	b.Shoot(*shots, "revoke")
 	b.Click("button.grave")
 	b.Sees("The peer is revoked")
@@ -94,4 +113,265 @@ func TestAPeerIsSeenToComeAndSentAway(t *testing.T) {
 	}
 	b.Go(i.page(t, "/revoked"))
 	b.Sees("Workshop PC")
+}
+
+func TestAnInviteIsMadeAndUsed(t *testing.T) {
+	c := local(t)
+	i := start(t, c)
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	b := browse(t, i)
+	i.signIn(t, b, admin.token, "/invites")
+	b.Type("#label", "the attic")
+	b.Click("form.stack button.main")
+	b.Sees("It is shown only now.")
+	i.live(b)
+	link := b.Text("#join-link")
+	if !webtest.Eval[bool](b, `document.querySelector("svg.qr path").getAttribute("d").length > 500`) {
+		t.Error("there is no QR code")
+	}
+	b.Accessible()
+	b.NoWiderThanWindow()
+	b.Shoot(*shots, "invited")
+	opened := browse(t, i)
+	opened.Go(link)
+	opened.Sees("easyfind up --rendezvous '" + link + "'")
+	opened.Accessible()
+	newPeer(t, link, 1)
+	b.Sees("used up")
+	if again := b.Text("#join-link"); again != link {
+		t.Errorf("an update took the link away: %q", again)
+	}
+	b.Click("#label") // a form that is filled in while others work
+	b.Type("#label", "the cellar")
+	newPeer(t, i.link, 2)
+	b.Sees("1 of any number")
+	if typed := webtest.Eval[string](b, `document.querySelector("#label").value`); typed != "the cellar" {
+		t.Errorf("an update leaves %q of what was typed", typed)
+	}
+	b.Click(`tr:has(.badge.good) a.button`) // the join link's own
+	b.Sees("Revoke the invite")
+	b.Click("button.grave")
+	b.Sees("The invite is good no more.")
+	b.Go(i.page(t, "/audit?kind=invite_revoked"))
+	b.Until("the log tells of it", `document.querySelectorAll("tbody tr").length === 1`)
+}
+
+func TestPairsAreSeenToBecomeDirect(t *testing.T) {
+	c := local(t)
+	i := start(t, c)
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	one, two := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
+	one.allow(two)
+	two.allow(one)
+	b := browse(t, i)
+	i.signIn(t, b, admin.token, "/pairs")
+	b.Sees("No pair has a link now")
+	path := signal.Path{Peer: two.key.ID(), Kind: signal.PathRelayed, Transport: signal.TransportTCP, RTT: 48 * time.Millisecond}
+	one.write(path)
+	b.Sees("0 direct links, 1 relayed")
+	b.Sees("48 ms")
+	path.Kind, path.Transport = signal.PathDirect, signal.TransportUDP
+	one.write(path)
+	b.Sees("1 direct link, 0 relayed")
+	one.conn.Close()
+	b.Sees("No pair has a link now")
+}
+
+func TestAPageConnectsAgainAfterARestart(t *testing.T) {
+	c := local(t)
+	i := start(t, c)
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	b := browse(t, i)
+	i.signIn(t, b, admin.token, "/peers")
+	c.Listen = admin.host
+	i.stop()
+	b.Allow("net::ERR_")
+	b.Until("it says that it is not live", `document.querySelector("#live").dataset.state === "lost"`)
+	i = start(t, c)
+	i.live(b)
+	newPeer(t, i.link, 7)
+	b.Sees("1 peer, 0 online")
+}
+
+func TestALimitedTokenSeesItsPart(t *testing.T) {
+	c := local(t)
+	i := start(t, c)
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	var limited api.AdminToken
+	admin.do(http.MethodPost, api.PathTokens, api.AdminTokenRequest{Label: "helpdesk", Scopes: []api.Scope{api.ScopeInvites}}, &limited)
+	b := browse(t, i)
+	i.signIn(t, b, limited.Token, "")
+	links := webtest.Eval[string](b, `[...document.querySelectorAll("nav a")].map((a) => a.textContent).join()`)
+	if links != "Overview,Invites" {
+		t.Errorf("offered: %s", links)
+	}
+	b.Allow("status of 403")
+	b.Go(i.page(t, "/peers"))
+	b.Sees("Your session does not cover this page")
+	admin.call(http.MethodDelete, api.TokenPath(limited.ID), nil)
+	b.Go(i.page(t, ""))
+	b.Sees("Sign in to administer")
+}
+
+func TestAPageWorksByKeyboard(t *testing.T) {
+	c := local(t)
+	i := start(t, c)
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	b := browse(t, i)
+	i.signIn(t, b, admin.token, "/access")
+	b.Press("\t")
+	if first := webtest.Eval[string](b, `document.activeElement.textContent`); first != "Skip to the contents" {
+		t.Errorf("the first key goes to %q", first)
+	}
+	b.Press("\r")
+	b.Until("the focus is behind the navigation", `location.hash === "#main"`)
+	b.Press("\t")
+	b.Until("it is in the form", `document.activeElement.id === "label"`)
+	b.Press("Ada\t \t")
+	b.Until("the first scope is chosen", `document.querySelector("[name=scopes]").checked`)
+	if outline := webtest.Eval[string](b, `getComputedStyle(document.activeElement).outlineStyle`); outline != "solid" {
+		t.Errorf("what has the focus has an outline that is %s", outline)
+	}
+	b.Type("#label", "\r")
+	b.Sees("It is shown only now.")
+	if token := b.Text("#token"); !strings.HasPrefix(token, "efa_") {
+		t.Errorf("token %q", token)
+	}
+}
+
+// TestEveryPage looks at all of them, in the light, in the dark and on a phone,
+// with a day of history and with peers.
+func TestEveryPage(t *testing.T) {
+	c := local(t)
+	c.Name, c.Region = "Home", "eu-west"
+	names := []string{"Workshop PC", "Ada’s laptop", "Scanner in the hall", "3D printer", "Measuring bench with a rather long name", "Attic", "Cellar NAS"}
+	remember(t, c.Data, len(names))
+	i := start(t, c)
+	admin := newAdmin(t, KeptAdminLink(c.Data))
+	all := populate(t, i, admin, names)
+	b := browse(t, i)
+	i.signIn(t, b, admin.token, "")
+	paths := map[string]string{
+		"overview": "", "peers": "/peers", "peer": "/peers/" + all[0].key.ID().String(), "pairs": "/pairs", "relay": "/relay", "invites": "/invites",
+		"approvals": "/approvals", "instances": "/instances", "audit": "/audit", "access": "/access", "revoked": "/revoked",
+	}
+	for _, look := range []struct {
+		name          string
+		width, height int64
+		dark          bool
+	}{{"light", 1280, 900, false}, {"dark", 1280, 900, true}, {"phone", 375, 812, false}, {"phone-dark", 375, 812, true}} {
+		b.Size(look.width, look.height)
+		b.Dark(look.dark)
+		for name, path := range paths {
+			b.Go(i.page(t, path))
+			i.live(b)
+			b.Until("it has contents", `document.querySelector("main h1")`)
+			b.NoWiderThanWindow()
+			b.Accessible()
+			b.Shoot(*shots, name+"-"+look.name)
+		}
+	}
+	b.Size(1280, 900)
+	b.Go(i.page(t, "/peers?q="+all[1].key.ID().Short()))
+	b.Sees("1 peer, 1 online")
+	b.Go(i.page(t, "/peers?q=nobody"))
+	b.Sees("No peer matches")
+	b.Go(i.page(t, ""))
+	b.Until("the charts have a day", `document.querySelectorAll(".plot path.line").length === 6`)
+	b.Do("point at a chart", webtest.Point(".plot svg"))
+	b.Until("the figures are told", `/Peers \d/.test(document.querySelector(".tip")?.textContent)`)
+}
+
+// remember writes a day of history and what some peers have had relayed.
+func remember(t *testing.T, data string, peers int) {
+	t.Helper()
+	store, err := sqlitestore.Open(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	now := time.Now().UTC().Truncate(time.Minute)
+	for n := range 23 * 60 {
+		wave := 1 + math.Sin(float64(n)/180)
+		m := registry.Minute{
+			At: now.Add(-time.Duration(n) * time.Minute), Instance: "before", Peers: 2 + int(2.4*wave),
+			Pairs: registry.PairCount{Direct: int(1.6 * wave), Relayed: int(1.1*wave + 0.2*float64(n%7)/7)}, RelayBytes: int64(4e6 * wave * float64(n%11)), RelayPackets: 900,
+		}
+		if n%97 == 0 {
+			m.Registrations = 1
+		}
+		if n%41 == 0 {
+			m.Refusals = int64(n % 5)
+		}
+		if n > 500 && n < 560 { // nobody ran
+			continue
+		}
+		if err := store.AddMinute(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	today := registry.DayOf(now)
+	for day := range 30 {
+		var uses []registry.RelayUse
+		for n := range min(peers, 4) {
+			f := int64(float64(7-2*n)*1e8*(1+math.Sin(float64(day)/4))) + 3
+			uses = append(uses, registry.RelayUse{Peer: seeded(t, byte(n+1)), SentBytes: f, SentPackets: f / 1100, ReceivedBytes: f / 6, ReceivedPackets: f / 1300})
+		}
+		if err := store.AddRelayUse(context.Background(), today-registry.Day(day), uses); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// seeded is the ID of the peer that newPeer makes of a seed.
+func seeded(t *testing.T, seed byte) ident.PeerID {
+	t.Helper()
+	key, err := ident.KeyFromSeed([]byte(strings.Repeat(string(rune(seed)), 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.ID()
+}
+
+// populate has peers join, connect and make links, and an administrator do a bit
+// of everything.
+func populate(t *testing.T, i *instance, admin *peer, names []string) []*peer {
+	t.Helper()
+	var all []*peer
+	for n, name := range names {
+		p := newPeer(t, i.link, byte(n+1))
+		admin.change(http.MethodPatch, api.AdminPeerPath(p.key.ID()), api.PeerChange{Name: name})
+		if n < 5 {
+			p.connect()
+		}
+		all = append(all, p)
+	}
+	for n, kind := range []signal.PathKind{signal.PathDirect, signal.PathLAN, signal.PathRelayed, signal.PathDirect} {
+		from, to := all[n], all[(n+1)%5]
+		to.allow(from)
+		from.write(signal.Path{Peer: to.key.ID(), Kind: kind, Transport: signal.TransportUDP, RTT: time.Duration(7+13*n) * time.Millisecond})
+	}
+	gone := newPeer(t, i.link, 99)
+	admin.change(http.MethodDelete, api.AdminPeerPath(gone.key.ID()), nil)
+	admin.change(http.MethodPut, api.ApprovalPath(seeded(t, 98)), nil)
+	admin.do(http.MethodPost, api.PathInvites, api.InviteRequest{Label: "the neighbours", Uses: 3}, nil)
+	admin.do(http.MethodPost, api.PathTokens, api.AdminTokenRequest{Label: "helpdesk", Scopes: []api.Scope{api.ScopePeers, api.ScopeInvites}}, nil)
+	return all
+}
+
+// change makes a request for whatever version is there.
+func (p *peer) change(method, path string, in any) {
+	p.t.Helper()
+	client := over(p.dial("http/1.1"))
+	defer client.CloseIdleConnections()
+	client.Transport = whatever{client.Transport}
+	p.request(client, method, path, in, nil)
+}
+
+// whatever sends If-Match: * along.
+type whatever struct{ http.RoundTripper }
+
+func (w whatever) RoundTrip(r *http.Request) (*http.Response, error) {
+	r.Header.Set("If-Match", "*")
+	return w.RoundTripper.RoundTrip(r)
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
@@ -30,11 +31,13 @@ type peers struct {
 	Rows    []registry.PeerAt
 	Page    int
 	Pages   int
+	Before  string // where the part before is, "" for none
+	Next    string
 }
 
 func (p *Pages) loadPeers(v *view) error {
 	list := peers{Search: strings.TrimSpace(v.Asked("q")), State: v.Asked("state"), Page: v.number("page"), Closed: !p.cfg.Registry.Open()}
-	all, err := p.cfg.Registry.Peers(v.ctx, registry.PeerQuery{Limit: maxSorted, Name: list.Search})
+	all, err := p.cfg.Registry.Peers(v.ctx, registry.Search(list.Search, maxSorted))
 	if err != nil {
 		return err
 	}
@@ -53,8 +56,17 @@ func (p *Pages) loadPeers(v *view) error {
 	list.Pages = max(1, (len(list.Rows)+perPage-1)/perPage)
 	list.Page = min(list.Page, list.Pages)
 	list.Rows = list.Rows[(list.Page-1)*perPage : min(len(list.Rows), list.Page*perPage)]
+	at := func(page int) string {
+		return with("/peers", "q", list.Search, "state", list.State, "page", strconv.Itoa(page))
+	}
+	if list.Page > 1 {
+		list.Before = at(list.Page - 1)
+	}
+	if list.Page < list.Pages {
+		list.Next = at(list.Page + 1)
+	}
 	if list.None && !list.Closed {
-		list.JoinCmd = "easyfind up --rendezvous '" + p.cfg.JoinLink("") + "'"
+		list.JoinCmd = p.joinCommand("")
 	}
 	v.Data = list
 	return nil
@@ -75,6 +87,12 @@ func forPeople(a, b registry.PeerAt) int {
 type peerPage struct {
 	registry.PeerAt
 	Version int64 // of the peer that was shown
+	Pairs   []pairRow
+	More    bool // it has more pairs
+	Relay   chart
+	Relayed registry.RelayDay // in all
+	Days    int
+	Events  []registry.Event // the last about it; none where the session does not cover them
 }
 
 // peerOf reads the peer of the address.
@@ -96,8 +114,21 @@ func (p *Pages) loadPeer(v *view) error {
 		return err
 	}
 	v.Title = peer.Name
-	v.Data = peerPage{PeerAt: peer, Version: peer.Peer.Version}
-	return nil
+	page := peerPage{PeerAt: peer, Version: peer.Peer.Version, Days: relayDays}
+	pairs, err := p.cfg.Registry.Pairs(v.ctx, registry.PairQuery{Limit: perPage + 1, Peer: id})
+	if err != nil {
+		return err
+	}
+	page.More = len(pairs) > perPage
+	page.Pairs = rowsOf(pairs[:min(len(pairs), perPage)])
+	if page.Relay, page.Relayed, err = p.relayChart(v, id); err != nil {
+		return err
+	}
+	if v.May(api.ScopeAudit) {
+		page.Events, err = p.cfg.Registry.Events(v.ctx, registry.EventQuery{Limit: 10, Peer: id})
+	}
+	v.Data = page
+	return err
 }
 
 func (p *Pages) renamePeer(v *view) (string, error) {

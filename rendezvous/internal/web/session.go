@@ -150,7 +150,7 @@ func (p *Pages) whyNot(ctx context.Context, err error) (text string, status int)
 	switch {
 	case errors.Is(err, registry.ErrAdminLink):
 		return "This link is not good: it was used before, has expired, or another was made after it. A link is good once and for a day. " +
-			"Sign in with an administrator's token, or start the server with --new-admin-link to have it print another link.", http.StatusForbidden
+			"Sign in with an administrator's token, or have the server make another link: easyfind-rendezvous admin-link.", http.StatusForbidden
 	case errors.Is(err, registry.ErrUnauthenticated):
 		return "This token is not good: a character is missing or mistyped, or it was revoked or has expired.", http.StatusForbidden
 	case errors.Is(err, registry.ErrNotAdmin):

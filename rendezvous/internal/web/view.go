@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
@@ -30,7 +31,8 @@ type view struct {
 	Session registry.AdminToken
 	Notice  string        // what was done
 	Problem string        // what was not, and why
-	Once    any           // a secret that is shown this once
+	Invited *madeInvite   // shown this once
+	Token   *madeToken    // shown this once
 	Form    url.Values    // what was typed, where it was refused
 	Key     string        // makes sending the form again harmless
 	Live    bool          // it is rendered for the stream of events
@@ -112,19 +114,23 @@ func (t templates) render(name string, v *view) ([]byte, error) {
 func functions(now func() time.Time) template.FuncMap {
 	return template.FuncMap{
 		"asset":  func(name string) string { return assets[name].address },
-		"time":   moment,
+		"time":   func(t time.Time) template.HTML { return moment(t, "") },
+		"until":  func(t time.Time) template.HTML { return moment(t, ` data-form="full"`) },
 		"past":   func(t time.Time) bool { return !now().Before(t) },
 		"many":   many,
 		"number": func(n any) string { return grouped(whole(n)) },
 		"bytes":  func(n any) string { return sized(whole(n)) },
 		"pack":   pack,
+		"rate":   rate,
+		"words":  inWords,
 	}
 }
 
-// moment is a time for people; the module writes it in the browser's words.
-func moment(t time.Time) template.HTML {
+// moment is a time for people; the module writes it in the browser's words: how
+// long ago, or in the form that an attribute names.
+func moment(t time.Time, form string) template.HTML {
 	t = t.UTC()
-	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2 Jan 2006, 15:04") + ` UTC</time>`) // no text of others
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `"` + form + `>` + t.Format("2 Jan 2006, 15:04") + ` UTC</time>`) // no text of others
 }
 
 // many is a number and the word for what is counted.
@@ -167,6 +173,11 @@ func sized(n int64) string {
 		return fmt.Sprintf("%.0f %s", f, unit)
 	}
 	return fmt.Sprintf("%.1f %s", f, unit)
+}
+
+// rate is bytes of a minute as bits a second.
+func rate(bytes int64) string {
+	return strings.Replace(sized(bytes*8/60), "B", "bit/s", 1)
 }
 
 // pack hands several values to a template, by name.

@@ -57,8 +57,8 @@ type Config struct {
 	Every    time.Duration // between two looks for changes of a page that is open; 0 is 2 s
 }
 
-// Pages is the administrators' pages. It is an http.Handler for everything at
-// and below Path.
+// Pages is the administrators' pages, and the one that a join link leads to. It is
+// an http.Handler for everything at and below Path, and for /.
 type Pages struct {
 	cfg       Config // static after New
 	mux       *http.ServeMux
@@ -96,6 +96,7 @@ func New(cfg Config) (*Pages, error) {
 // routes says what is where.
 func (p *Pages) routes() {
 	p.mux.HandleFunc("GET "+Path+"/static/{name}", p.static)
+	p.mux.HandleFunc("GET /{$}", p.home)
 	p.mux.HandleFunc("GET "+Path+"/sign-in", p.signInPage)
 	p.mux.HandleFunc("POST "+Path+"/sign-in", p.signIn)
 	p.mux.HandleFunc("GET "+Path+"/session", p.sessionState)
@@ -260,6 +261,12 @@ func (p *Pages) words(ctx context.Context, err error) (text string, status int) 
 	}
 	k := api.KindOf(code)
 	return sentence(k.Means + ": " + k.Do), k.Status
+}
+
+// home answers who opens the server itself in a browser, a join link say, of
+// which the server does not see what is behind the #.
+func (p *Pages) home(w http.ResponseWriter, r *http.Request) {
+	p.write(w, "home", p.view(r, page{title: "EasyFind rendezvous"}), http.StatusOK)
 }
 
 // nothingHere answers what no page is at.

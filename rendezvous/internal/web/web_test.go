@@ -227,7 +227,7 @@ func TestForgedRequestsAreRefused(t *testing.T) {
 		for _, path := range []string{
 			"/admin/sign-in", "/admin/sign-out", "/admin/peers/" + id, "/admin/peers/" + id + "/revoke", "/admin/revoked/" + id,
 			"/admin/invites", "/admin/invites/0000000000000000/revoke", "/admin/approvals", "/admin/approvals/" + id,
-			"/admin/tokens", "/admin/tokens/0000000000000000/revoke", "/admin", "/admin/none",
+			"/admin/access", "/admin/access/0000000000000000", "/admin", "/admin/none",
 		} {
 			form := url.Values{"secret": {link}, "name": {"forged"}, "peer": {id}, "label": {"forged"}, "scopes": {"admin"}}
 			a := b.do(http.MethodPost, path, cookies, form, headers...)
@@ -270,7 +270,8 @@ func TestEveryAnswerHasItsPolicy(t *testing.T) {
 	b := newBench(t)
 	cookies := b.signIn(b.token(api.ScopeAdmin))
 	for path, cookies := range map[string][]*http.Cookie{
-		"/admin": cookies, "/admin/peers": cookies, "/admin/none": cookies, "/admin/sign-in": nil, "/admin/peers/x": cookies, "/admin/static/none": nil,
+		"/admin": cookies, "/admin/peers": cookies, "/admin/none": cookies, "/admin/sign-in": nil, "/admin/peers/x": cookies, "/admin/static/none": nil, "/": nil,
+		"/admin/pairs": cookies, "/admin/relay": cookies, "/admin/invites": cookies, "/admin/approvals": cookies, "/admin/instances": cookies, "/admin/audit": cookies, "/admin/access": cookies,
 	} {
 		a := b.do(http.MethodGet, path, cookies, nil)
 		policy := a.header.Get("Content-Security-Policy")

@@ -27,6 +27,16 @@ async function signedInAfterAll() {
   if (answer.signed_in) location.reload();
 }
 
+// --- a join link that was opened in a browser --------------------------------
+
+// What would not be safe between the quotes of a shell is not shown.
+function showJoinLink() {
+  const box = $("join");
+  if (!box || !location.hash || !/^[\w.:/#=&%~+@[\]-]+$/.test(location.href)) return;
+  box.querySelector("code").textContent = `easyfind up --rendezvous '${location.href}'`;
+  box.hidden = false;
+}
+
 // --- times ------------------------------------------------------------------
 
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
@@ -40,11 +50,15 @@ function words(then) {
   return seconds > 0 ? "in less than a minute" : "just now";
 }
 
+const forms = {
+  full: (then) => then.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }),
+  clock: (then) => then.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" }),
+  date: (then) => then.toLocaleDateString(undefined, { day: "numeric", month: "short" }),
+};
+
 function tell(time) {
   const then = new Date(time.dateTime);
-  const text = time.dataset.form === "clock"
-    ? then.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" })
-    : words(then);
+  const text = (forms[time.dataset.form] ?? words)(then);
   if (time.textContent !== text) time.textContent = text;
   time.title = then.toLocaleString();
 }
@@ -123,6 +137,7 @@ function listen() {
     const parsed = new DOMParser().parseFromString(`<main>${e.data}</main>`, "text/html");
     morphChildren($("main"), parsed.querySelector("main"));
     tellAll($("main"));
+    if (pointed) show(document.elementFromPoint(pointed.x, pointed.y));
   });
   source.addEventListener("problem", (e) => say("problem", e.data));
   source.addEventListener("gone", () => location.reload());
@@ -140,6 +155,50 @@ function silence() {
   source = null;
 }
 
+// --- charts: the figures under the pointer -----------------------------------
+
+const size = (n) => {
+  const order = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let i = 0;
+  for (; n >= 1000 && i < order.length - 1; i++) n /= 1000;
+  return `${n.toLocaleString(undefined, { maximumFractionDigits: i && n < 100 ? 1 : 0 })} ${order[i]}`;
+};
+
+let pointed = null; // where the pointer is, in the window
+
+function point(e) {
+  pointed = { x: e.clientX, y: e.clientY };
+  show(e.target);
+}
+
+function show(target) {
+  const plot = target?.closest?.(".plot");
+  document.querySelectorAll(".tip, .at").forEach((old) => old.parentElement !== plot && old.remove());
+  if (!plot) return;
+  const figures = JSON.parse(plot.dataset.figures);
+  const box = plot.querySelector("svg").getBoundingClientRect();
+  const count = figures.series[0].values.length;
+  const step = Math.min(count - 1, Math.max(0, Math.floor(((pointed.x - box.left) / box.width) * count)));
+  const when = new Date(figures.from + step * figures.step);
+  const text = figures.series.filter((one) => one.values[step] !== null)
+    .map((one) => `${one.name} ${figures.bytes ? size(one.values[step]) : one.values[step].toLocaleString()}`).join(", ");
+  const day = figures.step >= 86400000;
+  const span = day ? forms.date(when) : when.toLocaleString(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit" });
+  let [tip, at] = [plot.querySelector(".tip"), plot.querySelector(".at")];
+  if (!tip) {
+    tip = Object.assign(document.createElement("div"), { className: "tip" });
+    at = Object.assign(document.createElement("div"), { className: "at" });
+    plot.append(tip, at);
+  }
+  tip.textContent = `${span}: ${text || "no figures"}`;
+  const x = ((step + 0.5) / count) * box.width;
+  at.style.left = `${x}px`;
+  tip.style.left = `${Math.max(0, Math.min(x - tip.offsetWidth / 2, box.width - tip.offsetWidth))}px`;
+}
+
+document.addEventListener("pointermove", point);
+document.addEventListener("pointerdown", point);
+
 // --- small conveniences -----------------------------------------------------
 
 document.documentElement.dataset.script = "";
@@ -151,6 +210,7 @@ document.addEventListener("click", async (e) => {
   setTimeout(() => { button.textContent = "Copy"; }, 2000);
 });
 
+showJoinLink();
 if (!followLink() && $("sign-in-form")) signedInAfterAll();
 tellAll(document);
 setInterval(() => tellAll(document), 10000);
@@ -161,6 +221,7 @@ if (address.searchParams.has("did")) {
   address.searchParams.delete("did");
   history.replaceState(null, "", address);
 }
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 if (sign) {
   listen();
   document.addEventListener("visibilitychange", () => (document.hidden ? silence() : listen()));

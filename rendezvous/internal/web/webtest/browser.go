@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	cdpruntime "github.com/chromedp/cdproto/runtime"
@@ -131,10 +134,18 @@ func (b *Browser) Do(what string, actions ...chromedp.Action) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	err := chromedp.Run(ctx, actions...)
+	for err != nil && strings.Contains(err.Error(), lostNode) && ctx.Err() == nil {
+		err = chromedp.Run(ctx, actions...)
+	}
+	if err != nil {
 		b.t.Fatalf("%s: %v\n%s", what, err, b.Text("body"))
 	}
 }
+
+// lostNode is the error of an element that was found in a document which has been
+// replaced since.
+const lostNode = "Could not find node with given id"
 
 // Go opens an address.
 func (b *Browser) Go(address string) {
@@ -146,6 +157,7 @@ func (b *Browser) Go(address string) {
 		}
 		return err
 	}))
+	b.Until("the page is loaded", `document.readyState === "complete"`)
 }
 
 // Click clicks what a CSS selector finds first, as a person does, once it is
@@ -249,3 +261,64 @@ func (b *Browser) NoWiderThanWindow() {
 
 // Clear empties a field.
 func Clear(selector string) chromedp.Action { return chromedp.Clear(selector, chromedp.ByQuery) }
+
+// Press presses keys, wherever the focus is.
+func (b *Browser) Press(keys string) {
+	b.t.Helper()
+	b.Do("press a key", chromedp.KeyEvent(keys))
+}
+
+// faults lists what on a page keeps people out who do not see it, see it badly
+// or use no mouse: unnamed controls, too little contrast (WCAG 2.2, success
+// criteria 1.4.3, 2.4.6, 4.1.2), targets too small for a finger (2.5.8).
+const faults = `(() => {
+  const found = [];
+  const say = (what, e) => found.push(what + ": " + e.outerHTML.slice(0, 120));
+  const seen = (e) => e.checkVisibility() && e.getClientRects().length > 0;
+  if (document.querySelectorAll("h1").length !== 1) found.push("not one h1");
+  if (!document.querySelector("main")) found.push("no main");
+  if (!document.documentElement.lang || !document.title) found.push("no language or title");
+  const ids = new Set();
+  for (const e of document.querySelectorAll("[id]")) { if (ids.has(e.id)) say("id twice", e); ids.add(e.id); }
+  for (const e of document.querySelectorAll("input:not([type=hidden]), select, textarea"))
+    if (!e.labels?.length && !e.ariaLabel) say("no label", e);
+  for (const e of document.querySelectorAll("a, button"))
+    if (!e.textContent.trim() && !e.ariaLabel && !e.querySelector("img[alt]")) say("no name", e);
+  for (const e of document.querySelectorAll("img")) if (!e.hasAttribute("alt")) say("no alt", e);
+  for (const e of document.querySelectorAll("svg")) if (e.getAttribute("role") !== "img" && !e.ariaHidden) say("a drawing without words", e);
+  for (const e of document.querySelectorAll("button, .button, input:not([type=hidden]), select"))
+    if (seen(e) && Math.min(e.getBoundingClientRect().width, e.getBoundingClientRect().height) < 17) say("too small", e);
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data; };
+  const light = (c) => { const [r, g, b] = [0, 1, 2].map((i) => { const v = c[i] / 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255, 255]; };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement;
+    if (!walker.currentNode.nodeValue.trim() || !seen(e) || e.closest(".unseen, .skip, script")) continue;
+    const [a, b] = [light(rgba(getComputedStyle(e).color)), light(ground(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) say("contrast " + ratio.toFixed(2), e);
+  }
+  return found;
+})()`
+
+// Accessible fails the test for what keeps people out of the page that is shown.
+func (b *Browser) Accessible() {
+	b.t.Helper()
+	for _, fault := range Eval[[]string](b, faults) {
+		b.t.Errorf("%s: %s", Eval[string](b, `location.pathname`), fault)
+	}
+}
+
+// Point moves the pointer to the middle of what a selector finds first.
+func Point(selector string) chromedp.Action {
+	return chromedp.QueryAfter(selector, func(ctx context.Context, _ cdpruntime.ExecutionContextID, nodes ...*cdp.Node) error {
+		box, err := dom.GetBoxModel().WithNodeID(nodes[0].NodeID).Do(ctx)
+		if err != nil {
+			return err
+		}
+		x, y := (box.Content[0]+box.Content[4])/2, (box.Content[1]+box.Content[5])/2
+		return input.DispatchMouseEvent(input.MouseMoved, x, y).Do(ctx)
+	}, chromedp.ByQuery)
+}

@@ -1,0 +1,158 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// TestWhoAsksIsApproved: a machine that was refused for want of an invite is
+// shown, and may come once it is approved.
+func TestWhoAsksIsApproved(t *testing.T) {
+	b := newBench(t)
+	cookies := b.signIn(b.token(api.ScopePeers))
+	id := b.refused(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.registry.Run(ctx); err != nil { // keeps what was refused
+		t.Fatal(err)
+	}
+	if a := b.do(http.MethodGet, "/admin/approvals", cookies, nil); !strings.Contains(a.body, id.String()) || !strings.Contains(a.body, "Approve<") {
+		t.Errorf("who asks is not shown: %s", a.body)
+	}
+	if a := b.do(http.MethodPost, "/admin/approvals", cookies, url.Values{"peer": {"x"}}); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "not the ID of a machine") {
+		t.Errorf("no ID: %d", a.status)
+	}
+	if a := b.do(http.MethodPost, "/admin/approvals", cookies, url.Values{"peer": {id.String()}}); a.status != http.StatusSeeOther {
+		t.Errorf("approve: %d", a.status)
+	}
+	waiting, err := b.registry.Approvals(t.Context(), ident.PeerID{}, 10)
+	if err != nil || len(waiting) != 1 || waiting[0].Peer != id {
+		t.Errorf("approved %+v, %v", waiting, err)
+	}
+	if asking, err := b.registry.Asking(t.Context()); err != nil || len(asking) != 0 {
+		t.Errorf("still asking: %+v, %v", asking, err)
+	}
+	if a := b.do(http.MethodPost, "/admin/approvals/"+id.String(), cookies, nil); a.status != http.StatusSeeOther {
+		t.Errorf("take back: %d", a.status)
+	}
+	last := b.events()[0]
+	if last.Kind != registry.EventPeerDisapproved || !strings.HasPrefix(last.Actor, "admin ") || last.Peer != id {
+		t.Errorf("the log says %+v", last)
+	}
+}
+
+// refused has a machine try to register without an invite.
+func (b *bench) refused(t *testing.T) ident.PeerID {
+	t.Helper()
+	key, err := ident.KeyFromSeed(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	challenge, expires, err := b.registry.Challenge(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := api.Registration{Challenge: challenge, Name: "name", Expires: expires}
+	r.Sign(key, nil)
+	if _, err := b.registry.Register(t.Context(), r, registry.Channel{}); !errors.Is(err, registry.ErrInviteNeeded) {
+		t.Fatalf("register: %v", err)
+	}
+	return key.ID()
+}
+
+// TestAFormSentTwiceMakesOneInvite: a reload of the page that shows it does not
+// make another.
+func TestAFormSentTwiceMakesOneInvite(t *testing.T) {
+	b := newBench(t)
+	cookies := b.signIn(b.token(api.ScopeInvites))
+	form := url.Values{"label": {"attic"}, "uses": {"2"}, "days": {"7"}, "key": {"K"}}
+	first, again := b.do(http.MethodPost, "/admin/invites", cookies, form), b.do(http.MethodPost, "/admin/invites", cookies, form)
+	link := func(a answer) string {
+		_, after, _ := strings.Cut(a.body, `id="join-link">`)
+		link, _, _ := strings.Cut(after, "<")
+		return link
+	}
+	if link(first) == "" || link(first) != link(again) {
+		t.Errorf("%q, then %q", link(first), link(again))
+	}
+	all, err := b.registry.Invites(t.Context(), registry.Page{Limit: 10})
+	if err != nil || len(all) != 1 || all[0].Limit() != 2 || all[0].Expires.Sub(all[0].Created) != 7*24*time.Hour {
+		t.Errorf("invites %+v, %v", all, err)
+	}
+	for field, value := range map[string]string{"uses": "many", "days": "9999", "label": "two\nlines"} {
+		wrong := url.Values{"label": {"kept"}, "uses": {"1"}, "days": {"7"}}
+		wrong.Set(field, value)
+		if a := b.do(http.MethodPost, "/admin/invites", cookies, wrong); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, `role="alert"`) {
+			t.Errorf("%s %q: %d", field, value, a.status)
+		}
+	}
+}
+
+// TestAStreamTellsOfChangesAlone reads the stream of events of a page.
+func TestAStreamTellsOfChangesAlone(t *testing.T) {
+	b := newBench(t)
+	token := b.token(api.ScopeAdmin)
+	cookies := b.signIn(token)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.server.URL+"/admin/invites", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	req.AddCookie(cookies[0])
+	resp, err := b.server.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got := resp.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") || resp.Header.Get("X-Accel-Buffering") != "no" {
+		t.Errorf("headers %v", resp.Header)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	next := func() (event, data string) {
+		for lines.Scan() {
+			switch name, value, _ := strings.Cut(lines.Text(), ": "); {
+			case name == "event":
+				event = value
+			case name == "data":
+				data += value + "\n"
+			case event != "":
+				return event, data
+			}
+		}
+		t.Fatalf("the stream ended: %v", lines.Err())
+		return "", ""
+	}
+	if event, data := next(); event != "page" || !strings.Contains(data, "There is no invite") || strings.Contains(data, "<html") {
+		t.Errorf("first %s: %s", event, data)
+	}
+	if _, _, err := b.registry.CreateInvite(t.Context(), registry.InviteSpec{Label: "the next event"}); err != nil {
+		t.Fatal(err)
+	}
+	if event, data := next(); event != "page" || !strings.Contains(data, "the next event") {
+		t.Errorf("then %s: %s", event, data)
+	}
+	parent, err := b.registry.AuthenticateAdmin(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.registry.RevokeToken(t.Context(), parent.ID); err != nil {
+		t.Fatal(err)
+	}
+	if event, _ := next(); event != "gone" {
+		t.Errorf("after the token was revoked: %s", event)
+	}
+	if a := b.do(http.MethodGet, "/admin/invites", cookies, nil, "Accept", "text/event-stream"); !strings.Contains(a.body, "event: gone") {
+		t.Errorf("a new stream: %s", a.body)
+	}
+}
