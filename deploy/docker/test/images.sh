@@ -3,9 +3,11 @@
 # begin from, out of local files: a Debian tree made by debootstrap, and this
 # machine's Go with the modules that it has fetched. Nothing is pulled.
 #
-#   images.sh DIRECTORY        where the trees are kept for the next time
+#   images.sh DIRECTORY GO_IMAGE   where the trees are kept for the next time,
+#                                  and what the image with Go is called
 set -eu
 keep=$1
+go_image=$2
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../../.." && pwd)
 mkdir -p "$keep"
@@ -33,4 +35,4 @@ root=$(go env GOROOT)
 tar -c --transform "s,^$(basename "$root")/,usr/local/go/,S" --transform 's,^download/,modules/,S' \
   -C "$keep/base" . -C "$(dirname "$root")" "$(basename "$root")" -C "$keep/modules/cache" download |
   docker import -c 'ENV PATH=/usr/local/go/bin:/usr/bin:/bin' -c 'ENV GOPROXY=file:///modules' -c 'ENV GONOSUMDB=*' \
-    -c 'ENV GOFLAGS=-buildvcs=false' -c 'ENV GOTOOLCHAIN=local' - easyfind-test/golang
+    -c 'ENV GOFLAGS=-buildvcs=false' -c 'ENV GOTOOLCHAIN=local' - "$go_image"

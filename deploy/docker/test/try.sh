@@ -73,11 +73,12 @@ within 30 docker info
 remove # what a run that was killed has left
 
 step "images"
-docker image inspect easyfind-test/golang >/dev/null 2>&1 || "$here/images.sh" "$keep" >/dev/null
+go_image=easyfind-test/golang:$(sha256sum go.sum | cut -c 1-12) # it holds the modules
+docker image inspect "$go_image" >/dev/null 2>&1 || "$here/images.sh" "$keep" "$go_image" >/dev/null
 for target in rendezvous agent; do
   name=easyfind
   [ $target = agent ] || name=easyfind-rendezvous
-  docker build -q --network none --build-arg GO_IMAGE=easyfind-test/golang -f deploy/docker/Dockerfile --target $target -t $name:local . >/dev/null
+  docker build -q --network none --build-arg GO_IMAGE="$go_image" -f deploy/docker/Dockerfile --target $target -t $name:local . >/dev/null
 done
 
 step "up"
