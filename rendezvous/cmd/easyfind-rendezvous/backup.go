@@ -19,7 +19,7 @@ type backupCommand struct {
 func (*backupCommand) Help() string {
 	return `It holds the database as it is at one moment, whichever engine, the server's own certificate and its key, and the
 links: who has it can be this server. The file is readable by its owner only and appears when it is complete. A
-certificate of --tls-cert is not in it, nor the settings.
+certificate of --tls-cert is not in it, nor the key of --database-key, nor the settings.
 
   easyfind-rendezvous --config /etc/easyfind/rendezvous.yaml backup /var/backups/rendezvous.bak`
 }

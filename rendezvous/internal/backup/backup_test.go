@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,16 +28,21 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
+// cluster is the throw-away Postgres of all tests, from the first that wants it:
+// fuzzing does not.
 var (
-	cluster    *pgtest.Cluster
-	errCluster error
+	cluster = sync.OnceValues(func() (*pgtest.Cluster, error) {
+		c, err := pgtest.Start(context.Background())
+		started = c
+		return c, err
+	})
+	started *pgtest.Cluster
 )
 
 func TestMain(m *testing.M) {
-	cluster, errCluster = pgtest.Start(context.Background())
 	code := m.Run()
-	if cluster != nil {
-		if err := cluster.Stop(); err != nil {
+	if started != nil {
+		if err := started.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -63,7 +69,8 @@ func sqlite(t *testing.T, schema int64) backup.Database {
 // postgres makes an empty Postgres database.
 func postgres(t *testing.T) backup.Database {
 	t.Helper()
-	store, err := pgstore.Open(t.Context(), pgtest.Fresh(t, cluster, errCluster))
+	server, err := cluster()
+	store, err := pgstore.Open(t.Context(), pgtest.Fresh(t, server, err))
 	if err != nil {
 		t.Fatal(err)
 	}

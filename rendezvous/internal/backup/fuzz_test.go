@@ -2,7 +2,6 @@ package backup
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"testing"
 )
@@ -36,11 +35,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(body))
 	f.Add([]byte(header + "[1]\n"))
 	f.Fuzz(func(t *testing.T, lines []byte) {
-		var raw bytes.Buffer
-		zip := gzip.NewWriter(&raw)
-		zip.Write(lines)
-		zip.Close()
-		in, _, err := newReader(&raw)
+		in, _, err := newLines(bytes.NewReader(lines))
 		if err != nil {
 			return
 		}

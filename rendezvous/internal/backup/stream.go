@@ -105,19 +105,23 @@ func (w *writer) end() error {
 
 // reader reads a stream line by line.
 type reader struct {
-	zip   *gzip.Reader
 	in    *bufio.Reader
 	sum   hash.Hash
 	lines int
 }
 
 func newReader(r io.Reader) (*reader, Header, error) {
-	var h Header
 	zip, err := gzip.NewReader(r)
 	if err != nil {
-		return nil, h, ErrNone
+		return nil, Header{}, ErrNone
 	}
-	in := &reader{zip: zip, in: bufio.NewReaderSize(zip, maxLine), sum: sha256.New()}
+	return newLines(zip)
+}
+
+// newLines reads a stream that is not compressed any more.
+func newLines(r io.Reader) (*reader, Header, error) {
+	var h Header
+	in := &reader{in: bufio.NewReaderSize(r, maxLine), sum: sha256.New()}
 	raw, err := in.next()
 	if err != nil {
 		return nil, h, err
