@@ -175,8 +175,8 @@ func TestBenchRelay(t *testing.T) {
 	scale := benchScale{cells: benchCells[:2], offered: 2000, steady: 500 * time.Millisecond, rounds: 1}
 	if *benchRelay {
 		scale = benchScale{
-			cells: benchCells, offered: 60_000, steady: 4 * time.Second, rates: []int{90_000, 130_000, 180_000, 250_000},
-			short: 2 * time.Second, rounds: *benchRounds,
+			cells: benchCells, offered: 60_000, steady: 4 * time.Second, rates: []int{100_000, 150_000, 220_000},
+			short: time.Second, rounds: *benchRounds,
 		}
 	}
 	servers := []*turnServer{startOurs(t), startCoturn(t)}
@@ -235,7 +235,7 @@ func loadAverage() string {
 // markdown is the tables.
 func (r *benchReport) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nMeasured on %s in %s, the median of %d rounds: %d cores, which servers and load share, %s. Load average before: %s, after: %s.\n\n",
+	fmt.Fprintf(&b, "\nMeasured on %s in %s, %d rounds, whose medians count: %d cores, which servers and load share, %s. Load average before: %s, after: %s.\n\n",
 		r.began.Format("2006-01-02 15:04"), time.Since(r.began).Round(time.Second), r.scale.rounds, runtime.NumCPU(), runtime.Version(), r.loadBefore, loadAverage())
 	fmt.Fprintf(&b, "| %d packets/s offered | delivered %%: coturn | EasyFind | µs a packet: coturn | EasyFind | packets/s per core, EasyFind ÷ coturn | most delivered, packets/s: coturn | EasyFind | ÷ |\n", r.scale.offered)
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")

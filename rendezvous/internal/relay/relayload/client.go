@@ -32,8 +32,18 @@ type client struct {
 // Login is a long-term credential (RFC 8489 section 9.2).
 type Login struct{ Username, Password string }
 
-// dial allocates at a server, and binds a channel to a peer.
-func dial(server netip.AddrPort, login Login, peer netip.AddrPort) (_ *client, err error) {
+// dial allocates at a server, and binds a channel to a peer. A port whose client
+// before the server still remembers is left for another.
+func dial(server netip.AddrPort, login Login, peer netip.AddrPort) (c *client, err error) {
+	for range tries {
+		if c, err = dialOnce(server, login, peer); !errors.Is(err, errMismatch) {
+			return c, err
+		}
+	}
+	return nil, err
+}
+
+func dialOnce(server netip.AddrPort, login Login, peer netip.AddrPort) (_ *client, err error) {
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: server.Addr().AsSlice()})
 	if err != nil {
 		return nil, err
@@ -71,7 +81,10 @@ func (a address) AddTo(m *stun.Message) error {
 	return x.AddToAs(m, stun.AttrXORPeerAddress)
 }
 
-var errUnauthorized = errors.New("unauthorized")
+var (
+	errUnauthorized = errors.New("unauthorized")
+	errMismatch     = errors.New("there is an allocation for the client's address")
+)
 
 // request sends a request until it is answered with success.
 func (c *client) request(method stun.Method, attributes ...stun.Setter) (*stun.Message, error) {
@@ -123,6 +136,9 @@ func (c *client) exchange(m *stun.Message) (*stun.Message, error) {
 		var code stun.ErrorCodeAttribute
 		if err := code.GetFrom(answer); err != nil {
 			return nil, fmt.Errorf("refused: %s", answer.Type)
+		}
+		if code.Code == stun.CodeAllocMismatch || code.Code == stun.CodeWrongCredentials {
+			return nil, fmt.Errorf("%w: %s", errMismatch, code)
 		}
 		if code.Code != stun.CodeUnauthorized && code.Code != stun.CodeStaleNonce {
 			return nil, fmt.Errorf("refused: %s", code)
