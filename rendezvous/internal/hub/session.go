@@ -15,6 +15,7 @@ import (
 const (
 	maxUnconfirmed = 64        // messages delivered to a peer and not confirmed
 	maxQueue       = 256       // frames queued for a peer
+	maxAnswers     = 128       // frames queued for a peer of which more is read
 	maxQueueBytes  = 512 << 10 // bytes of them
 	maxCarried     = 64        // messages of a peer that wait or are on the way to other instances
 )
@@ -40,6 +41,7 @@ type session struct {
 
 	// Guarded by mu.
 	mu          sync.Mutex
+	room        *sync.Cond // told when the queue is empty
 	queue       [][]byte
 	queueBytes  int
 	writing     bool
@@ -66,7 +68,9 @@ type delivery struct {
 }
 
 func newSession(h *Hub, id ident.PeerID, conn wire) *session {
-	return &session{hub: h, id: id, conn: conn, since: h.cluster.Now().Truncate(time.Millisecond), budget: newBucket(h.now())}
+	s := &session{hub: h, id: id, conn: conn, since: h.cluster.Now().Truncate(time.Millisecond), budget: newBucket(h.now())}
+	s.room = sync.NewCond(&s.mu)
+	return s
 }
 
 // run serves the peer until its connection ends.
@@ -84,6 +88,7 @@ func (s *session) run(ctx context.Context, frames *signal.Reader) {
 // read handles what the peer sends.
 func (s *session) read(ctx context.Context, frames *signal.Reader) {
 	for {
+		s.awaitRoom()
 		s.conn.SetReadDeadline(time.Now().Add(s.patience()))
 		m, err := frames.FromPeer()
 		if err != nil {
@@ -105,6 +110,16 @@ func (s *session) read(ctx context.Context, frames *signal.Reader) {
 		default:
 			s.bye(signal.ByeProtocol, "a second Hello came")
 		}
+	}
+}
+
+// awaitRoom keeps a peer that sends faster than it takes the answers from
+// sending more, until the queue is written.
+func (s *session) awaitRoom() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.queue) >= maxAnswers && !s.closing {
+		s.room.Wait()
 	}
 }
 
@@ -201,7 +216,7 @@ func (s *session) enqueueLocked(m signal.FromRendezvous) {
 		return
 	}
 	if len(s.queue) >= maxQueue {
-		s.closing = true // it sends and does not read; there is no room for a Bye
+		s.closing = true // it does not read; there is no room for a Bye
 		s.conn.abort()
 		return
 	}
@@ -227,6 +242,7 @@ func (s *session) flush() {
 		s.mu.Lock()
 		frames, closing := s.queue, s.closing
 		s.queue, s.queueBytes = nil, 0
+		s.room.Signal()
 		if len(frames) == 0 {
 			s.writing = false
 		}

@@ -75,7 +75,7 @@ type admissions struct {
 }
 
 func (t admissions) run(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{t.lock, t.look, t.spendChallenges, t.spendInvites, t.spendApprovals, t.write} {
+	for _, step := range []func(context.Context) error{t.look, t.spendApprovals, t.write} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -94,11 +94,12 @@ func (t admissions) good(test func(*admitting) bool) []*admitting {
 	return good
 }
 
-func anyOf(*admitting) bool       { return true }
-func isNew(a *admitting) bool     { return !a.known }
-func isKnown(a *admitting) bool   { return a.known }
-func isInvited(a *admitting) bool { return !a.known && !a.Open && a.Invite != nil }
-func isPlain(a *admitting) bool   { return !a.known && !a.Open && a.Invite == nil }
+func anyOf(*admitting) bool         { return true }
+func isNew(a *admitting) bool       { return !a.known }
+func isKnown(a *admitting) bool     { return a.known }
+func showsInvite(a *admitting) bool { return !a.Open && a.Invite != nil }
+func isInvited(a *admitting) bool   { return !a.known && showsInvite(a) }
+func isPlain(a *admitting) bool     { return !a.known && !a.Open && a.Invite == nil }
 
 // column is one value of each, for unnest.
 func column[T any](all []*admitting, value func(*admitting) T) []T {
@@ -111,96 +112,93 @@ func column[T any](all []*admitting, value func(*admitting) T) []T {
 
 func peerOf(a *admitting) []byte { return a.Peer.ID[:] }
 
+// look locks the peers, spends the challenges and reads what the rest depends
+// on, in one round trip.
+func (t admissions) look(ctx context.Context) error {
+	var b pgx.Batch
+	t.lock(&b)
+	t.lookUp(&b)
+	t.spendChallenges(&b)
+	t.spendInvites(&b)
+	return t.tx.SendBatch(ctx, &b).Close()
+}
+
 // lock is lockPeer for all of them, in order, so that two transactions cannot
 // wait for each other.
-func (t admissions) lock(ctx context.Context) error {
+func (t admissions) lock(b *pgx.Batch) {
 	slices.SortFunc(t.all, func(a, b *admitting) int { return a.Peer.ID.Compare(b.Peer.ID) })
 	keys := column(t.all, func(a *admitting) int64 { return peerKey(a.Peer.ID) })
 	slices.Sort(keys)
-	_, err := t.tx.Exec(ctx, `SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) WITH ORDINALITY AS k (key, n) ORDER BY n`, keys)
-	return err
+	b.Queue(`SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) WITH ORDINALITY AS k (key, n) ORDER BY n`, keys)
 }
 
-// look finds out who is known and who is revoked.
-func (t admissions) look(ctx context.Context) error {
-	rows, err := t.tx.Query(ctx, `SELECT EXISTS (SELECT 1 FROM peers WHERE id = u.peer), EXISTS (SELECT 1 FROM revocations WHERE peer = u.peer)
-		FROM unnest($1::bytea[]) WITH ORDINALITY AS u (peer, n) ORDER BY n`, column(t.all, peerOf))
-	if err != nil {
+// lookUp finds out who is known and who is revoked.
+func (t admissions) lookUp(b *pgx.Batch) {
+	b.Queue(`SELECT EXISTS (SELECT 1 FROM peers WHERE id = u.peer), EXISTS (SELECT 1 FROM revocations WHERE peer = u.peer)
+		FROM unnest($1::bytea[]) WITH ORDINALITY AS u (peer, n) ORDER BY n`, column(t.all, peerOf),
+	).Query(func(rows pgx.Rows) error {
+		n := 0
+		var known, revoked bool
+		_, err := pgx.ForEachRow(rows, []any{&known, &revoked}, func() error {
+			if t.all[n].known = known; !known && revoked {
+				t.all[n].err = registry.ErrRevoked
+			}
+			n++
+			return nil
+		})
 		return err
-	}
-	n := 0
-	var known, revoked bool
-	_, err = pgx.ForEachRow(rows, []any{&known, &revoked}, func() error {
-		if t.all[n].known = known; !known && revoked {
-			t.all[n].err = registry.ErrRevoked
-		}
-		n++
-		return nil
 	})
-	return err
 }
 
 // spendChallenges keeps the challenges as used, each once.
-func (t admissions) spendChallenges(ctx context.Context) error {
-	good := t.good(anyOf)
-	slices.SortFunc(good, func(a, b *admitting) int { return bytes.Compare(a.Challenge[:], b.Challenge[:]) })
-	rows, err := t.tx.Query(ctx, `INSERT INTO challenges (random, expires) SELECT * FROM unnest($1::bytea[], $2::bigint[]) ON CONFLICT DO NOTHING RETURNING random`,
-		column(good, func(a *admitting) []byte { return a.Challenge[:] }), column(good, func(a *admitting) int64 { return millis(a.ChallengeExpires) }))
-	if err != nil {
-		return err
-	}
-	spent := map[string]bool{}
-	var random []byte
-	_, err = pgx.ForEachRow(rows, []any{&random}, func() error {
-		spent[string(random)] = true
-		return nil
-	})
-	for _, a := range good {
-		if a.spent = spent[string(a.Challenge[:])]; !a.spent {
-			a.err = registry.ErrReplayed
-		}
-	}
-	return err
-}
-
-// spendInvites lets in as many new peers as their invites are good for.
-func (t admissions) spendInvites(ctx context.Context) error {
-	invited := t.good(isInvited)
-	if len(invited) == 0 {
-		return nil
-	}
-	by := map[string][]*admitting{}
-	for _, a := range invited {
-		a.err = registry.ErrInvite // until it is let in
-		by[string(a.Invite[:])] = append(by[string(a.Invite[:])], a)
-	}
-	rows, err := t.tx.Query(ctx, `SELECT hash, uses, expires FROM invites WHERE hash = ANY($1::bytea[]) AND NOT revoked ORDER BY hash FOR UPDATE`,
-		column(invited, func(a *admitting) []byte { return a.Invite[:] }))
-	if err != nil {
-		return err
-	}
-	var hash []byte
-	var uses *int
-	var expires int64
-	var hashes [][]byte
-	var counts []int32
-	_, err = pgx.ForEachRow(rows, []any{&hash, &uses, &expires}, func() error {
-		count := int32(0)
-		for _, a := range by[string(hash)] {
-			if expires > millis(a.Now) && (uses == nil || int(count) < *uses) {
-				a.err = nil
-				count++
+func (t admissions) spendChallenges(b *pgx.Batch) {
+	all := slices.SortedFunc(slices.Values(t.all), func(a, b *admitting) int { return bytes.Compare(a.Challenge[:], b.Challenge[:]) })
+	b.Queue(`INSERT INTO challenges (random, expires) SELECT * FROM unnest($1::bytea[], $2::bigint[]) ON CONFLICT DO NOTHING RETURNING random`,
+		column(all, func(a *admitting) []byte { return a.Challenge[:] }), column(all, func(a *admitting) int64 { return millis(a.ChallengeExpires) }),
+	).Query(func(rows pgx.Rows) error {
+		spent := map[string]bool{}
+		var random []byte
+		_, err := pgx.ForEachRow(rows, []any{&random}, func() error {
+			spent[string(random)] = true
+			return nil
+		})
+		for _, a := range all {
+			if a.spent = spent[string(a.Challenge[:])]; !a.spent && a.err == nil {
+				a.err = registry.ErrReplayed
 			}
 		}
-		hashes, counts = append(hashes, bytes.Clone(hash)), append(counts, count)
-		return nil
-	})
-	if err != nil {
 		return err
+	})
+}
+
+// spendInvites locks the invites and lets in as many new peers as they are good
+// for. What is used of them write writes.
+func (t admissions) spendInvites(b *pgx.Batch) {
+	shown := column(t.good(showsInvite), func(a *admitting) []byte { return a.Invite[:] })
+	if len(shown) == 0 {
+		return
 	}
-	_, err = t.tx.Exec(ctx, `UPDATE invites i SET uses = i.uses - u.n, used = i.used + u.n FROM unnest($1::bytea[], $2::integer[]) AS u (hash, n)
-		WHERE i.hash = u.hash`, hashes, counts)
-	return err
+	b.Queue(`SELECT hash, uses, expires FROM invites WHERE hash = ANY($1::bytea[]) AND NOT revoked ORDER BY hash FOR UPDATE`, shown).Query(func(rows pgx.Rows) error {
+		by := map[string][]*admitting{}
+		for _, a := range t.good(isInvited) {
+			a.err = registry.ErrInvite // until it is let in
+			by[string(a.Invite[:])] = append(by[string(a.Invite[:])], a)
+		}
+		var hash []byte
+		var uses *int
+		var expires int64
+		_, err := pgx.ForEachRow(rows, []any{&hash, &uses, &expires}, func() error {
+			count := 0
+			for _, a := range by[string(hash)] {
+				if expires > millis(a.Now) && (uses == nil || count < *uses) {
+					a.err = nil
+					count++
+				}
+			}
+			return nil
+		})
+		return err
+	})
 }
 
 // spendApprovals lets new peers in without an invite that were approved.
@@ -234,6 +232,7 @@ func (t admissions) spendApprovals(ctx context.Context) error {
 func (t admissions) write(ctx context.Context) error {
 	var b pgx.Batch
 	t.renew(&b)
+	t.useInvites(&b)
 	if fresh := t.good(isNew); len(fresh) > 0 {
 		t.insert(&b, fresh)
 	}
@@ -250,6 +249,24 @@ func (t admissions) write(ctx context.Context) error {
 		return nil
 	}
 	return t.tx.SendBatch(ctx, &b).Close()
+}
+
+// useInvites counts what was let in with each invite.
+func (t admissions) useInvites(b *pgx.Batch) {
+	used := map[string]int32{}
+	for _, a := range t.good(isInvited) {
+		used[string(a.Invite[:])]++
+	}
+	if len(used) == 0 {
+		return
+	}
+	var hashes [][]byte
+	var counts []int32
+	for hash, n := range used {
+		hashes, counts = append(hashes, []byte(hash)), append(counts, n)
+	}
+	b.Queue(`UPDATE invites i SET uses = i.uses - u.n, used = i.used + u.n FROM unnest($1::bytea[], $2::integer[]) AS u (hash, n)
+		WHERE i.hash = u.hash`, hashes, counts)
 }
 
 // renew gives known peers their new tokens.

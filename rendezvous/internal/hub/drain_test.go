@@ -1,0 +1,54 @@
+package hub
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/proto/signal"
+)
+
+func TestDrainTellsEveryPeerAndTakesNobody(t *testing.T) {
+	s := start(t)
+	a := s.connect(t, key(t, 1))
+	done := make(chan error, 1)
+	go func() { done <- s.Drain(context.Background()) }()
+	if code := a.bye(); code != signal.ByeDraining {
+		t.Errorf("Bye %d", code)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	late := tls.Client(conn, s.tls)
+	late.SetDeadline(time.Now().Add(patience))
+	m, err := signal.NewReader(late).FromRendezvous()
+	if bye, ok := m.(signal.Bye); err != nil || !ok || bye.Code != signal.ByeDraining {
+		t.Errorf("a draining hub says %#v, %v", m, err)
+	}
+}
+
+// TestDrainTakesWhatIsConfirmedMeanwhile: a peer that is told to go still
+// confirms what it got before.
+func TestDrainTakesWhatIsConfirmedMeanwhile(t *testing.T) {
+	s := start(t)
+	alice, bob := key(t, 1), key(t, 2)
+	s.allow(bob, alice)
+	a, b := s.connect(t, alice), s.connect(t, bob)
+	a.write(signal.Send{ID: 1, To: bob.ID()})
+	got := b.read().(signal.Deliver)
+	b.session(t, s).bye(signal.ByeDraining, "go")
+	if bye, ok := b.read().(signal.Bye); !ok || bye.Code != signal.ByeDraining {
+		t.Errorf("bob got %#v", bye)
+	}
+	a.write(signal.Send{ID: 2, To: bob.ID()})
+	a.expect(signal.Failed{ID: 2, Code: signal.FailureOffline})
+	b.write(signal.Got{Number: got.Number})
+	a.expect(signal.Sent{ID: 1})
+}
