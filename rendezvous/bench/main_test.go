@@ -51,7 +51,7 @@ const spareFiles = 100
 func full() scale {
 	s := scale{
 		sizes: []int{1000, 5000, 10_000}, settle: 26 * time.Second, window: 30 * time.Second,
-		registrations: 4500, alone: 1200, rounds: 3, conns: 32, lookups: 3 * time.Second,
+		registrations: 4500, alone: 1200, rounds: 3, conns: 64, lookups: 3 * time.Second,
 		talkers: 1000, rates: []int{1000, 5000}, talk: 6 * time.Second, listeners: 64,
 		handshakes: 3 * time.Second, steady: 12 * time.Second,
 	}

@@ -11,7 +11,7 @@ import (
 
 // PutAdminLink keeps a link in place of the one before.
 func (s *Store) PutAdminLink(ctx context.Context, l registry.AdminLink, now time.Time, again bool) (good registry.Digest, err error) {
-	err = s.tx(ctx, "keep an admin link", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "keep an admin link", func(tx *transaction) error {
 		var waiting []byte
 		var administered bool
 		err := tx.QueryRowContext(ctx, `SELECT (SELECT hash FROM admin_links WHERE expires > ?1),
@@ -36,7 +36,7 @@ func (s *Store) PutAdminLink(ctx context.Context, l registry.AdminLink, now time
 
 // RedeemAdminLink uses a link up and keeps the token.
 func (s *Store) RedeemAdminLink(ctx context.Context, link registry.Digest, t registry.AdminToken, e registry.Event) error {
-	return s.tx(ctx, "use an admin link", func(tx *sql.Tx) error {
+	return s.tx(ctx, "use an admin link", func(tx *transaction) error {
 		res, err := tx.ExecContext(ctx, `DELETE FROM admin_links WHERE hash = ? AND expires > ?`, link[:], millis(t.Created))
 		if err := oneRow(res, err, registry.ErrAdminLink); err != nil {
 			return err
@@ -50,7 +50,7 @@ func (s *Store) RedeemAdminLink(ctx context.Context, link registry.Digest, t reg
 
 // PutAdminToken keeps a token.
 func (s *Store) PutAdminToken(ctx context.Context, t registry.AdminToken, max int, e registry.Event) (kept registry.AdminToken, err error) {
-	err = s.tx(ctx, "keep a token", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "keep a token", func(tx *transaction) error {
 		kept, err = token(tx.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = ?`, t.ID[:]))
 		if !errors.Is(err, registry.ErrTokenNotFound) {
 			return err
@@ -71,7 +71,7 @@ func (s *Store) PutAdminToken(ctx context.Context, t registry.AdminToken, max in
 	return kept, err
 }
 
-func putToken(ctx context.Context, tx *sql.Tx, t registry.AdminToken) error {
+func putToken(ctx context.Context, tx *transaction, t registry.AdminToken) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO admin_tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		t.ID[:], t.Hash[:], t.Label, t.Scopes, millis(t.Created), millis(t.Expires), t.Revoked, t.Session, t.Parent[:])
 	return err
@@ -115,7 +115,7 @@ func (s *Store) AdminTokens(ctx context.Context, p registry.Page) ([]registry.Ad
 
 // RevokeAdminToken ends a token.
 func (s *Store) RevokeAdminToken(ctx context.Context, id registry.TokenPrefix, e registry.Event) error {
-	return s.tx(ctx, "revoke a token", func(tx *sql.Tx) error {
+	return s.tx(ctx, "revoke a token", func(tx *transaction) error {
 		t, err := token(tx.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = ?`, id[:]))
 		if err != nil || t.Revoked {
 			return err

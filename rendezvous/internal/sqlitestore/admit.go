@@ -26,7 +26,7 @@ func (s *Store) Admit(ctx context.Context, a registry.Admission) (registry.Admit
 // of it behind; an error of the database is everyone's.
 func (s *Store) admit(ctx context.Context, all []registry.Admission) []batch.Answer[registry.Admitted] {
 	answers := make([]batch.Answer[registry.Admitted], len(all))
-	err := s.tx(ctx, "admit peers", func(tx *sql.Tx) error {
+	err := s.tx(ctx, "admit peers", func(tx *transaction) error {
 		for i, a := range all {
 			if _, err := tx.ExecContext(ctx, `SAVEPOINT one`); err != nil {
 				return err
@@ -52,7 +52,7 @@ func (s *Store) admit(ctx context.Context, all []registry.Admission) []batch.Ans
 	return answers
 }
 
-func admitOne(ctx context.Context, tx *sql.Tx, a registry.Admission) (admitted registry.Admitted, err error) {
+func admitOne(ctx context.Context, tx *transaction, a registry.Admission) (admitted registry.Admitted, err error) {
 	res, err := tx.ExecContext(ctx, `INSERT INTO challenges (random, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`,
 		a.Challenge[:], millis(a.ChallengeExpires))
 	if err := oneRow(res, err, registry.ErrReplayed); err != nil {
@@ -78,7 +78,7 @@ func admitOne(ctx context.Context, tx *sql.Tx, a registry.Admission) (admitted r
 }
 
 // useInvite lets a new peer in with its invite or its approval, if it needs one.
-func useInvite(ctx context.Context, tx *sql.Tx, a registry.Admission) error {
+func useInvite(ctx context.Context, tx *transaction, a registry.Admission) error {
 	switch {
 	case a.Open:
 		return nil

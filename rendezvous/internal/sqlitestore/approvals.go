@@ -10,7 +10,7 @@ import (
 
 // Approve keeps an approval in place of the one before.
 func (s *Store) Approve(ctx context.Context, a registry.Approval, max int, e registry.Event) error {
-	return s.tx(ctx, "approve a peer", func(tx *sql.Tx) error {
+	return s.tx(ctx, "approve a peer", func(tx *transaction) error {
 		var others int
 		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM approvals WHERE peer <> ?`, a.Peer[:]).Scan(&others); err != nil {
 			return err
@@ -29,7 +29,7 @@ func (s *Store) Approve(ctx context.Context, a registry.Approval, max int, e reg
 
 // Disapprove takes an approval back.
 func (s *Store) Disapprove(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "disapprove a peer", func(tx *sql.Tx) error {
+	return s.tx(ctx, "disapprove a peer", func(tx *transaction) error {
 		res, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE peer = ?`, id[:])
 		if err := oneRow(res, err, registry.ErrPeerNotFound); err != nil {
 			return err

@@ -14,10 +14,10 @@ func (s *Store) AddEvents(ctx context.Context, events []registry.Event) error {
 	if len(events) > registry.MaxBatch {
 		return fmt.Errorf("keep events: %d at once, at most %d", len(events), registry.MaxBatch)
 	}
-	return s.tx(ctx, "keep events", func(tx *sql.Tx) error { return addEvents(ctx, tx, events...) })
+	return s.tx(ctx, "keep events", func(tx *transaction) error { return addEvents(ctx, tx, events...) })
 }
 
-func addEvents(ctx context.Context, tx *sql.Tx, events ...registry.Event) error {
+func addEvents(ctx context.Context, tx *transaction, events ...registry.Event) error {
 	for _, e := range events {
 		_, err := tx.ExecContext(ctx, `INSERT INTO audit (at, kind, actor, peer, other, source, detail, count) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 			millis(e.At), string(e.Kind), e.Actor, orNull(e.Peer), orNull(e.Other), e.Source, e.Detail, e.Count)
@@ -58,7 +58,7 @@ func (s *Store) Events(ctx context.Context, q registry.EventQuery) ([]registry.E
 }
 
 // sweepEvents removes the oldest events beyond what is kept.
-func sweepEvents(ctx context.Context, tx *sql.Tx) error {
+func sweepEvents(ctx context.Context, tx *transaction) error {
 	for which, kept := range map[string]int{`kind = 'refused'`: registry.MaxRefusals, `kind <> 'refused'`: registry.MaxEvents} {
 		_, err := tx.ExecContext(ctx, `DELETE FROM audit WHERE `+which+
 			` AND seq <= (SELECT seq FROM audit WHERE `+which+` ORDER BY seq DESC LIMIT 1 OFFSET ?)`, kept)

@@ -17,7 +17,7 @@ func (s *Store) PutBlob(ctx context.Context, b registry.Blob, under *registry.Lo
 	if b.Value == nil {
 		b.Value = []byte{}
 	}
-	return s.tx(ctx, "keep a value", func(tx *sql.Tx) error {
+	return s.tx(ctx, "keep a value", func(tx *transaction) error {
 		if under != nil {
 			var held bool
 			err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM locks WHERE name = ? AND fence = ? AND until > ?)`,
@@ -74,7 +74,7 @@ func (s *Store) DeleteBlobs(ctx context.Context, name string) error {
 
 // TakeLock takes a lock.
 func (s *Store) TakeLock(ctx context.Context, name string, now time.Time, ttl time.Duration) (fence int64, err error) {
-	err = s.tx(ctx, "take a lock", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "take a lock", func(tx *transaction) error {
 		if fence, err = newEpoch(ctx, tx); err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // DB is the database as a program beside the server reads it.
-func (s *Store) DB() *sql.DB { return s.read }
+func (s *Store) DB() *sql.DB { return s.read.DB }
 
 // Lock keeps any server from using a data directory until it is closed. Errors:
 // ErrInUse.

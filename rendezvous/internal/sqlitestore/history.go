@@ -68,7 +68,7 @@ func (s *Store) AddRelayUse(ctx context.Context, day registry.Day, uses []regist
 	if len(uses) > registry.MaxBatch {
 		return fmt.Errorf("%s: %d at once, at most %d", what, len(uses), registry.MaxBatch)
 	}
-	return s.tx(ctx, what, func(tx *sql.Tx) error {
+	return s.tx(ctx, what, func(tx *transaction) error {
 		for _, u := range uses {
 			_, err := tx.ExecContext(ctx, `INSERT INTO relay_use (day, peer, sent_bytes, sent_packets, received_bytes, received_packets) VALUES (?, ?, ?, ?, ?, ?)
 				ON CONFLICT (day, peer) DO UPDATE SET sent_bytes = sent_bytes + excluded.sent_bytes, sent_packets = sent_packets + excluded.sent_packets,

@@ -10,7 +10,7 @@ import (
 
 // PutInvite keeps an invite.
 func (s *Store) PutInvite(ctx context.Context, i registry.Invite, e registry.Event) (kept registry.Invite, err error) {
-	err = s.tx(ctx, "keep an invite", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "keep an invite", func(tx *transaction) error {
 		kept, err = invite(tx.QueryRowContext(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash = ?`, i.Hash[:]))
 		if !errors.Is(err, registry.ErrInviteNotFound) {
 			return err
@@ -64,7 +64,7 @@ func (s *Store) Invites(ctx context.Context, p registry.Page) ([]registry.Invite
 
 // RevokeInvite ends an invite.
 func (s *Store) RevokeInvite(ctx context.Context, id registry.InviteID, e registry.Event) error {
-	return s.tx(ctx, "revoke an invite", func(tx *sql.Tx) error {
+	return s.tx(ctx, "revoke an invite", func(tx *transaction) error {
 		first, last := id.Range()
 		i, err := invite(tx.QueryRowContext(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash BETWEEN ? AND ?`, first[:], last[:]))
 		if err != nil || i.Revoked {

@@ -12,7 +12,7 @@ import (
 
 // CreateMailbox keeps a new mailbox.
 func (s *Store) CreateMailbox(ctx context.Context, m registry.Mailbox, limit registry.MailboxLimit) error {
-	return s.tx(ctx, "open a mailbox", func(tx *sql.Tx) error {
+	return s.tx(ctx, "open a mailbox", func(tx *transaction) error {
 		var open, kept int
 		err := tx.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE closed = 0 AND expires > ?), count(*) FROM mailboxes WHERE owner = ?`,
 			millis(m.Created), m.Owner[:]).Scan(&open, &kept)
@@ -51,7 +51,7 @@ func mailbox(row *sql.Row) (registry.Mailbox, error) {
 
 // AddTry adds a try to a mailbox.
 func (s *Store) AddTry(ctx context.Context, a ident.Address, t registry.Try, max int) (number int, err error) {
-	err = s.tx(ctx, "add a try", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "add a try", func(tx *transaction) error {
 		m, err := mailbox(tx.QueryRowContext(ctx, mailboxQuery, string(a)))
 		if err != nil {
 			return err
@@ -99,7 +99,7 @@ func (s *Store) Tries(ctx context.Context, a ident.Address) ([]registry.Try, err
 
 // SetStep adds a message to a try.
 func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMessage, e *registry.Event) error {
-	return s.tx(ctx, "add to a try", func(tx *sql.Tx) error {
+	return s.tx(ctx, "add to a try", func(tx *transaction) error {
 		var answer, confirmation []byte
 		err := tx.QueryRowContext(ctx, `SELECT answer, confirmation FROM tries WHERE address = ? AND number = ?`, string(a), m.Number).Scan(&answer, &confirmation)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -131,7 +131,7 @@ func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMes
 
 // CloseMailbox closes a mailbox and forgets its messages.
 func (s *Store) CloseMailbox(ctx context.Context, a ident.Address) error {
-	return s.tx(ctx, "close a mailbox", func(tx *sql.Tx) error {
+	return s.tx(ctx, "close a mailbox", func(tx *transaction) error {
 		if _, err := tx.ExecContext(ctx, `UPDATE mailboxes SET closed = 1 WHERE address = ?`, string(a)); err != nil {
 			return err
 		}

@@ -16,7 +16,7 @@ func (s *Store) PutPaths(ctx context.Context, h registry.Holder, now time.Time, 
 	if len(paths) > registry.MaxBatch {
 		return fmt.Errorf("%s: %d at once, at most %d", what, len(paths), registry.MaxBatch)
 	}
-	return s.tx(ctx, what, func(tx *sql.Tx) error {
+	return s.tx(ctx, what, func(tx *transaction) error {
 		if err := held(ctx, tx, h, now); err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (s *Store) PutPaths(ctx context.Context, h registry.Holder, now time.Time, 
 }
 
 // held returns ErrFenced unless the holder has its lease.
-func held(ctx context.Context, tx *sql.Tx, h registry.Holder, now time.Time) error {
+func held(ctx context.Context, tx *transaction, h registry.Holder, now time.Time) error {
 	var is bool
 	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM instances WHERE name = ? AND epoch = ? AND lease_until > ?)`,
 		h.Instance, h.Epoch, millis(now)).Scan(&is)
@@ -111,7 +111,7 @@ func (s *Store) CountPairs(ctx context.Context, now time.Time) (map[int64]regist
 }
 
 // sweepPaths removes what counts no more.
-func sweepPaths(ctx context.Context, tx *sql.Tx) error {
+func sweepPaths(ctx context.Context, tx *transaction) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM paths WHERE NOT EXISTS (
 		SELECT 1 FROM presence p WHERE p.peer = paths.teller AND p.epoch = paths.epoch AND p.since = paths.session)`)
 	return err

@@ -63,7 +63,7 @@ func (s *Store) Peers(ctx context.Context, q registry.PeerQuery) ([]registry.Pee
 
 // Rename changes a peer's name.
 func (s *Store) Rename(ctx context.Context, n registry.Naming) error {
-	return s.tx(ctx, "rename a peer", func(tx *sql.Tx) error {
+	return s.tx(ctx, "rename a peer", func(tx *transaction) error {
 		if err := atVersion(ctx, tx, n.ID, n.Version); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (s *Store) Rename(ctx context.Context, n registry.Naming) error {
 }
 
 // atVersion reports a peer that is not there, or not at a version; 0 is any.
-func atVersion(ctx context.Context, tx *sql.Tx, id ident.PeerID, version int64) error {
+func atVersion(ctx context.Context, tx *transaction, id ident.PeerID, version int64) error {
 	var now int64
 	err := tx.QueryRowContext(ctx, `SELECT version FROM peers WHERE id = ?`, id[:]).Scan(&now)
 	switch {
@@ -90,7 +90,7 @@ func atVersion(ctx context.Context, tx *sql.Tx, id ident.PeerID, version int64) 
 
 // Allow lets a peer find its owner.
 func (s *Store) Allow(ctx context.Context, a registry.Allowance, max int) (since time.Time, err error) {
-	err = s.tx(ctx, "allow a peer", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "allow a peer", func(tx *transaction) error {
 		var ms int64
 		err := tx.QueryRowContext(ctx, `SELECT since FROM allowed WHERE owner = ? AND peer = ?`, a.Owner[:], a.Peer[:]).Scan(&ms)
 		if !errors.Is(err, sql.ErrNoRows) {

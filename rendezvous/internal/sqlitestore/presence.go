@@ -16,7 +16,7 @@ func (s *Store) Clock(context.Context) (time.Time, error) { return time.Now(), n
 
 // TakeLease makes this process the instance.
 func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Time, ttl time.Duration) (epoch int64, err error) {
-	err = s.tx(ctx, "take the lease", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "take the lease", func(tx *transaction) error {
 		if epoch, err = newEpoch(ctx, tx); err != nil {
 			return err
 		}
@@ -29,7 +29,7 @@ func (s *Store) TakeLease(ctx context.Context, i registry.Instance, now time.Tim
 }
 
 // newEpoch returns a number that was never given before.
-func newEpoch(ctx context.Context, tx *sql.Tx) (epoch int64, err error) {
+func newEpoch(ctx context.Context, tx *transaction) (epoch int64, err error) {
 	if err := tx.QueryRowContext(ctx, `INSERT INTO epochs DEFAULT VALUES RETURNING epoch`).Scan(&epoch); err != nil {
 		return 0, err
 	}
@@ -46,7 +46,7 @@ func (s *Store) RenewLease(ctx context.Context, h registry.Holder, now time.Time
 
 // ReleaseLease ends a lease and the presence under it.
 func (s *Store) ReleaseLease(ctx context.Context, h registry.Holder) error {
-	return s.tx(ctx, "release the lease", func(tx *sql.Tx) error {
+	return s.tx(ctx, "release the lease", func(tx *transaction) error {
 		res, err := tx.ExecContext(ctx, `DELETE FROM instances WHERE name = ? AND epoch = ?`, h.Instance, h.Epoch)
 		if err := oneRow(res, err, registry.ErrFenced); err != nil {
 			if errors.Is(err, registry.ErrFenced) {
@@ -82,7 +82,7 @@ func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Tim
 		ON CONFLICT (peer) DO UPDATE SET epoch = excluded.epoch, since = excluded.since
 		WHERE p.since < excluded.since OR (p.since = excluded.since AND p.epoch < excluded.epoch)
 			OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > ?4)`
-	err = s.fenced(ctx, "write presence", h, now, peers, func(tx *sql.Tx, p registry.Presence) error {
+	err = s.fenced(ctx, "write presence", h, now, peers, func(tx *transaction, p registry.Presence) error {
 		args := []any{p.Peer[:], h.Epoch, millis(p.Since), millis(now)}
 		r := registry.Replaced{Presence: p}
 		switch err := tx.QueryRowContext(ctx, older, args...).Scan(&r.Instance); {
@@ -99,7 +99,7 @@ func (s *Store) PutPresence(ctx context.Context, h registry.Holder, now time.Tim
 
 // RemovePresence says that connections have ended.
 func (s *Store) RemovePresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error {
-	return s.fenced(ctx, "remove presence", h, now, peers, func(tx *sql.Tx, p registry.Presence) error {
+	return s.fenced(ctx, "remove presence", h, now, peers, func(tx *transaction, p registry.Presence) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO last_seen (peer, at) SELECT peer, ?4 FROM presence WHERE peer = ?1 AND epoch = ?2 AND since <= ?3
 			ON CONFLICT (peer) DO UPDATE SET at = max(at, excluded.at)`, p.Peer[:], h.Epoch, millis(p.Since), millis(now))
 		if err != nil {
@@ -111,11 +111,11 @@ func (s *Store) RemovePresence(ctx context.Context, h registry.Holder, now time.
 }
 
 // fenced does something for each peer if the holder has its lease.
-func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, each func(*sql.Tx, registry.Presence) error) error {
+func (s *Store) fenced(ctx context.Context, what string, h registry.Holder, now time.Time, peers []registry.Presence, each func(*transaction, registry.Presence) error) error {
 	if len(peers) > registry.MaxBatch {
 		return fmt.Errorf("%s: %d peers at once, at most %d", what, len(peers), registry.MaxBatch)
 	}
-	return s.tx(ctx, what, func(tx *sql.Tx) error {
+	return s.tx(ctx, what, func(tx *transaction) error {
 		if err := held(ctx, tx, h, now); err != nil {
 			return err
 		}
@@ -134,26 +134,23 @@ func (s *Store) LocatePeers(ctx context.Context, ids []ident.PeerID, now time.Ti
 	if len(ids) > registry.MaxBatch {
 		return nil, fmt.Errorf("%s: %d at once, at most %d", what, len(ids), registry.MaxBatch)
 	}
-	prepared, err := s.read.PrepareContext(ctx, `SELECT i.name, i.epoch, p.since FROM presence p JOIN instances i ON i.epoch = p.epoch
-		WHERE p.peer = ? AND i.lease_until > ?`)
-	if err != nil {
-		return nil, failed(what, err)
-	}
+	const where = `SELECT i.name, i.epoch, p.since FROM presence p JOIN instances i ON i.epoch = p.epoch
+		WHERE p.peer = ? AND i.lease_until > ?`
 	at := make(map[ident.PeerID]registry.Location, len(ids))
 	for _, id := range ids {
 		var l registry.Location
 		var since int64
-		err := prepared.QueryRowContext(ctx, id[:], millis(now)).Scan(&l.Instance, &l.Epoch, &since)
+		err := s.read.QueryRowContext(ctx, where, id[:], millis(now)).Scan(&l.Instance, &l.Epoch, &since)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
 		if err != nil {
-			return nil, failed(what, errors.Join(err, prepared.Close()))
+			return nil, failed(what, err)
 		}
 		l.Since = moment(since)
 		at[id] = l
 	}
-	return at, failed(what, prepared.Close())
+	return at, nil
 }
 
 // LastSeen returns when the last connection of peers ended.
@@ -162,23 +159,19 @@ func (s *Store) LastSeen(ctx context.Context, ids []ident.PeerID) (map[ident.Pee
 	if len(ids) > registry.MaxBatch {
 		return nil, fmt.Errorf("%s: %d at once, at most %d", what, len(ids), registry.MaxBatch)
 	}
-	prepared, err := s.read.PrepareContext(ctx, `SELECT at FROM last_seen WHERE peer = ?`)
-	if err != nil {
-		return nil, failed(what, err)
-	}
 	seen := make(map[ident.PeerID]time.Time, len(ids))
 	for _, id := range ids {
 		var at int64
-		err := prepared.QueryRowContext(ctx, id[:]).Scan(&at)
+		err := s.read.QueryRowContext(ctx, `SELECT at FROM last_seen WHERE peer = ?`, id[:]).Scan(&at)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
 		if err != nil {
-			return nil, failed(what, errors.Join(err, prepared.Close()))
+			return nil, failed(what, err)
 		}
 		seen[id] = moment(at)
 	}
-	return seen, failed(what, prepared.Close())
+	return seen, nil
 }
 
 // CountPresence returns how many peers are connected under each epoch.
@@ -201,7 +194,7 @@ func (s *Store) CountPresence(ctx context.Context) (map[int64]int, error) {
 
 // Sweep removes what is over.
 func (s *Store) Sweep(ctx context.Context, now time.Time) error {
-	return s.tx(ctx, "sweep", func(tx *sql.Tx) error {
+	return s.tx(ctx, "sweep", func(tx *transaction) error {
 		for _, step := range []struct {
 			statement string
 			before    time.Time
@@ -242,7 +235,7 @@ func (s *Store) CountPeers(ctx context.Context) (n int, err error) {
 
 // Secret returns the secret kept under a name.
 func (s *Store) Secret(ctx context.Context, name string, fresh []byte) (value []byte, err error) {
-	err = s.tx(ctx, "keep a secret", func(tx *sql.Tx) error {
+	err = s.tx(ctx, "keep a secret", func(tx *transaction) error {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING`, name, fresh); err != nil {
 			return err
 		}

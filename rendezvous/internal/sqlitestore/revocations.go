@@ -10,7 +10,7 @@ import (
 
 // RevokePeer removes a peer and keeps it from registering.
 func (s *Store) RevokePeer(ctx context.Context, r registry.Revocation, version int64, e registry.Event) error {
-	return s.tx(ctx, "revoke a peer", func(tx *sql.Tx) error {
+	return s.tx(ctx, "revoke a peer", func(tx *transaction) error {
 		if err := atVersion(ctx, tx, r.Peer, version); err != nil {
 			return err
 		}
@@ -26,7 +26,7 @@ func (s *Store) RevokePeer(ctx context.Context, r registry.Revocation, version i
 
 // RemovePeer removes a peer that may come back.
 func (s *Store) RemovePeer(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "remove a peer", func(tx *sql.Tx) error {
+	return s.tx(ctx, "remove a peer", func(tx *transaction) error {
 		if err := atVersion(ctx, tx, id, 0); err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func (s *Store) RemovePeer(ctx context.Context, id ident.PeerID, e registry.Even
 }
 
 // removePeer removes a peer and all that belongs to it.
-func removePeer(ctx context.Context, tx *sql.Tx, id ident.PeerID) error {
+func removePeer(ctx context.Context, tx *transaction, id ident.PeerID) error {
 	for _, statement := range []string{
 		`DELETE FROM peers WHERE id = ?`,
 		`DELETE FROM allowed WHERE owner = ?`,
@@ -56,7 +56,7 @@ func removePeer(ctx context.Context, tx *sql.Tx, id ident.PeerID) error {
 
 // Readmit lets a revoked peer register again.
 func (s *Store) Readmit(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "readmit a peer", func(tx *sql.Tx) error {
+	return s.tx(ctx, "readmit a peer", func(tx *transaction) error {
 		res, err := tx.ExecContext(ctx, `DELETE FROM revocations WHERE peer = ?`, id[:])
 		if err := oneRow(res, err, registry.ErrPeerNotFound); err != nil {
 			return err

@@ -33,7 +33,7 @@ var _ registry.Store = (*Store)(nil)
 type Store struct {
 	lock  *os.File
 	write *sql.DB // one connection: SQLite has one writer
-	read  *sql.DB
+	read  *reader
 
 	admits *batch.Batch[registry.Admission, registry.Admitted]
 }
@@ -67,10 +67,7 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := migrations.Up(ctx, s.write, migrations.SQLite); err != nil {
 		return nil, fmt.Errorf("database %s: %w", file, err)
 	}
-	if s.read, err = open(file, max(2, runtime.NumCPU())); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, s.openReader(file)
 }
 
 // ErrNone is the error of a data directory without a database.
@@ -98,8 +95,7 @@ func OpenBeside(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := migrations.Check(ctx, s.write, migrations.SQLite); err != nil {
 		return nil, fmt.Errorf("database %s: %w", file, err)
 	}
-	s.read, err = open(file, max(2, runtime.NumCPU()))
-	return s, err
+	return s, s.openReader(file)
 }
 
 func newStore() *Store {
@@ -144,13 +140,21 @@ func open(file string, conns int) (*sql.DB, error) {
 	return db, nil
 }
 
+func (s *Store) openReader(file string) error {
+	db, err := open(file, max(2, runtime.NumCPU()))
+	if err == nil {
+		s.read = newReader(db)
+	}
+	return err
+}
+
 // Ping reports whether the database takes writes.
 func (s *Store) Ping(ctx context.Context) error { return failed("ping", writable(ctx, s.write)) }
 
 // Pool tells of the connections, the writing one and those that read.
 func (s *Store) Pool() registry.Pool {
 	var p registry.Pool
-	for _, db := range []*sql.DB{s.write, s.read} {
+	for _, db := range []*sql.DB{s.write, s.read.DB} {
 		one := db.Stats()
 		p.InUse += one.InUse
 		p.Idle += one.Idle
@@ -178,12 +182,12 @@ func (s *Store) Close() error {
 }
 
 // tx runs f in a write transaction.
-func (s *Store) tx(ctx context.Context, what string, f func(*sql.Tx) error) error {
+func (s *Store) tx(ctx context.Context, what string, f func(*transaction) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return failed(what, err)
 	}
-	if err := f(tx); err != nil {
+	if err := f(&transaction{tx, map[string]*sql.Stmt{}}); err != nil {
 		return errors.Join(failed(what, err), rolledBack(tx))
 	}
 	return failed(what, tx.Commit())
