@@ -47,7 +47,7 @@ fuzz: setup-test ## fuzz every decoder for FUZZTIME (20s)
 	@GO="$(GO)" deploy/setup/fuzz.sh $(FUZZTIME)
 
 bench: build setup-test ## measure in two guests beside stock usbip
-	@$(GO) test -count=1 -timeout 60m -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb
+	@$(GO) test -count=1 -timeout 60m -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb $(BENCHFLAGS)
 
 bench-rendezvous: setup-test ## measure the rendezvous under 20,000 simulated agents
 	@$(GO) test -count=1 -timeout 30m -run '^TestRendezvous$$' -v ./rendezvous/bench -bench-rendezvous $(BENCHFLAGS)

@@ -2,7 +2,6 @@ package rendezvous
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -121,22 +120,7 @@ func TestFullDisk(t *testing.T) {
 	if status(a, api.PathLive) != http.StatusOK {
 		t.Error("it is not alive")
 	}
-	lines := map[string]int{}
-	for line := range strings.Lines(log.String()) {
-		var l struct{ Msg string }
-		if json.Unmarshal([]byte(line), &l) == nil && strings.Contains(line, "full") {
-			lines[l.Msg]++
-		}
-	}
-	if len(lines) == 0 {
-		t.Error("the log does not say that the disk is full")
-	}
-	for msg, n := range lines {
-		if n > 3 { // once for each kind of write
-			t.Errorf("the log says %d times: %s", n, msg)
-		}
-	}
-	t.Log(lines)
+	saysSparingly(t, log.String(), "full")
 
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
@@ -145,9 +129,39 @@ func TestFullDisk(t *testing.T) {
 	a.allow(b)
 	newPeer(t, i.link, 3)
 	signals(t, a, b, "and after")
-	i.stop()
+}
 
-	// The same disk, read-only.
+// saysSparingly wants a log to say a word, and no sentence with it more than a few
+// times.
+func saysSparingly(t *testing.T, log, word string) {
+	t.Helper()
+	lines := map[string]int{}
+	for line := range strings.Lines(log) {
+		var l struct{ Msg string }
+		if json.Unmarshal([]byte(line), &l) == nil && strings.Contains(line, word) {
+			lines[l.Msg]++
+		}
+	}
+	if len(lines) == 0 {
+		t.Errorf("the log does not say %q", word)
+	}
+	for msg, n := range lines {
+		if n > 3 { // once for each kind of write
+			t.Errorf("the log says %d times: %s", n, msg)
+		}
+	}
+}
+
+// TestReadOnlyDisk: a data directory that cannot be written is refused, whether
+// there is a database in it or not.
+func TestReadOnlyDisk(t *testing.T) {
+	dir, here := onOwnDisk(t)
+	if !here {
+		return
+	}
+	c := local(t)
+	c.Data = filepath.Join(dir, "data")
+	start(t, c).stop()
 	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +171,7 @@ func TestFullDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "read-only") || !strings.Contains(err.Error(), "let this user write there") {
+		if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "read-only") || !strings.Contains(err.Error(), "let this user write there") {
 			t.Errorf("a read-only directory that is %s: %v", name, err)
 		}
 	}

@@ -24,7 +24,7 @@ const Version = "0.1.0"
 // Times of starting and stopping.
 const (
 	openWait  = 30 * time.Second // for the database
-	drainWait = 10 * time.Second // for peers to go
+	drainWait = 15 * time.Second // for peers to go
 	lastWait  = 3 * time.Second  // for requests to be finished
 )
 

@@ -26,6 +26,7 @@
 //	│◄───────────────── Features{bits}, Pong │  or, of the first version, Pong
 //	│ Path{peer, kind, transport, RTT} ──────►│  where FeaturePaths was offered
 //	│                                         │
+//	│◄────────────────────────────────── Move│  before the instance stops: connect anew
 //	│◄──────────────────────── Bye{code, text}│  and the connection ends
 //
 // The signature of Hello covers the nonce and an exporter of this very TLS
@@ -61,6 +62,11 @@
 // Every Send is answered once: by Sent when the other peer has confirmed that
 // it has the message, by Failed when it surely or possibly has not. A peer that
 // connects again replaces its older connection, which ends with Bye.
+//
+// An instance that is about to stop sends Move, to a few peers at a time, where
+// there is another to go to. The peer connects while the old connection goes on,
+// so that there is no moment at which it cannot be found. It sends on the new one
+// from then on, and takes what still comes on the old one until that ends.
 //
 // # What is promised
 //

@@ -48,6 +48,7 @@ const (
 	KindDeliver   Kind = 6 // number 4 │ from 32 │ body
 	KindBye       Kind = 7 // code 1 │ UTF-8 text
 	KindFeatures  Kind = 8 // bits 8
+	KindMove      Kind = 9 // nothing
 
 	KindHello Kind = 16 // public key 32 │ unix milliseconds 8 │ signature 64
 	KindPing  Kind = 17 // token 8
@@ -57,7 +58,7 @@ const (
 )
 
 // FromRendezvous is a message that the rendezvous sends: [Challenge],
-// [Welcome], [Pong], [Sent], [Failed], [Deliver], [Bye] or [Features].
+// [Welcome], [Pong], [Sent], [Failed], [Deliver], [Bye], [Features] or [Move].
 type FromRendezvous interface {
 	fromRendezvous()
 	appendFrame(b []byte) []byte
@@ -156,6 +157,8 @@ func decodeFromRendezvous(kind Kind, body []byte) (FromRendezvous, error) {
 		return decodeBye(body)
 	case KindFeatures:
 		return decodeFeatures(body)
+	case KindMove:
+		return decodeMove(body)
 	}
 	return nil, fmt.Errorf("%w: %d from a rendezvous", ErrKind, kind)
 }

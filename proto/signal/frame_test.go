@@ -41,6 +41,7 @@ var fromRendezvous = []struct {
 	{Deliver{Number: 0x01020304, From: peerA, Body: []byte{0xaa, 0xbb}}, "00000027 06 01020304 " + peerHex + " aabb"},
 	{Bye{Code: ByeRevoked, Text: "é"}, "00000004 07 03 c3a9"},
 	{Features(0x0102030405060708), "00000009 08 0102030405060708"},
+	{Move{}, "00000001 09"},
 }
 
 // fromPeer are the messages of a peer and their frames.

@@ -199,36 +199,32 @@ func (f *fleet) direct() *swarm.Swarm {
 	return s
 }
 
-// TestInstancesAreRestartedOneByOne as an upgrade does: every peer is told to
-// move before its connection ends.
+// TestInstancesAreRestartedOneByOne as an upgrade does: every peer moves to
+// another instance before its connection ends, and no message fails.
 func TestInstancesAreRestartedOneByOne(t *testing.T) {
 	t.Parallel()
 	_, url := database(t)
 	f := newFleet(t, url, 3, nil)
 	peers, pairs := f.peers(f.swarm, 120)
-	var gaps swarm.Latencies
 	for n, i := range f.all {
 		messages := f.talk(f.swarm, pairs, 6*time.Second)
 		wait(t, time.Second)
-		at := time.Now()
+		moved := f.swarm.Moved()
 		i.Stop()
+		if moved = f.swarm.Moved() - moved; moved == 0 {
+			t.Errorf("restart %d: nobody has moved", n)
+		}
 		i.Again()
 		f.ready(i, http.StatusOK)
-		back := f.swarm.Await(t.Context(), at, time.Second)
-		if back.Lost == 0 || len(back.Back) != back.Lost {
-			t.Errorf("restart %d: %d of %d are back", n, len(back.Back), back.Lost)
-		}
-		gaps = append(gaps, back.Gaps...)
 		m := messages()
-		if failed := m.Offered - len(m.Confirmed); failed > m.Offered/5 {
+		if failed := m.Offered - len(m.Confirmed); failed > 0 {
 			t.Errorf("restart %d: %d of %d messages failed", n, failed, m.Offered)
 		}
+		t.Logf("restart %d: %d of %d peers have moved", n, moved, len(peers))
 	}
-	t.Logf("%d moves, without a connection for %s (half), %s (99 %%), %s (most)", len(gaps),
-		gaps.Quantile(0.5).Round(time.Millisecond), gaps.Quantile(0.99).Round(time.Millisecond), gaps.Quantile(1).Round(time.Millisecond))
 	connected(t, f.swarm, len(peers))
-	if lost, told := f.swarm.Lost(), f.swarm.Told(); lost != told {
-		t.Errorf("%d connections ended, of which %d were told to", lost, told)
+	if lost := f.swarm.Lost(); lost > 0 {
+		t.Errorf("%d connections were lost: %v", lost, f.swarm.Reasons())
 	}
 	f.settled(f.swarm, pairs)
 }

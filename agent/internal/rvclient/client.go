@@ -26,7 +26,7 @@ type Config struct {
 	// Dial makes the TCP connections; nil: the machine's network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// OnMessage gets what other peers send, in order, from one goroutine. The
+	// OnMessage gets what other peers send, in order, one message at a time. The
 	// sender is told that the message has arrived once it returns; it must not
 	// block. Nil drops every message unconfirmed.
 	OnMessage func(from ident.PeerID, body []byte)
@@ -45,6 +45,9 @@ type Config struct {
 //	    │  ▲            │                                            │
 //	    ▼  │            ▼                                            │
 //	   waiting ◄── refused, unreachable          drained, replaced ──┘
+//
+// An instance that is about to stop asks for a move instead: then the next
+// connection is made while the one before still serves.
 type Client struct {
 	// Static after New.
 	join      api.JoinLink
@@ -60,8 +63,11 @@ type Client struct {
 	tellPaths bool
 	doubt     chan struct{} // holds one: a Probe that has not been seen yet
 
-	// Owned by Run.
-	replays *window
+	leaving sync.WaitGroup // connections that have a successor
+
+	// Guarded by delivering.
+	delivering sync.Mutex
+	replays    *window
 
 	// Guarded by mu.
 	mu    sync.Mutex
@@ -118,6 +124,7 @@ func (c *Client) Host() string { return c.join.Host }
 // Run keeps the agent registered and connected until ctx ends. It returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	defer c.rest.client.CloseIdleConnections()
+	defer c.leaving.Wait()
 	var retry signal.Backoff
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -154,45 +161,86 @@ func (c *Client) connect(ctx context.Context) (connected bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return true, c.serve(ctx, conn, via)
+	for conn != nil && err == nil {
+		conn, via, err = c.serve(ctx, conn, via)
+	}
+	return true, err
 }
 
-// serve runs a connection until it ends, and returns why.
-func (c *Client) serve(ctx context.Context, conn *connection, via Via) error {
-	c.mu.Lock()
-	c.conn = conn
-	c.mu.Unlock()
+// serve runs a connection until it ends, and returns why, or until the agent has
+// moved to another, which it returns.
+func (c *Client) serve(ctx context.Context, conn *connection, via Via) (*connection, Via, error) {
+	c.setConnection(conn)
 	c.setState(State{Connected: true, Via: via})
 	c.log.Info("connected to the rendezvous", "host", c.join.Host, "via", via)
 
-	ctx, cancel := context.WithCancelCause(ctx)
+	living, cancel := context.WithCancelCause(ctx)
 	var alive sync.WaitGroup
 	alive.Go(func() {
-		if err := conn.keepAlive(ctx, c.doubt); err != nil {
+		if err := conn.keepAlive(living, c.doubt); err != nil {
 			cancel(err)
 		}
-		conn.close() // wakes read
 	})
 	if c.tellPaths {
 		alive.Go(func() {
-			if err := c.paths.tell(ctx, conn); err != nil {
+			if err := c.paths.tell(living, conn); err != nil {
 				cancel(err)
-				conn.close() // wakes read
 			}
 		})
 	}
-	err := conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })
-	cancel(err)
-	alive.Wait()
+	c.leaving.Go(func() { cancel(conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })) })
 
+	next, via := c.await(ctx, living, conn)
+	err := context.Cause(living)
+	c.setConnection(next)
+	cancel(nil)
+	alive.Wait()
+	if next == nil {
+		conn.close()
+		<-conn.ended
+		return nil, "", err
+	}
+	c.log.Info("leaving an instance of the rendezvous that stops")
+	c.rest.client.CloseIdleConnections() // they lead there too
+	c.leaving.Go(func() { conn.leave(ctx) })
+	return next, via, nil
+}
+
+// await waits until a connection ends, living with it, or has a successor, which
+// it returns.
+func (c *Client) await(ctx, living context.Context, conn *connection) (*connection, Via) {
+	select {
+	case <-living.Done():
+		return nil, ""
+	case <-conn.move:
+	}
+	var retry signal.Backoff
+	for {
+		next, via, err := c.dialer.dial(ctx, c.key)
+		if err == nil {
+			return next, via
+		}
+		c.log.Debug("not connected to another instance of the rendezvous yet", "reason", err)
+		delay := time.NewTimer(retry.Next(false))
+		select {
+		case <-living.Done():
+			delay.Stop()
+			return nil, ""
+		case <-delay.C:
+		}
+	}
+}
+
+func (c *Client) setConnection(conn *connection) {
 	c.mu.Lock()
-	c.conn = nil
-	c.mu.Unlock()
-	return context.Cause(ctx)
+	defer c.mu.Unlock()
+	c.conn = conn
 }
 
 // deliver opens what came from another peer and hands it on.
 func (c *Client) deliver(conn *connection, m signal.Deliver) bool {
+	c.delivering.Lock()
+	defer c.delivering.Unlock()
 	e, err := signal.Open(m.Body, m.From, c.key.ID(), time.Now().Add(conn.ahead))
 	switch {
 	case err != nil:

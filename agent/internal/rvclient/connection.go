@@ -20,6 +20,7 @@ const (
 	pongTimeout  = 10 * time.Second // after a ping of routine
 	probeTimeout = 3 * time.Second  // after a ping in doubt
 	sendTimeout  = 12 * time.Second // longer than the rendezvous waits for the other agent
+	leaveTimeout = 12 * time.Second // for a connection that was left for another to end
 )
 
 const maxPending = 256 // messages sent and not yet answered
@@ -34,6 +35,7 @@ type connection struct {
 	ahead    time.Duration // of the rendezvous's clock before ours
 	pongs    chan uint64
 	features chan signal.Features // what the rendezvous offers, once, if it says
+	move     chan struct{}        // holds one: the rendezvous sends us to another instance
 	ended    chan struct{}        // closed when no more answers will come
 
 	// Guarded by writing.
@@ -52,6 +54,7 @@ func greeted(ctx context.Context, w wire, bound signal.Binding, key ident.Key) (
 		frames:   signal.NewReader(w),
 		pongs:    make(chan uint64, 1),
 		features: make(chan signal.Features, 1),
+		move:     make(chan struct{}, 1),
 		ended:    make(chan struct{}),
 		pending:  map[uint32]chan error{},
 	}
@@ -134,6 +137,11 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 			}
 			select {
 			case c.pongs <- binary.BigEndian.Uint64(m.Token[:]):
+			default:
+			}
+		case signal.Move:
+			select {
+			case c.move <- struct{}{}:
 			default:
 			}
 		case signal.Sent:
@@ -257,6 +265,19 @@ func (c *connection) awaitPong(ctx context.Context, token uint64, patience time.
 func randomToken() (token [8]byte) {
 	rand.Read(token[:]) // never fails: crypto/rand ends the program instead
 	return token
+}
+
+// leave ends the connection once the rendezvous has let go of it, or at once with
+// ctx: what was sent on it is answered until then.
+func (c *connection) leave(ctx context.Context) {
+	timer := time.NewTimer(leaveTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.ended:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	c.close()
 }
 
 // close ends the connection without a word; the rendezvous sees the TCP

@@ -23,7 +23,10 @@ var kinds = map[string][]string{
 		"service.type=NodePort", "service.annotations.a=b", "relay.service.annotations.c=d", "service.loadBalancerIP=198.51.100.7",
 		"nodeSelector.disk=ssd", "relay.nodeSelector.edge=yes", "imagePullSecrets[0].name=registry", "logLevel=debug",
 		"tolerations[0].operator=Exists",
+		"settings.proxy-protocol={10.0.0.0/8,192.0.2.0/24}", "settings.trusted-proxies={10.0.0.0/8}", "settings.max-connections-per-source=2000000",
+		"settings.relay-rate-per-peer=100",
 	},
+	"a certificate from an authority": {"tls.secretName=", "settings.acme=true", "settings.acme-agree-terms=true"},
 }
 
 func TestLint(t *testing.T) {
@@ -149,6 +152,26 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// TestSettings wants each setting as one argument, whatever its type.
+func TestSettings(t *testing.T) {
+	for _, d := range render(t, kinds["everything set"]...).deployments {
+		args := d.Spec.Template.Spec.Containers[0].Args
+		for _, want := range []string{
+			"--proxy-protocol=10.0.0.0/8", "--proxy-protocol=192.0.2.0/24", "--trusted-proxies=10.0.0.0/8",
+			"--max-connections-per-source=2000000", "--relay-rate-per-peer=100",
+		} {
+			if !slices.Contains(args, want) {
+				t.Errorf("%s: no %s in %q", d.Name, want, args)
+			}
+		}
+	}
+	for _, d := range render(t, kinds["a certificate from an authority"]...).deployments {
+		if args := d.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--acme=true") || slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--tls-") }) {
+			t.Errorf("%s: its certificate is not the authority's: %q", d.Name, args)
+		}
+	}
+}
+
 func TestUpdatesAndScaling(t *testing.T) {
 	r := render(t)
 	instances, relays := r.deployments["home"], r.deployments["home-relay"]
@@ -183,6 +206,8 @@ func TestRefusals(t *testing.T) {
 		"no public URL":   {required[1:], "publicURL"},
 		"no database":     {slices.Concat(required[:1], required[2:]), "database"},
 		"no certificate":  {required[:2], "tls"},
+		"two of them":     {append(slices.Clone(required), "settings.acme=true"), "tls.secretName"},
+		"a setting twice": {append(slices.Clone(required), "settings.listen=:443"), "listen"},
 		"an unknown key":  {append(slices.Clone(required), "replica=3"), "replica"},
 		"a wrong type":    {append(slices.Clone(required), "replicas=many"), "replicas"},
 		"relays twice":    {append(slices.Clone(required), "hostNetwork=true"), "relay.enabled=false"},

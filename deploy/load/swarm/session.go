@@ -53,24 +53,38 @@ func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
 	case <-s.life.Done():
 		return
 	}
-	open := func() { <-gate }
-	var retry signal.Backoff
-	for s.life.Err() == nil {
-		began := time.Now()
-		conn, frames, err := s.open(p)
-		open()
-		open = func() {}
-		if err == nil {
-			s.enter(p, conn)
-			if first != nil {
-				first <- struct{}{}
-				first = nil
-			}
-			err = s.read(p, frames)
-			s.leave(p, conn)
+	tried, entered := false, false
+	s.keep(p, nil, nil, func(ok bool) {
+		if !tried {
+			<-gate
 		}
-		if s.life.Err() != nil {
-			return
+		if ok && !entered {
+			first <- struct{}{}
+		}
+		tried, entered = true, entered || ok
+	})
+}
+
+// keep keeps a peer connected, at first by a connection that there is already,
+// nil for none, until the peer has moved to one that another keep has. tried is
+// called after each attempt to connect.
+func (s *Swarm) keep(p *Peer, conn *tls.Conn, frames *signal.Reader, tried func(ok bool)) {
+	var retry signal.Backoff
+	var err error
+	began := time.Now()
+	for s.life.Err() == nil {
+		if conn == nil {
+			began = time.Now()
+			if conn, frames, err = s.open(p); err == nil {
+				s.enter(p, conn)
+			}
+			tried(err == nil)
+		}
+		if conn != nil {
+			err = s.read(p, conn, frames)
+			if moved := s.leave(p, conn); moved || s.life.Err() != nil {
+				return
+			}
 		}
 		s.mu.Lock()
 		s.lastErr = err
@@ -85,7 +99,52 @@ func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
 		case <-s.life.Done():
 			delay.Stop()
 		}
+		conn = nil
 	}
+}
+
+// succeed moves a peer to a connection of another instance, unless the old one
+// ends first.
+func (s *Swarm) succeed(p *Peer, old *tls.Conn) {
+	var retry signal.Backoff
+	for s.life.Err() == nil && p.on(old) {
+		conn, frames, err := s.open(p)
+		if err == nil {
+			if s.move(p, old, conn) {
+				s.keep(p, conn, frames, func(bool) {})
+			} else {
+				conn.NetConn().Close()
+			}
+			return
+		}
+		delay := time.NewTimer(retry.Next(false))
+		select {
+		case <-delay.C:
+		case <-s.life.Done():
+			delay.Stop()
+		}
+	}
+}
+
+// on reports whether the peer's connection is that one.
+func (p *Peer) on(conn *tls.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conn == conn
+}
+
+// move makes conn the peer's connection in place of the old one, which is read
+// until the rendezvous ends it.
+func (s *Swarm) move(p *Peer, old, conn *tls.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != old || s.life.Err() != nil {
+		return false
+	}
+	p.conn, p.waits = conn, false
+	old.SetReadDeadline(time.Now().Add(dialTimeout))
+	s.moved.Add(1)
+	return true
 }
 
 // reason is an error without the addresses that make it one of its own.
@@ -161,20 +220,33 @@ func (s *Swarm) enter(p *Peer, conn *tls.Conn) {
 	}
 }
 
-func (s *Swarm) leave(p *Peer, conn *tls.Conn) {
-	p.lost.Store(s.now())
-	s.online.Add(-1)
-	s.lost.Add(1)
+// leave ends a connection. It reports whether the peer has moved to another
+// before; otherwise it is lost.
+func (s *Swarm) leave(p *Peer, conn *tls.Conn) (moved bool) {
 	conn.NetConn().Close()
 	p.mu.Lock()
-	sent := p.sent
-	p.conn, p.sent = nil, nil
+	cut := map[uint32]outgoing{}
+	for id, o := range p.sent {
+		if o.on == conn {
+			cut[id] = o
+			delete(p.sent, id)
+		}
+	}
+	if moved = p.conn != conn; !moved {
+		p.conn = nil
+	}
 	p.mu.Unlock()
-	s.traffic.Load().cut(sent)
+	if !moved {
+		p.lost.Store(s.now())
+		s.online.Add(-1)
+		s.lost.Add(1)
+	}
+	s.traffic.Load().cut(cut)
+	return moved
 }
 
 // read handles what the rendezvous sends until the connection ends.
-func (s *Swarm) read(p *Peer, frames *signal.Reader) error {
+func (s *Swarm) read(p *Peer, conn *tls.Conn, frames *signal.Reader) error {
 	for {
 		m, err := frames.FromRendezvous()
 		if err != nil {
@@ -187,15 +259,19 @@ func (s *Swarm) read(p *Peer, frames *signal.Reader) error {
 			p.mu.Unlock()
 		case signal.Deliver:
 			s.traffic.Load().delivered(m.Body)
-			if err := p.write(signal.Got{Number: m.Number}); err != nil {
+			if err := p.write(conn, signal.Got{Number: m.Number}); err != nil {
 				return err
 			}
+		case signal.Move:
+			s.living.Go(func() { s.succeed(p, conn) })
 		case signal.Sent:
 			s.traffic.Load().answered(p.answer(m.ID), 0)
 		case signal.Failed:
 			s.traffic.Load().answered(p.answer(m.ID), m.Code)
 		case signal.Bye:
-			s.told.Add(1)
+			if p.on(conn) {
+				s.told.Add(1)
+			}
 			if m.Code == signal.ByeDraining {
 				return errDraining
 			}
@@ -208,20 +284,25 @@ func (s *Swarm) read(p *Peer, frames *signal.Reader) error {
 
 var errNotConnected = errors.New("the peer is not connected")
 
-// write sends one frame.
-func (p *Peer) write(m signal.FromPeer) error {
+// write sends one frame on a connection of the peer's.
+func (p *Peer) write(conn *tls.Conn, m signal.FromPeer) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.writeLocked(m)
+	return writeTo(conn, m)
 }
 
+// writeLocked sends one frame on the peer's connection.
 func (p *Peer) writeLocked(m signal.FromPeer) error {
 	if p.conn == nil {
 		return errNotConnected
 	}
-	p.conn.SetWriteDeadline(time.Now().Add(writeWait))
-	if _, err := p.conn.Write(signal.AppendFromPeer(nil, m)); err != nil {
-		p.conn.NetConn().Close()
+	return writeTo(p.conn, m)
+}
+
+func writeTo(conn *tls.Conn, m signal.FromPeer) error {
+	conn.SetWriteDeadline(time.Now().Add(writeWait))
+	if _, err := conn.Write(signal.AppendFromPeer(nil, m)); err != nil {
+		conn.NetConn().Close()
 		return fmt.Errorf("write to the rendezvous: %w", err)
 	}
 	return nil

@@ -66,6 +66,7 @@ type Swarm struct {
 	online  atomic.Int64
 	lost    atomic.Int64
 	told    atomic.Int64
+	moved   atomic.Int64
 	pings   atomic.Int64
 	silent  atomic.Int64 // connections that ended for want of a Pong
 	traffic atomic.Pointer[traffic]
@@ -105,6 +106,7 @@ type Peer struct {
 type outgoing struct {
 	at     time.Time
 	number uint64
+	on     *tls.Conn
 }
 
 // New makes a swarm without peers. It starts nothing.
@@ -153,6 +155,10 @@ func (s *Swarm) Lost() int { return int(s.lost.Load()) }
 
 // Told is how many of those the rendezvous ended with a Bye.
 func (s *Swarm) Told() int { return int(s.told.Load()) }
+
+// Moved is how many connections were left for one to another instance, because
+// the rendezvous said so.
+func (s *Swarm) Moved() int { return int(s.moved.Load()) }
 
 // Reasons is why connections were lost so far, and how many for each reason.
 func (s *Swarm) Reasons() map[string]int {

@@ -208,7 +208,7 @@ func (p Pair) send(body []byte) bool {
 		from.sent = map[uint32]outgoing{}
 	}
 	from.lastID++
-	from.sent[from.lastID] = outgoing{time.Now(), binary.BigEndian.Uint64(body[16:])}
+	from.sent[from.lastID] = outgoing{time.Now(), binary.BigEndian.Uint64(body[16:]), from.conn}
 	if err := from.writeLocked(signal.Send{ID: from.lastID, To: p.To.ID, Body: body}); err != nil {
 		delete(from.sent, from.lastID)
 		return false

@@ -175,6 +175,13 @@ func (k *Cluster) Ready() error {
 	return nil
 }
 
+// Others reports whether another instance holds a lease.
+func (k *Cluster) Others() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.members) > 0
+}
+
 // Elsewhere reports whether a peer is connected to another instance. Of this one
 // the database knows a moment later than its sessions do.
 func (k *Cluster) Elsewhere(ctx context.Context, id ident.PeerID) (bool, error) {

@@ -68,10 +68,6 @@ func (k *Cluster) Forward(ctx context.Context, from, to ident.PeerID, body []byt
 		done(err)
 		return
 	}
-	if asked {
-		k.hand(ctx, instance, f, done)
-		return
-	}
 	again := func(ctx context.Context) {
 		instance, _, err := k.locate(ctx, to, true)
 		if err != nil {
@@ -93,7 +89,10 @@ func (k *Cluster) Forward(ctx context.Context, from, to ident.PeerID, body []byt
 			done(err)
 		}
 	})
-	if err != nil {
+	switch {
+	case err != nil && asked:
+		done(err)
+	case err != nil:
 		again(ctx)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
@@ -31,6 +32,60 @@ func TestDrainTellsEveryPeerAndTakesNobody(t *testing.T) {
 	m, err := signal.NewReader(late).FromRendezvous()
 	if bye, ok := m.(signal.Bye); err != nil || !ok || bye.Code != signal.ByeDraining {
 		t.Errorf("a draining hub says %#v, %v", m, err)
+	}
+}
+
+// TestDrainServesWhoMovesUntilItHasMoved: where there is another instance, a peer
+// is asked to go there, sends and receives meanwhile, and hears the end once it
+// has connected there.
+func TestDrainServesWhoMovesUntilItHasMoved(t *testing.T) {
+	s := startAs(t, time.Now, true)
+	alice, bob := key(t, 1), key(t, 2)
+	s.allow(bob, alice)
+	a, b := s.connect(t, alice), s.connect(t, bob)
+	done := make(chan error, 1)
+	go func() { done <- s.Drain(context.Background()) }()
+	a.expect(signal.Move{})
+	b.expect(signal.Move{})
+	a.write(signal.Send{ID: 1, To: bob.ID()})
+	got := b.read().(signal.Deliver)
+	b.write(signal.Got{Number: got.Number})
+	a.expect(signal.Sent{ID: 1})
+	for _, moved := range []struct {
+		key ident.Key
+		at  *agent
+	}{{alice, a}, {bob, b}} {
+		s.Moved(moved.key.ID(), time.Now().Add(time.Second))
+		if s.Online(moved.key.ID()) {
+			t.Error("a peer that has moved is still found here")
+		}
+		if code := moved.at.bye(); code != signal.ByeReplaced {
+			t.Errorf("Bye %d", code)
+		}
+		moved.at.conn.Close()
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDrainEndsWithoutWhoDoesNotMove.
+func TestDrainEndsWithoutWhoDoesNotMove(t *testing.T) {
+	t.Parallel() // it takes moveWait
+	s := startAs(t, time.Now, true)
+	a := s.connect(t, key(t, 1))
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { done <- s.Drain(context.Background()) }()
+	a.expect(signal.Move{})
+	if code := a.bye(); code != signal.ByeDraining {
+		t.Errorf("Bye %d", code)
+	}
+	if took := time.Since(began); took < moveWait {
+		t.Errorf("it had %s to move, want %s", took, moveWait)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,8 @@ type Cluster interface {
 	// Now is the time by which a peer's connections to all instances are put in
 	// order.
 	Now() time.Time
+	// Others reports whether there is another instance that peers can go to.
+	Others() bool
 	// Connected and Disconnected tell of a peer's connection to this instance,
 	// since when it stands or stood. They do not block.
 	Connected(id ident.PeerID, since time.Time)
@@ -76,8 +79,10 @@ const (
 // them a few at a time.
 const (
 	drainEvery  = 50 * time.Millisecond
-	drainSpread = 5 * time.Second // in which all are sent away, at the latest
+	drainSpread = 5 * time.Second // in which all are told, at the latest
 	drainAtOnce = 25              // peers, at least
+	moveWait    = 7 * time.Second // for them to be elsewhere, after that
+	movedWait   = time.Second     // before who is elsewhere is told the end
 )
 
 // Hub is this instance's sessions. Its methods may be called concurrently.
@@ -300,11 +305,21 @@ func (h *Hub) Peers() map[ident.PeerID]time.Time {
 }
 
 // Moved ends the session of a peer that has connected to another instance
-// later than its session here began.
+// later than its session here began. One that this instance has sent there is not
+// found here any more at once, and hears the end a moment later: it may still be
+// about to take the new connection for its own.
 func (h *Hub) Moved(id ident.PeerID, since time.Time) {
-	if s := h.session(id); s != nil && s.since.Before(since) {
-		s.bye(signal.ByeReplaced, "the same peer has connected anew")
+	s := h.session(id)
+	if s == nil || !s.since.Before(since) {
+		return
 	}
+	end := func() { s.bye(signal.ByeReplaced, "the same peer has connected anew") }
+	if !s.isMoving() {
+		end()
+		return
+	}
+	h.leave(s)
+	time.AfterFunc(movedWait, end)
 }
 
 // Deliver queues a message, at most signal.MaxBody bytes, for a peer here. done
@@ -329,9 +344,10 @@ func (h *Hub) Revoke(id ident.PeerID) {
 
 var byeDraining = signal.Bye{Code: signal.ByeDraining, Text: "this instance of the rendezvous is stopping"}
 
-// Drain tells every peer to connect to another instance, a few at a time, and
-// waits until all connections have ended, or ctx. No connection is taken from
-// now on. Who has not been told yet is served as ever.
+// Drain sends every peer to another instance, a few at a time, and waits until
+// all connections have ended, or ctx. No connection is taken from now on. Where
+// there is another instance, a peer's connection serves it until the peer is
+// there; otherwise, or if that takes too long, the connection ends first.
 func (h *Hub) Drain(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
@@ -340,21 +356,31 @@ func (h *Hub) Drain(ctx context.Context) error {
 		sessions = append(sessions, s)
 	}
 	h.mu.Unlock()
-	h.sendAway(ctx, sessions)
-	done := make(chan struct{})
+	gone := make(chan struct{})
 	go func() {
 		h.serving.Wait()
 		h.consents.asking.Wait()
-		close(done)
+		close(gone)
 	}()
+	if h.cluster.Others() {
+		spread(ctx, sessions, (*session).move)
+		moved := time.NewTimer(moveWait)
+		defer moved.Stop()
+		select {
+		case <-gone:
+		case <-moved.C:
+		case <-ctx.Done():
+		}
+	}
+	spread(ctx, slices.DeleteFunc(sessions, (*session).isClosing), func(s *session) { s.bye(byeDraining.Code, byeDraining.Text) })
 	select {
-	case <-done:
+	case <-gone:
 		return nil
 	case <-ctx.Done():
 		for _, s := range sessions {
 			s.conn.abort()
 		}
-		<-done
+		<-gone
 		return fmt.Errorf("drain signalling: %w", context.Cause(ctx))
 	}
 }
@@ -369,15 +395,16 @@ func (h *Hub) Wait() {
 	h.consents.asking.Wait()
 }
 
-// sendAway tells sessions to go, spread over a while, or at once when ctx ends.
-func (h *Hub) sendAway(ctx context.Context, sessions []*session) {
+// spread does something with each session, over a while, or at once when ctx
+// ends.
+func spread(ctx context.Context, sessions []*session, do func(*session)) {
 	tick := time.NewTicker(drainEvery)
 	defer tick.Stop()
 	few := max(drainAtOnce, len(sessions)*int(drainEvery)/int(drainSpread)+1)
 	for len(sessions) > 0 {
 		n := min(few, len(sessions))
 		for _, s := range sessions[:n] {
-			s.bye(byeDraining.Code, byeDraining.Text)
+			do(s)
 		}
 		if sessions = sessions[n:]; len(sessions) == 0 {
 			return

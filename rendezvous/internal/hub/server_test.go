@@ -69,7 +69,10 @@ func (b *book) change(f func()) {
 }
 
 // alone is the cluster of an instance without others.
-type alone struct{ paths chan told }
+type alone struct {
+	paths  chan told
+	others bool // as if there were some
+}
 
 // told is what it is told of a link.
 type told struct {
@@ -84,6 +87,8 @@ func (alone) Connected(ident.PeerID, time.Time) {}
 func (alone) Disconnected(ident.PeerID, time.Time) {}
 
 func (alone) Now() time.Time { return time.Now() }
+
+func (a alone) Others() bool { return a.others }
 
 // Forward knows no other instance.
 func (alone) Forward(_ context.Context, _, _ ident.PeerID, _ []byte, done func(error)) {
@@ -102,12 +107,15 @@ type server struct {
 func start(t *testing.T) *server { return startAt(t, time.Now) }
 
 // startAt runs a hub whose clock is now.
-func startAt(t *testing.T, now func() time.Time) *server {
+func startAt(t *testing.T, now func() time.Time) *server { return startAs(t, now, false) }
+
+// startAs runs one that has others to send its peers to, or none.
+func startAs(t *testing.T, now func() time.Time, others bool) *server {
 	t.Helper()
 	s := &server{book: newBook(), paths: make(chan told, 64)}
 	var err error
 	if s.Hub, err = New(Config{
-		Registry: s.book, Cluster: alone{s.paths}, Features: signal.FeaturePaths, Logger: slog.New(slog.DiscardHandler), Now: now,
+		Registry: s.book, Cluster: alone{s.paths, others}, Features: signal.FeaturePaths, Logger: slog.New(slog.DiscardHandler), Now: now,
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,7 @@ type session struct {
 	queue       [][]byte
 	queueBytes  int
 	writing     bool
+	moving      bool // it was sent to another instance
 	closing     bool // nothing is queued any more, run is about to end
 	unconfirmed map[uint32]*delivery
 	lastNumber  uint32
@@ -123,11 +124,30 @@ func (s *session) awaitRoom() {
 	}
 }
 
-// patience is how long to wait for the peer's next frame.
-func (s *session) patience() time.Duration {
+// isClosing reports whether nothing is queued for the peer any more.
+func (s *session) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	return s.closing
+}
+
+// move sends the peer to another instance.
+func (s *session) move() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moving = true
+	s.enqueueLocked(signal.Move{})
+}
+
+func (s *session) isMoving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moving
+}
+
+// patience is how long to wait for the peer's next frame.
+func (s *session) patience() time.Duration {
+	if s.isClosing() {
 		return byeTimeout
 	}
 	return signal.IdleTimeout

@@ -94,7 +94,6 @@ func (t admissions) good(test func(*admitting) bool) []*admitting {
 	return good
 }
 
-func anyOf(*admitting) bool         { return true }
 func isNew(a *admitting) bool       { return !a.known }
 func isKnown(a *admitting) bool     { return a.known }
 func showsInvite(a *admitting) bool { return !a.Open && a.Invite != nil }

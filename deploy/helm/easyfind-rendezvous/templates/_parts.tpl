@@ -54,7 +54,7 @@ spec:
     runAsGroup: 65532
     fsGroup: 65532
     seccompProfile: {type: RuntimeDefault}
-  # The sleep below, then ten seconds for peers to go elsewhere.
+  # The sleep below, then eighteen seconds at most for peers to go elsewhere.
   terminationGracePeriodSeconds: 30
   {{- with .nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
@@ -85,7 +85,12 @@ spec:
         {{- range .root.Values.relay.allow }}
         - --relay-allow={{ . }}
         {{- end }}
-        {{- if not .root.Values.tls.pinned }}
+        {{- range $name, $value := .root.Values.settings }}
+        {{- range (kindIs "slice" $value | ternary $value (list $value)) }}
+        - {{ printf "--%s=%s" $name (kindIs "string" . | ternary . (toJson .)) | quote }}
+        {{- end }}
+        {{- end }}
+        {{- if and .root.Values.tls.secretName (not .root.Values.tls.pinned) }}
         - --tls-cert=/tls/tls.crt
         - --tls-key=/tls/tls.key
         {{- end }}
@@ -130,7 +135,8 @@ spec:
       volumeMounts:
         - {name: data, mountPath: /data}
         - {name: settings, mountPath: /settings, readOnly: true}
-        {{- if .root.Values.tls.pinned }}
+        {{- if not .root.Values.tls.secretName }}
+        {{- else if .root.Values.tls.pinned }}
         - {name: tls, mountPath: /data/tls-cert.pem, subPath: tls.crt, readOnly: true}
         - {name: tls, mountPath: /data/tls-key.pem, subPath: tls.key, readOnly: true}
         {{- else }}
@@ -141,6 +147,8 @@ spec:
       emptyDir: {sizeLimit: 16Mi}
     - name: settings
       secret: {secretName: {{ .root.Values.database.secretName | quote }}, defaultMode: 0440}
+    {{- with .root.Values.tls.secretName }}
     - name: tls
-      secret: {secretName: {{ .root.Values.tls.secretName | quote }}, defaultMode: 0440}
+      secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+    {{- end }}
 {{- end -}}
