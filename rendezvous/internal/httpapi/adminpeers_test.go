@@ -121,7 +121,10 @@ func TestRevokedPeerIsSentAway(t *testing.T) {
 		if len(told) != 1 || told[0] != gone.id {
 			t.Errorf("told of %v", told)
 		}
-		refused(t, "again", b.do(http.MethodDelete, api.AdminPeerPath(gone.id), token, nil), api.CodePeerNotFound)
+		if a := b.do(http.MethodDelete, api.AdminPeerPath(gone.id), token, nil, "If-Match", `"1"`); a.status != http.StatusNoContent || len(told) != 1 {
+			t.Errorf("revoke again: %d %s, told of %v", a.status, a.body, told)
+		}
+		refused(t, "nobody", b.do(http.MethodDelete, api.AdminPeerPath(newKey(t, 9).ID()), token, nil), api.CodePeerNotFound)
 		refused(t, "its token", b.do(http.MethodGet, api.PathPeers+"/self", gone.token, nil), api.CodeUnauthenticated)
 		refused(t, "its relay", b.do(http.MethodPost, api.PathRelay, gone.token, nil), api.CodeUnauthenticated)
 		refused(t, "its mailbox", b.try(friend, box.Address, "x"), api.CodeMailboxNotFound)

@@ -64,6 +64,7 @@ func TestInvitesLifeAndPages(t *testing.T) {
 
 func TestInviteRequestsAreRepeatable(t *testing.T) {
 	b := newBench(t, sqlite(t), func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
+	b.clock.Move(1_234_567 * time.Nanosecond)
 	token := b.admin(api.ScopeInvites)
 	wish := api.InviteRequest{Label: "once", Uses: 3, Seconds: 60}
 	create := func(key string) answer {

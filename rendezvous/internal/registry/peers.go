@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -112,10 +113,15 @@ func (r *Registry) NamePeer(ctx context.Context, id ident.PeerID, name string, v
 // RevokePeer sends a peer away for good: it may neither sign in nor register,
 // whom it allowed and who allowed it is forgotten, and Config.OnRevoked is
 // called here at once and at the other instances within about a second.
-// version is the one that the peer must have, 0 any. Errors: ErrPeerNotFound,
-// ErrChanged.
+// version is the one that the peer must have, 0 any. Twice is fine. Errors:
+// ErrPeerNotFound, ErrChanged.
 func (r *Registry) RevokePeer(ctx context.Context, id ident.PeerID, version int64) error {
 	p, err := r.cfg.Store.Peer(ctx, id)
+	if errors.Is(err, ErrPeerNotFound) {
+		if revoked, err := r.cfg.Store.Revoked(ctx, id); err != nil || revoked {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}

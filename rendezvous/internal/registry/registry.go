@@ -77,6 +77,10 @@ func New(cfg Config) (*Registry, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	now := cfg.Now
+	// Stores keep times to the millisecond, so that is how exactly the registry
+	// tells them: what is made is the same as what is read again.
+	cfg.Now = func() time.Time { return now().Truncate(time.Millisecond) }
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
