@@ -81,8 +81,17 @@
 //     is kept. With another request the key is refused.
 //   - A peer's ETag is its version. PATCH wants it as If-Match, or * to overwrite
 //     whatever is there; DELETE takes it.
+//   - Revoking may be repeated: what is revoked already is answered as the first
+//     time.
 //   - A revoked peer's signalling and relayed connections end at every instance
 //     within five seconds, and its key may not register until it is readmitted.
+//
+// # Requests
+//
+// A body is JSON in UTF-8 of at most [MaxBody] bytes, and Content-Type says
+// application/json. Fields and parameters that the document does not have are
+// refused, also those that it spells with other capitals. HEAD is answered as
+// GET is, and a method that an address does not take by what it takes, in Allow.
 //
 // # Limits
 //

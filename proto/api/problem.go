@@ -67,7 +67,7 @@ type Kind struct {
 
 // Kinds is the table of every error that the interface answers with.
 var Kinds = []Kind{
-	{CodeMalformed, http.StatusBadRequest, "the request is no well-formed JSON", "send what the OpenAPI document describes"},
+	{CodeMalformed, http.StatusBadRequest, "the request is no well-formed JSON in UTF-8, or broke off", "send what the OpenAPI document describes"},
 	{CodeInvalid, http.StatusUnprocessableEntity, "a field is missing, unknown or out of its bounds", "correct the fields that errors names"},
 	{CodeTooLarge, http.StatusRequestEntityTooLarge, "the request is larger than 16 KiB", "send less"},
 	{CodeMediaType, http.StatusUnsupportedMediaType, "the request is not application/json", "set Content-Type to application/json"},

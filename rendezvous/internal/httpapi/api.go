@@ -114,9 +114,9 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Observer != nil {
 		router.Use(s.observed)
 	}
-	router.Use(s.recovered, s.clientIP(), withSource, headers)
-	router.NotFound(s.always(api.CodeNoRoute))
-	router.MethodNotAllowed(s.always(api.CodeMethod))
+	router.Use(s.recovered, s.clientIP(), withSource, headers, middleware.GetHead)
+	router.NotFound(noRoute)
+	router.MethodNotAllowed(otherMethod)
 	s.api = humachi.New(router, description(cfg.Server.Version))
 	s.register()
 	documents, err := newDocuments(s.api.OpenAPI())
@@ -157,7 +157,7 @@ func (s *server) observed(next http.Handler) http.Handler {
 				status = http.StatusOK // of an answer without a body
 			}
 			if status == http.StatusNotFound || status == http.StatusMethodNotAllowed {
-				if !chi.RouteContext(r.Context()).Routes.Match(chi.NewRouteContext(), r.Method, r.URL.Path) {
+				if !takes(r, r.Method) {
 					route = ""
 				}
 			}
@@ -205,8 +205,39 @@ func (s *server) recovered(next http.Handler) http.Handler {
 	})
 }
 
-func (s *server) always(code api.Code) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { write(w, api.NewProblem(code)) }
+func noRoute(w http.ResponseWriter, _ *http.Request) { write(w, api.NewProblem(api.CodeNoRoute)) }
+
+// methods is every method that any address takes.
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+
+// otherMethod answers a request whose address does not take its method, and says
+// which ones it takes (RFC 9110 section 15.5.6).
+func otherMethod(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, m := range methods {
+		if takes(r, m) {
+			allowed = append(allowed, m)
+		}
+	}
+	if len(allowed) == 0 {
+		noRoute(w, r)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	write(w, api.NewProblem(api.CodeMethod))
+}
+
+// takes reports whether a request's address takes a method. HEAD is answered as
+// GET is.
+func takes(r *http.Request, method string) bool {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	return chi.RouteContext(r.Context()).Routes.Match(chi.NewRouteContext(), method, path)
 }
 
 func live(w http.ResponseWriter, _ *http.Request) {

@@ -25,7 +25,8 @@ func description(version string) huma.Config {
 		},
 	}
 	var table strings.Builder
-	table.WriteString("Every error is application/problem+json with one of these codes.\n\n| code | status | what is wrong | what to do |\n|---|---|---|---|\n")
+	table.WriteString("Every error is application/problem+json with one of these codes, but for requests whose header cannot be read. " +
+		"HEAD is answered as GET, without the body.\n\n| code | status | what is wrong | what to do |\n|---|---|---|---|\n")
 	for _, k := range api.Kinds {
 		fmt.Fprintf(&table, "| `%s` | %d | %s | %s |\n", k.Code, k.Status, k.Means, k.Do)
 	}
@@ -54,7 +55,17 @@ func newDocuments(doc *huma.OpenAPI) (documents, error) {
 			p.Properties["code"].Enum = append(p.Properties["code"].Enum, string(k.Code))
 		}
 	}
+	// huma lists one success of an operation. This one has two.
+	register := doc.Paths[api.PathPeers].Post
+	renewed := *register.Responses[strconv.Itoa(http.StatusCreated)]
+	renewed.Description = "The peer was known: its token is a new one"
+	register.Responses[strconv.Itoa(http.StatusOK)] = &renewed
 	for _, o := range operations(doc) {
+		if r := o.Responses[strconv.Itoa(http.StatusMethodNotAllowed)]; r != nil {
+			r.Headers = map[string]*huma.Param{"Allow": {
+				Description: "the methods that the address takes", Schema: &huma.Schema{Type: huma.TypeString},
+			}}
+		}
 		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 			if r := o.Responses[strconv.Itoa(status)]; r != nil {
 				r.Headers = map[string]*huma.Param{"Retry-After": {

@@ -106,6 +106,7 @@ type bench struct {
 	client   *http.Client
 	registry *registry.Registry
 	clock    *clock
+	document openAPI
 
 	mu     sync.Mutex
 	online map[ident.PeerID]bool // guarded by mu
@@ -149,6 +150,9 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 		b.client.CloseIdleConnections()
 		b.server.Close()
 	})
+	if err := json.Unmarshal(b.do(http.MethodGet, api.PathOpenAPI, "", nil).body, &b.document); err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 
@@ -216,7 +220,9 @@ func (b *bench) send(req *http.Request) answer {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return answer{resp.StatusCode, resp.Header, raw}
+	a := answer{resp.StatusCode, resp.Header, raw}
+	b.document.describes(b.t, req, a)
+	return a
 }
 
 // as decodes an answer of the status that is wanted.

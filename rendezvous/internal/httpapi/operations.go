@@ -26,9 +26,6 @@ type operation struct {
 // everywhere is the codes that any operation may answer with.
 var everywhere = []api.Code{api.CodeInvalid, api.CodeNoRoute, api.CodeMethod, api.CodeUnavailable, api.CodeInternal}
 
-// withBody is the codes of an operation that takes a body.
-var withBody = []api.Code{api.CodeMalformed, api.CodeTooLarge, api.CodeMediaType, api.CodeTimeout}
-
 // mailboxGone is why a mailbox may not be used.
 var mailboxGone = []api.Code{api.CodeMailboxNotFound, api.CodeMailboxExpired, api.CodeMailboxClosed}
 
@@ -45,6 +42,9 @@ func mount[In, Out any](s *server, method, path string, o operation, handle func
 func (s *server) describe(o operation) huma.Operation {
 	codes := slices.Concat(o.codes, everywhere)
 	guards := o.guards
+	if takesBody(o.codes) {
+		guards = slices.Concat(guards, huma.Middlewares{s.body})
+	}
 	var security []map[string][]string
 	switch o.route.Auth {
 	case api.AuthPeer:
@@ -77,7 +77,7 @@ func (s *server) describe(o operation) huma.Operation {
 		OperationID: o.id, Method: o.route.Method, Path: o.route.Path,
 		Summary: o.summary, Description: scope + "Errors: " + strings.Join(names, ", ") + ".",
 		DefaultStatus: o.route.Status, Errors: statuses, Security: security, Middlewares: guards,
-		MaxBodyBytes: api.MaxBody, RejectUnknownQueryParameters: true,
+		MaxBodyBytes: api.MaxBody + 1, RejectUnknownQueryParameters: true,
 	}
 }
 

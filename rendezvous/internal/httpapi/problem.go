@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
@@ -100,9 +101,14 @@ func write(w http.ResponseWriter, p *api.Problem) {
 	_ = json.NewEncoder(w).Encode(p) // who asked has gone: nothing to do
 }
 
-// describeErrors makes huma's own errors problems of the table. It is huma's
-// only switch for it, and the process has only one.
+// describeErrors makes huma's own errors problems of the table, with bounds as
+// people write them: they are whole numbers. These are huma's only switches for
+// it, and the process has only one of each.
 var describeErrors = sync.OnceFunc(func() {
+	// Without this a field may be spelled with capitals, and passes the checks of
+	// its bounds beside one that is not.
+	huma.ValidateStrictCasing = true
+	validation.MsgExpectedMinimumNumber, validation.MsgExpectedMaximumNumber = "expected number >= %.0f", "expected number <= %.0f"
 	huma.NewError = func(status int, _ string, errs ...error) huma.StatusError {
 		p := api.NewProblem(codeOf(status))
 		for _, err := range errs {
@@ -135,8 +141,9 @@ func codeOf(status int) api.Code {
 
 // location is what may be repeated of where a field stands: names as those of
 // the interface are, not text. A secret that stands in a name's place is longer,
-// and has capitals.
-var location = regexp.MustCompile(`^[a-z0-9_\[\]-]{1,20}(\.[a-z0-9_\[\]-]{1,20}){0,4}$`)
+// and has capitals. The names of headers and of the parts of a path are the
+// interface's own.
+var location = regexp.MustCompile(`^([a-z0-9_\[\]-]{1,20}(\.[a-z0-9_\[\]-]{1,20}){0,4}|(header|path)\.[A-Za-z-]{1,20})$`)
 
 // field keeps of a detail what says where and what is wrong, and nothing that
 // was sent: the value goes, and so does every message that may hold it.
