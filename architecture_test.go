@@ -127,7 +127,7 @@ var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp/cmp", "pg
 
 // testOnly are packages of this module that exist for tests; only tests, and
 // packages beside them, import them.
-var testOnly = []string{"rendezvous/internal/web/webtest", "deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
+var testOnly = []string{"deploy/waittest", "deploy/logging/logtest", "rendezvous/internal/web/webtest", "deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
 
 // acrossInTests are the tests that run one program's client against the other
 // program as a whole: the one way in which the two trees may meet.

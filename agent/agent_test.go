@@ -20,6 +20,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -106,17 +107,9 @@ func (m *machine) down(t *testing.T) {
 // until asks again and again until it is so.
 func (m *machine) until(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			st, err := m.Status(t.Context())
-			t.Fatalf("%s: not so within 30 s: %s; status %+v, %v", m.cfg.Name, what, st, err)
-		}
+	if !waittest.Comes(so) {
+		st, err := m.Status(t.Context())
+		t.Fatalf("%s: never: %s; status %+v, %v", m.cfg.Name, what, st, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs/pebbletest"
 )
 
@@ -100,7 +101,7 @@ func TestACMERenewsInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	handshakes := 0
-	eventually(t, "another certificate", func() bool {
+	waittest.Until(t, "another certificate", func() bool {
 		leaf, err := leafAt(port, roots)
 		if err != nil {
 			t.Fatalf("a handshake failed: %v\n%s", err, i.log)
@@ -298,7 +299,7 @@ func TestWithoutACertificateNobodyIsDeceived(t *testing.T) {
 			c.Listen, c.ACME.Account = "127.0.0.1:0", account
 			test.change(&c)
 			i := begin(t, c)
-			eventually(t, test.want, func() bool { return strings.Contains(i.log.String(), test.want) })
+			i.log.Await(t, test.want)
 			if strings.Contains(i.log.String(), "zWNDZM") {
 				t.Error("the log holds the account's key")
 			}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/backup"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
@@ -49,7 +50,7 @@ func TestAgentsGoOnWithARestoredServer(t *testing.T) {
 		i = again
 		a.connect()
 		b.connect()
-		eventually(t, "a sees b", func() bool { return a.online(b) })
+		waittest.Until(t, "a sees b", func() bool { return a.online(b) })
 		signals(t, a, b, "still there")
 		var all api.AdminPeers
 		admin.call(http.MethodGet, api.PathAdminPeers, &all)
@@ -109,7 +110,7 @@ func TestRestoreIntoARunningClusterIsRefused(t *testing.T) {
 	c := local(t)
 	c.DatabaseURL = postgres(t)
 	i := start(t, c)
-	eventually(t, "the lease", func() bool { return strings.Contains(i.log.String(), "the instance has its lease") })
+	i.log.Await(t, "the instance has its lease")
 	var raw bytes.Buffer
 	if err := Backup(t.Context(), c, &raw); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/deploy/logging"
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
@@ -85,7 +87,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	c := local(t)
 	c.Data = filepath.Join(dir, "data")
-	log := &journal{}
+	log := &logtest.Journal{}
 	i := startLogging(t, c, logging.New(log, logging.Options{Level: slog.LevelInfo}))
 	a, b := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
 	b.allow(a)
@@ -93,12 +95,12 @@ func TestFullDisk(t *testing.T) {
 		status, _ := p.asks(http.MethodGet, path, nil)
 		return status
 	}
-	eventually(t, "it is ready", func() bool { return status(a, api.PathReady) == http.StatusOK })
+	waittest.Until(t, "it is ready", func() bool { return status(a, api.PathReady) == http.StatusOK })
 
 	filler := filepath.Join(dir, "filler")
 	fill(t, filler)
 	var problem api.Problem
-	eventually(t, "a write is refused", func() bool {
+	waittest.Until(t, "a write is refused", func() bool {
 		status, answer := a.asks(http.MethodPut, api.AllowedPath(b.key.ID()), nil)
 		if status == http.StatusNoContent || status == http.StatusOK {
 			a.asks(http.MethodDelete, api.AllowedPath(b.key.ID()), nil)
@@ -116,7 +118,7 @@ func TestFullDisk(t *testing.T) {
 	if status(a, api.PeerPath(b.key.ID())) != http.StatusOK {
 		t.Error("what is known cannot be read")
 	}
-	eventually(t, "it is not ready", func() bool { return status(a, api.PathReady) == http.StatusServiceUnavailable })
+	waittest.Until(t, "it is not ready", func() bool { return status(a, api.PathReady) == http.StatusServiceUnavailable })
 	if status(a, api.PathLive) != http.StatusOK {
 		t.Error("it is not alive")
 	}
@@ -125,7 +127,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is ready again", func() bool { return status(a, api.PathReady) == http.StatusOK })
+	waittest.Until(t, "it is ready again", func() bool { return status(a, api.PathReady) == http.StatusOK })
 	a.allow(b)
 	newPeer(t, i.link, 3)
 	signals(t, a, b, "and after")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
@@ -60,7 +61,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatalf("a stranger administers: %d", status)
 	}
 	var text string
-	eventually(t, "the lease", func() bool {
+	waittest.Until(t, "the lease", func() bool {
 		text = scraped(t, c.MetricsListen)
 		return strings.Contains(text, "\neasyfind_lease_held 1\n")
 	})

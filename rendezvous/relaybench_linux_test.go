@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relayload"
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
@@ -131,7 +132,7 @@ func startCoturn(t *testing.T) *turnServer {
 	s.logins = func() []relayload.Login {
 		return slices.Repeat([]relayload.Login{{Username: "bench", Password: "secret"}}, benchAllocations)
 	}
-	eventually(t, "coturn answers", func() bool {
+	waittest.Until(t, "coturn answers", func() bool {
 		conn, err := net.Dial("tcp", s.address.String())
 		return err == nil && conn.Close() == nil
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relaytest"
 )
@@ -42,7 +43,7 @@ func TestRelaysOfTwoInstancesReachEachOther(t *testing.T) {
 	// for the other's ports is dropped.
 	buf := make([]byte, 100)
 	for _, pair := range [][2]net.PacketConn{{a, b}, {b, a}, {a, b}} {
-		eventually(t, "a packet arrives", func() bool {
+		waittest.Until(t, "a packet arrives", func() bool {
 			if _, err := pair[0].WriteTo([]byte("hello"), pair[1].LocalAddr()); err != nil {
 				t.Fatal(err)
 			}

@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
@@ -26,29 +28,11 @@ func TestMain(m *testing.M) {
 
 const patience = 20 * time.Second
 
-// journal is a log that a test reads.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
 // instance is a running server.
 type instance struct {
 	t     *testing.T
 	link  string // once it was awaited
-	log   *journal
+	log   *logtest.Journal
 	ready chan string
 	done  chan error
 	stop  func()
@@ -77,10 +61,10 @@ func startLogging(t *testing.T, c Config, log *slog.Logger) *instance {
 // begin runs a server until the test ends, without waiting for it.
 func begin(t *testing.T, c Config) *instance {
 	t.Helper()
-	i := &instance{t: t, log: &journal{}, ready: make(chan string, 1), done: make(chan error, 1)}
+	i := &instance{t: t, log: &logtest.Journal{}, ready: make(chan string, 1), done: make(chan error, 1)}
 	c.OnReady = func(link string) { i.ready <- link }
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(i.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Logger = i.log.Logger()
 	}
 	s, err := New(c)
 	if err != nil {
@@ -111,21 +95,6 @@ func (i *instance) await() {
 	}
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // signals has a send a message to b, which confirms it.
 func signals(t *testing.T, a, b *peer, body string) {
 	t.Helper()
@@ -144,7 +113,7 @@ func TestOneInstance(t *testing.T) {
 	i := start(t, local(t))
 	a, b := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
 	b.allow(a)
-	eventually(t, "a sees b", func() bool { return a.online(b) })
+	waittest.Until(t, "a sees b", func() bool { return a.online(b) })
 	signals(t, a, b, "hello")
 	for _, secret := range append(a.secrets(), b.secrets()...) {
 		if strings.Contains(i.log.String(), secret) {
@@ -164,8 +133,8 @@ func TestTwoInstancesAreOneRendezvous(t *testing.T) {
 	a, b := newPeer(t, both[0].link, 1).connect(), newPeer(t, both[1].link, 2).connect()
 	a.allow(b)
 	b.allow(a)
-	eventually(t, "a sees b", func() bool { return a.online(b) })
-	eventually(t, "b sees a", func() bool { return b.online(a) })
+	waittest.Until(t, "a sees b", func() bool { return a.online(b) })
+	waittest.Until(t, "b sees a", func() bool { return b.online(a) })
 	signals(t, a, b, "there")
 	signals(t, b, a, "and back")
 

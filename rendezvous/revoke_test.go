@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relaytest"
@@ -30,7 +31,7 @@ func TestARevokedPeerIsSentAwayEverywhere(t *testing.T) {
 	}
 	p := newPeer(t, all[1].link, 1).connect()
 	relays := relaying(t, p, all[2].link)
-	eventually(t, "the relay relays", relays)
+	waittest.Until(t, "the relay relays", relays)
 	asked := time.Now()
 	admin.call(http.MethodDelete, api.AdminPeerPath(p.key.ID()), nil)
 	if bye, ok := p.read().(signal.Bye); !ok || bye.Code != signal.ByeRevoked {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 )
@@ -100,7 +101,7 @@ func TestSecretsAreKeptNowhere(t *testing.T) {
 
 func keepsNothing(t *testing.T, c Config, database func() string) {
 	t.Helper()
-	log := &journal{}
+	log := &logtest.Journal{}
 	i := startLogging(t, c, slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	given := secrets{}
 	p := givesOut(t, c, i, given)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
@@ -147,7 +148,7 @@ func startEcho(t *testing.T) string {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	eventually(t, "the peer echoes", func() bool {
+	waittest.Until(t, "the peer echoes", func() bool {
 		conn, err := net.Dial("udp4", "127.0.0.2:"+port)
 		if err != nil {
 			return false

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,30 +16,13 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi/localapitest"
 	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var now = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-
-// output is a buffer that a clock may write to beside the command.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
 
 // machine runs commands against a scripted agent, or against none.
 type machine struct {
@@ -78,7 +59,7 @@ func alone(t *testing.T) machine {
 // run runs one command line and returns what a person or a program gets.
 func (m machine) run(t *testing.T, args ...string) (code int, out, err string) {
 	t.Helper()
-	var stdout, stderr output
+	var stdout, stderr logtest.Journal
 	p := &program{
 		ctx: t.Context(), in: strings.NewReader(m.in), out: &stdout, err: &stderr, outTTY: m.tty, errTTY: m.tty,
 		now: func() time.Time { return now }, places: places{state: t.TempDir(), socket: m.socket},

@@ -13,6 +13,8 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi/localapitest"
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -30,14 +32,14 @@ func offered() (b *localapitest.Backend, paired chan struct{}) {
 func TestOfferAtATerminal(t *testing.T) {
 	b, paired := offered()
 	m := with(t, b)
-	var stdout, stderr output
+	var stdout, stderr logtest.Journal
 	p := &program{
 		ctx: t.Context(), in: strings.NewReader(""), out: &stdout, err: &stderr, outTTY: true, errTTY: true,
 		now: func() time.Time { return now }, places: places{socket: m.socket},
 	}
 	code := make(chan int, 1)
 	go func() { code <- p.run([]string{"pair"}) }()
-	eventually(t, func() bool { return strings.Contains(stderr.String(), "9:41 left") })
+	stderr.Await(t, "9:41 left")
 	if out := stdout.String(); !strings.Contains(out, "On the other machine: easyfind pair K7M-2Q2 4821-9930") || !strings.ContainsRune(out, '█') {
 		t.Errorf("address, PIN or QR code missing in\n%s", out)
 	}
@@ -71,19 +73,19 @@ func TestInterruptedWaitGivesTheOfferUp(t *testing.T) {
 	b, _ := offered()
 	m := with(t, b)
 	ctx, interrupt := context.WithCancel(t.Context())
-	var stdout, stderr output
+	var stdout, stderr logtest.Journal
 	p := &program{
 		ctx: ctx, in: strings.NewReader(""), out: &stdout, err: &stderr, errTTY: true,
 		now: func() time.Time { return now }, places: places{socket: m.socket},
 	}
 	code := make(chan int, 1)
 	go func() { code <- p.run([]string{"pair"}) }()
-	eventually(t, func() bool { return strings.Contains(stderr.String(), "left") })
+	stderr.Await(t, "left")
 	interrupt()
 	if got := <-code; got != 1 || !strings.HasSuffix(stderr.String(), "easyfind: interrupted\n") {
 		t.Errorf("%d, %q", got, stderr.String())
 	}
-	eventually(t, func() bool { calls := b.Calls(); return calls[len(calls)-1].Method == "OfferPairing given up" })
+	waittest.Until(t, "the agent gives up the offer", func() bool { calls := b.Calls(); return calls[len(calls)-1].Method == "OfferPairing given up" })
 }
 
 func TestPINFromTheStandardInput(t *testing.T) {
@@ -101,22 +103,6 @@ func TestPINFromTheStandardInput(t *testing.T) {
 		}
 		if want == 0 && !cmp.Equal(b.Calls(), []localapitest.Call{{Method: "JoinPairing", Request: localapi.JoinRequest{Address: address, PIN: "4821-9930"}}}) {
 			t.Errorf("%.20q: %v", in, b.Calls())
-		}
-	}
-}
-
-// eventually asks until it holds.
-func eventually(t *testing.T, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.NewTimer(10 * time.Second)
-	defer deadline.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatal("it does not come to that in time")
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi/localapitest"
 	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -172,15 +173,10 @@ func TestWhoHangsUpGivesUp(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for calls := b.Calls(); calls[len(calls)-1].Method != "Use given up"; calls = b.Calls() {
-		select {
-		case <-tick.C:
-		case <-time.After(5 * time.Second):
-			t.Fatal("the agent goes on although nobody waits")
-		}
-	}
+	waittest.Until(t, "the agent gives up what nobody waits for", func() bool {
+		calls := b.Calls()
+		return calls[len(calls)-1].Method == "Use given up"
+	})
 }
 
 func TestStoppingTheAgentEndsWhatWaits(t *testing.T) {

@@ -9,13 +9,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/quiclink"
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -147,16 +147,8 @@ func (e *end) deliver(ctx context.Context) error {
 
 func (e *end) until(t *testing.T, what string, so func(Status) bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !so(e.peer.Status()) {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not so within 30 s: %s; status %+v", what, e.peer.Status())
-		}
+	if !waittest.Comes(func() bool { return so(e.peer.Status()) }) {
+		t.Fatalf("never: %s; status %+v", what, e.peer.Status())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
@@ -71,21 +72,13 @@ func (o *operator) do(method, path string, in, out any) {
 // sees waits until the operator sees one pair, with a path, or none for "".
 func (o *operator) sees(path string) {
 	o.t.Helper()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var got api.Pairs
+	var got api.Pairs
+	if !waittest.Comes(func() bool {
+		got = api.Pairs{}
 		o.do(http.MethodGet, api.PathPairs, nil, &got)
-		if len(got.Pairs) == 1 && got.Pairs[0].Path == path || len(got.Pairs) == 0 && path == "" {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-over.C:
-			o.t.Fatalf("never %q, but %+v", path, got.Pairs)
-		}
+		return len(got.Pairs) == 1 && got.Pairs[0].Path == path || len(got.Pairs) == 0 && path == ""
+	}) {
+		o.t.Fatalf("never %q, but %+v", path, got.Pairs)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -21,6 +20,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -31,43 +32,6 @@ func TestMain(m *testing.M) {
 
 const patience = 30 * time.Second
 
-// journal is a log that a test reads.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-func (j *journal) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // clock is a time that a test moves on.
 type clock struct{ since atomic.Int64 }
 
@@ -76,11 +40,11 @@ func (c *clock) now() time.Time {
 }
 func (c *clock) advance(d time.Duration) { c.since.Add(int64(d)) }
 
-func basis(t *testing.T) (Config, *journal) {
+func basis(t *testing.T) (Config, *logtest.Journal) {
 	t.Helper()
-	log := &journal{}
+	log := &logtest.Journal{}
 	return Config{
-		Data: t.TempDir(), Host: "rendezvous.test", Secret: []byte("of all instances"), Logger: log.logger(), Look: 5 * time.Millisecond,
+		Data: t.TempDir(), Host: "rendezvous.test", Secret: []byte("of all instances"), Logger: log.Logger(), Look: 5 * time.Millisecond,
 	}, log
 }
 
@@ -249,27 +213,27 @@ func TestFilesAreReadAgainUnderLoad(t *testing.T) {
 	}
 	for serial := int64(2); serial <= 5; serial++ {
 		writePair(t, f, serial, now.Add(-time.Hour), now.AddDate(0, 3, int(serial)))
-		eventually(t, "the new certificate is shown", func() bool { return newest.Load() == serial })
+		waittest.Until(t, "the new certificate is shown", func() bool { return newest.Load() == serial })
 		broken := f.Cert
 		if serial%2 == 0 {
 			broken = f.Key
 		}
 		replace(t, broken, []byte("-----BEGIN nothing"))
-		eventually(t, "what is broken is told", func() bool { return keeper.Status().Problem != "" })
+		waittest.Until(t, "what is broken is told", func() bool { return keeper.Status().Problem != "" })
 	}
 	writePair(t, f, 6, now.Add(-2*time.Hour), now.Add(-time.Hour))
-	eventually(t, "an expired certificate is told", func() bool { return strings.Contains(keeper.Status().Problem, "it expired") })
+	waittest.Until(t, "an expired certificate is told", func() bool { return strings.Contains(keeper.Status().Problem, "it expired") })
 	writePair(t, f, 7, now.Add(time.Hour), now.AddDate(0, 3, 0))
-	eventually(t, "a certificate of the future is told", func() bool { return strings.Contains(keeper.Status().Problem, "is good from") })
+	waittest.Until(t, "a certificate of the future is told", func() bool { return strings.Contains(keeper.Status().Problem, "is good from") })
 	if err := os.Remove(f.Cert); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a missing file is told", func() bool { return strings.Contains(keeper.Status().Problem, "no such file") })
+	waittest.Until(t, "a missing file is told", func() bool { return strings.Contains(keeper.Status().Problem, "no such file") })
 	if got := serialOf(t, keeper); got != 5 {
 		t.Errorf("certificate %d is shown, want the last good one", got)
 	}
 	writePair(t, f, 8, now.Add(-time.Hour), now.AddDate(0, 3, 8))
-	eventually(t, "the last certificate is shown", func() bool { return newest.Load() == 8 })
+	waittest.Until(t, "the last certificate is shown", func() bool { return newest.Load() == 8 })
 	close(stop)
 	clients.Wait()
 	s := keeper.Status()
@@ -292,7 +256,7 @@ func TestReloadIsAtOnceAndAnswered(t *testing.T) {
 	asked := func(want string) {
 		t.Helper()
 		reload <- struct{}{}
-		eventually(t, want, func() bool { return strings.Contains(log.String(), want) })
+		log.Await(t, want)
 	}
 	asked("have not changed")
 	replace(t, f.Key, []byte("x"))
@@ -329,14 +293,14 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 	time.advance(75 * day)
 	quiet := count("expires soon")
 	time.advance(day + 1)
-	eventually(t, "a warning in the last two weeks", func() bool { return count("expires soon") == 1 })
+	waittest.Until(t, "a warning in the last two weeks", func() bool { return count("expires soon") == 1 })
 	time.advance(day)
-	eventually(t, "another one a day later", func() bool { return count("expires soon") == 2 })
+	waittest.Until(t, "another one a day later", func() bool { return count("expires soon") == 2 })
 	if quiet != 0 || count("has expired") != 0 {
 		t.Error("it warned too early")
 	}
 	time.advance(14 * day)
-	eventually(t, "an error", func() bool { return count("has expired") == 1 })
+	waittest.Until(t, "an error", func() bool { return count("has expired") == 1 })
 	if !strings.Contains(log.String(), "replace the files") {
 		t.Error("it does not say what to do")
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -15,7 +16,7 @@ import (
 // the thread on which it accepts a connection over loopback, shakes hands, sends
 // the tickets and one byte, and closes.
 func BenchmarkHandshake(b *testing.B) {
-	c := Config{Data: b.TempDir(), Host: "rendezvous.test", Secret: []byte("s"), Logger: (&journal{}).logger()}
+	c := Config{Data: b.TempDir(), Host: "rendezvous.test", Secret: []byte("s"), Logger: new(logtest.Journal).Logger()}
 	keeper, err := New(b.Context(), c)
 	if err != nil {
 		b.Fatal(err)

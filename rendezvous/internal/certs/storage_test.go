@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
@@ -31,7 +33,7 @@ func store(t *testing.T) *sqlitestore.Store {
 
 func storageOver(t *testing.T, s Store, key []byte, now func() time.Time) *storage {
 	t.Helper()
-	st, err := newStorage(t.Context(), s, key, now, (&journal{}).logger())
+	st, err := newStorage(t.Context(), s, key, now, new(logtest.Journal).Logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +123,7 @@ func TestWhatIsKeptIsEncryptedWithAKey(t *testing.T) {
 	for want, key := range map[string][]byte{
 		"set --database-key": nil, "with another key": bytes.Repeat([]byte("o"), MinKey), "too few": []byte("short"),
 	} {
-		if _, err := newStorage(ctx, db, key, time.Now, (&journal{}).logger()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newStorage(ctx, db, key, time.Now, new(logtest.Journal).Logger()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
@@ -203,7 +205,7 @@ func TestABrokenDatabaseIsTold(t *testing.T) {
 	keeper := open(t, c)
 	keeper.source.(*authority).storage.store = broken{db}
 	run(t, keeper)
-	eventually(t, "it is told", func() bool { return strings.Contains(keeper.Status().Problem, "the database cannot be used") })
+	waittest.Until(t, "it is told", func() bool { return strings.Contains(keeper.Status().Problem, "the database cannot be used") })
 	if !strings.Contains(log.String(), "again_in=10s") {
 		t.Error("the log does not say when it is asked again")
 	}

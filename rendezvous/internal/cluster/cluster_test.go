@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
@@ -151,23 +152,8 @@ func join(t *testing.T, store Store, name string) *instance {
 		}
 	})
 	t.Cleanup(n.stop)
-	eventually(t, name+" has its lease", func() bool { return k.Ready() == nil })
+	waittest.Until(t, name+" has its lease", func() bool { return k.Ready() == nil })
 	return n
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 // send forwards a message and waits for its result.
@@ -215,7 +201,7 @@ func TestAMessageReachesAPeerOfAnotherInstance(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, store Store) {
 		one, two := join(t, store, "one"), join(t, store, "two")
 		two.connect(bob, time.Now())
-		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
+		waittest.Until(t, "one sees bob", func() bool { return one.online(t, bob) })
 		for _, body := range []string{"first", "second", "third"} {
 			if err := one.send(t, alice, bob, []byte(body)); err != nil {
 				t.Fatalf("%s: %v", body, err)
@@ -232,13 +218,13 @@ func TestAStaleRouteIsLookedUpAgain(t *testing.T) {
 		one, two, three := join(t, store, "one"), join(t, store, "two"), join(t, store, "three")
 		began := time.Now()
 		two.connect(bob, began)
-		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
+		waittest.Until(t, "one sees bob", func() bool { return one.online(t, bob) })
 		if err := one.send(t, alice, bob, nil); err != nil {
 			t.Fatal(err)
 		}
 		two.disconnect(bob, began)
 		three.connect(bob, began.Add(time.Second))
-		eventually(t, "bob has moved", func() bool {
+		waittest.Until(t, "bob has moved", func() bool {
 			at, err := store.LocatePeers(t.Context(), []ident.PeerID{bob}, time.Now())
 			return err == nil && at[bob].Instance == "three"
 		})
@@ -246,7 +232,7 @@ func TestAStaleRouteIsLookedUpAgain(t *testing.T) {
 			t.Errorf("forward to where bob is now: %v, three got %d", err, len(three.received()))
 		}
 		three.disconnect(bob, began.Add(time.Second))
-		eventually(t, "bob is gone", func() bool { return !one.online(t, bob) })
+		waittest.Until(t, "bob is gone", func() bool { return !one.online(t, bob) })
 		if err := one.send(t, alice, bob, nil); !errors.Is(err, signal.FailureOffline) {
 			t.Errorf("forward to nobody: %v", err)
 		}
@@ -257,7 +243,7 @@ func TestAnInstanceThatStopsTakesItsPresenceAlong(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, store Store) {
 		one, two := join(t, store, "one"), join(t, store, "two")
 		two.connect(bob, time.Now())
-		eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
+		waittest.Until(t, "one sees bob", func() bool { return one.online(t, bob) })
 		two.stop()
 		if one.online(t, bob) {
 			t.Error("bob is still online")
@@ -274,7 +260,7 @@ func TestAnInstanceThatLostItsLeaseWritesItsPeersUnderANewOne(t *testing.T) {
 		began := time.Now()
 		two.connect(bob, began)
 		two.connect(alice, began)
-		eventually(t, "one sees both", func() bool { return one.online(t, bob) && one.online(t, alice) })
+		waittest.Until(t, "one sees both", func() bool { return one.online(t, bob) && one.online(t, alice) })
 		// What happens to an instance that was paused too long: its lease is
 		// over, and alice has found another instance meanwhile.
 		before, _ := two.holder()
@@ -282,11 +268,11 @@ func TestAnInstanceThatLostItsLeaseWritesItsPeersUnderANewOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		one.connect(alice, began.Add(time.Second))
-		eventually(t, "two has a new lease and bob is back", func() bool {
+		waittest.Until(t, "two has a new lease and bob is back", func() bool {
 			after, held := two.holder()
 			return held && after.Epoch > before.Epoch && one.online(t, bob)
 		})
-		eventually(t, "two has sent alice away", func() bool { return slices.Contains(two.sentAway(), alice) })
+		waittest.Until(t, "two has sent alice away", func() bool { return slices.Contains(two.sentAway(), alice) })
 		at, err := store.LocatePeers(t.Context(), []ident.PeerID{alice}, time.Now())
 		if err != nil || at[alice].Instance != "one" {
 			t.Errorf("alice is at %+v, %v", at[alice], err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
@@ -30,9 +31,9 @@ func TestAnOlderConnectionElsewhereIsEnded(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, store Store) {
 		one, two := join(t, store, "one"), join(t, store, "two")
 		one.connect(bob, one.Now())
-		eventually(t, "two sees bob", func() bool { return two.online(t, bob) })
+		waittest.Until(t, "two sees bob", func() bool { return two.online(t, bob) })
 		two.connect(bob, two.Now().Add(time.Second))
-		eventually(t, "one has sent bob away", func() bool { return slices.Contains(one.sentAway(), bob) })
+		waittest.Until(t, "one has sent bob away", func() bool { return slices.Contains(one.sentAway(), bob) })
 		if len(two.sentAway()) > 0 {
 			t.Error("two has sent him away as well")
 		}
@@ -46,13 +47,13 @@ func TestARouteToOneselfIsNotKept(t *testing.T) {
 	one, two := join(t, store, "one"), join(t, store, "two")
 	began := one.Now()
 	one.connect(bob, began)
-	eventually(t, "two sees bob", func() bool { return two.online(t, bob) })
+	waittest.Until(t, "two sees bob", func() bool { return two.online(t, bob) })
 	one.drop(bob) // and the store still has him
 	if err := one.send(t, alice, bob, nil); !errors.Is(err, signal.FailureOffline) {
 		t.Errorf("to a peer that has just left: %v", err)
 	}
 	two.connect(bob, began.Add(time.Second))
-	eventually(t, "one sees bob at two", func() bool { return one.online(t, bob) })
+	waittest.Until(t, "one sees bob at two", func() bool { return one.online(t, bob) })
 	if err := one.send(t, alice, bob, nil); err != nil {
 		t.Errorf("to where he is now: %v", err)
 	}
@@ -87,7 +88,7 @@ func TestAnEstablishedLinkEndsWithTheLease(t *testing.T) {
 	if err := store.ReleaseLease(t.Context(), registry.Holder{Instance: "paused", Epoch: epoch}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the lease is known to be over", func() bool { return !two.isMember("paused", epoch) })
+	waittest.Until(t, "the lease is known to be over", func() bool { return !two.isMember("paused", epoch) })
 	conn.Write(forward{id: 2, to: bob}.frame())
 	if m, err := readFrame(conn); err == nil {
 		t.Errorf("after it was over: %#v", m)
@@ -129,7 +130,7 @@ func TestNobodyWaitsForAnothersConfirmation(t *testing.T) {
 	const n = 200
 	two.holdBack(n)
 	two.connect(bob, two.Now())
-	eventually(t, "one sees bob", func() bool { return one.online(t, bob) })
+	waittest.Until(t, "one sees bob", func() bool { return one.online(t, bob) })
 	results := make(chan error, n)
 	var want []string
 	for i := range n {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
@@ -36,26 +37,26 @@ func TestALinkIsSeenWhileItsPeerIsConnected(t *testing.T) {
 		direct := signal.Path{Peer: bob, Kind: signal.PathDirect, Transport: signal.TransportUDP, RTT: 9 * time.Millisecond}
 		one.connect(alice, began)
 		one.Path(alice, began, relayed)
-		eventually(t, "a relayed link", is(registry.PathRelayed))
+		waittest.Until(t, "a relayed link", is(registry.PathRelayed))
 		one.Path(alice, began, direct)
-		eventually(t, "a direct link", is(registry.PathDirect))
+		waittest.Until(t, "a direct link", is(registry.PathDirect))
 		since := pair(t, store).Since
 		direct.RTT *= 2
 		one.Path(alice, began, direct)
-		eventually(t, "another round trip", func() bool { return pair(t, store).RTT == direct.RTT })
+		waittest.Until(t, "another round trip", func() bool { return pair(t, store).RTT == direct.RTT })
 		if again := pair(t, store).Since; !again.Equal(since) {
 			t.Errorf("the link is the same since %v, then since %v", since, again)
 		}
 		one.Path(alice, began, signal.Path{Peer: bob})
-		eventually(t, "no link", is(registry.PathNone))
+		waittest.Until(t, "no link", is(registry.PathNone))
 
 		one.Path(alice, began, relayed)
-		eventually(t, "a link again", is(registry.PathRelayed))
+		waittest.Until(t, "a link again", is(registry.PathRelayed))
 		one.disconnect(alice, began)
-		eventually(t, "no link of one who has gone", is(registry.PathNone))
+		waittest.Until(t, "no link of one who has gone", is(registry.PathNone))
 		one.Path(alice, began, direct) // of the connection that has ended
 		one.connect(alice, began.Add(time.Second))
-		eventually(t, "alice is back", func() bool {
+		waittest.Until(t, "alice is back", func() bool {
 			at, err := store.LocatePeers(t.Context(), []ident.PeerID{alice}, time.Now())
 			return err == nil && len(at) == 1
 		})
@@ -71,12 +72,12 @@ func TestLinksAreWrittenAnewUnderANewLease(t *testing.T) {
 		began := time.Now()
 		one.connect(alice, began)
 		one.Path(alice, began, signal.Path{Peer: bob, Kind: signal.PathLAN, Transport: signal.TransportUDP})
-		eventually(t, "a link", func() bool { return pair(t, store) != nil })
+		waittest.Until(t, "a link", func() bool { return pair(t, store) != nil })
 		before := one.Holder()
 		if err := store.ReleaseLease(t.Context(), before); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the link under another lease", func() bool {
+		waittest.Until(t, "the link under another lease", func() bool {
 			return one.Holder().Epoch > before.Epoch && pair(t, store) != nil
 		})
 	})

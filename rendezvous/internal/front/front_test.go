@@ -104,7 +104,7 @@ func TestALoadBalancerWithoutAHeaderIsRefused(t *testing.T) {
 	if _, err := h.visit(h.public, "", ptr(signal.ALPN), "hello"); err == nil {
 		t.Error("it was served")
 	}
-	h.logged("no PROXY protocol header came")
+	h.log.Await(t, "no PROXY protocol header came")
 	for name, raw := range map[string]string{
 		"a word":               "PROXY",
 		"no addresses":         "PROXY TCP4\r\n",
@@ -141,9 +141,9 @@ func TestAHeaderFromAnybodyElseIsRefused(t *testing.T) {
 			t.Errorf("version %d, TURN: %q", version, got)
 		}
 	}
-	h.logged("a PROXY protocol header came from outside of the networks of --proxy-protocol")
+	h.log.Await(t, "a PROXY protocol header came from outside of the networks of --proxy-protocol")
 	if n := strings.Count(h.log.String(), "level=WARN"); n != 4 {
-		t.Errorf("%d warnings, want 4:\n%s", n, h.log)
+		t.Errorf("%d warnings, want 4:\n%s", n, &h.log)
 	}
 	if strings.Contains(h.log.String(), "203.0.113.9") {
 		t.Error("what the header claims is logged")
@@ -161,7 +161,7 @@ func TestPlainHTTPIsForReverseProxies(t *testing.T) {
 	if got, _ := other.visit(other.plain, "", nil, get); got != "" {
 		t.Errorf("a stranger got %q", got)
 	}
-	other.logged("HTTP without TLS is for the networks of --trusted-proxies")
+	other.log.Await(t, "HTTP without TLS is for the networks of --trusted-proxies")
 	other.nobody()
 }
 
@@ -182,7 +182,7 @@ func TestASourceHasSoManyConnections(t *testing.T) {
 	if hold() != nil {
 		t.Error("a fourth was let in")
 	}
-	h.logged("--max-connections-per-source")
+	h.log.Await(t, "--max-connections-per-source")
 	held[0].Close()
 	for deadline := time.Now().Add(patience); hold() == nil; {
 		if time.Now().After(deadline) {
@@ -212,7 +212,7 @@ func TestWhoSaysNothingIsSentAway(t *testing.T) {
 			t.Error("it is still there")
 		}
 	}
-	h.logged("i/o timeout")
+	h.log.Await(t, "i/o timeout")
 }
 
 func TestSourcesAreSubscribers(t *testing.T) {

@@ -6,48 +6,23 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 const patience = 20 * time.Second
 
-// notes is a log that a test reads.
-type notes struct {
-	wrote chan struct{} // holds one: something new
-
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (n *notes) Write(p []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	select {
-	case n.wrote <- struct{}{}:
-	default:
-	}
-	return n.text.Write(p)
-}
-
-func (n *notes) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.text.String()
-}
-
 // house is a front door with services that say who came.
 type house struct {
 	*Front
 	t                   *testing.T
-	log                 *notes
+	log                 logtest.Journal
 	public, turn, plain string
 	came                chan string // "service address"
 }
@@ -55,7 +30,7 @@ type house struct {
 // open runs a front door until the test ends.
 func open(t *testing.T, change func(*Config)) *house {
 	t.Helper()
-	h := &house{t: t, log: &notes{wrote: make(chan struct{}, 1)}, came: make(chan string, 64)}
+	h := &house{t: t, came: make(chan string, 64)}
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -76,7 +51,7 @@ func open(t *testing.T, change func(*Config)) *house {
 		TLS:    &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}},
 		Signal: func(_ context.Context, c *tls.Conn) { h.serve("signal", c) },
 		Relay:  func(c net.Conn) { h.serve("relay", c) },
-		Logger: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger: h.log.Logger(),
 	}
 	h.public, h.turn, h.plain = c.Public.Addr().String(), c.TURN.Addr().String(), c.Plain.Addr().String()
 	if change != nil {
@@ -185,18 +160,6 @@ func (h *house) nobody() {
 	case got := <-h.came:
 		h.t.Errorf("came %q", got)
 	default:
-	}
-}
-
-func (h *house) logged(want string) {
-	h.t.Helper()
-	late := time.After(patience)
-	for !strings.Contains(h.log.String(), want) {
-		select {
-		case <-h.log.wrote:
-		case <-late:
-			h.t.Fatalf("the log does not say %q:\n%s", want, h.log)
-		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
@@ -45,22 +46,6 @@ func held(t *testing.T, url string) (*pgstore.Store, registry.Holder) {
 	return s, h
 }
 
-// within asks until the answer is yes.
-func within(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	over := time.NewTimer(time.Minute)
-	defer over.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // TestLeaseIsLostWithThePresence: whatever empties the unlogged tables, also
 // where the server itself runs on, is noticed by who renews its lease.
 func TestLeaseIsLostWithThePresence(t *testing.T) {
@@ -72,7 +57,7 @@ func TestLeaseIsLostWithThePresence(t *testing.T) {
 	if err := c.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the server is back, and the lease is lost", func() bool {
+	waittest.Until(t, "the server is back, and the lease is lost", func() bool {
 		err := s.RenewLease(t.Context(), h, time.Now(), time.Hour)
 		if err == nil {
 			counts, err := s.CountPresence(t.Context())
@@ -121,7 +106,7 @@ func TestFailOver(t *testing.T) {
 	if err := standby.Promote(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the standby is used", func() bool { return s.Ping(t.Context()) == nil })
+	waittest.Until(t, "the standby is used", func() bool { return s.Ping(t.Context()) == nil })
 	if got, err := s.Secret(t.Context(), "name", []byte("other")); err != nil || string(got) != "kept" {
 		t.Errorf("after the fail-over: %q, %v", got, err)
 	}
@@ -161,15 +146,15 @@ func TestDemotedServerIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	alter("on")
-	within(t, "writes are refused", func() bool {
+	waittest.Until(t, "writes are refused", func() bool {
 		return errors.Is(s.RenewLease(t.Context(), h, time.Now(), time.Hour), registry.ErrUnavailable)
 	})
 	if err := s.Ping(t.Context()); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("ping: %v", err)
 	}
-	within(t, "every connection of before is given up", func() bool {
+	waittest.Until(t, "every connection of before is given up", func() bool {
 		return c.Exec(t.Context(), "postgres", `DO $$ BEGIN IF EXISTS (SELECT 1 `+ours+` AND pid IN (SELECT pid FROM before)) THEN RAISE 'there is one'; END IF; END $$`) == nil
 	})
 	alter("off")
-	within(t, "writes are taken again", func() bool { return s.RenewLease(t.Context(), h, time.Now(), time.Hour) == nil })
+	waittest.Until(t, "writes are taken again", func() bool { return s.RenewLease(t.Context(), h, time.Now(), time.Hour) == nil })
 }

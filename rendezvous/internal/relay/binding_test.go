@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 )
 
 // startTwice runs a relay at two addresses.
@@ -136,7 +138,7 @@ func TestAForgedSourceGetsFewAnswersFromAllAddresses(t *testing.T) {
 		}
 	}
 	buf, answers := make([]byte, 2048), 0
-	eventually(t, "every request was answered or not", func() bool {
+	waittest.Until(t, "every request was answered or not", func() bool {
 		for {
 			victim.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 			if _, err := victim.Read(buf); err != nil {

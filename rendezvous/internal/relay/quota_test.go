@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 )
 
 func TestAThousandAllocatesMakeAFewAllocations(t *testing.T) {
@@ -144,7 +146,7 @@ func TestARateBoundsWhatIsRelayed(t *testing.T) {
 			}
 			// A quarter of a second's worth passes, of both directions together.
 			var u Usage
-			eventually(t, "all were relayed or counted", func() bool {
+			waittest.Until(t, "all were relayed or counted", func() bool {
 				u = r.Usage()
 				return u.FromClients.Packets+u.ToClients.Packets+u.Limited.Packets == 400
 			})
@@ -153,7 +155,7 @@ func TestARateBoundsWhatIsRelayed(t *testing.T) {
 			}
 			at.add(time.Second)
 			c.channel(0x4000, packet)
-			eventually(t, "a second later packets pass again", func() bool { return r.Usage().FromClients.Packets > u.FromClients.Packets })
+			waittest.Until(t, "a second later packets pass again", func() bool { return r.Usage().FromClients.Packets > u.FromClients.Packets })
 		})
 	}
 }
@@ -175,7 +177,7 @@ func TestAllocationsLastTenMinutesAtMost(t *testing.T) {
 	if answer, code := c.request(begin(refreshRequest).add(attrLifetime, make([]byte, 4))); code != 0 || binary.BigEndian.Uint32(answer.find(attrLifetime)) != 0 {
 		t.Errorf("refresh with 0: %d, %x", code, answer.find(attrLifetime))
 	}
-	eventually(t, "the allocation is given back", func() bool { return r.Allocations() == 0 })
+	waittest.Until(t, "the allocation is given back", func() bool { return r.Allocations() == 0 })
 }
 
 // checkIntegrity checks the MAC of an answer, which is its last attribute.
@@ -194,7 +196,7 @@ func TestAnAllocationThatIsNotRefreshedEnds(t *testing.T) {
 	if _, code := c.allocate(); code != 0 {
 		t.Fatal(code)
 	}
-	eventually(t, "it is gone", func() bool { return r.Allocations() == 0 })
+	waittest.Until(t, "it is gone", func() bool { return r.Allocations() == 0 })
 	if _, code := c.allocate(); code != 0 {
 		t.Errorf("another one: %d", code)
 	}
@@ -243,7 +245,7 @@ func TestAnAllocationLeavesWithItsTCPClientWithinASecond(t *testing.T) {
 	}
 	c.conn.Close()
 	left := time.Now()
-	eventually(t, "the allocation is gone", func() bool { return r.Allocations() == 0 })
+	waittest.Until(t, "the allocation is gone", func() bool { return r.Allocations() == 0 })
 	if took := time.Since(left); took > time.Second {
 		t.Errorf("it took %s", took)
 	}

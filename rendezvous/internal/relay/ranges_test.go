@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relaytest"
 )
 
@@ -86,7 +87,7 @@ func TestRelaysOfACluster(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "127.0.0.3"} {
 		canary := listenBelow(t, ip, 49152)
 		at[one].WriteTo([]byte("to the canary"), canary.LocalAddr())
-		eventually(t, "it is dropped", func() bool { return one.Usage().Dropped.Packets > before })
+		waittest.Until(t, "it is dropped", func() bool { return one.Usage().Dropped.Packets > before })
 		before = one.Usage().Dropped.Packets
 	}
 	if _, err := at[two].WriteTo([]byte("x"), at[three].LocalAddr()); err == nil {
@@ -94,7 +95,7 @@ func TestRelaysOfACluster(t *testing.T) {
 	}
 	one.SetNeighbours([]Range{two.Range()})
 	at[one].WriteTo([]byte("to who left"), at[three].LocalAddr())
-	eventually(t, "a relay that has left the cluster is not reached", func() bool { return one.Usage().Dropped.Packets > before })
+	waittest.Until(t, "a relay that has left the cluster is not reached", func() bool { return one.Usage().Dropped.Packets > before })
 }
 
 // listenBelow returns a socket with a port that is below those of relays.

@@ -14,6 +14,7 @@ import (
 	"github.com/pion/turn/v2"
 	"go.uber.org/goleak"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -118,22 +119,6 @@ func allocate(t *testing.T, tc *turn.Client) net.PacketConn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
-}
-
-// eventually polls for what another goroutine brings about.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 // clock is a time that a test moves.
@@ -278,7 +263,7 @@ func TestAPeerHasAFewAllocations(t *testing.T) {
 	other, _ := client(t, r, "udp", r.Issue(peer(2)))
 	allocate(t, other)
 	r.Revoke(peer(1), time.Now())
-	eventually(t, "only the other peer's allocation is left", func() bool { return r.Allocations() == 1 })
+	waittest.Until(t, "only the other peer's allocation is left", func() bool { return r.Allocations() == 1 })
 	again, _ := client(t, r, "udp", credentials)
 	if _, err := again.Allocate(); err == nil {
 		t.Error("the revoked peer's credentials are still good")
@@ -322,7 +307,7 @@ func TestASourceHasAFewTCPConnections(t *testing.T) {
 		defer conn.Close()
 	}
 	one := netip.MustParsePrefix("127.0.0.1/32")
-	eventually(t, "all are counted", func() bool {
+	waittest.Until(t, "all are counted", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return r.sources[one] == maxConnsOfASource
@@ -346,7 +331,7 @@ func TestAnAbandonedAllocationGivesWay(t *testing.T) {
 	at.add(abandoned + time.Second)
 	second, _ := client(t, r, "udp", r.Issue(peer(1)))
 	allocate(t, second)
-	eventually(t, "one allocation is left", func() bool { return r.Allocations() == 1 })
+	waittest.Until(t, "one allocation is left", func() bool { return r.Allocations() == 1 })
 }
 
 func FuzzFrameSize(f *testing.F) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -73,7 +74,7 @@ func TestFramesThatPinAProcessorDoNot(t *testing.T) {
 						t.Fatalf("read %d bytes, %v; want the end of the connection", n, err)
 					}
 				}
-				eventually(t, "they are gone", func() bool { return r.Usage().Streams == 0 })
+				waittest.Until(t, "they are gone", func() bool { return r.Usage().Streams == 0 })
 				if used := processorTime(t, 300*time.Millisecond); used > 150*time.Millisecond {
 					t.Errorf("after that %s of processor time is used in 300 ms", used)
 				}
@@ -96,7 +97,7 @@ func TestATrickleCostsNothing(t *testing.T) {
 			for range attackers {
 				conns = append(conns, dial())
 			}
-			eventually(t, "all are there", func() bool { return r.Usage().Streams == attackers })
+			waittest.Until(t, "all are there", func() bool { return r.Usage().Streams == attackers })
 			var before, after runtime.MemStats
 			goroutines := runtime.NumGoroutine()
 			runtime.ReadMemStats(&before)
@@ -120,7 +121,7 @@ func TestATrickleCostsNothing(t *testing.T) {
 			for _, conn := range conns {
 				conn.Close()
 			}
-			eventually(t, "they are gone", func() bool { return r.Usage().Streams == 0 })
+			waittest.Until(t, "they are gone", func() bool { return r.Usage().Streams == 0 })
 		})
 	}
 }
@@ -156,7 +157,7 @@ func TestAForgedSourceGetsFewAnswers(t *testing.T) {
 				}
 			}
 			buf, answers, length := make([]byte, 2048), 0, 0
-			eventually(t, "every request was answered or not", func() bool {
+			waittest.Until(t, "every request was answered or not", func() bool {
 				for {
 					victim.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 					n, err := victim.Read(buf)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -56,7 +57,7 @@ func TestUsageTellsWhoRelaysHowMuch(t *testing.T) {
 	// Figures outlive allocations.
 	conn.Close()
 	r.Revoke(peer(1), time.Now())
-	eventually(t, "no allocation is left", func() bool { u = r.Usage(); return u.Allocations == 0 && u.Streams == 0 })
+	waittest.Until(t, "no allocation is left", func() bool { u = r.Usage(); return u.Allocations == 0 && u.Streams == 0 })
 	if u.Traffic != want || len(u.Peers) != 2 || u.Peers[0].Traffic != want || u.Peers[0].Allocations != 0 {
 		t.Errorf("after the end %+v", u)
 	}

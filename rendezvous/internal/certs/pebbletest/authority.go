@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
 )
 
 const (
@@ -42,7 +44,7 @@ type Authority struct {
 	Directory  string // its URL
 	CA         string // file of the certificate that its own is checked against
 	management string
-	log        journal
+	log        logtest.Journal
 }
 
 // Start starts an authority, which ends with the test. Where it cannot be built,
@@ -195,22 +197,4 @@ func FreePort(t testing.TB) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-// journal is an output that is read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
 }
