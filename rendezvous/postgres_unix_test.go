@@ -3,22 +3,20 @@
 package rendezvous
 
 import (
-	"context"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 )
 
+func TestMain(m *testing.M) {
+	// certmagic's limit of requests to an authority outlives what it limits.
+	goleak.VerifyTestMain(pgtest.Main{M: m}, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"))
+}
+
 // postgres returns the URL of a fresh database of a throw-away cluster.
 func postgres(t *testing.T) string {
 	t.Helper()
-	server, err := pgtest.Start(context.Background())
-	if err == nil {
-		t.Cleanup(func() {
-			if err := server.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	return pgtest.Fresh(t, server, err)
+	return pgtest.Shared(t).Fresh(t)
 }

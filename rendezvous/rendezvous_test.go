@@ -14,17 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
 	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
-
-func TestMain(m *testing.M) {
-	// certmagic's limit of requests to an authority outlives what it limits.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"))
-}
 
 const patience = 20 * time.Second
 

@@ -3,7 +3,6 @@
 package rendezvous
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -75,22 +74,12 @@ func TestSecretsAreKeptNowhere(t *testing.T) {
 		})
 	})
 	t.Run("Postgres", func(t *testing.T) {
-		server, err := pgtest.Start(context.Background())
-		if err == nil {
-			t.Cleanup(func() {
-				if err := server.Stop(); err != nil {
-					t.Error(err)
-				}
-			})
-		}
+		server := pgtest.Shared(t)
+		name := server.Database(t)
 		c := local(t)
-		c.DatabaseURL = pgtest.Fresh(t, server, err)
-		u, err := url.Parse(c.DatabaseURL)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c.DatabaseURL = server.URL(name)
 		keepsNothing(t, c, func() string {
-			dump, err := server.Dump(t.Context(), strings.Trim(u.Path, "/"))
+			dump, err := server.Dump(t.Context(), name)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -89,13 +89,7 @@ func TestRendezvous(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As an operator runs it: what is committed is on the disk.
-	b.postgres, err = pgtest.Start(t.Context(), "fsync=on", "full_page_writes=on", "shared_buffers=128MB", "max_connections=300")
-	pgtest.Need(t, err)
-	defer func() {
-		if err := b.postgres.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	b.postgres = pgtest.Own(t, "fsync=on", "full_page_writes=on", "shared_buffers=128MB", "max_connections=300")
 	b.report.begin(b.scale, *measure)
 	for _, part := range []struct {
 		name string
@@ -128,20 +122,10 @@ func TestRendezvous(t *testing.T) {
 	}
 }
 
-// database makes an empty database and returns its URL.
-func (b *bench) database() string {
-	b.Helper()
-	name, err := b.postgres.Database(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	return b.postgres.URL(name)
-}
-
 // cluster starts so many instances over one database. They share a certificate.
 func (b *bench) cluster(n int) []*processtest.Instance {
 	b.Helper()
-	url := b.database()
+	url := b.postgres.Fresh(b)
 	all := []*processtest.Instance{processtest.Start(b, b.program, "--database-url", url, "--cluster-listen", "127.0.0.1:0")}
 	first := all[0]
 	for len(all) < n {

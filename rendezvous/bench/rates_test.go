@@ -39,7 +39,7 @@ func (b *bench) registrationsAndLookups() {
 	stores := []struct {
 		name string
 		args []string
-	}{{"SQLite", nil}, {"Postgres", []string{"--database-url", b.database()}}}
+	}{{"SQLite", nil}, {"Postgres", []string{"--database-url", b.postgres.Fresh(b)}}}
 	for _, store := range stores {
 		i := processtest.Start(b, b.program, store.args...)
 		s := b.swarm(i)

@@ -105,7 +105,7 @@ const notifySenders = 8
 // notifier connects the listeners, each to a channel of its own, and the senders.
 func (b *bench) notifier() *notifier {
 	b.Helper()
-	url := b.database()
+	url := b.postgres.Fresh(b)
 	n := &notifier{arrived: make(chan arrival, 1<<16)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var listening sync.WaitGroup

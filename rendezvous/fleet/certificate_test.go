@@ -114,7 +114,7 @@ func shown(i *processtest.Instance, roots *x509.CertPool) (*x509.Certificate, er
 // a load balancer, is answered by whichever instance it meets; one asks for the
 // certificate, and all show it.
 func TestAnyInstanceProvesTheName(t *testing.T) {
-	url := pgtest.Fresh(t, postgres, errPostgres)
+	url := pgtest.Shared(t).Fresh(t)
 	passer, port := newTurnabout(t)
 	a := pebbletest.Start(t, pebbletest.Options{TLSPort: port})
 	both := []*processtest.Instance{processtest.Begin(t, program, byACME(a, url)...), processtest.Begin(t, program, byACME(a, url)...)}
@@ -141,7 +141,7 @@ func TestAnyInstanceProvesTheName(t *testing.T) {
 // TestAKilledInstanceHoldsNoCertificateUp: an instance that is about to get a
 // certificate, and killed, does not keep another from getting one.
 func TestAKilledInstanceHoldsNoCertificateUp(t *testing.T) {
-	url := pgtest.Fresh(t, postgres, errPostgres)
+	url := pgtest.Shared(t).Fresh(t)
 	passer, port := newTurnabout(t)
 	a := pebbletest.Start(t, pebbletest.Options{TLSPort: port})
 	first := processtest.Begin(t, program, byACME(a, url)...)

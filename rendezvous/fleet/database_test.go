@@ -75,7 +75,7 @@ func (f *fleet) unharmed(s *swarm.Swarm, m swarm.Messages) {
 // memory of who is connected is empty.
 func TestTheDatabaseCrashes(t *testing.T) {
 	t.Parallel()
-	c := private(t)
+	c := pgtest.Own(t)
 	f := newFleet(t, c.URL("postgres"), 2, nil)
 	peers, pairs := f.peers(f.swarm, 80)
 	f.settled(f.swarm, pairs)
@@ -105,7 +105,7 @@ func TestTheDatabaseCrashes(t *testing.T) {
 // last.
 func TestTheDatabaseHangs(t *testing.T) {
 	t.Parallel()
-	c := private(t)
+	c := pgtest.Own(t)
 	f := newFleet(t, c.URL("postgres"), 2, nil)
 	peers, pairs := f.peers(f.swarm, 80)
 	f.settled(f.swarm, pairs)
@@ -135,7 +135,7 @@ func TestTheDatabaseHangs(t *testing.T) {
 // TestTheDatabaseFailsOver to its standby, which knows nobody that is connected.
 func TestTheDatabaseFailsOver(t *testing.T) {
 	t.Parallel()
-	primary := private(t)
+	primary := pgtest.Own(t)
 	standby, err := primary.Standby(t.Context())
 	if err != nil {
 		t.Fatal(err)

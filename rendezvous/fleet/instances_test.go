@@ -14,6 +14,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
@@ -117,7 +118,7 @@ const tolerated = 45
 
 func value(t *testing.T, database, query string) string {
 	t.Helper()
-	v, err := postgres.Value(t.Context(), database, query)
+	v, err := pgtest.Shared(t).Value(t.Context(), database, query)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,13 +24,8 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
-// What all tests share: the program, a Postgres for those that do not ill-treat
-// it, and a certificate.
-var (
-	program     string
-	postgres    *pgtest.Cluster
-	errPostgres error
-)
+// program is the server as it is shipped.
+var program string
 
 func TestMain(m *testing.M) {
 	code, err := run(m)
@@ -50,12 +45,7 @@ func run(m *testing.M) (code int, err error) {
 	if program, err = processtest.Build(scratch); err != nil {
 		return 1, err
 	}
-	postgres, errPostgres = pgtest.Start(context.Background())
-	code = m.Run()
-	if postgres != nil {
-		err = postgres.Stop()
-	}
-	return code, errors.Join(err, goleak.Find())
+	return pgtest.Main{M: m}.Run(), goleak.Find()
 }
 
 const patience = 90 * time.Second
@@ -282,26 +272,7 @@ func (f *fleet) ready(i *processtest.Instance, want int) (body string) {
 // database makes an empty database of the shared Postgres.
 func database(t *testing.T) (name, url string) {
 	t.Helper()
-	pgtest.Need(t, errPostgres)
-	name, err := postgres.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return name, postgres.URL(name)
-}
-
-// private starts a Postgres of the test's own, to be ill-treated.
-func private(t *testing.T) *pgtest.Cluster {
-	t.Helper()
-	pgtest.Need(t, errPostgres)
-	c, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
+	c := pgtest.Shared(t)
+	name = c.Database(t)
+	return name, c.URL(name)
 }

@@ -10,11 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,31 +26,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-// cluster is the throw-away Postgres of all tests, from the first that wants it:
-// fuzzing does not.
-var (
-	cluster = sync.OnceValues(func() (*pgtest.Cluster, error) {
-		c, err := pgtest.Start(context.Background())
-		started = c
-		return c, err
-	})
-	started *pgtest.Cluster
-)
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if started != nil {
-		if err := started.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
@@ -69,8 +43,7 @@ func sqlite(t *testing.T, schema int64) backup.Database {
 // postgres makes an empty Postgres database.
 func postgres(t *testing.T) backup.Database {
 	t.Helper()
-	server, err := cluster()
-	store, err := pgstore.Open(t.Context(), pgtest.Fresh(t, server, err))
+	store, err := pgstore.Open(t.Context(), pgtest.Shared(t).Fresh(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,25 +3,20 @@
 package cluster
 
 import (
-	"context"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 )
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
+
 // postgres opens a fresh database of a throw-away cluster.
 func postgres(t *testing.T) Store {
 	t.Helper()
-	server, err := pgtest.Start(context.Background())
-	if err == nil {
-		t.Cleanup(func() {
-			if err := server.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	store, err := pgstore.Open(t.Context(), pgtest.Fresh(t, server, err))
+	store, err := pgstore.Open(t.Context(), pgtest.Shared(t).Fresh(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -29,32 +28,13 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-var (
-	cluster    *pgtest.Cluster
-	errCluster error
-)
-
-func TestMain(m *testing.M) {
-	cluster, errCluster = pgtest.Start(context.Background())
-	code := m.Run()
-	if cluster != nil {
-		if err := cluster.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
 // onBothStores runs a test on SQLite and on Postgres.
 func onBothStores(t *testing.T, test func(t *testing.T, store registry.Store)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, sqlite(t)) })
 	t.Run("postgres", func(t *testing.T) {
-		s, err := pgstore.Open(t.Context(), pgtest.Fresh(t, cluster, errCluster))
+		s, err := pgstore.Open(t.Context(), pgtest.Shared(t).Fresh(t))
 		if err != nil {
 			t.Fatal(err)
 		}

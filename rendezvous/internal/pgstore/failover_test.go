@@ -14,22 +14,6 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// private starts a Postgres of the test's own, to be ill-treated.
-func private(t *testing.T) *pgtest.Cluster {
-	t.Helper()
-	pgtest.Need(t, errCluster)
-	c, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 // held is a store with a lease and a peer connected under it.
 func held(t *testing.T, url string) (*pgstore.Store, registry.Holder) {
 	t.Helper()
@@ -49,7 +33,7 @@ func held(t *testing.T, url string) (*pgstore.Store, registry.Holder) {
 // TestLeaseIsLostWithThePresence: whatever empties the unlogged tables, also
 // where the server itself runs on, is noticed by who renews its lease.
 func TestLeaseIsLostWithThePresence(t *testing.T) {
-	c := private(t)
+	c := pgtest.Own(t)
 	s, h := held(t, c.URL("postgres"))
 	if err := s.RenewLease(t.Context(), h, time.Now(), time.Hour); err != nil {
 		t.Fatal(err)
@@ -72,7 +56,7 @@ func TestLeaseIsLostWithThePresence(t *testing.T) {
 // TestFailOver: the primary dies and its standby takes over. Between the two
 // every write says that the database is away.
 func TestFailOver(t *testing.T) {
-	primary := private(t)
+	primary := pgtest.Own(t)
 	standby, err := primary.Standby(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +106,7 @@ func TestFailOver(t *testing.T) {
 // TestDemotedServerIsLeft: connections that stand to a server that has become
 // read-only, as a managed database's do, are given up for new ones.
 func TestDemotedServerIsLeft(t *testing.T) {
-	c := private(t)
+	c := pgtest.Own(t)
 	s, h := held(t, c.URL("postgres"))
 	alter := func(value string) {
 		t.Helper()

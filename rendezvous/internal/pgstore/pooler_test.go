@@ -17,7 +17,7 @@ import (
 // another connection nothing depends on a session, neither the statements nor
 // the lock of the migrations.
 func TestContractThroughAPooler(t *testing.T) {
-	pgtest.Need(t, errCluster)
+	cluster := pgtest.Shared(t)
 	p, err := cluster.Pooler(t.Context())
 	if errors.Is(err, pgtest.ErrNoPooler) {
 		t.Skip(err)
@@ -32,11 +32,7 @@ func TestContractThroughAPooler(t *testing.T) {
 	}()
 	fresh := func(t *testing.T) string {
 		t.Helper()
-		name, err := cluster.Database(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p.URL(name)
+		return p.URL(cluster.Database(t))
 	}
 	url := fresh(t)
 	var all sync.WaitGroup

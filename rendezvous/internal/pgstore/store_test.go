@@ -3,10 +3,7 @@
 package pgstore_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -21,28 +18,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
 )
 
-// cluster is the throw-away Postgres of all tests, or errCluster why there is
-// none.
-var (
-	cluster    *pgtest.Cluster
-	errCluster error
-)
-
-func TestMain(m *testing.M) {
-	cluster, errCluster = pgtest.Start(context.Background())
-	code := m.Run()
-	if cluster != nil {
-		if err := cluster.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
 func open(t *testing.T, url string) *pgstore.Store {
 	t.Helper()
@@ -54,11 +30,11 @@ func open(t *testing.T, url string) *pgstore.Store {
 }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) registry.Store { return open(t, pgtest.Fresh(t, cluster, errCluster)) })
+	storetest.Run(t, func(t *testing.T) registry.Store { return open(t, pgtest.Shared(t).Fresh(t)) })
 }
 
 func TestInstancesStartTogether(t *testing.T) {
-	url := pgtest.Fresh(t, cluster, errCluster)
+	url := pgtest.Shared(t).Fresh(t)
 	var all sync.WaitGroup
 	for range 5 {
 		all.Go(func() {
@@ -113,7 +89,7 @@ func TestWrongURLs(t *testing.T) {
 }
 
 func TestDatabaseThatIsNotThere(t *testing.T) {
-	pgtest.Need(t, errCluster)
+	cluster := pgtest.Shared(t)
 	_, err := pgstore.Open(t.Context(), cluster.URL("nowhere"))
 	says(t, err, "nowhere", "create the database")
 	_, err = pgstore.Open(t.Context(), cluster.URLFor("nobody", "postgres"))
@@ -121,7 +97,8 @@ func TestDatabaseThatIsNotThere(t *testing.T) {
 }
 
 func TestWrongPassword(t *testing.T) {
-	url := pgtest.Fresh(t, cluster, errCluster)
+	cluster := pgtest.Shared(t)
+	url := cluster.Fresh(t)
 	if _, err := cluster.RoleWithPassword(t.Context(), "locked", "hunter3", "postgres"); err != nil {
 		t.Fatal(err)
 	}
@@ -140,24 +117,18 @@ func TestWrongPassword(t *testing.T) {
 }
 
 func TestRoleWithoutRights(t *testing.T) {
-	pgtest.Need(t, errCluster)
-	name, err := cluster.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster := pgtest.Shared(t)
+	name := cluster.Database(t)
 	if err := cluster.Exec(t.Context(), name, "CREATE ROLE guest LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO guest"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = pgstore.Open(t.Context(), cluster.URLFor("guest", name))
+	_, err := pgstore.Open(t.Context(), cluster.URLFor("guest", name))
 	says(t, err, "permission denied", "GRANT CREATE")
 }
 
 func TestReadOnlyDatabase(t *testing.T) {
-	pgtest.Need(t, errCluster)
-	name, err := cluster.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster := pgtest.Shared(t)
+	name := cluster.Database(t)
 	s := open(t, cluster.URL(name))
 	defer func() {
 		if err := s.Close(); err != nil {
@@ -167,23 +138,20 @@ func TestReadOnlyDatabase(t *testing.T) {
 	if err := cluster.Exec(t.Context(), name, "ALTER DATABASE "+name+" SET default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = pgstore.Open(t.Context(), cluster.URL(name))
+	_, err := pgstore.Open(t.Context(), cluster.URL(name))
 	says(t, err, "takes no writes", "use the primary's address")
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
-	pgtest.Need(t, errCluster)
-	name, err := cluster.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cluster := pgtest.Shared(t)
+	name := cluster.Database(t)
 	if err := open(t, cluster.URL(name)).Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cluster.Exec(t.Context(), name, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9000, true)"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = pgstore.Open(t.Context(), cluster.URL(name))
+	_, err := pgstore.Open(t.Context(), cluster.URL(name))
 	if !errors.Is(err, migrations.ErrNewer) {
 		t.Errorf("error %v, want %v", err, migrations.ErrNewer)
 	}
@@ -192,16 +160,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 // TestServerCrash: while the server is gone every call says so, and the same
 // store works again once it is back.
 func TestServerCrash(t *testing.T) {
-	pgtest.Need(t, errCluster)
-	c, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	c := pgtest.Own(t)
 	s := open(t, c.URL("postgres"))
 	defer s.Close()
 	if _, err := s.Secret(t.Context(), "name", []byte("kept")); err != nil {

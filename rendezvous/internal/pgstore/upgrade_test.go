@@ -17,7 +17,7 @@ import (
 // TestUpgradeKeepsEverything: what the version before wrote, before the upgrade
 // and after it, as an instance that runs on beside does, is read by this one.
 func TestUpgradeKeepsEverything(t *testing.T) {
-	url := pgtest.Fresh(t, cluster, errCluster)
+	url := pgtest.Shared(t).Fresh(t)
 	if err := open(t, url).Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -334,34 +333,4 @@ func (c *Cluster) Value(ctx context.Context, database, query string) (string, er
 		return "", fmt.Errorf("psql: %w", err)
 	}
 	return strings.TrimSpace(string(out)), nil
-}
-
-// Database makes an empty database and returns its name.
-func (c *Cluster) Database(ctx context.Context) (string, error) {
-	name := fmt.Sprintf("d%d", c.last.Add(1))
-	return name, c.Exec(ctx, "postgres", "CREATE DATABASE "+name)
-}
-
-// Fresh makes an empty database for a test and returns its URL. Where start
-// failed for want of Postgres the test is skipped with that reason.
-func Fresh(t *testing.T, c *Cluster, start error) string {
-	t.Helper()
-	Need(t, start)
-	name, err := c.Database(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.URL(name)
-}
-
-// Need skips a test where start failed for want of Postgres, and fails it where
-// it failed otherwise.
-func Need(t *testing.T, start error) {
-	t.Helper()
-	if errors.Is(start, ErrNone) {
-		t.Skip(start)
-	}
-	if start != nil {
-		t.Fatal(start)
-	}
 }
