@@ -29,11 +29,11 @@ type process struct {
 // start runs a program with its output in a file of the demo's directory. Its
 // environment is empty but for where the system's programs are, so that a
 // person's settings do not change the demo.
-func (d *Demo) start(name, program string, args ...string) (*process, error) {
+func (d *Demo) start(name, program string, args ...string) error {
 	p := &process{name: name, log: filepath.Join(d.dir, name+".log"), ended: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
-		return nil, fmt.Errorf("log of the %s: %w", name, err)
+		return fmt.Errorf("log of the %s: %w", name, err)
 	}
 	defer out.Close() // the process has its own
 	p.cmd = exec.Command(d.program(program), args...)
@@ -41,14 +41,14 @@ func (d *Demo) start(name, program string, args ...string) (*process, error) {
 	p.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + d.dir}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start of the %s: %w", name, err)
+		return fmt.Errorf("start of the %s: %w", name, err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
 	d.processes = append(d.processes, p)
-	return p, nil
+	return nil
 }
 
 // over reports whether the process has ended.

@@ -22,7 +22,7 @@ func (d *Demo) joinLink() string { return filepath.Join(d.dir, rendezvousName, "
 // startRendezvous runs the rendezvous until it answers.
 func (d *Demo) startRendezvous(ctx context.Context) error {
 	began := time.Now()
-	if _, err := d.start(rendezvousName, rendezvousProgram,
+	if err := d.start(rendezvousName, rendezvousProgram,
 		"--data="+filepath.Join(d.dir, rendezvousName), "--listen="+anyPort, "--stun-listen="+anyPort); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (d *Demo) startAgents(ctx context.Context) error {
 			"up", "--name=" + a.name, "--state=" + filepath.Join(home, "state"), "--socket=" + socket, "--backend=none",
 			"--rendezvous=@" + d.joinLink(), "--listen=" + anyPort, "--tls-listen=",
 		}, a.own...)
-		if _, err := d.start(a.name, agentProgram, args...); err != nil {
+		if err := d.start(a.name, agentProgram, args...); err != nil {
 			return err
 		}
 		*a.client = localapi.NewClient(socket)

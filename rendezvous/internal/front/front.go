@@ -118,44 +118,35 @@ func (f *Front) TURN() net.Listener {
 	return f.turn
 }
 
-// Run takes connections until ctx ends, and closes all that it has handed on.
+// Run takes connections until ctx ends, and closes all that it has handed on. It
+// returns nil.
 func (f *Front) Run(ctx context.Context) error {
-	failed := make(chan error, 3)
 	accept := func(l net.Listener, serve func(context.Context, *conn) error) {
 		if l != nil {
-			f.running.Go(func() { failed <- f.accept(ctx, l, serve) })
+			f.running.Go(func() { f.accept(ctx, l, serve) })
 		}
 	}
 	accept(f.cfg.Public, f.servePublic)
 	accept(f.cfg.TURN, f.serveTURN)
 	accept(f.cfg.Plain, f.servePlain)
-	var err error
-	for err == nil && ctx.Err() == nil {
-		select {
-		case err = <-failed:
-		case <-ctx.Done():
-		}
-	}
+	<-ctx.Done()
 	f.close()
 	f.running.Wait()
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return nil
 }
 
 // accept takes the connections of one listener until that is closed.
-func (f *Front) accept(ctx context.Context, l net.Listener, serve func(context.Context, *conn) error) error {
+func (f *Front) accept(ctx context.Context, l net.Listener, serve func(context.Context, *conn) error) {
 	for {
 		raw, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
-			return nil // by whom it belongs to
+			return // by whom it belongs to
 		}
 		if err != nil {
 			f.log.warn("cannot accept a connection", "reason", err) // such as too many open files
 			select {
 			case <-ctx.Done():
-				return nil
+				return
 			case <-time.After(acceptRepose):
 			}
 			continue
@@ -163,11 +154,11 @@ func (f *Front) accept(ctx context.Context, l net.Listener, serve func(context.C
 		c := &conn{Conn: raw, front: f, remote: raw.RemoteAddr()}
 		if !f.remember(c) {
 			raw.Close()
-			return nil
+			return
 		}
 		if !f.limits.begin(ctx, c, f.cfg.Now) {
 			c.Close()
-			return nil
+			return
 		}
 		f.running.Go(func() {
 			if err := f.introduce(c); err != nil {

@@ -63,7 +63,7 @@ func (r *Registry) Try(ctx context.Context, caller ident.PeerID, a ident.Address
 func (r *Registry) Tries(ctx context.Context, owner ident.PeerID, a ident.Address, after int, wait time.Duration) ([]Try, error) {
 	var found []Try
 	err := r.poll(ctx, wait, func() (bool, error) {
-		if _, err := r.ownMailbox(ctx, owner, a); err != nil {
+		if err := r.usableByOwner(ctx, owner, a); err != nil {
 			return false, err
 		}
 		tries, err := r.cfg.Store.Tries(ctx, a)
@@ -108,7 +108,7 @@ func (r *Registry) Answer(ctx context.Context, owner ident.PeerID, a ident.Addre
 	if err := checkMessage(body); err != nil {
 		return err
 	}
-	if _, err := r.ownMailbox(ctx, owner, a); err != nil {
+	if err := r.usableByOwner(ctx, owner, a); err != nil {
 		return err
 	}
 	return r.cfg.Store.SetStep(ctx, a, StepMessage{number, StepAnswer, body}, nil)
@@ -149,16 +149,17 @@ func (r *Registry) CloseMailbox(ctx context.Context, owner ident.PeerID, a ident
 	return r.cfg.Store.CloseMailbox(ctx, a)
 }
 
-// ownMailbox returns a mailbox to its owner while it can be used.
-func (r *Registry) ownMailbox(ctx context.Context, owner ident.PeerID, a ident.Address) (Mailbox, error) {
+// usableByOwner says why owner cannot use a mailbox: ErrMailboxNotFound where it
+// is another's, and the errors of Usable.
+func (r *Registry) usableByOwner(ctx context.Context, owner ident.PeerID, a ident.Address) error {
 	m, err := r.cfg.Store.Mailbox(ctx, a)
 	if err != nil {
-		return m, err
+		return err
 	}
 	if m.Owner != owner {
-		return m, ErrMailboxNotFound
+		return ErrMailboxNotFound
 	}
-	return m, m.Usable(r.cfg.Now())
+	return m.Usable(r.cfg.Now())
 }
 
 // try returns a try and its mailbox while that can be used.
