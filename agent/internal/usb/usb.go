@@ -128,6 +128,21 @@ func (u *URB) Finish(s Status) {
 	u.Done(u)
 }
 
+// Begin is how a Device starts an URB that it was given: what breaks a bound (see
+// Check), or enqueue refuses with another status than StatusOK, is finished at
+// once. It reports whether the URB was taken.
+func (u *URB) Begin(enqueue func(*URB) Status) bool {
+	u.Actual, u.ErrorCount = 0, 0
+	status := u.Check()
+	if status == StatusOK {
+		status = enqueue(u)
+	}
+	if status != StatusOK {
+		u.Finish(status)
+	}
+	return status == StatusOK
+}
+
 // Device is an opened device: its interfaces are claimed and no kernel driver
 // has them.
 type Device interface {

@@ -7,8 +7,9 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/google/gousb"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
 // device is an opened device: a lane for each endpoint that has been used. The
@@ -52,16 +53,7 @@ func (d *device) Info() usb.Info { return d.info }
 func (d *device) Gone() <-chan struct{} { return d.gone }
 
 // Submit implements [usb.Device].
-func (d *device) Submit(u *usb.URB) {
-	u.Actual, u.ErrorCount = 0, 0
-	status := u.Check()
-	if status == usb.StatusOK {
-		status = d.enqueue(u)
-	}
-	if status != usb.StatusOK {
-		u.Finish(status)
-	}
-}
+func (d *device) Submit(u *usb.URB) { u.Begin(d.enqueue) }
 
 func (d *device) enqueue(u *usb.URB) usb.Status {
 	d.mu.Lock()

@@ -12,8 +12,9 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"golang.org/x/sys/unix"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
 // device is an opened device. Submit hands URBs to the kernel, in order; the
@@ -85,16 +86,7 @@ func (d *device) Info() usb.Info { return d.info }
 func (d *device) Gone() <-chan struct{} { return d.gone }
 
 // Submit implements [usb.Device].
-func (d *device) Submit(u *usb.URB) {
-	u.Actual, u.ErrorCount = 0, 0
-	status := u.Check()
-	if status == usb.StatusOK {
-		status = d.enqueue(u)
-	}
-	if status != usb.StatusOK {
-		u.Finish(status)
-	}
-}
+func (d *device) Submit(u *usb.URB) { u.Begin(d.enqueue) }
 
 func (d *device) enqueue(u *usb.URB) usb.Status {
 	d.mu.Lock()

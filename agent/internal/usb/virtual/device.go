@@ -84,16 +84,9 @@ func queueOf(e usb.Endpoint) int {
 
 // Submit implements [usb.Device].
 func (d *device) Submit(u *usb.URB) {
-	u.Actual, u.ErrorCount = 0, 0
-	status := u.Check()
-	if status == usb.StatusOK {
-		status = d.enqueue(u)
+	if u.Begin(d.enqueue) {
+		d.signal()
 	}
-	if status != usb.StatusOK {
-		u.Finish(status)
-		return
-	}
-	d.signal()
 }
 
 func (d *device) enqueue(u *usb.URB) usb.Status {
