@@ -48,6 +48,29 @@ func Run(t *testing.T, connect Make) {
 	}
 }
 
+// Context is over after Patience, or with the test.
+func Context(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Serve has the side that accepts links run until the test ends, and wants no
+// error of it.
+func Serve(t *testing.T, run func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := Within(t, ended, "the accepting side to stop"); err != nil {
+			t.Errorf("the accepting side stopped: %v", err)
+		}
+	})
+}
+
 // Start runs an end in the background until the test ends, and returns the
 // channel on which Run's error comes.
 func Start(t *testing.T, l link.Link, deliver func(tunnel.Frame) error) <-chan error {

@@ -1,7 +1,6 @@
 package quiclink
 
 import (
-	"context"
 	"crypto/rand"
 	"net"
 	"testing"
@@ -39,29 +38,15 @@ func newAgent(t *testing.T, trust func(ident.PeerID) error) *agent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := linktest.Within(t, ended, "the endpoint to stop"); err != nil {
-			t.Errorf("the endpoint stopped: %v", err)
-		}
-	})
+	linktest.Serve(t, a.Run)
 	return a
 }
 
 func (a *agent) addr() *net.UDPAddr { return a.LocalAddr().(*net.UDPAddr) }
 
-func patient(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), linktest.Patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func dial(t *testing.T, from, to *agent) (dialer, acceptor link.Link) {
 	t.Helper()
-	dialer, err := from.Dial(patient(t), to.addr(), to.id, link.Path{Rank: link.RankHost})
+	dialer, err := from.Dial(linktest.Context(t), to.addr(), to.id, link.Path{Rank: link.RankHost})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,13 +81,13 @@ func dialOver(t *testing.T, from, to *agent, near, far net.PacketConn) (dialer, 
 	path := link.Path{Rank: link.RankRelayUDP, Relay: "192.0.2.1:3478"}
 	listened := make(chan link.Link, 1)
 	go func() {
-		l, err := to.ListenOver(patient(t), far, near.LocalAddr(), from.id, path)
+		l, err := to.ListenOver(linktest.Context(t), far, near.LocalAddr(), from.id, path)
 		if err != nil {
 			t.Errorf("listen over a packet connection: %v", err)
 		}
 		listened <- l
 	}()
-	dialer, err := from.DialOver(patient(t), near, far.LocalAddr(), to.id, path)
+	dialer, err := from.DialOver(linktest.Context(t), near, far.LocalAddr(), to.id, path)
 	if err != nil {
 		t.Fatal(err)
 	}

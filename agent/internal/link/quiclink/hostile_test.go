@@ -17,7 +17,7 @@ func ignore(tunnel.Frame) error { return nil }
 
 func TestDialRefusesAnotherPeer(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
-	_, err := from.Dial(patient(t), to.addr(), ident.PeerID{9}, link.Path{})
+	_, err := from.Dial(linktest.Context(t), to.addr(), ident.PeerID{9}, link.Path{})
 	failed, ok := errors.AsType[*DialError](err)
 	if !ok || !strings.Contains(failed.Explain(), "somebody answers who is not this peer") {
 		t.Fatalf("error %v", err)
@@ -29,7 +29,7 @@ func TestDialRefusesAnotherPeer(t *testing.T) {
 
 func TestEndpointRefusesWhoIsNotTrusted(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, func(ident.PeerID) error { return errors.New("not paired") })
-	l, err := from.Dial(patient(t), to.addr(), to.id, link.Path{})
+	l, err := from.Dial(linktest.Context(t), to.addr(), to.id, link.Path{})
 	if err == nil {
 		err = linktest.Within(t, linktest.Start(t, l, ignore), "the link to end")
 	}
@@ -41,7 +41,7 @@ func TestEndpointRefusesWhoIsNotTrusted(t *testing.T) {
 func TestListenOverRefusesAnotherPeer(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
 	near, far := loopback(t), loopback(t)
-	ctx := patient(t)
+	ctx := linktest.Context(t)
 	listened := make(chan error, 1)
 	go func() {
 		_, err := to.ListenOver(ctx, far, near.LocalAddr(), ident.PeerID{9}, link.Path{})
@@ -71,7 +71,7 @@ func TestTamperingIsLoss(t *testing.T) {
 			b[len(b)/2] ^= 0x40
 		}
 	})
-	dialer, err := from.Dial(patient(t), proxy, to.id, link.Path{Rank: link.RankHost})
+	dialer, err := from.Dial(linktest.Context(t), proxy, to.id, link.Path{Rank: link.RankHost})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestNoLinkWhereEveryPacketIsChanged(t *testing.T) {
 			b[len(b)-1] ^= 1
 		}
 	})
-	_, err := from.Dial(patient(t), proxy, to.id, link.Path{})
+	_, err := from.Dial(linktest.Context(t), proxy, to.id, link.Path{})
 	failed, ok := errors.AsType[*DialError](err)
 	if !ok {
 		t.Fatalf("error %v", err)

@@ -145,7 +145,7 @@ func TestStoppedEndpointEndsWhatItMade(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
 	to := newAgent(t, nil)
-	l, err := e.Dial(patient(t), to.addr(), to.id, link.Path{})
+	l, err := e.Dial(linktest.Context(t), to.addr(), to.id, link.Path{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestStoppedEndpointEndsWhatItMade(t *testing.T) {
 	if err := linktest.Within(t, waiting, "a dial"); err == nil {
 		t.Error("the dial went on")
 	}
-	if _, err := e.Dial(patient(t), to.addr(), to.id, link.Path{}); !errors.Is(err, ErrNotRunning) {
+	if _, err := e.Dial(linktest.Context(t), to.addr(), to.id, link.Path{}); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("dial after the end: %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package tcplink
 
 import (
-	"context"
 	"crypto/rand"
 	"testing"
 
@@ -44,28 +43,14 @@ func newServer(t *testing.T, mode Mode, trust func(ident.PeerID) error) *server 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := linktest.Within(t, ended, "the listener to stop"); err != nil {
-			t.Errorf("the listener stopped: %v", err)
-		}
-	})
+	linktest.Serve(t, s.Run)
 	return s
-}
-
-func patient(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), linktest.Patience)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 func dial(t *testing.T, mode Mode) (dialer, acceptor link.Link) {
 	t.Helper()
 	key, s := newKey(t), newServer(t, mode, anyone)
-	dialer, err := Dialer{Key: key}.Dial(patient(t), mode, s.Addr().String(), s.id)
+	dialer, err := Dialer{Key: key}.Dial(linktest.Context(t), mode, s.Addr().String(), s.id)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func eachMode(t *testing.T, test func(t *testing.T, mode Mode)) {
 func TestDialRefusesAnotherPeer(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode Mode) {
 		s := newServer(t, mode, anyone)
-		_, err := Dialer{Key: newKey(t)}.Dial(patient(t), mode, s.Addr().String(), newKey(t).ID())
+		_, err := Dialer{Key: newKey(t)}.Dial(linktest.Context(t), mode, s.Addr().String(), newKey(t).ID())
 		failed, ok := errors.AsType[*DialError](err)
 		if !ok || !errors.Is(err, ident.ErrUntrusted) {
 			t.Fatalf("error %v", err)
@@ -42,7 +42,7 @@ func TestDialRefusesAnotherPeer(t *testing.T) {
 func TestListenerRefusesWhoIsNotTrusted(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode Mode) {
 		s := newServer(t, mode, func(ident.PeerID) error { return errors.New("not paired") })
-		l, err := Dialer{Key: newKey(t)}.Dial(patient(t), mode, s.Addr().String(), s.id)
+		l, err := Dialer{Key: newKey(t)}.Dial(linktest.Context(t), mode, s.Addr().String(), s.id)
 		if err == nil {
 			err = linktest.Within(t, linktest.Start(t, l, func(tunnel.Frame) error { return nil }), "the link to end")
 		}
@@ -61,7 +61,7 @@ func TestNobodyListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = gone.Close()
-	_, err = Dialer{Key: newKey(t)}.Dial(patient(t), TLS, gone.Addr().String(), newKey(t).ID())
+	_, err = Dialer{Key: newKey(t)}.Dial(linktest.Context(t), TLS, gone.Addr().String(), newKey(t).ID())
 	if failed, ok := errors.AsType[*DialError](err); !ok || !strings.Contains(failed.Explain(), "nobody listens at") {
 		t.Errorf("error %v", err)
 	}
@@ -69,7 +69,7 @@ func TestNobodyListens(t *testing.T) {
 
 func TestModesDoNotMix(t *testing.T) {
 	s := newServer(t, TLS, anyone)
-	if _, err := (Dialer{Key: newKey(t)}).Dial(patient(t), Plain, s.Addr().String(), s.id); err == nil {
+	if _, err := (Dialer{Key: newKey(t)}).Dial(linktest.Context(t), Plain, s.Addr().String(), s.id); err == nil {
 		t.Error("a plain link came to be with a TLS listener")
 	}
 }
@@ -92,7 +92,7 @@ func TestHandshakeThatIsTamperedWithFails(t *testing.T) {
 							b[at-before] ^= 0x10
 						}
 					})
-					l, err := Dialer{Key: newKey(t)}.Dial(patient(t), mode, proxy, s.id)
+					l, err := Dialer{Key: newKey(t)}.Dial(linktest.Context(t), mode, proxy, s.id)
 					if err != nil {
 						return
 					}
@@ -118,7 +118,7 @@ func TestTamperingEndsTheLink(t *testing.T) {
 				b[len(b)-20] ^= 1
 			}
 		})
-		dialer, err := Dialer{Key: newKey(t)}.Dial(patient(t), mode, proxy, s.id)
+		dialer, err := Dialer{Key: newKey(t)}.Dial(linktest.Context(t), mode, proxy, s.id)
 		if err != nil {
 			t.Fatal(err)
 		}
