@@ -1,7 +1,6 @@
 package pgstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -101,24 +100,18 @@ func (s *Store) Tries(ctx context.Context, a ident.Address) ([]registry.Try, err
 // SetStep adds a message to a try.
 func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMessage, e *registry.Event) error {
 	return s.tx(ctx, "add to a try", func(tx pgx.Tx) error {
-		var answer, confirmation []byte
+		var t registry.Try
 		err := tx.QueryRow(ctx, `SELECT answer, confirmation FROM tries WHERE address = $1 AND number = $2 FOR UPDATE`, string(a), m.Number).
-			Scan(&answer, &confirmation)
+			Scan(&t.Answer, &t.Confirmation)
 		if err != nil {
 			return none(err, registry.ErrTryNotFound)
 		}
-		now, statement := answer, `UPDATE tries SET answer = $1 WHERE address = $2 AND number = $3`
-		if m.Step == registry.StepConfirmation {
-			if answer == nil {
-				return registry.ErrTryState
-			}
-			now, statement = confirmation, `UPDATE tries SET confirmation = $1 WHERE address = $2 AND number = $3`
+		if kept, err := t.Takes(m); kept || err != nil {
+			return err
 		}
-		if now != nil {
-			if !bytes.Equal(now, m.Body) {
-				return registry.ErrTryState
-			}
-			return nil
+		statement := `UPDATE tries SET answer = $1 WHERE address = $2 AND number = $3`
+		if m.Step == registry.StepConfirmation {
+			statement = `UPDATE tries SET confirmation = $1 WHERE address = $2 AND number = $3`
 		}
 		_, err = tx.Exec(ctx, statement, m.Body, string(a), m.Number)
 		if err != nil || e == nil {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -193,6 +194,22 @@ func (m Mailbox) Usable(now time.Time) error {
 		return ErrMailboxExpired
 	}
 	return nil
+}
+
+// Takes says what becomes of a message for the try. kept: it is there already, and
+// stays. ErrTryState: another one is in its place, or the one before is missing.
+func (t Try) Takes(m StepMessage) (kept bool, err error) {
+	there := t.Answer
+	if m.Step == StepConfirmation {
+		if t.Answer == nil {
+			return false, ErrTryState
+		}
+		there = t.Confirmation
+	}
+	if there != nil && !bytes.Equal(there, m.Body) {
+		return false, ErrTryState
+	}
+	return there != nil, nil
 }
 
 // poll asks until the answer is yes, an error, or wait is over.

@@ -1,7 +1,6 @@
 package sqlitestore
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -100,26 +99,20 @@ func (s *Store) Tries(ctx context.Context, a ident.Address) ([]registry.Try, err
 // SetStep adds a message to a try.
 func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMessage, e *registry.Event) error {
 	return s.tx(ctx, "add to a try", func(tx *transaction) error {
-		var answer, confirmation []byte
-		err := tx.QueryRowContext(ctx, `SELECT answer, confirmation FROM tries WHERE address = ? AND number = ?`, string(a), m.Number).Scan(&answer, &confirmation)
+		var t registry.Try
+		err := tx.QueryRowContext(ctx, `SELECT answer, confirmation FROM tries WHERE address = ? AND number = ?`, string(a), m.Number).Scan(&t.Answer, &t.Confirmation)
 		if errors.Is(err, sql.ErrNoRows) {
 			return registry.ErrTryNotFound
 		}
 		if err != nil {
 			return err
 		}
-		now, statement := answer, `UPDATE tries SET answer = ? WHERE address = ? AND number = ?`
-		if m.Step == registry.StepConfirmation {
-			if answer == nil {
-				return registry.ErrTryState
-			}
-			now, statement = confirmation, `UPDATE tries SET confirmation = ? WHERE address = ? AND number = ?`
+		if kept, err := t.Takes(m); kept || err != nil {
+			return err
 		}
-		if now != nil {
-			if !bytes.Equal(now, m.Body) {
-				return registry.ErrTryState
-			}
-			return nil
+		statement := `UPDATE tries SET answer = ? WHERE address = ? AND number = ?`
+		if m.Step == registry.StepConfirmation {
+			statement = `UPDATE tries SET confirmation = ? WHERE address = ? AND number = ?`
 		}
 		_, err = tx.ExecContext(ctx, statement, m.Body, string(a), m.Number)
 		if err != nil || e == nil {
