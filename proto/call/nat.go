@@ -8,7 +8,7 @@ type Mapping string
 // The mappings, as far as they matter here.
 const (
 	MappingUnknown     Mapping = ""
-	MappingNone        Mapping = "none"                 // the public address is the machine's own
+	MappingNone        Mapping = "none"                 // the address that others see is the machine's own
 	MappingIndependent Mapping = "endpoint-independent" // one port, whoever the packets go to
 	MappingDependent   Mapping = "endpoint-dependent"   // another port for each destination: "symmetric"
 )
@@ -34,6 +34,8 @@ func (n NAT) Explain() string {
 	switch {
 	case n.UDPBlocked:
 		return "No answer comes back over UDP: a firewall seems to block it."
+	case n.Mapping == MappingNone && (n.Public.Addr().IsPrivate() || n.Public.Addr().IsLoopback()):
+		return "No NAT stands between this machine and the rendezvous."
 	case n.Mapping == MappingNone:
 		return "This machine has a public address."
 	case n.Mapping == MappingIndependent:
