@@ -200,17 +200,33 @@ func (s *settings) locate(listener net.Addr) error {
 		return nil
 	}
 	if ips, err := net.LookupIP(s.publicHost); err == nil {
-		for _, ip := range ips {
-			if four := ip.To4(); four != nil {
-				s.relayIP = netip.AddrFrom4([4]byte(four))
-				return nil
-			}
+		if s.relayIP = relayed(s.publicHost, ips); s.relayIP.IsValid() {
+			return nil
 		}
 	}
 	if s.relayIP = outbound(); !s.relayIP.IsValid() {
 		return errors.New("this machine has no IPv4 address to relay at: set one with --relay-ip")
 	}
 	return nil
+}
+
+// relayed is the address among a host's at which others reach this machine: not
+// the loopback one that /etc/hosts gives a machine's own name on Debian.
+func relayed(host string, ips []net.IP) netip.Addr {
+	for _, ip := range ips {
+		if four := ip.To4(); four != nil && (!ip.IsLoopback() || host == localhost) {
+			return netip.AddrFrom4([4]byte(four))
+		}
+	}
+	return netip.Addr{}
+}
+
+const localhost = "localhost"
+
+// hereOnly reports whether a host of a URL is reached from this machine alone.
+func hereOnly(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == localhost || err == nil && ip.Unmap().IsLoopback()
 }
 
 // machineAddress is bound, or this machine's address where that is any.

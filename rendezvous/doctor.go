@@ -87,6 +87,9 @@ func (s *settings) meet(ctx context.Context, t doctor.Target, running, other boo
 			}
 		}
 	}
+	if host, _, err := net.SplitHostPort(t.Link.Host); err == nil && !other && hereOnly(host) {
+		found = append(found, doctor.Open("public URL", "set --public-url to how others reach this machine, and start the server again", "nobody but this machine reaches %s", t.Link.Host))
+	}
 	return append(found, doctor.Open("from outside", "run easyfind doctor on an agent in another network", "what a firewall or a router does to others shows only there"))
 }
 

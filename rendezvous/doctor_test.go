@@ -86,6 +86,10 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 		expect(t, found, check, doctor.OK, says)
 	}
 	expect(t, found, "from outside", doctor.Unknown, "easyfind doctor")
+	expect(t, found, "public URL", doctor.Unknown, "nobody but this machine reaches 127.0.0.1")
+	if !strings.Contains(i.log.String(), "good on this machine only: set --public-url") {
+		t.Error("the log does not say that others cannot reach it")
+	}
 	if strings.Contains(i.log.String(), `level=ERROR`) {
 		t.Error("the doctor has made the server log an error")
 	}

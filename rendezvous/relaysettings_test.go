@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"net"
 	"strings"
 	"testing"
 )
@@ -27,5 +28,22 @@ func TestRelaySettingsAreChecked(t *testing.T) {
 	}
 	if r := rate(8, 100); r.Bytes != 1_000_000 || r.Packets != 100 {
 		t.Errorf("8 Mbit/s are %d bytes", r.Bytes)
+	}
+}
+
+func TestWhatEtcHostsSaysIsNotRelayedAt(t *testing.T) {
+	own, public, six := net.ParseIP("127.0.1.1"), net.ParseIP("203.0.113.7"), net.ParseIP("2001:db8::7")
+	for _, c := range []struct {
+		host string
+		ips  []net.IP
+		want string
+	}{
+		{"rendezvous.example.org", []net.IP{own, six, public}, "203.0.113.7"},
+		{"rendezvous.example.org", []net.IP{own}, "invalid IP"},
+		{"localhost", []net.IP{net.ParseIP("127.0.0.1")}, "127.0.0.1"},
+	} {
+		if got := relayed(c.host, c.ips).String(); got != c.want {
+			t.Errorf("%s at %v: relayed at %s, want %s", c.host, c.ips, got, c.want)
+		}
 	}
 }

@@ -94,6 +94,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.Address().String(),
 		"relay", s.settings.relayIP.String(), "data", s.settings.Data)
+	if hereOnly(s.settings.publicHost) {
+		s.settings.Logger.Warn("the join link is good on this machine only: set --public-url to how others reach it", "host", s.settings.publicHost)
+	}
 	s.announce(running, &p, &all)
 	select {
 	case <-ctx.Done():
