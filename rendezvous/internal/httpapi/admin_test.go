@@ -36,6 +36,9 @@ func TestAdminLinkIsGoodOnce(t *testing.T) {
 		if first.Label != "Ada" || !slices.Equal(first.Scopes, api.Scopes) || !first.Expires.Equal(b.clock.Now().Add(api.MaxTokenTTL)) {
 			t.Errorf("token %+v", first)
 		}
+		if made := b.events(first.Token, "?kind=token_created"); len(made) != 1 || made[0].Actor != "admin "+first.ID {
+			t.Errorf("the audit log has %+v", made)
+		}
 		refused(t, "used", use(code), api.CodeAdminLink)
 		if kept, err := b.registry.AdminLink(t.Context(), code, false); err != nil || kept != "" {
 			t.Errorf("the used link: %q, %v", kept, err)

@@ -88,6 +88,11 @@ func TestEverythingIsInTheAuditLog(t *testing.T) {
 		if len(paired) != 1 || paired[0].Peer != other.ID || paired[0].Other != owner.ID || paired[0].Actor != "peer" || paired[0].Source != "127.0.0.1" {
 			t.Errorf("paired %+v", paired)
 		}
+		for _, e := range b.events(root, "?kind=registered") {
+			if e.Actor != "peer" || e.Source != "127.0.0.1" {
+				t.Errorf("registered by %q from %q, and it has proved its key", e.Actor, e.Source)
+			}
+		}
 		revoked := b.events(root, "?kind=peer_revoked&peer="+other.ID.String())
 		if len(revoked) != 1 || revoked[0].Actor != "admin "+token.ID || revoked[0].Detail != "lost" {
 			t.Errorf("revoked %+v", revoked)

@@ -104,7 +104,8 @@ func (r *Registry) RedeemAdminLink(ctx context.Context, code, label string) (tok
 	if err != nil {
 		return "", t, err
 	}
-	if err := r.cfg.Store.RedeemAdminLink(ctx, linkDigest(code), t, r.tokenEvent(ctx, EventTokenCreated, t)); err != nil {
+	by := WithOrigin(ctx, Origin{Actor: t.Actor(), Source: originOf(ctx).Source})
+	if err := r.cfg.Store.RedeemAdminLink(ctx, linkDigest(code), t, r.tokenEvent(by, EventTokenCreated, t)); err != nil {
 		r.Refused(ctx, "use an admin link", ident.PeerID{}, err)
 		return "", t, err
 	}

@@ -76,6 +76,7 @@ func (r *Registry) register(ctx context.Context, reg api.Registration, by Channe
 		Now: now, Challenge: challenge, ChallengeExpires: expires, Open: r.cfg.Open,
 	}
 	a.Event = r.event(ctx, EventRegistered)
+	a.Event.Actor = "peer" // its signature is checked
 	a.Event.Peer, a.Event.Detail = a.Peer.ID, detail(a.Peer.Name)
 	if reg.Invite != "" {
 		digest := inviteDigest(reg.Invite)
