@@ -52,7 +52,7 @@ func (p *Pages) loadAudit(v *view) error {
 // eventWords are the kinds of events for people.
 var eventWords = map[registry.EventKind]string{
 	registry.EventRegistered: "registered", registry.EventRefused: "refused", registry.EventPaired: "paired",
-	registry.EventPeerRenamed: "renamed a peer", registry.EventPeerRevoked: "revoked a peer", registry.EventPeerReadmitted: "readmitted a peer",
+	registry.EventPeerRenamed: "renamed a peer", registry.EventPeerLeft: "left", registry.EventPeerRevoked: "revoked a peer", registry.EventPeerReadmitted: "readmitted a peer",
 	registry.EventPeerApproved: "approved a peer", registry.EventPeerDisapproved: "took an approval back",
 	registry.EventInviteCreated: "made an invite", registry.EventInviteRevoked: "revoked an invite",
 	registry.EventTokenCreated: "made a token", registry.EventTokenRevoked: "revoked a token",

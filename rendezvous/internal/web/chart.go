@@ -76,6 +76,9 @@ func (c chart) draw() chart {
 	days := c.Step*time.Duration(c.Steps) > 48*time.Hour
 	for n := range ticks + 1 {
 		at := c.From.Add(time.Duration(n*c.Steps/ticks) * c.Step)
+		if days && n == ticks {
+			at = at.Add(-c.Step) // the last day, not the one after it
+		}
 		c.Ticks = append(c.Ticks, tick{at, days})
 	}
 	top := int64(0)

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
 func TestChartsAreStepsWithGaps(t *testing.T) {
@@ -38,6 +40,14 @@ func TestChartsAreStepsWithGaps(t *testing.T) {
 	}
 }
 
+func TestADayAxisEndsWithTheLastDay(t *testing.T) {
+	first := time.Date(2026, 10, 29, 0, 0, 0, 0, time.UTC)
+	c := chart{Series: []series{newSeries("x", "one", 30)}, From: first, Step: 24 * time.Hour, Steps: 30}.draw()
+	if from, to := c.Ticks[0].At, c.Ticks[len(c.Ticks)-1].At; !from.Equal(first) || !to.Equal(first.AddDate(0, 0, 29)) {
+		t.Errorf("30 days are labelled from %s to %s", from, to)
+	}
+}
+
 func TestScalesAreRound(t *testing.T) {
 	for n, want := range map[int64]int64{0: 1, 1: 1, 2: 2, 3: 4, 5: 6, 7: 10, 11: 20, 51: 60, 1 << 40: 2_000_000_000_000} {
 		if got := niceAbove(n); got != want {
@@ -58,6 +68,14 @@ func TestFiguresForPeople(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 123456: "123 kB", 5 << 40: "5.5 TB"} {
 		if got := sized(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestEveryEventHasWords(t *testing.T) {
+	for _, kind := range registry.EventKinds {
+		if eventWords[kind] == "" {
+			t.Errorf("the audit page has no words for %s", kind)
 		}
 	}
 }

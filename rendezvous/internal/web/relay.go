@@ -1,6 +1,7 @@
 package web
 
 import (
+	"math"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -43,7 +44,7 @@ func (p *Pages) loadRelay(v *view) error {
 	}
 	all := page.Sum.SentBytes + page.Sum.ReceivedBytes
 	for _, u := range most {
-		page.Rows = append(page.Rows, relayRow{u, int(100 * float64(u.Bytes()) / float64(max(all, 1)))})
+		page.Rows = append(page.Rows, relayRow{u, int(math.Round(100 * float64(u.Bytes()) / float64(max(all, 1))))})
 	}
 	v.Data = page
 	return nil
