@@ -14,6 +14,8 @@ var (
 	named    = regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
 	declared = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(`)
 	linked   = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	pictured = regexp.MustCompile(`<img src="([^"]+)"`)
+	packed   = regexp.MustCompile(`\{src: ([^,]+), dst: ([^,]+),`)
 )
 
 const top = "../.."
@@ -51,6 +53,50 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLinksLeadSomewhereInThePackage follows those of the guide from where the
+// rendezvous's package puts it.
+func TestLinksLeadSomewhereInThePackage(t *testing.T) {
+	contents, err := os.ReadFile(filepath.Join(top, "deploy/packages/rendezvous.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const guide = "host-your-own.md"
+	there, at := map[string]bool{}, ""
+	for _, m := range packed.FindAllStringSubmatch(string(contents), -1) {
+		files, err := filepath.Glob(filepath.Join(top, m[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			to := m[2]
+			if strings.HasSuffix(to, "/") {
+				to += filepath.Base(f)
+			}
+			there[to] = true
+			if filepath.Base(f) == guide {
+				at = to
+			}
+		}
+	}
+	text, err := os.ReadFile(guide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := append(linked.FindAllStringSubmatch(string(text), -1), pictured.FindAllStringSubmatch(string(text), -1)...)
+	if at == "" || len(links) < 5 {
+		t.Fatalf("the guide is at %q and has %d links", at, len(links))
+	}
+	for _, m := range links {
+		if to := filepath.Join(filepath.Dir(at), m[1]); !there[to] {
+			t.Errorf("%s links to %s, and the package has no %s", at, m[1], to)
+		}
+	}
+	unit, err := os.ReadFile(filepath.Join(top, "deploy/systemd/easyfind-rendezvous.service"))
+	if err != nil || !strings.Contains(string(unit), "Documentation=file://"+at+"\n") {
+		t.Errorf("the unit does not name the guide at %s: %v", at, err)
+	}
 }
 
 func walk(t *testing.T, suffix string, visit func(name, text string)) {
