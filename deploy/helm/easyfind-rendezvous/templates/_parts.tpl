@@ -54,7 +54,8 @@ spec:
     runAsGroup: 65532
     fsGroup: 65532
     seccompProfile: {type: RuntimeDefault}
-  # The sleep below, then eighteen seconds at most for peers to go elsewhere.
+  # The sleep below, then eighteen seconds at most for peers to go elsewhere and
+  # requests to be finished, and two to give up the lease.
   terminationGracePeriodSeconds: 30
   {{- with .nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
