@@ -100,6 +100,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.announce(running, &p, &all)
 	select {
 	case <-ctx.Done():
+		s.settings.Logger.Info("the rendezvous is stopping: its peers are sent away", "peers", p.hub.Count(), "at_most", (drainWait + lastWait).String())
 		s.drain(&p)
 	case <-running.Done():
 	}
@@ -107,6 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop(nil)
 	all.Wait()
 	p.hub.Wait() // the front door has closed the connections
+	s.settings.Logger.Info("the rendezvous has stopped")
 	return errors.Join(err, p.close())
 }
 

@@ -214,6 +214,17 @@ func TestAnOpenServersLinkHasNoInvite(t *testing.T) {
 	newPeer(t, i.link, 1).connect()
 }
 
+func TestAStopIsLogged(t *testing.T) {
+	i := start(t, local(t))
+	newPeer(t, i.link, 1).connect()
+	i.stop()
+	log := i.log.String()
+	began, ended := strings.Index(log, "is stopping: its peers are sent away"), strings.Index(log, "has stopped")
+	if began < 0 || ended < began || !strings.Contains(log[began:ended], "peers=1") {
+		t.Errorf("the log says:\n%s", log)
+	}
+}
+
 func TestWrongSettingsAreExplained(t *testing.T) {
 	for want, change := range map[string]func(*Config){
 		"--public-url":            func(c *Config) { c.PublicURL = "http://x" },
