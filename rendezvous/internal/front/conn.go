@@ -77,17 +77,6 @@ func (u *unread) Read(p []byte) (int, error) {
 	return u.Conn.Read(p)
 }
 
-// Source is what one subscriber has at least, by which limits count: an IPv4
-// address or an IPv6 /64. It is invalid for an invalid address.
-func Source(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a = a.Unmap().WithZone(""); a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits) // the zero prefix for the zero address
-	return p
-}
-
 // within reports whether one of the networks holds an address.
 func within(networks []netip.Prefix, a netip.Addr) bool {
 	for _, n := range networks {

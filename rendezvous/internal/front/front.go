@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
 )
 
 // The protocols inside of TLS beside signalling.
@@ -196,7 +197,7 @@ func (f *Front) introduce(c *conn) error {
 	if within(f.cfg.Proxies, a) {
 		return nil
 	}
-	return f.limits.enter(c, Source(a))
+	return f.limits.enter(c, subscriber.Of(a))
 }
 
 func (f *Front) remember(c *conn) bool {

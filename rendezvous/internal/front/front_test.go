@@ -215,17 +215,6 @@ func TestWhoSaysNothingIsSentAway(t *testing.T) {
 	h.log.Await(t, "i/o timeout")
 }
 
-func TestSourcesAreSubscribers(t *testing.T) {
-	for address, want := range map[string]string{
-		"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32",
-		"2001:db8:1:2:3::4": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
-	} {
-		if got := Source(netip.MustParseAddr(address)); got.String() != want {
-			t.Errorf("%s is %s, want %s", address, got, want)
-		}
-	}
-}
-
 func TestAFullHouseSendsTheSlowestAway(t *testing.T) {
 	now := time.Now()
 	clock := func() time.Time { return now }

@@ -14,6 +14,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
 )
 
 // Signalling serves signalling connections that come as WebSockets.
@@ -67,7 +68,7 @@ func channel(ctx context.Context) registry.Channel {
 // signal lets a source have so many signalling connections here.
 func (s *server) signal(w http.ResponseWriter, r *http.Request) {
 	from := middleware.GetClientIPAddr(r.Context())
-	source := sourceOf(from)
+	source := subscriber.Of(from)
 	if !s.signals.enter(source) {
 		write(w, tooMany(time.Minute))
 		return

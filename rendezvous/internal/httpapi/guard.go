@@ -15,6 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
 )
 
 // The guards stand before the handlers and before anything of the body is read.
@@ -43,7 +44,7 @@ func bearer(ctx huma.Context) string {
 
 // asPeer lets registered peers pass, each as often as it may.
 func (s *server) asPeer(ctx huma.Context, next func(huma.Context)) {
-	source := sourceOf(middleware.GetClientIPAddr(ctx.Context()))
+	source := subscriber.Of(middleware.GetClientIPAddr(ctx.Context()))
 	if s.blocked(ctx, limitTokens, source) {
 		return
 	}
@@ -64,7 +65,7 @@ func (s *server) asPeer(ctx huma.Context, next func(huma.Context)) {
 // asAdmin lets administrators pass whose token covers a scope.
 func (s *server) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		source := sourceOf(middleware.GetClientIPAddr(ctx.Context()))
+		source := subscriber.Of(middleware.GetClientIPAddr(ctx.Context()))
 		if s.blocked(ctx, limitAdmin, source) {
 			return
 		}
@@ -108,7 +109,7 @@ type Attempts struct{ server *server }
 
 // Wait returns how long the source of a request must wait before it may try.
 func (a Attempts) Wait(ctx context.Context) time.Duration {
-	wait := a.server.limits[limitAdmin].wait(sourceOf(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
+	wait := a.server.limits[limitAdmin].wait(subscriber.Of(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
 	if wait > 0 {
 		a.server.cfg.Registry.Refused(ctx, limitNames[limitAdmin], ident.PeerID{}, registry.ErrLimited)
 	}
@@ -117,7 +118,7 @@ func (a Attempts) Wait(ctx context.Context) time.Duration {
 
 // Failed counts an attempt that failed.
 func (a Attempts) Failed(ctx context.Context) {
-	a.server.limits[limitAdmin].take(sourceOf(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
+	a.server.limits[limitAdmin].take(subscriber.Of(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
 }
 
 // admin is the token of the administrator who asks.
@@ -129,7 +130,7 @@ func admin(ctx context.Context) registry.AdminToken {
 // withSource says from where a request comes, for the audit log.
 func withSource(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o := registry.Origin{Actor: "stranger", Source: sourceOf(middleware.GetClientIPAddr(r.Context()))}
+		o := registry.Origin{Actor: "stranger", Source: subscriber.Of(middleware.GetClientIPAddr(r.Context()))}
 		next.ServeHTTP(w, r.WithContext(registry.WithOrigin(r.Context(), o)))
 	})
 }
@@ -161,7 +162,7 @@ func (s *server) limit(what limited) func(huma.Context, func(huma.Context)) {
 
 // take takes a token of the source that asks.
 func (s *server) take(ctx context.Context, what limited) error {
-	wait, ok := s.limits[what].take(sourceOf(middleware.GetClientIPAddr(ctx)), s.cfg.Now())
+	wait, ok := s.limits[what].take(subscriber.Of(middleware.GetClientIPAddr(ctx)), s.cfg.Now())
 	if ok {
 		return nil
 	}

@@ -138,17 +138,3 @@ func (l *limiter[K]) bucket(source K) *rate.Limiter {
 	l.sources[source] = l.recent.PushFront(b)
 	return b.tokens
 }
-
-// sourceOf is whom an address counts as. Who cannot be told apart (a proxy that
-// does not say for whom it asks) shares one bucket.
-func sourceOf(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a = a.Unmap().WithZone(""); a.Is6() {
-		bits = 64
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
-}

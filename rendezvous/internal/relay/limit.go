@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
 )
 
 // What one source, an IPv4 address or an IPv6 /64, gets in answers before it
@@ -42,8 +44,7 @@ func (l *limiter) take(ip netip.Addr) bool {
 	if l.trusted(ip) {
 		return true
 	}
-	source, err := sourceOf(ip)
-	if err == nil && l.spend(source) {
+	if l.spend(subscriber.Of(ip)) {
 		return true
 	}
 	l.withheld.Add(1)
@@ -82,15 +83,6 @@ func (l *limiter) forget(now time.Time) bool {
 		}
 	}
 	return len(l.sources) < before
-}
-
-// sourceOf is what one subscriber has at least: an IPv4 address or an IPv6 /64.
-func sourceOf(ip netip.Addr) (netip.Prefix, error) {
-	ip = ip.Unmap().WithZone("")
-	if ip.Is6() {
-		return ip.Prefix(64)
-	}
-	return ip.Prefix(32)
 }
 
 // addrPort returns the address of a UDP or TCP address, unmapped.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
 )
 
 // realm is short: it stands in answers to strangers.
@@ -193,8 +194,8 @@ func (r *Relay) Serve(conn net.Conn) {
 	if !ok {
 		return
 	}
-	source, err := sourceOf(from.Addr())
-	if err != nil || !r.enter(conn, source) {
+	source := subscriber.Of(from.Addr())
+	if !r.enter(conn, source) {
 		return
 	}
 	defer r.leave(conn, source)
