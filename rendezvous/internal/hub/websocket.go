@@ -2,9 +2,11 @@ package hub
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -61,6 +63,10 @@ func (h *Hub) ServeWebSocket(w http.ResponseWriter, r *http.Request, from netip.
 	h.serve(ctx, conn, bound, ended)
 }
 
+// comeBack is how many seconds later to come back to an instance that takes
+// nobody, or up to twice that: those who are refused together come back apart.
+const comeBack = 2
+
 // upgrade makes a WebSocket of a request, nil if it is answered otherwise.
 func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, from netip.Addr, origin ident.Origin) (*websocket.Conn, signal.Binding) {
 	subprotocol, bound := signal.SubprotocolOrigin, signal.BoundToOrigin(origin)
@@ -78,7 +84,7 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, from netip.Addr, o
 	}
 	switch {
 	case h.full():
-		w.Header().Set("Retry-After", "2")
+		w.Header().Set("Retry-After", strconv.Itoa(comeBack+rand.IntN(comeBack+1)))
 		http.Error(w, "this instance takes no signalling connections at the moment", http.StatusServiceUnavailable)
 		return nil, bound
 	case !offers(r, subprotocol):
