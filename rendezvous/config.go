@@ -94,7 +94,7 @@ func (c Config) check() (settings, error) {
 		return s, errors.New("--cluster-listen is for instances that share a Postgres database: set --database-url too")
 	}
 	if c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://") {
-		return s, errors.New("--database-url: want postgres://user:password@host:5432/database")
+		return s, errors.New("--database-url: want postgres://host:5432/database, with user:password@ before the host")
 	}
 	if err := s.readPublicURL(); err != nil {
 		return s, err

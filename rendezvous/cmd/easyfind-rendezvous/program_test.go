@@ -70,6 +70,36 @@ func serving(t *testing.T, data string, args ...string) (stop func()) {
 	return stop
 }
 
+// TestAnOpenServerSaysSo: to let anybody in is a choice that is shown.
+func TestAnOpenServerSaysSo(t *testing.T) {
+	for open, want := range map[bool]string{false: "keep it to those who may", true: "anybody who reaches it can join"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ready, output := io.Pipe()
+		p := &program{ctx: ctx, in: strings.NewReader(""), out: output, err: io.Discard}
+		args := []string{"--data", t.TempDir(), "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0"}
+		if open {
+			args = append(args, "--open")
+		}
+		done := make(chan int, 1)
+		go func() {
+			done <- p.run(args)
+			output.Close()
+		}()
+		said := make([]byte, 4096)
+		n, err := ready.Read(said) // the first of what it says, which is one write
+		if err != nil || !strings.Contains(string(said[:n]), want) {
+			t.Errorf("open %v: %s, %v", open, said[:n], err)
+		}
+		cancel()
+		if _, err := io.Copy(io.Discard, ready); err != nil {
+			t.Error(err)
+		}
+		if code := <-done; code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+}
+
 func TestLinks(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	if code, _, errs := run(t.Context(), "join-link", "--data", data); code != 1 || !strings.Contains(errs, "start the server once") {

@@ -14,12 +14,20 @@ import (
 
 type serveCommand struct{}
 
+// whoMayJoin says what the join link is worth.
+func whoMayJoin(open bool) string {
+	if open {
+		return "The server is open: anybody who reaches it can join, with this link or without. Start it without --open to keep it to whom you invite."
+	}
+	return "Who has this link can join: keep it to those who may."
+}
+
 // Run serves until the program's context ends.
 func (*serveCommand) Run(p *program, c *commands) error {
 	data := c.Server.Data
 	c.Server.OnReady = func(link string) {
-		fmt.Fprintf(p.out, "\nJoin this rendezvous with:\n\n    easyfind up --rendezvous '%s'\n\nWho has this link can join: keep it to those who may. It is kept in %s.\n\n",
-			link, filepath.Join(data, rendezvous.JoinLinkFile))
+		fmt.Fprintf(p.out, "\nJoin this rendezvous with:\n\n    easyfind up --rendezvous '%s'\n\n%s It is kept in %s.\n\n",
+			link, whoMayJoin(c.Server.Open), filepath.Join(data, rendezvous.JoinLinkFile))
 		if admin := rendezvous.KeptAdminLink(data); admin != "" {
 			fmt.Fprintf(p.out, "Administer it with this link, which is good once and for a day:\n\n    %s\n\nIt is kept in %s.\n\n",
 				admin, filepath.Join(data, rendezvous.AdminLinkFile))

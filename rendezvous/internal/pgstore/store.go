@@ -33,7 +33,7 @@ type Store struct {
 }
 
 // ErrURL is the error of a database URL that cannot be read.
-var ErrURL = errors.New("the database URL cannot be read: write it as postgres://user:password@host:5432/database, with %40 for an @ in the password")
+var ErrURL = errors.New("the database URL cannot be read: write it as postgres://host:5432/database with user:password@ before the host, and %40 for an @ in the password")
 
 const (
 	conns          = 16 // of one instance, unless the URL says pool_max_conns

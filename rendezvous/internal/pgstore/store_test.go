@@ -73,8 +73,8 @@ func TestWrongURLs(t *testing.T) {
 		url   string
 		words []string
 	}{
-		"no URL":         {"what is this hunter2", []string{"database URL", "postgres://user:password@host"}},
-		"another scheme": {"mysql://u:hunter2@localhost/db", []string{"database URL", "postgres://user:password@host"}},
+		"no URL":         {"what is this hunter2", []string{"database URL", "postgres://host:5432/database with user:password@"}},
+		"another scheme": {"mysql://u:hunter2@localhost/db", []string{"database URL", "postgres://host:5432/database with user:password@"}},
 		"keywords":       {"host=localhost password=hunter2 port=x", []string{"database URL"}},
 		"bad escape":     {"postgres://u:hunter2%zz@localhost/db", []string{"database URL"}},
 		"bad setting":    {"postgres://u:hunter2@localhost/db?pool_max_conns=many", []string{"database URL"}},
