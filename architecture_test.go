@@ -18,7 +18,8 @@ const module = "github.com/easyfind-usb/easyfind/"
 // mayImport is the architecture: one row for each package, naming the trees of
 // this module it may import. A package without a row fails the test, so none
 // can be added without deciding where it stands. Its own subtree is always
-// allowed, tests may also use what tests are for (see testOnly).
+// allowed; tests may import whatever stands on their side, and what tests are for
+// (see testOnly).
 var mayImport = map[string][]string{
 	"proto/ident":  {},
 	"proto/api":    {"proto/ident"},
@@ -134,6 +135,10 @@ var testOnly = []string{"deploy/waittest", "deploy/logging/logtest", "rendezvous
 // program as a whole: the one way in which the two trees may meet.
 var acrossInTests = map[string]string{"agent/internal/rvclient": "rendezvous", "agent": "rendezvous"}
 
+// shown are the modules whose types a package may show to others, who are doors to
+// them as well.
+var shown = map[string]string{"deploy/settings": "github.com/alecthomas/kong"}
+
 // environment are the trees that may read the process's environment and flags
 // and end the process.
 var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "deploy/settings", "deploy/e2e", "rendezvous/internal/certs/pebbletest"}
@@ -205,6 +210,45 @@ func TestHabits(t *testing.T) {
 	})
 }
 
+// TestBorders looks for types of other modules in what a package shows: who uses
+// a package need not know what stands behind it.
+func TestBorders(t *testing.T) {
+	walk(t, func(name string, f *ast.File) {
+		if strings.HasSuffix(name, "_test.go") || covers(testOnly, path.Dir(name)) {
+			return
+		}
+		vendors := map[string]bool{} // by the names that the file has for them
+		for _, spec := range f.Imports {
+			imp, _ := strconv.Unquote(spec.Path.Value)
+			if row := moduleOf(imp, doors); row != "" && row != shown[path.Dir(name)] {
+				vendors[nameOf(spec, imp)] = true
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				return n.Name.IsExported() && (n.Recv == nil || ofExported(n.Recv.List[0].Type))
+			case *ast.TypeSpec:
+				return n.Name.IsExported()
+			case *ast.ValueSpec:
+				n.Values = nil
+				return slices.ContainsFunc(n.Names, (*ast.Ident).IsExported)
+			case *ast.StructType:
+				n.Fields.List = slices.DeleteFunc(n.Fields.List, func(f *ast.Field) bool {
+					return len(f.Names) > 0 && !slices.ContainsFunc(f.Names, (*ast.Ident).IsExported)
+				})
+			case *ast.BlockStmt:
+				return false // what is done is not shown
+			case *ast.SelectorExpr:
+				if pkg, ok := n.X.(*ast.Ident); ok && vendors[pkg.Name] {
+					t.Errorf("%s: shows %s.%s, of another module", name, pkg.Name, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	})
+}
+
 // walk parses every Go file below the top level.
 func walk(t *testing.T, visit func(name string, f *ast.File)) {
 	t.Helper()
@@ -257,4 +301,26 @@ func moduleOf(imp string, rows map[string][]string) string {
 		}
 	}
 	return ""
+}
+
+// nameOf is what a file calls a package that it imports.
+func nameOf(spec *ast.ImportSpec, imp string) string {
+	if spec.Name != nil {
+		return spec.Name.Name
+	}
+	base := path.Base(imp)
+	if strings.Trim(base, "v0123456789") == "" {
+		base = path.Base(path.Dir(imp))
+	}
+	base, _, _ = strings.Cut(base, ".v") // as in yaml.v3
+	return strings.TrimSuffix(strings.TrimPrefix(base, "go-"), "-go")
+}
+
+// ofExported reports whether a receiver's type is exported.
+func ofExported(receiver ast.Expr) bool {
+	if pointer, ok := receiver.(*ast.StarExpr); ok {
+		receiver = pointer.X
+	}
+	name, ok := receiver.(*ast.Ident)
+	return !ok || name.IsExported()
 }
