@@ -269,9 +269,6 @@ func (s *Swarm) read(p *Peer, conn *tls.Conn, frames *signal.Reader) error {
 		case signal.Failed:
 			s.traffic.Load().answered(p.answer(m.ID), m.Code)
 		case signal.Bye:
-			if p.on(conn) {
-				s.told.Add(1)
-			}
 			if m.Code == signal.ByeDraining {
 				return errDraining
 			}

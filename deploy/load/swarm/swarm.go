@@ -65,7 +65,6 @@ type Swarm struct {
 
 	online  atomic.Int64
 	lost    atomic.Int64
-	told    atomic.Int64
 	moved   atomic.Int64
 	pings   atomic.Int64
 	silent  atomic.Int64 // connections that ended for want of a Pong
@@ -152,9 +151,6 @@ func (s *Swarm) Online() int { return int(s.online.Load()) }
 
 // Lost is how many connections were lost so far.
 func (s *Swarm) Lost() int { return int(s.lost.Load()) }
-
-// Told is how many of those the rendezvous ended with a Bye.
-func (s *Swarm) Told() int { return int(s.told.Load()) }
 
 // Moved is how many connections were left for one to another instance, because
 // the rendezvous said so.

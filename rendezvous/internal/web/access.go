@@ -39,7 +39,7 @@ type tokenRow struct {
 	Of   string // whose session it is
 }
 
-// Covers lists the scopes.
+// CoversAll lists the scopes.
 func (t tokenRow) CoversAll() string {
 	var all []string
 	for _, s := range t.Scopes.List() {
