@@ -3,6 +3,7 @@ package hub
 import (
 	"crypto/tls"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -82,6 +83,36 @@ func TestARevokedPeerIsSentAway(t *testing.T) {
 		t.Errorf("Bye %d", code)
 	}
 	eventually(t, "she is gone", func() bool { return s.Count() == 0 })
+}
+
+// TestWhoIsSentAwayAndStaysSaysNothingMore: one who does not hang up at the Bye
+// reaches nobody, and is cut off however much it still says.
+func TestWhoIsSentAwayAndStaysSaysNothingMore(t *testing.T) {
+	s := start(t)
+	alice, bob := key(t, 1), key(t, 2)
+	s.allow(bob, alice)
+	a, b := s.connect(t, alice), s.connect(t, bob)
+	a.write(signal.Send{ID: 1, To: bob.ID()})
+	b.expect(signal.Deliver{Number: 1, From: alice.ID()})
+	b.write(signal.Got{Number: 1})
+	a.expect(signal.Sent{ID: 1})
+	s.Revoke(alice.ID())
+	if code := a.bye(); code != signal.ByeRevoked {
+		t.Errorf("Bye %d", code)
+	}
+	every := time.NewTicker(byeTimeout / 20)
+	defer every.Stop()
+	for id := uint32(2); ; id++ { // until the agent's deadline, at the latest
+		_, err := a.conn.Write(signal.AppendFromPeer(nil, signal.Send{ID: id, To: bob.ID()}))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("she may stay for ever")
+		} else if err != nil {
+			break
+		}
+		<-every.C
+	}
+	b.write(signal.Ping{})
+	b.expect(signal.Pong{}) // and nothing of hers before
 }
 
 func TestABrokenFrameEndsTheConnectionWithAReason(t *testing.T) {

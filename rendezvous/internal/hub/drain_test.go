@@ -107,3 +107,47 @@ func TestDrainTakesWhatIsConfirmedMeanwhile(t *testing.T) {
 	b.write(signal.Got{Number: got.Number})
 	a.expect(signal.Sent{ID: 1})
 }
+
+// TestDrainCutsOffWhoStaysBesideWhoHasMoved: when there is no more time, the
+// connections end of those that have moved and of those that have not.
+func TestDrainCutsOffWhoStaysBesideWhoHasMoved(t *testing.T) {
+	s := startAs(t, time.Now, true)
+	alice, bob := key(t, 1), key(t, 2)
+	a, b := s.connect(t, alice), s.connect(t, bob)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Drain(ctx) }()
+	a.expect(signal.Move{})
+	b.expect(signal.Move{})
+	ended := a.session(t, s)
+	ended.bye(signal.ByeReplaced, "it is elsewhere") // and does not hang up
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("nothing is said of those who did not leave")
+	}
+	for _, one := range []*agent{a, b} {
+		for {
+			if _, err := one.in.FromRendezvous(); err != nil {
+				break
+			}
+		}
+	}
+}
+
+// TestWhoComesWhileADrainBeginsIsToldSo: a peer that connected just before, and
+// proves its key after.
+func TestWhoComesWhileADrainBeginsIsToldSo(t *testing.T) {
+	s := start(t)
+	a, challenge := s.knock(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Drain(context.Background()) }()
+	eventually(t, "the hub takes nobody any more", s.full)
+	a.hello(key(t, 1), challenge)
+	if code := a.bye(); code != signal.ByeDraining {
+		t.Errorf("Bye %d", code)
+	}
+	a.conn.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}

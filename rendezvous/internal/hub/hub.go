@@ -345,7 +345,7 @@ func (h *Hub) Revoke(id ident.PeerID) {
 var byeDraining = signal.Bye{Code: signal.ByeDraining, Text: "this instance of the rendezvous is stopping"}
 
 // Drain sends every peer to another instance, a few at a time, and waits until
-// all connections have ended, or ctx. No connection is taken from now on. Where
+// all connections have ended, or byeTimeout after ctx cuts them off. No connection is taken from now on. Where
 // there is another instance, a peer's connection serves it until the peer is
 // there; otherwise, or if that takes too long, the connection ends first.
 func (h *Hub) Drain(ctx context.Context) error {
@@ -372,11 +372,19 @@ func (h *Hub) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	spread(ctx, slices.DeleteFunc(sessions, (*session).isClosing), func(s *session) { s.bye(byeDraining.Code, byeDraining.Text) })
+	staying := slices.DeleteFunc(slices.Clone(sessions), (*session).isClosing)
+	spread(ctx, staying, (*session).drained)
 	select {
 	case <-gone:
 		return nil
 	case <-ctx.Done():
+	}
+	last := time.NewTimer(byeTimeout) // many may have been told just now
+	defer last.Stop()
+	select {
+	case <-gone:
+		return nil
+	case <-last.C:
 		for _, s := range sessions {
 			s.conn.abort()
 		}

@@ -180,6 +180,14 @@ type agent struct {
 // dial connects and answers the challenge.
 func (s *server) dial(t *testing.T, k ident.Key) *agent {
 	t.Helper()
+	a, challenge := s.knock(t)
+	a.hello(k, challenge)
+	return a
+}
+
+// knock connects and is challenged.
+func (s *server) knock(t *testing.T) (*agent, signal.Challenge) {
+	t.Helper()
 	conn, err := tls.Dial("tcp", s.address, s.tls)
 	if err != nil {
 		t.Fatal(err)
@@ -191,13 +199,18 @@ func (s *server) dial(t *testing.T, k ident.Key) *agent {
 	if !ok {
 		t.Fatal("no challenge")
 	}
-	bound, err := signal.BoundToTLS(conn.ConnectionState())
+	return a, challenge
+}
+
+// hello answers the challenge.
+func (a *agent) hello(k ident.Key, challenge signal.Challenge) {
+	a.t.Helper()
+	bound, err := signal.BoundToTLS(a.conn.ConnectionState())
 	if err != nil {
-		t.Fatal(err)
+		a.t.Fatal(err)
 	}
 	a.write(signal.NewHello(k, challenge, bound))
 	a.in.Greeted()
-	return a
 }
 
 // connect dials and waits until the peer is welcome.

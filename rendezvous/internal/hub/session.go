@@ -45,8 +45,9 @@ type session struct {
 	queue       [][]byte
 	queueBytes  int
 	writing     bool
-	moving      bool // it was sent to another instance
-	closing     bool // nothing is queued any more, run is about to end
+	moving      bool      // it was sent to another instance
+	closing     bool      // nothing is queued any more, run is about to end
+	silent      time.Time // when it stops taking what the peer confirms; zero until the Bye is sent
 	unconfirmed map[uint32]*delivery
 	lastNumber  uint32
 	couriers    map[ident.PeerID][]outgoing // nil without; what each has still to carry
@@ -77,24 +78,29 @@ func newSession(h *Hub, id ident.PeerID, conn wire) *session {
 // run serves the peer until its connection ends.
 func (s *session) run(ctx context.Context, frames *signal.Reader) {
 	s.enqueue(signal.Welcome{Idle: signal.IdleTimeout})
-	if s.hub.enter(s) {
-		s.read(ctx, frames)
-		s.hub.leave(s)
+	if !s.hub.enter(s) {
+		s.drained()
 	}
+	s.read(ctx, frames)
+	s.hub.leave(s)
 	s.close()
 	s.conn.Close()
 	s.running.Wait()
 }
 
-// read handles what the peer sends.
+// read handles what the peer sends. One that has been told to go only confirms
+// what it has got: what else it says is dropped, however long it goes on.
 func (s *session) read(ctx context.Context, frames *signal.Reader) {
 	for {
 		s.awaitRoom()
-		s.conn.SetReadDeadline(time.Now().Add(s.patience()))
+		s.awaitFrame()
 		m, err := frames.FromPeer()
 		if err != nil {
 			s.explain(err)
 			return
+		}
+		if _, confirms := m.(signal.Got); !confirms && s.isClosing() {
+			continue
 		}
 		switch m := m.(type) {
 		case signal.Ping:
@@ -145,12 +151,27 @@ func (s *session) isMoving() bool {
 	return s.moving
 }
 
-// patience is how long to wait for the peer's next frame.
-func (s *session) patience() time.Duration {
-	if s.isClosing() {
-		return byeTimeout
+// awaitFrame sets how long to wait for the peer's next frame.
+func (s *session) awaitFrame() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until := s.silent
+	switch {
+	case !s.closing:
+		until = time.Now().Add(signal.IdleTimeout)
+	case until.IsZero():
+		until = time.Now().Add(byeTimeout)
 	}
-	return signal.IdleTimeout
+	s.conn.SetReadDeadline(until)
+}
+
+// fallSilent gives the peer, which has its Bye, a while to confirm what it has got.
+func (s *session) fallSilent() {
+	s.conn.CloseWrite()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent = time.Now().Add(byeTimeout)
+	s.conn.SetReadDeadline(s.silent)
 }
 
 // explain tells the peer why its connection ends, where it is its own doing.
@@ -268,9 +289,8 @@ func (s *session) flush() {
 		}
 		s.mu.Unlock()
 		if len(frames) == 0 {
-			if closing { // what the peer has confirmed meanwhile is still taken
-				s.conn.CloseWrite()
-				s.conn.SetReadDeadline(time.Now().Add(byeTimeout))
+			if closing {
+				s.fallSilent()
 			}
 			return
 		}
@@ -302,6 +322,9 @@ func (s *session) bye(code signal.ByeCode, text string) {
 	s.mu.Unlock()
 	s.hub.leave(s)
 }
+
+// drained sends the peer away because this instance stops.
+func (s *session) drained() { s.bye(byeDraining.Code, byeDraining.Text) }
 
 // close lets nothing more in and tells the senders of what is unconfirmed.
 func (s *session) close() {
