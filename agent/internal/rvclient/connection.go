@@ -117,6 +117,7 @@ func (c *connection) write(m signal.FromPeer) error {
 // reports whether it took a message.
 func (c *connection) read(deliver func(signal.Deliver) bool) error {
 	defer c.end()
+	moving := false
 	for {
 		m, err := c.frames.FromRendezvous()
 		if errors.Is(err, io.EOF) {
@@ -140,6 +141,7 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 			default:
 			}
 		case signal.Move:
+			moving = true
 			select {
 			case c.move <- struct{}{}:
 			default:
@@ -154,6 +156,11 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 					return err
 				}
 			}
+		case signal.Bye:
+			if moving && m.Code == signal.ByeReplaced {
+				m.Code = signal.ByeDraining // by this agent itself, elsewhere, even if it was not to hear so
+			}
+			return unexpected(m)
 		default:
 			return unexpected(m)
 		}

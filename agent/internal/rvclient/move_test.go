@@ -9,9 +9,11 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
@@ -21,6 +23,7 @@ import (
 type stage struct {
 	link    string
 	entered chan *part
+	cut     atomic.Bool // whoever comes is cut off without a Welcome
 }
 
 // part is one connection, welcomed, at the rendezvous's end.
@@ -86,6 +89,10 @@ func (s *stage) enter(t *testing.T, conn *tls.Conn) {
 	p.say(challenge)
 	if hello, err := in.FromPeer(); err != nil {
 		t.Errorf("an agent came with %#v: %v", hello, err)
+		return
+	}
+	if s.cut.Load() {
+		s.entered <- p
 		return
 	}
 	in.Greeted()
@@ -201,5 +208,37 @@ func TestAMoveLeavesNoMomentWithoutAConnection(t *testing.T) {
 		if state := <-a.states; !state.Connected {
 			t.Errorf("meanwhile the state was %+v", state)
 		}
+	}
+}
+
+// TestAMoveThatFailsIsTriedAgain: an agent that was heard by another instance and
+// lost the way there, and is ended by the first for being elsewhere, comes back
+// soon. No other agent has its key.
+func TestAMoveThatFailsIsTriedAgain(t *testing.T) {
+	s := newStage(t)
+	a := join(t, s.link, 1)
+	old := s.next(t)
+	a.connected(t)
+	s.cut.Store(true)
+	old.say(signal.Move{})
+	s.next(t)
+	old.say(signal.Bye{Code: signal.ByeReplaced, Text: "it is elsewhere"})
+	a.await(t, "not connected", func(s rvclient.State) bool { return !s.Connected })
+	s.cut.Store(false)
+	a.connected(t)
+}
+
+// TestAnAgentStopsWhileItMoves.
+func TestAnAgentStopsWhileItMoves(t *testing.T) {
+	s := newStage(t)
+	a := join(t, s.link, 1)
+	old := s.next(t)
+	a.connected(t)
+	s.cut.Store(true)
+	old.say(signal.Move{})
+	s.next(t)
+	a.stop()
+	for range old.heard {
+		// until it has hung up
 	}
 }

@@ -83,6 +83,7 @@ type agent struct {
 	id       ident.PeerID
 	messages chan string
 	states   chan rvclient.State
+	stop     func() // ends it, and waits until it has
 }
 
 // join starts a client. It is stopped at the end of the test.
@@ -121,12 +122,13 @@ func joinFrom(t *testing.T, link string, seed byte, source string) *agent {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
+	a.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run of agent %d: %v", seed, err)
 		}
 	})
+	t.Cleanup(a.stop)
 	return a
 }
 
