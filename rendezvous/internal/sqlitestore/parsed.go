@@ -58,15 +58,23 @@ func newReader(db *sql.DB) *reader { return &reader{DB: db, parsed: map[string]*
 
 func (r *reader) statement(ctx context.Context, query string) (*sql.Stmt, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s := r.parsed[query]; s != nil {
-		return s, nil
+	known := r.parsed[query]
+	r.mu.Unlock()
+	if known != nil {
+		return known, nil
 	}
+	// Without the lock: it waits for a connection that is free.
 	s, err := r.PrepareContext(ctx, query)
-	if err == nil {
-		r.parsed[query] = s
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known = r.parsed[query]; known != nil {
+		return known, s.Close()
+	}
+	r.parsed[query] = s
+	return s, nil
 }
 
 // QueryContext is that of sql.DB.
