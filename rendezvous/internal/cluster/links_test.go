@@ -3,14 +3,12 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
@@ -38,25 +36,6 @@ func TestAnOlderConnectionElsewhereIsEnded(t *testing.T) {
 			t.Error("two has sent him away as well")
 		}
 	})
-}
-
-// TestARouteToOneselfIsNotKept: what an instance was told of a peer that has just
-// left it must not hide where the peer is next.
-func TestARouteToOneselfIsNotKept(t *testing.T) {
-	store := memory(t)
-	one, two := join(t, store, "one"), join(t, store, "two")
-	began := one.Now()
-	one.connect(bob, began)
-	waittest.Until(t, "two sees bob", func() bool { return two.online(t, bob) })
-	one.drop(bob) // and the store still has him
-	if err := one.send(t, alice, bob, nil); !errors.Is(err, signal.FailureOffline) {
-		t.Errorf("to a peer that has just left: %v", err)
-	}
-	two.connect(bob, began.Add(time.Second))
-	waittest.Until(t, "one sees bob at two", func() bool { return one.online(t, bob) })
-	if err := one.send(t, alice, bob, nil); err != nil {
-		t.Errorf("to where he is now: %v", err)
-	}
 }
 
 // TestAnEstablishedLinkEndsWithTheLease of the one that made it: what an

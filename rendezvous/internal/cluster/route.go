@@ -111,6 +111,9 @@ func (k *Cluster) try(ctx context.Context, instance string, f forward, done func
 		k.mu.Lock()
 		local := k.local
 		k.mu.Unlock()
+		if local == nil {
+			return signal.FailureUnavailable
+		}
 		local.Deliver(f.from, f.to, f.body, done)
 		return nil
 	}
