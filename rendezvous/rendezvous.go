@@ -26,6 +26,7 @@ const (
 	openWait  = 30 * time.Second // for the database
 	drainWait = 15 * time.Second // for peers to go
 	lastWait  = 3 * time.Second  // for requests to be finished
+	stopWait  = 25 * time.Second // all in all, with who stays to the last and the letting go of the database
 )
 
 // Server is one instance of the rendezvous.

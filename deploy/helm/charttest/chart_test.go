@@ -115,7 +115,7 @@ func checkPod(t *testing.T, d appsv1.Deployment) {
 		t.Errorf("%s is handed a token for the cluster", d.Name)
 	case c.LivenessProbe.HTTPGet.Path != "/livez" || c.ReadinessProbe.HTTPGet.Path != "/readyz":
 		t.Errorf("%s: probes ask the wrong paths", d.Name)
-	case *pod.TerminationGracePeriodSeconds < 20:
+	case *pod.TerminationGracePeriodSeconds < 30: // the sleep and the server's stopWait
 		t.Errorf("%s is not left the time to send its peers away", d.Name)
 	}
 	mounted := map[string]bool{}

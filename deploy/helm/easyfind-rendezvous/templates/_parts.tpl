@@ -54,9 +54,9 @@ spec:
     runAsGroup: 65532
     fsGroup: 65532
     seccompProfile: {type: RuntimeDefault}
-  # The sleep below, then eighteen seconds at most for peers to go elsewhere and
-  # requests to be finished, and two to give up the lease.
-  terminationGracePeriodSeconds: 30
+  # The sleep below, then 25 seconds at most for peers to go elsewhere, requests
+  # to be finished, and the database to be let go.
+  terminationGracePeriodSeconds: 40
   {{- with .nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
   {{- end }}
