@@ -131,7 +131,7 @@ func admitFailsWhole(t *testing.T, s registry.Store) {
 	is(t, "with the same challenge", err, nil)
 }
 
-func inviteRacedIsUsedOnce(t *testing.T, s registry.Store) {
+func inviteRacedIsUsedUp(t *testing.T, s registry.Store) {
 	ctx := t.Context()
 	putInvite(t, s, 1, 1)
 	ok, failed := race(20, func(i int) error {
@@ -155,6 +155,27 @@ func inviteRacedIsUsedOnce(t *testing.T, s registry.Store) {
 	})
 	if ok != 10 {
 		t.Errorf("the same peer: %d of 10 let in: %v", ok, failed)
+	}
+
+	// Many at once with one for a few, whose registrations a store may do
+	// together.
+	putInvite(t, s, 3, 5)
+	ok, failed = race(60, func(i int) error {
+		a := admission(1000+i, 1000+i)
+		a.Open, a.Invite = false, &registry.Digest{3}
+		_, err := s.Admit(ctx, a)
+		return err
+	})
+	equal(t, "peers let in with an invite for five", ok, 5)
+	for _, err := range failed {
+		is(t, "beyond the five", err, registry.ErrInvite)
+	}
+	invites, err := s.Invites(ctx, registry.Page{Limit: 10})
+	must(t, "invites", err)
+	for _, i := range invites {
+		if i.Hash == (registry.Digest{3}) && (i.Used != 5 || i.Uses != 0) {
+			t.Errorf("the invite for five: %+v", i)
+		}
 	}
 }
 

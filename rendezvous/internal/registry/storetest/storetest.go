@@ -24,7 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) registry.Store) {
 		"AdmitWantsAnInvite":        admitWantsAnInvite,
 		"AdmitRefusesReplay":        admitRefusesReplay,
 		"AdmitFailsWhole":           admitFailsWhole,
-		"InviteRacedIsUsedOnce":     inviteRacedIsUsedOnce,
+		"InviteRacedIsUsedUp":       inviteRacedIsUsedUp,
 		"InviteLife":                inviteLife,
 		"NamesAreVersioned":         namesAreVersioned,
 		"PeersAreListed":            peersAreListed,
