@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
@@ -82,7 +83,7 @@ func TestARevokedPeerIsSentAway(t *testing.T) {
 	if code := a.bye(); code != signal.ByeRevoked {
 		t.Errorf("Bye %d", code)
 	}
-	eventually(t, "she is gone", func() bool { return s.Count() == 0 })
+	waittest.Until(t, "she is gone", func() bool { return s.Count() == 0 })
 }
 
 // TestWhoIsSentAwayAndStaysSaysNothingMore: one who does not hang up at the Bye

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
@@ -53,7 +54,7 @@ func TestWhatAPeerDidNotConfirmIsReportedWhenItsConnectionEnds(t *testing.T) {
 	b.read()
 	b.conn.NetConn().Close()
 	a.expect(signal.Failed{ID: 1, Code: signal.FailureUnconfirmed})
-	eventually(t, "bob is gone", func() bool { return !s.Online(bob.ID()) })
+	waittest.Until(t, "bob is gone", func() bool { return !s.Online(bob.ID()) })
 }
 
 func TestAWithdrawnConsentCountsWithinSeconds(t *testing.T) {

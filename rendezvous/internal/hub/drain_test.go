@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
@@ -141,7 +142,7 @@ func TestWhoComesWhileADrainBeginsIsToldSo(t *testing.T) {
 	a, challenge := s.knock(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Drain(context.Background()) }()
-	eventually(t, "the hub takes nobody any more", s.full)
+	waittest.Until(t, "the hub takes nobody any more", s.full)
 	a.hello(key(t, 1), challenge)
 	if code := a.bye(); code != signal.ByeDraining {
 		t.Errorf("Bye %d", code)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
@@ -62,7 +63,7 @@ func TestAPeerThatSendsFasterThanItReadsIsWaitedFor(t *testing.T) {
 		}
 	})
 	side := a.session(t, s)
-	eventually(t, "the answers fill what the peer has room for", func() bool {
+	waittest.Until(t, "the answers fill what the peer has room for", func() bool {
 		side.mu.Lock()
 		defer side.mu.Unlock()
 		return len(side.queue) >= maxAnswers
@@ -93,5 +94,5 @@ func TestAPeerThatSendsAndNeverReadsIsCutOff(t *testing.T) {
 			break
 		}
 	}
-	eventually(t, "she is gone", func() bool { return !s.Online(alice.ID()) })
+	waittest.Until(t, "she is gone", func() bool { return !s.Online(alice.ID()) })
 }

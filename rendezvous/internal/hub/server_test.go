@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
@@ -220,7 +221,7 @@ func (s *server) connect(t *testing.T, k ident.Key) *agent {
 	if m := a.read(); m != (signal.Welcome{Idle: signal.IdleTimeout}) {
 		t.Fatalf("got %#v, want a Welcome", m)
 	}
-	eventually(t, "the peer is online", func() bool { return s.Online(k.ID()) })
+	waittest.Until(t, "the peer is online", func() bool { return s.Online(k.ID()) })
 	return a
 }
 
@@ -257,21 +258,6 @@ func (a *agent) expect(want signal.FromRendezvous) {
 	a.t.Helper()
 	if got := a.read(); fmt.Sprint(got) != fmt.Sprint(want) {
 		a.t.Fatalf("got %#v, want %#v", got, want)
-	}
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("never: %s", what)
-		}
 	}
 }
 
