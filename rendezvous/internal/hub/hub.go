@@ -345,9 +345,10 @@ func (h *Hub) Revoke(id ident.PeerID) {
 var byeDraining = signal.Bye{Code: signal.ByeDraining, Text: "this instance of the rendezvous is stopping"}
 
 // Drain sends every peer to another instance, a few at a time, and waits until
-// all connections have ended, or byeTimeout after ctx cuts them off. No connection is taken from now on. Where
-// there is another instance, a peer's connection serves it until the peer is
-// there; otherwise, or if that takes too long, the connection ends first.
+// all connections have ended, or byeTimeout after ctx cuts them off. No connection
+// is taken from now on. Where there is another instance, a peer's connection
+// serves it until the peer is there; otherwise, or if that takes too long, the
+// connection ends first.
 func (h *Hub) Drain(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
