@@ -234,7 +234,8 @@ func (w *workload) live(ctx context.Context) {
 		w.dev.Submit(u)
 		mine = append(mine, u)
 		if w.rng.IntN(6) == 0 {
-			w.cancel(mine[w.rng.IntN(len(mine))])
+			n := w.rng.IntN(len(mine))
+			w.cancel(n+1, mine[n])
 		}
 		if w.rng.IntN(5) == 0 {
 			pause(time.Duration(w.rng.IntN(400)) * time.Millisecond)
@@ -249,9 +250,11 @@ func (w *workload) live(ctx context.Context) {
 	}
 }
 
-func (w *workload) cancel(u *usb.URB) {
+// cancel takes the ID beside the URB: what is in that is the device's until it is
+// done.
+func (w *workload) cancel(id int, u *usb.URB) {
 	w.mu.Lock()
-	w.asked[int(u.StartFrame)] = true
+	w.asked[id] = true
 	w.mu.Unlock()
 	w.dev.Cancel(u)
 }
