@@ -63,7 +63,7 @@ type Client struct {
 	tellPaths bool
 	doubt     chan struct{} // holds one: a Probe that has not been seen yet
 
-	leaving sync.WaitGroup // connections that have a successor
+	open sync.WaitGroup // connections, also those that have a successor, until they have ended
 
 	// Guarded by delivering.
 	delivering sync.Mutex
@@ -124,7 +124,7 @@ func (c *Client) Host() string { return c.join.Host }
 // Run keeps the agent registered and connected until ctx ends. It returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	defer c.rest.client.CloseIdleConnections()
-	defer c.leaving.Wait()
+	defer c.open.Wait()
 	var retry signal.Backoff
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -188,7 +188,7 @@ func (c *Client) serve(ctx context.Context, conn *connection, via Via) (*connect
 			}
 		})
 	}
-	c.leaving.Go(func() { cancel(conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })) })
+	c.open.Go(func() { cancel(conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })) })
 
 	next, via := c.await(ctx, living, conn)
 	err := context.Cause(living)
@@ -202,7 +202,7 @@ func (c *Client) serve(ctx context.Context, conn *connection, via Via) (*connect
 	}
 	c.log.Info("leaving an instance of the rendezvous that stops")
 	c.rest.client.CloseIdleConnections() // they lead there too
-	c.leaving.Go(func() { conn.leave(ctx) })
+	c.open.Go(func() { conn.leave(ctx) })
 	return next, via, nil
 }
 
