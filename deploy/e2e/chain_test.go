@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -78,6 +79,7 @@ func TestChainThroughPortRestrictedNATs(t *testing.T) {
 		{"OthersNeedPermission", k.othersNeedPermission},
 		{"DiskIsUsedAndGivenBack", k.diskIsUsedAndGivenBack},
 		{"PathIsDirect", k.pathIsDirect},
+		{"ReleasedIsUsedAgainAtOnce", k.releasedIsUsedAgainAtOnce},
 		{"CopySurvivesThreeCuts", k.copySurvivesThreeCuts},
 		{"CopySurvivesACutOf45Seconds", k.copySurvivesALongCut},
 		{"CopySurvivesForgetfulNATs", k.copySurvivesForgetfulNATs},
@@ -136,6 +138,22 @@ func (k *chain) pathIsDirect(t *testing.T, disk string) {
 		t.Errorf("the link is not one to the host's NAT: %+v", p.Link)
 	}
 	k.client.must(t, nil, "release", u.ID)
+}
+
+// releasedIsUsedAgainAtOnce gives the disk back while the client's kernel is
+// still busy with it, at some moments: what is used next is not taken for what
+// was there before.
+func (k *chain) releasedIsUsedAgainAtOnce(t *testing.T, disk string) {
+	for moment := range 5 {
+		u := k.client.use(t, "workshop", disk)
+		k.c.must(t, patience, fmt.Sprint("usleep ", moment*100_000))
+		k.client.must(t, nil, "release", u.ID)
+		u = k.client.use(t, "workshop", disk)
+		k.c.must(t, patience, awaitDisk)
+		k.client.must(t, nil, "release", u.ID)
+		k.c.must(t, patience, "while ls /sys/block | grep -q '^sd'; do usleep 100000; done")
+	}
+	k.s.must(t, patience, awaitDisk)
 }
 
 func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {

@@ -3,6 +3,7 @@ package usbip
 import (
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -27,6 +28,11 @@ type VHCIConfig struct {
 type VHCI struct {
 	cfg VHCIConfig
 	sys string // where sysfs is mounted
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	taken int         // ports so far
+	last  map[int]int // the value of taken when a port was taken last
 }
 
 // Plugged is a device in a port of the controller.

@@ -1,12 +1,14 @@
 package usbip
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,7 +29,7 @@ const (
 // OpenVHCI finds the controller, loading its module if it may. The error wraps
 // ErrNoVHCI or usb.ErrPermission.
 func OpenVHCI(c VHCIConfig) (*VHCI, error) {
-	v := &VHCI{cfg: c, sys: "/sys"}
+	v := &VHCI{cfg: c, sys: "/sys", last: map[int]int{}}
 	if _, err := os.Stat(v.file("")); errors.Is(err, os.ErrNotExist) {
 		exec.Command("modprobe", "-q", "vhci_hcd").Run() // the second look tells whether it helped
 		if _, err := os.Stat(v.file("")); err != nil {
@@ -65,9 +67,12 @@ func (v *VHCI) attach(i usb.Info) (int, net.Conn, error) {
 	return port, conn, err
 }
 
-// take writes the kernel's end of the socket into the first port that will have
-// it: between reading the table and writing, another program, or another use,
-// may take the port.
+// take writes the kernel's end of the socket into a port that will have it:
+// between reading the table and writing, another program may take the port. It
+// is the port that was not taken here for the longest: while the kernel is still
+// busy with the device that was in a port before, it takes one that comes there
+// for the old one, and never sets its configuration
+// (hub_port_connect_change in drivers/usb/core/hub.c).
 func (v *VHCI) take(fd int, i usb.Info) (int, error) {
 	hub := "hs"
 	speed := vhciSpeed(i.Speed)
@@ -78,6 +83,9 @@ func (v *VHCI) take(fd int, i usb.Info) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	slices.SortStableFunc(ports, func(a, b port) int { return cmp.Compare(v.last[a.number], v.last[b.number]) })
 	devID := i.BusNumber<<16 | i.DeviceNumber&0xffff
 	for _, p := range ports {
 		if p.hub != hub || p.state != portFree {
@@ -85,6 +93,8 @@ func (v *VHCI) take(fd int, i usb.Info) (int, error) {
 		}
 		err = os.WriteFile(v.file("attach"), fmt.Appendf(nil, "%d %d %d %d", p.number, fd, devID, speed), 0)
 		if err == nil {
+			v.taken++
+			v.last[p.number] = v.taken
 			return p.number, nil
 		}
 		if !errors.Is(err, unix.EBUSY) {

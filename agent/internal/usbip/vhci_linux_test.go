@@ -32,7 +32,7 @@ func TestPortsAreRead(t *testing.T) {
 // fakeVHCI is a controller of files in the place of sysfs's.
 func fakeVHCI(t *testing.T) *VHCI {
 	t.Helper()
-	v := &VHCI{sys: t.TempDir(), cfg: VHCIConfig{Patience: time.Minute, Logger: slog.New(slog.DiscardHandler)}}
+	v := &VHCI{sys: t.TempDir(), last: map[int]int{}, cfg: VHCIConfig{Patience: time.Minute, Logger: slog.New(slog.DiscardHandler)}}
 	write(t, v.file("status"), table)
 	write(t, v.file("attach"), "")
 	return v
@@ -63,6 +63,20 @@ func TestAttachTakesAPortThatFits(t *testing.T) {
 	}
 	if _, _, err := v.attach(usb.Info{Speed: usb.SpeedHigh}); !errors.Is(err, ErrNoPort) {
 		t.Errorf("no port free: %v, want ErrNoPort", err)
+	}
+}
+
+// TestAPortRestsWhileThereIsAnother: the kernel may still be busy with what was in
+// it before.
+func TestAPortRestsWhileThereIsAnother(t *testing.T) {
+	v := fakeVHCI(t)
+	write(t, v.file("status"), table+"ss  0009 004 000 00000000 000000 0-0\nss  0010 004 000 00000000 000000 0-0\n")
+	for n, want := range []int{8, 9, 10, 8, 9} {
+		number, conn, err := v.attach(usb.Info{Speed: usb.SpeedSuper})
+		if err != nil || number != want {
+			t.Fatalf("attach %d: port %d, %v; want port %d", n, number, err, want)
+		}
+		conn.Close()
 	}
 }
 
