@@ -287,6 +287,6 @@ func (m *machine) blkbench(t *testing.T, result any, args ...string) {
 		err = json.Unmarshal(stdout.Bytes(), result)
 	}
 	if err != nil || code != 0 {
-		t.Fatalf("blkbench %s: exit %d, %v, %s\nkernel: %s", strings.Join(args, " "), code, err, &stderr, m.must(t, patience, "dmesg | tail -20"))
+		t.Fatalf("blkbench %s: exit %d, %v, %s\nkernel: %s", strings.Join(args, " "), code, err, &stderr, m.kernelLog(t))
 	}
 }

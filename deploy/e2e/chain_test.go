@@ -145,12 +145,15 @@ func (k *chain) pathIsDirect(t *testing.T, disk string) {
 // was there before.
 func (k *chain) releasedIsUsedAgainAtOnce(t *testing.T, disk string) {
 	for moment := range 5 {
-		u := k.client.use(t, "workshop", disk)
+		first := k.client.use(t, "workshop", disk)
 		k.c.must(t, patience, fmt.Sprint("usleep ", moment*100_000))
-		k.client.must(t, nil, "release", u.ID)
-		u = k.client.use(t, "workshop", disk)
+		k.client.must(t, nil, "release", first.ID)
+		second := k.client.use(t, "workshop", disk)
+		if second.Port == first.Port {
+			t.Errorf("both times in port %d", first.Port)
+		}
 		k.c.must(t, patience, awaitDisk)
-		k.client.must(t, nil, "release", u.ID)
+		k.client.must(t, nil, "release", second.ID)
 		k.c.must(t, patience, "while ls /sys/block | grep -q '^sd'; do usleep 100000; done")
 	}
 	k.s.must(t, patience, awaitDisk)

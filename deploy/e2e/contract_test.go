@@ -59,7 +59,7 @@ func (m *machine) contract(t *testing.T, backend, word string) {
 	var out bytes.Buffer
 	code, err := m.Stream(ctx, nil, &out, &out, "env", testDevice+"="+id, backend, "-test.v", "-test.timeout=9m")
 	if err != nil || code != 0 {
-		t.Fatalf("on %s: exit %d, %v\n%s\nkernel: %s", id, code, err, &out, m.must(t, patience, "dmesg | tail -20"))
+		t.Fatalf("on %s: exit %d, %v\n%s\nkernel: %s", id, code, err, &out, m.kernelLog(t))
 	}
 	for line := range strings.Lines(out.String()) {
 		if strings.Contains(line, "--- ") {

@@ -124,7 +124,18 @@ func (m *machine) must(t *testing.T, patience time.Duration, script string) stri
 	defer cancel()
 	out, err := m.Exec(ctx, script)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\nkernel: %s", err, m.kernelLog(t))
+	}
+	return out
+}
+
+// kernelLog is the end of what the machine's kernel has said.
+func (m *machine) kernelLog(t *testing.T) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+	defer cancel()
+	out, err := m.Exec(ctx, "dmesg | tail -30")
+	if err != nil {
+		return "cannot be read: " + err.Error()
 	}
 	return out
 }

@@ -94,7 +94,7 @@ func (d *Demo) share(ctx context.Context) error {
 // use attaches both devices: the disk to this machine's kernel if that can be.
 func (d *Demo) use(ctx context.Context) error {
 	began := time.Now()
-	_, err := usbip.OpenVHCI(usbip.VHCIConfig{})
+	err := usbip.NewVHCI(usbip.VHCIConfig{}).Find()
 	switch {
 	case err == nil:
 		d.found.InKernel = true

@@ -24,7 +24,8 @@ type VHCIConfig struct {
 }
 
 // VHCI is the kernel's virtual host controller: devices plugged into it appear
-// on this machine as if they were here.
+// on this machine as if they were here. One serves all uses of an agent: it
+// knows which ports had a device lately.
 type VHCI struct {
 	cfg VHCIConfig
 	sys string // where sysfs is mounted
@@ -33,6 +34,11 @@ type VHCI struct {
 	mu    sync.Mutex
 	taken int         // ports so far
 	last  map[int]int // the value of taken when a port was taken last
+}
+
+// NewVHCI makes a VHCI, whether the kernel has the controller or not: see Find.
+func NewVHCI(c VHCIConfig) *VHCI {
+	return &VHCI{cfg: c, sys: "/sys", last: map[int]int{}}
 }
 
 // Plugged is a device in a port of the controller.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -26,22 +27,21 @@ const (
 	portInUse   = 6 // VDEV_ST_USED
 )
 
-// OpenVHCI finds the controller, loading its module if it may. The error wraps
+// Find looks for the controller, loading its module if it may. The error wraps
 // ErrNoVHCI or usb.ErrPermission.
-func OpenVHCI(c VHCIConfig) (*VHCI, error) {
-	v := &VHCI{cfg: c, sys: "/sys", last: map[int]int{}}
+func (v *VHCI) Find() error {
 	if _, err := os.Stat(v.file("")); errors.Is(err, os.ErrNotExist) {
 		exec.Command("modprobe", "-q", "vhci_hcd").Run() // the second look tells whether it helped
 		if _, err := os.Stat(v.file("")); err != nil {
-			return nil, ErrNoVHCI
+			return ErrNoVHCI
 		}
 	}
 	f, err := os.OpenFile(v.file("attach"), os.O_WRONLY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w: vhci_hcd is root's: run the agent as root, or use the device with --endpoint", usb.ErrPermission)
+		return fmt.Errorf("%w: vhci_hcd is root's: run the agent as root, or use the device with --endpoint", usb.ErrPermission)
 	}
 	f.Close()
-	return v, nil
+	return nil
 }
 
 // file is one of the controller.
@@ -69,9 +69,10 @@ func (v *VHCI) attach(i usb.Info) (int, net.Conn, error) {
 
 // take writes the kernel's end of the socket into a port that will have it:
 // between reading the table and writing, another program may take the port. It
-// is the port that was not taken here for the longest: while the kernel is still
-// busy with the device that was in a port before, it takes one that comes there
-// for the old one, and never sets its configuration
+// is the port that was not taken here for the longest, and any of those that
+// never were, for an agent started again does not know: while the kernel is
+// still busy with the device that was in a port before, it takes one that comes
+// there for the old one, and never sets its configuration
 // (hub_port_connect_change in drivers/usb/core/hub.c).
 func (v *VHCI) take(fd int, i usb.Info) (int, error) {
 	hub := "hs"
@@ -85,6 +86,7 @@ func (v *VHCI) take(fd int, i usb.Info) (int, error) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	rand.Shuffle(len(ports), func(i, j int) { ports[i], ports[j] = ports[j], ports[i] })
 	slices.SortStableFunc(ports, func(a, b port) int { return cmp.Compare(v.last[a.number], v.last[b.number]) })
 	devID := i.BusNumber<<16 | i.DeviceNumber&0xffff
 	for _, p := range ports {

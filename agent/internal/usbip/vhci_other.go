@@ -8,8 +8,8 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// OpenVHCI returns ErrNoVHCI: vhci_hcd is Linux's.
-func OpenVHCI(VHCIConfig) (*VHCI, error) { return nil, ErrNoVHCI }
+// Find returns ErrNoVHCI: vhci_hcd is Linux's.
+func (v *VHCI) Find() error { return ErrNoVHCI }
 
 func (v *VHCI) attach(usb.Info) (int, net.Conn, error) { return 0, nil, ErrNoVHCI }
 

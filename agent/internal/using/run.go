@@ -106,10 +106,8 @@ var errDetachedHere = errors.New("the device was detached on this machine by ano
 
 // once attaches the device and keeps it until it is lost.
 func (r *run) once(ctx context.Context) error {
-	var vhci *usbip.VHCI
 	if r.use.Mode == state.ModeVHCI {
-		var err error
-		if vhci, err = r.u.cfg.VHCI(); err != nil {
+		if err := r.u.cfg.Kernel.Find(); err != nil {
 			return err
 		}
 	}
@@ -129,15 +127,15 @@ func (r *run) once(ctx context.Context) error {
 	defer dev.Close()
 	dev = r.number(dev)
 	defer r.set(func(use *Use) { use.Port, use.BusID = -1, "" })
-	if vhci != nil {
-		return r.plug(ctx, vhci, dev)
+	if r.use.Mode == state.ModeVHCI {
+		return r.plug(ctx, dev)
 	}
 	return r.offer(ctx, dev)
 }
 
 // plug gives the device to this kernel.
-func (r *run) plug(ctx context.Context, vhci *usbip.VHCI, dev usb.Device) error {
-	plugged, err := vhci.Plug(dev)
+func (r *run) plug(ctx context.Context, dev usb.Device) error {
+	plugged, err := r.u.cfg.Kernel.Plug(dev)
 	if err != nil {
 		return err
 	}

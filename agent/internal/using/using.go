@@ -26,14 +26,19 @@ type Session interface {
 	Attach(ctx context.Context, a tunnel.Attach) (usb.Device, error)
 }
 
+// Kernel is what using needs of a usbip.VHCI.
+type Kernel interface {
+	// Find is asked before each use: the controller may have come since.
+	Find() error
+	Plug(dev usb.Device) (*usbip.Plugged, error)
+}
+
 // Config is what Using is made of.
 type Config struct {
 	Uses func() []state.Use // what is wanted; see Poke
 	// Want gives the session with a peer and keeps it linked until release.
-	Want func(ident.PeerID) (s Session, release func(), err error)
-	// VHCI opens the kernel's virtual host controller, for every use anew: it may
-	// have come since.
-	VHCI   func() (*usbip.VHCI, error)
+	Want   func(ident.PeerID) (s Session, release func(), err error)
+	Kernel Kernel
 	Logger *slog.Logger
 	// Changed is called when List may have changed. It must not block.
 	Changed func()
@@ -80,8 +85,8 @@ type Use struct {
 
 // New makes a Using.
 func New(cfg Config) (*Using, error) {
-	if cfg.Uses == nil || cfg.Want == nil || cfg.VHCI == nil || cfg.Logger == nil || cfg.Changed == nil {
-		return nil, errors.New("using: uses, want, vhci, logger and changed are needed")
+	if cfg.Uses == nil || cfg.Want == nil || cfg.Kernel == nil || cfg.Logger == nil || cfg.Changed == nil {
+		return nil, errors.New("using: uses, want, kernel, logger and changed are needed")
 	}
 	return &Using{cfg: cfg, poke: make(chan struct{}, 1), runs: map[Key]*run{}, changed: make(chan struct{})}, nil
 }

@@ -86,7 +86,7 @@ func newDesk(t *testing.T, uses ...state.Use) *desk {
 				d.far.wanted--
 			}), nil
 		},
-		VHCI:   func() (*usbip.VHCI, error) { return nil, usbip.ErrNoVHCI },
+		Kernel: noVHCI{},
 		Logger: slog.New(slog.DiscardHandler), Changed: func() {},
 	})
 	if err != nil {
@@ -161,6 +161,11 @@ func TestAnEndpointLendsToOneClientAtATime(t *testing.T) {
 		}
 	}, disk, keyboard)
 }
+
+type noVHCI struct{}
+
+func (noVHCI) Find() error                             { return usbip.ErrNoVHCI }
+func (noVHCI) Plug(usb.Device) (*usbip.Plugged, error) { panic("plugged where there is no controller") }
 
 func TestWithoutVHCIAUseFailsAndSaysWhatToDo(t *testing.T) {
 	use := state.Use{Peer: workshop, Device: "v-disk", Mode: state.ModeVHCI}
