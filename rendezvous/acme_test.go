@@ -115,6 +115,26 @@ func TestACMERenewsInTime(t *testing.T) {
 	}
 }
 
+// accountKey is the HMAC key of an account, "me", that an authority may ask for.
+const accountKey = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+
+func TestACMEWithAnExternalAccount(t *testing.T) {
+	port := pebbletest.FreePort(t)
+	a := pebbletest.Start(t, pebbletest.Options{TLSPort: port, Accounts: map[string]string{"me": accountKey}})
+	c := byACME(t, a, port)
+	c.ACME.Account = filepath.Join(t.TempDir(), "account")
+	if err := os.WriteFile(c.ACME.Account, []byte("me "+accountKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i := start(t, c)
+	if _, err := leafAt(port, a.Roots(t)); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(i.log.String(), accountKey[:6]) {
+		t.Error("the log holds the account's key")
+	}
+}
+
 func TestACMEByHTTP(t *testing.T) {
 	port, plain := pebbletest.FreePort(t), pebbletest.FreePort(t)
 	a := pebbletest.Start(t, pebbletest.Options{HTTPPort: plain}) // nothing answers at its TLS port
@@ -270,7 +290,7 @@ func get(t *testing.T, address string, config *tls.Config) (resumed bool) {
 // join link.
 func TestWithoutACertificateNobodyIsDeceived(t *testing.T) {
 	port := pebbletest.FreePort(t)
-	a := pebbletest.Start(t, pebbletest.Options{Refused: []string{"refused.test"}, Accounts: map[string]string{"me": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}})
+	a := pebbletest.Start(t, pebbletest.Options{Refused: []string{"refused.test"}, Accounts: map[string]string{"me": accountKey}})
 	dead := fmt.Sprintf("https://127.0.0.1:%d/dir", pebbletest.FreePort(t))
 	file := func(content string) string {
 		name := filepath.Join(t.TempDir(), "file")
@@ -279,7 +299,7 @@ func TestWithoutACertificateNobodyIsDeceived(t *testing.T) {
 		}
 		return name
 	}
-	account := file("me zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W\n")
+	account := file("me " + accountKey + "\n")
 	for name, test := range map[string]struct {
 		change func(*Config)
 		want   string
@@ -300,7 +320,7 @@ func TestWithoutACertificateNobodyIsDeceived(t *testing.T) {
 			test.change(&c)
 			i := begin(t, c)
 			i.log.Await(t, test.want)
-			if strings.Contains(i.log.String(), "zWNDZM") {
+			if strings.Contains(i.log.String(), accountKey[:6]) {
 				t.Error("the log holds the account's key")
 			}
 			// Who checks certificates is refused; a health check is not.

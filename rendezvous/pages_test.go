@@ -280,6 +280,15 @@ func TestEveryPage(t *testing.T) {
 	b.Until("the charts have a day", `document.querySelectorAll(".plot path.line").length === 6`)
 	b.Do("point at a chart", webtest.Point(".plot svg"))
 	b.Until("the figures are told", `/Peers \d/.test(document.querySelector(".tip")?.textContent)`)
+	// The server counts by UTC's days.
+	b.Zone("Pacific/Honolulu")
+	b.Go(i.page(t, "/relay"))
+	i.live(b)
+	b.Until("the charts have days", `document.querySelector("time[data-form=date]")`)
+	last := `[...document.querySelectorAll(".ticks time[data-form=date]")].at(-1)`
+	if day := webtest.Eval[bool](b, last+`.textContent === new Date(`+last+`.dateTime).toLocaleDateString(undefined, {day: "numeric", month: "short", timeZone: "UTC"})`); !day {
+		t.Errorf("in Honolulu the last day is called %s", webtest.Eval[string](b, last+`.textContent`))
+	}
 }
 
 // remember writes a day of history and what some peers have had relayed.

@@ -237,8 +237,6 @@ func measureUSBIP(t *testing.T, b *bench) sample {
 // detachUSBIP detaches the one device that usbip has attached.
 const detachUSBIP = `usbip detach -p "$(usbip port 2>/dev/null | sed -n 's/^Port \([0-9]*\):.*/\1/p')"`
 
-const diskIsGone = `while ls /sys/block | grep -q '^sd'; do usleep 50000; done`
-
 func measureEasyFind(t *testing.T, b *bench) sample {
 	b.up(t)
 	disk, s := b.c.appears(t, guestProgram, "use", "--socket", guestDir+"/socket", b.host.name, b.disk)

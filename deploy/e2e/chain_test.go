@@ -126,8 +126,7 @@ func (k *chain) diskIsUsedAndGivenBack(t *testing.T, disk string) {
 		t.Errorf("the host still has %s while the client uses it", out)
 	}
 	k.c.must(t, patience, "umount /mnt")
-	k.client.must(t, nil, "release", u.ID)
-	k.c.must(t, patience, "while ls /sys/block | grep -q '^sd'; do usleep 100000; done")
+	k.giveBack(t, u.ID)
 	k.s.hasDiskBack(t, sum)
 }
 
@@ -137,7 +136,7 @@ func (k *chain) pathIsDirect(t *testing.T, disk string) {
 	if !strings.Contains(p.Link.Remote, "203.0.113.10:") || p.Link.Relay != "" || !p.Link.Encrypted {
 		t.Errorf("the link is not one to the host's NAT: %+v", p.Link)
 	}
-	k.client.must(t, nil, "release", u.ID)
+	k.giveBack(t, u.ID)
 }
 
 // releasedIsUsedAgainAtOnce gives the disk back while the client's kernel is
@@ -153,10 +152,8 @@ func (k *chain) releasedIsUsedAgainAtOnce(t *testing.T, disk string) {
 			t.Errorf("both times in port %d", first.Port)
 		}
 		k.c.must(t, patience, awaitDisk)
-		k.client.must(t, nil, "release", second.ID)
-		k.c.must(t, patience, "while ls /sys/block | grep -q '^sd'; do usleep 100000; done")
+		k.giveBack(t, second.ID)
 	}
-	k.s.must(t, patience, awaitDisk)
 }
 
 func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {
@@ -237,8 +234,7 @@ func (k *chain) stockUSBIPAttaches(t *testing.T, disk string) {
 	k.c.copyOut(t, d, k.files.little)
 	k.c.must(t, patience, "umount /mnt")
 	k.c.must(t, patience, detachUSBIP)
-	k.client.must(t, nil, "release", u.ID)
-	k.s.must(t, patience, awaitDisk)
+	k.giveBack(t, u.ID)
 }
 
 func (k *chain) killedClientFreesTheDevice(t *testing.T, disk string) {
@@ -267,6 +263,5 @@ func (k *chain) killedClientFreesTheDevice(t *testing.T, disk string) {
 	k.client.has(t, patience, "its use again after its restart", func(s status) bool {
 		return len(s.Uses) == 1 && s.Uses[0].State == "attached"
 	})
-	k.client.must(t, nil, "release", k.client.status(t).Uses[0].ID)
-	k.s.must(t, patience, awaitDisk)
+	k.giveBack(t, k.client.status(t).Uses[0].ID)
 }

@@ -12,6 +12,17 @@ import (
 // awaitDisk finds the client's only disk.
 const awaitDisk = `until d=$(ls /sys/block | grep '^sd') && test -b "/dev/$d"; do usleep 100000; done; echo "$d"`
 
+const diskIsGone = `while ls /sys/block | grep -q '^sd'; do usleep 50000; done`
+
+// giveBack releases the host's disk, and waits until the client's kernel has it
+// no more and the host's has it again: what follows finds no disk of before.
+func (k *chain) giveBack(t *testing.T, use string) {
+	t.Helper()
+	k.client.must(t, nil, "release", use)
+	k.c.must(t, patience, diskIsGone)
+	k.s.must(t, patience, awaitDisk)
+}
+
 // mountDisk waits for the client's far disk and mounts it; it returns its name.
 func (m *machine) mountDisk(t *testing.T) string {
 	t.Helper()

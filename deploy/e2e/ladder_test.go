@@ -25,7 +25,7 @@ func TestSymmetricNATsAreRelayed(t *testing.T) {
 		t.Errorf("the status names no relay: %+v, %+v", p.Link, q.Link)
 	}
 	k.c.must(t, patience, "umount /mnt")
-	k.client.must(t, nil, "release", u.ID)
+	k.giveBack(t, u.ID)
 }
 
 // TestBlockedUDPFallsBackToTCP: a network that lets only TCP out.
@@ -44,7 +44,7 @@ func TestBlockedUDPFallsBackToTCP(t *testing.T) {
 		t.Errorf("the status does not say that UDP does not get through: %+v", p)
 	}
 	k.c.must(t, patience, "umount /mnt")
-	k.client.must(t, nil, "release", u.ID)
+	k.giveBack(t, u.ID)
 }
 
 // TestLinksWithoutRendezvous: paired peers need none where one can be reached.
@@ -83,7 +83,7 @@ func TestLinksWithoutRendezvous(t *testing.T) {
 				t.Errorf("the status does not say that there is no rendezvous: %q", p.WhyNoBetter)
 			}
 			k.c.must(t, patience, "umount /mnt")
-			k.client.must(t, nil, "release", u.ID)
+			k.giveBack(t, u.ID)
 			k.s.hasDiskBack(t, sum)
 			// The next way begins without this one's link.
 			k.client.must(t, nil, "reach", "workshop", "--clear")

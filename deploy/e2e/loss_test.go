@@ -52,8 +52,7 @@ func (k *chain) undisturbed(t *testing.T, disk string, meanwhile ...func()) {
 		t.Errorf("the client's kernel has noticed:\n%s", said)
 	}
 	k.c.must(t, patience, "umount /mnt")
-	k.client.must(t, nil, "release", u.ID)
-	k.s.must(t, patience, awaitDisk)
+	k.giveBack(t, u.ID)
 }
 
 func (k *chain) copySurvivesThreeCuts(t *testing.T, disk string) {
@@ -207,6 +206,5 @@ func (k *chain) hostDiskIsUnpluggedAndBack(t *testing.T, disk string) {
 	}
 	k.c.copyOut(t, k.c.mountDisk(t), k.files.little)
 	k.c.must(t, patience, "umount /mnt")
-	k.client.must(t, nil, "release", k.client.status(t).Uses[0].ID)
-	k.s.must(t, patience, awaitDisk)
+	k.giveBack(t, k.client.status(t).Uses[0].ID)
 }

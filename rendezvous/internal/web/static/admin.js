@@ -53,7 +53,8 @@ function words(then) {
 const forms = {
   full: (then) => then.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }),
   clock: (then) => then.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" }),
-  date: (then) => then.toLocaleDateString(undefined, { day: "numeric", month: "short" }),
+  // The server counts by UTC's days: one has the same name everywhere.
+  date: (then) => then.toLocaleDateString(undefined, { day: "numeric", month: "short", timeZone: "UTC" }),
 };
 
 function tell(time) {

@@ -228,6 +228,9 @@ func (b *Browser) Size(width, height int64) {
 	b.Do("size", emulation.SetDeviceMetricsOverride(width, height, 1, width < 600))
 }
 
+// Zone puts the browser into a time zone, such as "Asia/Tokyo".
+func (b *Browser) Zone(name string) { b.Do("time zone", emulation.SetTimezoneOverride(name)) }
+
 // Dark has the pages be for the dark, or for the light.
 func (b *Browser) Dark(on bool) {
 	b.t.Helper()
