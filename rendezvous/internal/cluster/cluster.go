@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,8 +176,15 @@ func (k *Cluster) Ready() error {
 	return nil
 }
 
-// Others reports whether another instance holds a lease.
-func (k *Cluster) Others() bool {
+// Others reports whether another instance holds a lease now: one may have begun,
+// or ended, since this one renewed its own. If the store does not say, or may not
+// know, what it said last counts.
+func (k *Cluster) Others(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, othersWait)
+	defer cancel()
+	if list, err := k.store.Instances(ctx, k.moment()); err == nil && !k.isUnsettled() {
+		return slices.ContainsFunc(list, func(i registry.Instance) bool { return i.Name != k.name })
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return len(k.members) > 0

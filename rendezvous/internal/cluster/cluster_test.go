@@ -9,12 +9,14 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/deploy/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
@@ -227,6 +229,44 @@ func TestAnInstanceThatStopsTakesItsPresenceAlong(t *testing.T) {
 			t.Error("a message was forwarded to an instance that stopped")
 		}
 	})
+}
+
+// TestOthersAreKnownAtOnce: an instance that stops asks for them, and the last
+// renewal of its lease may be a while ago.
+func TestOthersAreKnownAtOnce(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store Store) {
+		one := join(t, store, "one")
+		for range 3 {
+			if one.Others(t.Context()) {
+				t.Error("alone, it knows of another")
+			}
+			two := join(t, store, "two")
+			if !one.Others(t.Context()) || !two.Others(t.Context()) {
+				t.Error("one of two does not know of the other")
+			}
+			two.stop()
+		}
+	})
+	store := &silent{Store: memory(t)}
+	one, two := join(t, store, "one"), join(t, store, "two")
+	waittest.Until(t, "one has heard of two", func() bool { return one.isMember("two", two.Holder().Epoch) })
+	store.now.Store(true)
+	if !one.Others(t.Context()) {
+		t.Error("where the store does not answer, what was known is forgotten")
+	}
+}
+
+// silent is a store that fails to say who is there, from now on.
+type silent struct {
+	Store
+	now atomic.Bool
+}
+
+func (s *silent) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
+	if s.now.Load() {
+		return nil, registry.ErrUnavailable
+	}
+	return s.Store.Instances(ctx, now)
 }
 
 func TestAnInstanceThatLostItsLeaseWritesItsPeersUnderANewOne(t *testing.T) {

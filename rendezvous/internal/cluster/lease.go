@@ -16,6 +16,7 @@ const (
 	renewEvery  = time.Second
 	storeWait   = 3 * time.Second // for an answer of the store
 	releaseWait = 2 * time.Second
+	othersWait  = time.Second
 	clockOff    = 2 * time.Second // between this machine and the store, to be warned of
 )
 

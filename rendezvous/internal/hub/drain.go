@@ -59,7 +59,7 @@ func (h *Hub) Drain(ctx context.Context) error {
 		h.consents.asking.Wait()
 		close(gone)
 	}()
-	if h.cluster.Others() {
+	if h.cluster.Others(ctx) {
 		spread(ctx, sessions, (*session).move)
 		moved := time.NewTimer(moveWait)
 		defer moved.Stop()

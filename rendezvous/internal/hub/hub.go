@@ -36,7 +36,7 @@ type Cluster interface {
 	// order.
 	Now() time.Time
 	// Others reports whether there is another instance that peers can go to.
-	Others() bool
+	Others(ctx context.Context) bool
 	// Connected and Disconnected tell of a peer's connection to this instance,
 	// since when it stands or stood. They do not block.
 	Connected(id ident.PeerID, since time.Time)

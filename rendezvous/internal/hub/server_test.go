@@ -89,7 +89,7 @@ func (alone) Disconnected(ident.PeerID, time.Time) {}
 
 func (alone) Now() time.Time { return time.Now() }
 
-func (a alone) Others() bool { return a.others }
+func (a alone) Others(context.Context) bool { return a.others }
 
 // Forward knows no other instance.
 func (alone) Forward(_ context.Context, _, _ ident.PeerID, _ []byte, done func(error)) {
