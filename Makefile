@@ -10,7 +10,7 @@ RELAYFLAGS ?= -bench-rounds 1
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 VULNDB ?= https://vuln.go.dev
 
-.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench bench-rendezvous bench-relay packages vulncheck sbom clean
+.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz bench bench-rendezvous bench-peers bench-relay packages vulncheck sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -52,6 +52,9 @@ bench: build setup-test ## measure in two guests beside stock usbip
 bench-rendezvous: setup-test ## measure the rendezvous under 20,000 simulated agents
 	@$(GO) test -count=1 -timeout 30m -run '^TestRendezvous$$' -v ./rendezvous/bench -bench-rendezvous $(BENCHFLAGS)
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchRelay$$' -v ./rendezvous -bench-relay $(RELAYFLAGS)
+
+bench-peers: setup-test ## 20,000 simulated agents at an instance in a guest, whatever this machine's limit of open files
+	@$(GO) test -count=1 -timeout 90m -run '^TestBenchPeers$$' -v ./deploy/e2e -bench-peers
 
 bench-relay: setup-test ## measure the relay beside coturn
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchRelay$$' -v ./rendezvous -bench-relay $(BENCHFLAGS)
