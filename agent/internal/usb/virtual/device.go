@@ -176,24 +176,26 @@ func (d *device) over() bool {
 // sweep completes what was cancelled, and everything at the end.
 func (d *device) sweep() bool {
 	d.mu.Lock()
-	var out []*request
+	var cancelled, rest []*request
 	ending := d.ending
 	for _, q := range d.queues {
 		for _, r := range q {
-			if r.cancelled || ending != usb.StatusOK {
-				out = append(out, r)
+			switch {
+			case r.cancelled:
+				cancelled = append(cancelled, r)
+			case ending != usb.StatusOK:
+				rest = append(rest, r)
 			}
 		}
 	}
 	d.mu.Unlock()
-	for _, r := range out {
-		status := usb.StatusReset
-		if !r.cancelled {
-			status = ending
-		}
-		d.finish(r, status)
+	for _, r := range cancelled {
+		d.finish(r, usb.StatusReset)
 	}
-	return len(out) > 0
+	for _, r := range rest {
+		d.finish(r, ending)
+	}
+	return len(cancelled)+len(rest) > 0
 }
 
 func (d *device) head(q int) *request {

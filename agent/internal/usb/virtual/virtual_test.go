@@ -80,3 +80,42 @@ func TestContract(t *testing.T) {
 		})
 	}
 }
+
+// TestCancelMeetsUnplug: who is told that a device is gone cancels what it has
+// submitted, while the device completes that by itself.
+func TestCancelMeetsUnplug(t *testing.T) {
+	for range 200 {
+		bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{virtual.NewKeyboard(virtual.KeyboardConfig{})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := bus.Open("v-keyboard", usb.OpenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan usb.Status, 3)
+		var all []*usb.URB
+		for range cap(done) { // a key that nobody presses
+			u := &usb.URB{Endpoint: 0x81, Data: make([]byte, 8), Done: func(u *usb.URB) { done <- u.Status }}
+			all = append(all, u)
+			d.Submit(u)
+		}
+		go func() {
+			if err := bus.Unplug("v-keyboard"); err != nil {
+				t.Error(err)
+			}
+		}()
+		<-d.Gone()
+		for _, u := range all {
+			d.Cancel(u)
+		}
+		for range all {
+			if s := <-done; s != usb.StatusNoDevice && !s.Cancelled() {
+				t.Fatalf("status %v", s)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
