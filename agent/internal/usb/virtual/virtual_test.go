@@ -1,6 +1,7 @@
 package virtual_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -100,11 +101,8 @@ func TestCancelMeetsUnplug(t *testing.T) {
 			all = append(all, u)
 			d.Submit(u)
 		}
-		go func() {
-			if err := bus.Unplug("v-keyboard"); err != nil {
-				t.Error(err)
-			}
-		}()
+		unplugged := make(chan error, 1)
+		go func() { unplugged <- bus.Unplug("v-keyboard") }()
 		<-d.Gone()
 		for _, u := range all {
 			d.Cancel(u)
@@ -114,7 +112,7 @@ func TestCancelMeetsUnplug(t *testing.T) {
 				t.Fatalf("status %v", s)
 			}
 		}
-		if err := d.Close(); err != nil {
+		if err := errors.Join(<-unplugged, d.Close()); err != nil {
 			t.Error(err)
 		}
 	}
