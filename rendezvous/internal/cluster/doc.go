@@ -14,11 +14,12 @@
 // to be.
 //
 // Who is a member is read every second, after each renewal; 50 instances ask 50
-// times a second in all. Postgres' NOTIFY could tell of a
-// change sooner, at the price of a connection per instance that no pooler
-// carries, and nobody waits for it: an instance that stops ends its links, one
-// that hangs is noticed by its links' silence, and one that is new is looked up
-// by the first message that goes there. So there is none.
+// times a second in all. One that stops asks once more, as it may send its peers
+// to one that has only just come. Postgres' NOTIFY could tell of a change sooner,
+// at the price of a connection per instance that no pooler carries, and nobody
+// waits for it: an instance that stops ends its links, one that hangs is noticed
+// by its links' silence, and one that is new is looked up by the first message
+// that goes there. So there is none.
 //
 // # Presence
 //
