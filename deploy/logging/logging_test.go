@@ -66,7 +66,7 @@ func TestSecretsAreKnownByTheirShape(t *testing.T) {
 
 func TestSecretsAreKnownByTheirKey(t *testing.T) {
 	for _, key := range []string{"token", "Invite", "password", "pin", "link", "join-link", "Authorization", "secret"} {
-		if line := said(t, func(l *slog.Logger) { l.Info("x", key, "1234-5678") }); strings.Contains(line, "1234") {
+		if line := said(t, func(l *slog.Logger) { l.Info("x", key, "sesame-open") }); strings.Contains(line, "sesame") {
 			t.Errorf("%s: %s", key, line)
 		}
 	}
