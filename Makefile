@@ -36,12 +36,12 @@ test: setup-test lint ## every test that this machine permits
 	@$(GO) test -C deploy/helm/charttest -shuffle=on ./...
 
 lint: setup ## formatter, vet, staticcheck
-	@out=$$($(GO) run $(GOFUMPT) -l agent deploy migrations proto rendezvous *.go) && test -z "$$out" || { echo "not formatted, run make fmt: $$out"; exit 1; }
+	@out=$$($(GO) run $(GOFUMPT) -l agent deploy internal migrations proto rendezvous *.go) && test -z "$$out" || { echo "not formatted, run make fmt: $$out"; exit 1; }
 	@$(GO) vet ./...
 	@$(GO) run $(STATICCHECK) ./...
 
 fmt: setup ## format the code
-	@$(GO) run $(GOFUMPT) -w agent deploy migrations proto rendezvous *.go
+	@$(GO) run $(GOFUMPT) -w agent deploy internal migrations proto rendezvous *.go
 
 fuzz: setup-test ## fuzz every decoder for FUZZTIME (20s)
 	@GO="$(GO)" deploy/setup/fuzz.sh $(FUZZTIME)

@@ -49,8 +49,8 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/relay/relayload":    {"rendezvous/internal/relay/datagrams"},
 	"rendezvous/internal/relay/relaytest":    {},
 	"rendezvous/internal/front":              {"proto/signal", "rendezvous/internal/subscriber"},
-	"rendezvous":                             {"proto", "rendezvous/internal", "migrations", "deploy/doctor"},
-	"rendezvous/cmd/easyfind-rendezvous":     {"rendezvous", "deploy/settings", "deploy/logging", "deploy/doctor"},
+	"rendezvous":                             {"proto", "rendezvous/internal", "migrations", "internal/doctor"},
+	"rendezvous/cmd/easyfind-rendezvous":     {"rendezvous", "internal/settings", "internal/logging", "internal/doctor"},
 	"agent/internal/usb":                     {},
 	"agent/internal/usb/massstorage":         {"agent/internal/usb"},
 	"agent/internal/usb/usbtest":             {"agent/internal/usb", "agent/internal/usb/massstorage"},
@@ -69,21 +69,21 @@ var mayImport = map[string][]string{
 	"agent/internal/pairing":                 {"proto/ident", "proto/api", "agent/internal/pairing/cpace"},
 	"agent/internal/pairing/cpace":           {},
 	"agent/internal/state":                   {"proto/ident"},
-	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb", "deploy/doctor"},
-	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi", "deploy/doctor"},
+	"agent/internal/localapi":                {"proto/ident", "agent/internal/usb", "internal/doctor"},
+	"agent/internal/localapi/localapitest":   {"proto/ident", "agent/internal/localapi", "internal/doctor"},
 	"agent/internal/peer":                    {"proto/ident", "proto/call", "proto/tunnel", "agent/internal/link", "agent/internal/path", "agent/internal/session"},
-	"agent":                                  {"proto/api", "proto/ident", "proto/signal", "proto/tunnel", "proto/call", "agent/internal", "deploy/doctor"},
+	"agent":                                  {"proto/api", "proto/ident", "proto/signal", "proto/tunnel", "proto/call", "agent/internal", "internal/doctor"},
 	"agent/internal/sharing":                 {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb"},
 	"agent/internal/using":                   {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/demo":                    {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/cmd/easyfind-demo":                {"agent/internal/demo"},
-	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "deploy/settings", "deploy/logging", "deploy/doctor"},
+	"agent/cmd/easyfind":                     {"agent", "agent/internal/localapi", "proto/ident", "internal/settings", "internal/logging", "internal/doctor"},
 	"deploy/docs":                            {},
-	"deploy/settings":                        {},
-	"deploy/logging":                         {},
-	"deploy/doctor":                          {"proto/ident", "proto/api", "proto/signal"},
+	"internal/settings":                      {},
+	"internal/logging":                       {},
+	"internal/doctor":                        {"proto/ident", "proto/api", "proto/signal"},
 	"deploy/load/swarm":                      {"proto"},
-	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "deploy/logging", "deploy/settings"},
+	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "internal/logging", "internal/settings"},
 
 	"agent/internal/path/nodtls":                     {},
 	"agent/internal/path/nodtls/pkg/crypto/selfsign": {},
@@ -106,8 +106,8 @@ var doors = map[string][]string{
 	"github.com/jackc/pgx/v5":          {"rendezvous/internal/pgstore"},
 	"modernc.org/sqlite":               {"rendezvous/internal/sqlitestore"},
 	"github.com/pressly/goose/v3":      {"rendezvous/internal/pgstore", "rendezvous/internal/sqlitestore", "migrations"},
-	"github.com/pion/turn/v2":          {"rendezvous/internal/relay", "deploy/doctor"},
-	"github.com/pion/logging":          {"deploy/doctor", "rendezvous/internal/relay", "agent/internal/path"},
+	"github.com/pion/turn/v2":          {"rendezvous/internal/relay", "internal/doctor"},
+	"github.com/pion/logging":          {"internal/doctor", "rendezvous/internal/relay", "agent/internal/path"},
 	"github.com/pion/stun":             {"agent/internal/path", "rendezvous/internal/relay"},
 	"github.com/pion/transport/v2":     {"agent/internal/path"},
 	"github.com/pion/ice/v2":           {"agent/internal/path"},
@@ -115,9 +115,9 @@ var doors = map[string][]string{
 	"github.com/google/gousb":          {"agent/internal/usb/libusb"},
 	"github.com/gtank/ristretto255":    {"agent/internal/pairing/cpace"},
 	"github.com/chromedp":              {"rendezvous/internal/web/webtest"},
-	"github.com/alecthomas/kong":       {"deploy/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous", "deploy/load/cmd/easyfind-load"},
-	"gopkg.in/yaml.v3":                 {"deploy/settings"},
-	"github.com/lmittmann/tint":        {"deploy/logging"},
+	"github.com/alecthomas/kong":       {"internal/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous", "deploy/load/cmd/easyfind-load"},
+	"gopkg.in/yaml.v3":                 {"internal/settings"},
+	"github.com/lmittmann/tint":        {"internal/logging"},
 	"github.com/mattn/go-isatty":       {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
 	"rsc.io/qr":                        {"rendezvous/internal/web"},
 	"github.com/mdp/qrterminal/v3":     {"agent/cmd/easyfind"},
@@ -129,7 +129,7 @@ var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp/cmp", "pg
 
 // testOnly are packages of this module that exist for tests; only tests, and
 // packages beside them, import them.
-var testOnly = []string{"deploy/waittest", "deploy/logging/logtest", "rendezvous/internal/web/webtest", "deploy/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
+var testOnly = []string{"internal/waittest", "internal/logging/logtest", "rendezvous/internal/web/webtest", "internal/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
 
 // acrossInTests are the tests that run one program's client against the other
 // program as a whole: the one way in which the two trees may meet.
@@ -137,11 +137,11 @@ var acrossInTests = map[string]string{"agent/internal/rvclient": "rendezvous", "
 
 // shown are the modules whose types a package may show to others, who are doors to
 // them as well.
-var shown = map[string]string{"deploy/settings": "github.com/alecthomas/kong"}
+var shown = map[string]string{"internal/settings": "github.com/alecthomas/kong"}
 
 // environment are the trees that may read the process's environment and flags
 // and end the process.
-var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "deploy/settings", "deploy/e2e", "rendezvous/internal/certs/pebbletest"}
+var environment = []string{"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "internal/settings", "deploy/e2e", "rendezvous/internal/certs/pebbletest"}
 
 // TestArchitecture parses every file itself, rather than asking go list, so that
 // the test cache sees every file it depends on.
@@ -252,6 +252,12 @@ func TestBorders(t *testing.T) {
 // walk parses every Go file below the top level.
 func walk(t *testing.T, visit func(name string, f *ast.File)) {
 	t.Helper()
+	walkIn(t, token.NewFileSet(), visit)
+}
+
+// walkIn is walk with the positions in files.
+func walkIn(t *testing.T, files *token.FileSet, visit func(name string, f *ast.File)) {
+	t.Helper()
 	err := fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -265,7 +271,7 @@ func walk(t *testing.T, visit func(name string, f *ast.File)) {
 		if path.Dir(name) == "." || path.Ext(name) != ".go" {
 			return nil
 		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
+		f, err := parser.ParseFile(files, name, nil, parser.ParseComments)
 		if err == nil {
 			visit(name, f)
 		}

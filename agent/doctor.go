@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/call"
 )

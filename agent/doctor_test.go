@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/agent"
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 

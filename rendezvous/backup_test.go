@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/backup"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"

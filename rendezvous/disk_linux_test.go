@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/logging"
-	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/logging"
+	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 

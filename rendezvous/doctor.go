@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 	"github.com/easyfind-usb/easyfind/migrations"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"

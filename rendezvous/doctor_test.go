@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 

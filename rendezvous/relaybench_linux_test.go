@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relayload"
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 )

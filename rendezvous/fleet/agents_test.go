@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 

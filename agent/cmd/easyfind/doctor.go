@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
 type doctorCommand struct{ asking }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi/localapitest"
-	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 

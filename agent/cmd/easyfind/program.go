@@ -15,7 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
-	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/easyfind-usb/easyfind/internal/settings"
 )
 
 const exitUsage = 2

@@ -5,8 +5,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/easyfind-usb/easyfind/deploy/settings"
-	"github.com/easyfind-usb/easyfind/deploy/settings/settingstest"
+	"github.com/easyfind-usb/easyfind/internal/settings"
+	"github.com/easyfind-usb/easyfind/internal/settings/settingstest"
 )
 
 func TestEverySettingWorksInAllThreeWays(t *testing.T) {

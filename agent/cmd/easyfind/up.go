@@ -4,7 +4,7 @@ import (
 	"log/slog"
 
 	"github.com/easyfind-usb/easyfind/agent"
-	"github.com/easyfind-usb/easyfind/deploy/logging"
+	"github.com/easyfind-usb/easyfind/internal/logging"
 )
 
 type upCommand struct {

@@ -3,7 +3,7 @@ package localapi
 import (
 	"context"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
 // Backend is the agent as the local interface sees it. [Client] is one too: it

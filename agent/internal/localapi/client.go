@@ -12,7 +12,7 @@ import (
 	"net/url"
 	"syscall"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
 // maxAnswer bounds an answer, or one event of a stream, in bytes.

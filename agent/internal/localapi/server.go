@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
 const (

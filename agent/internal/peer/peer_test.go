@@ -15,7 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/quiclink"
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"

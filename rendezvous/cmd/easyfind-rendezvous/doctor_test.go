@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
 func TestDoctor(t *testing.T) {

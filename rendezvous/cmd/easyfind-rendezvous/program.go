@@ -9,8 +9,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/easyfind-usb/easyfind/deploy/logging"
-	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/easyfind-usb/easyfind/internal/logging"
+	"github.com/easyfind-usb/easyfind/internal/settings"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 

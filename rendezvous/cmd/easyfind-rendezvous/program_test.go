@@ -12,8 +12,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/easyfind-usb/easyfind/deploy/settings"
-	"github.com/easyfind-usb/easyfind/deploy/settings/settingstest"
+	"github.com/easyfind-usb/easyfind/internal/settings"
+	"github.com/easyfind-usb/easyfind/internal/settings/settingstest"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 

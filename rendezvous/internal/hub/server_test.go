@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
 // startTwice runs a relay at two addresses.

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relaytest"
 )
 

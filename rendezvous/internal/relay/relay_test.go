@@ -14,7 +14,7 @@ import (
 	"github.com/pion/turn/v2"
 	"go.uber.org/goleak"
 
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 

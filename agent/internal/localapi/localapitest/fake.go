@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
-	"github.com/easyfind-usb/easyfind/deploy/doctor"
+	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
 // Backend answers with what its fields say and remembers what it was asked.

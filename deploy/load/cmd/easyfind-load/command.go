@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
-	"github.com/easyfind-usb/easyfind/deploy/logging"
+	"github.com/easyfind-usb/easyfind/internal/logging"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 

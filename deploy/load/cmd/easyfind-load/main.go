@@ -11,7 +11,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/easyfind-usb/easyfind/internal/settings"
 )
 
 func main() {

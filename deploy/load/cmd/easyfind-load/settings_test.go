@@ -3,8 +3,8 @@ package main
 import (
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/settings"
-	"github.com/easyfind-usb/easyfind/deploy/settings/settingstest"
+	"github.com/easyfind-usb/easyfind/internal/settings"
+	"github.com/easyfind-usb/easyfind/internal/settings/settingstest"
 )
 
 func TestEverySettingWorksInAllThreeWays(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/easyfind-usb/easyfind/deploy/waittest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
 // Journal is an output that is read while it is written: a log, or what a

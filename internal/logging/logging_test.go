@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/deploy/logging"
+	"github.com/easyfind-usb/easyfind/internal/logging"
 )
 
 // secrets as the server makes them, and others that come its way.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/easyfind-usb/easyfind/deploy/settings"
+	"github.com/easyfind-usb/easyfind/internal/settings"
 )
 
 type config struct {
