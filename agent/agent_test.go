@@ -107,7 +107,7 @@ func (m *machine) down(t *testing.T) {
 // until asks again and again until it is so.
 func (m *machine) until(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	if !waittest.Comes(so) {
+	if !waittest.Eventually(so) {
 		st, err := m.Status(t.Context())
 		t.Fatalf("%s: never: %s; status %+v, %v", m.cfg.Name, what, st, err)
 	}

@@ -1,5 +1,5 @@
-// Package waittest lets a test wait for what another goroutine or another
-// process brings about, where nothing tells the test that it has come.
+// Package waittest waits in tests for the effects of another goroutine or
+// process that reports no event to wait for.
 package waittest
 
 import (
@@ -7,33 +7,34 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what ought to come at once. It is an
-// alarm, not a figure that anything is held to.
-const Patience = 30 * time.Second
+// Timeout bounds a wait for something that should happen at once. It is
+// generous so that it also holds on a loaded machine. No test measures it.
+const Timeout = 30 * time.Second
 
-// every is the time between two questions.
-const every = 5 * time.Millisecond
+// interval is the time between two evaluations of a condition.
+const interval = 5 * time.Millisecond
 
-// Until asks until the answer is yes. Where it is still no after Patience, the
-// test fails.
-func Until(t testing.TB, what string, is func() bool) {
+// Until evaluates the condition repeatedly until it is true. The test fails if
+// the condition, which what describes, is still false after Timeout.
+func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	if !Comes(is) {
-		t.Fatalf("never: %s", what)
+	if !Eventually(condition) {
+		t.Fatalf("not within %v: %s", Timeout, what)
 	}
 }
 
-// Comes asks until the answer is yes, and reports whether it was so within
-// Patience: for tests that fail with more than a name.
-func Comes(is func() bool) bool {
-	tick := time.NewTicker(every)
+// Eventually evaluates the condition repeatedly until it is true, and reports
+// whether that happened within Timeout. It serves tests that print more than a
+// description when they fail.
+func Eventually(condition func() bool) bool {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	over := time.NewTimer(Patience)
-	defer over.Stop()
-	for !is() {
+	timeout := time.NewTimer(Timeout)
+	defer timeout.Stop()
+	for !condition() {
 		select {
 		case <-tick.C:
-		case <-over.C:
+		case <-timeout.C:
 			return false
 		}
 	}

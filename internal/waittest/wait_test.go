@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-func TestWaitsUntilItComes(t *testing.T) {
+func TestWaitsUntilConditionHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		start, asked := time.Now(), 0
-		Until(t, "the fourth question", func() bool { asked++; return asked == 4 })
-		if took := time.Since(start); asked != 4 || took != 3*every {
-			t.Errorf("%d questions in %v, want 4 in %v", asked, took, 3*every)
+		start, calls := time.Now(), 0
+		Until(t, "the condition is evaluated four times", func() bool { calls++; return calls == 4 })
+		if took := time.Since(start); calls != 4 || took != 3*interval {
+			t.Errorf("%d calls in %v, want 4 in %v", calls, took, 3*interval)
 		}
 	})
 }
 
-func TestGivesUp(t *testing.T) {
+func TestGivesUpAfterTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		if Comes(func() bool { return false }) {
-			t.Error("what never is has come")
+		if Eventually(func() bool { return false }) {
+			t.Error("Eventually reports true for a condition that is always false")
 		}
-		if took := time.Since(start); took < Patience || took > Patience+every {
-			t.Errorf("it gave up after %v, want %v", took, Patience)
+		if took := time.Since(start); took < Timeout || took > Timeout+interval {
+			t.Errorf("gave up after %v, want %v", took, Timeout)
 		}
 	})
 }

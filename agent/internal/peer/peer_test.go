@@ -147,7 +147,7 @@ func (e *end) deliver(ctx context.Context) error {
 
 func (e *end) until(t *testing.T, what string, so func(Status) bool) {
 	t.Helper()
-	if !waittest.Comes(func() bool { return so(e.peer.Status()) }) {
+	if !waittest.Eventually(func() bool { return so(e.peer.Status()) }) {
 		t.Fatalf("never: %s; status %+v", what, e.peer.Status())
 	}
 }

@@ -73,7 +73,7 @@ func (o *operator) do(method, path string, in, out any) {
 func (o *operator) sees(path string) {
 	o.t.Helper()
 	var got api.Pairs
-	if !waittest.Comes(func() bool {
+	if !waittest.Eventually(func() bool {
 		got = api.Pairs{}
 		o.do(http.MethodGet, api.PathPairs, nil, &got)
 		return len(got.Pairs) == 1 && got.Pairs[0].Path == path || len(got.Pairs) == 0 && path == ""

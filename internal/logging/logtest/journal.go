@@ -38,10 +38,10 @@ func (j *Journal) Logger() *slog.Logger {
 }
 
 // Await waits until it holds a text. Where that does not come within
-// waittest.Patience, the test fails with all that was written.
+// waittest.Timeout, the test fails with all that was written.
 func (j *Journal) Await(t testing.TB, text string) {
 	t.Helper()
-	if !waittest.Comes(func() bool { return strings.Contains(j.String(), text) }) {
+	if !waittest.Eventually(func() bool { return strings.Contains(j.String(), text) }) {
 		t.Fatalf("%q was not written:\n%s", text, j)
 	}
 }
