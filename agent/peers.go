@@ -123,7 +123,7 @@ func (p *peers) message(from ident.PeerID, body []byte) {
 
 // accept hands on a link that a peer has dialed.
 func (p *peers) accept(l link.Link) {
-	if r := p.get(l.Remote()); r != nil {
+	if r := p.get(l.Info().Peer); r != nil {
 		r.Accept(l)
 		return
 	}

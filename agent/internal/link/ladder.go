@@ -196,7 +196,7 @@ func (l *Ladder) take(attempt context.Context, r dialed) {
 	delete(l.running, r.rung)
 	outcome := Outcome{Result: Failed, Err: r.err, Took: r.took}
 	if r.err == nil {
-		outcome.Got = r.link.Path().Rank
+		outcome.Got = r.link.Info().Path.Rank
 	}
 	switch {
 	case r.err != nil && l.won && l.steps[r.rung].Rung.Rank() <= l.best:

@@ -63,7 +63,7 @@ func climb(t *testing.T, ctx context.Context, steps ...link.Step) (*link.Ladder,
 	t.Helper()
 	var got []link.Rank
 	l, err := link.NewLadder(link.LadderConfig{Steps: steps, Within: 10 * time.Second, Got: func(l link.Link) {
-		got = append(got, l.Path().Rank)
+		got = append(got, l.Info().Path.Rank)
 	}})
 	if err != nil {
 		t.Fatal(err)

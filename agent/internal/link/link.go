@@ -13,12 +13,8 @@ import (
 // Link is an authenticated connection to one peer over one path. It carries
 // frames; lanes are independent of each other as far as the path allows.
 type Link interface {
-	// Remote is the peer at the other end, proved by its key.
-	Remote() ident.PeerID
-	// Dialed reports whether this end dialed.
-	Dialed() bool
-	// Path describes the path; it does not change.
-	Path() Path
+	// Info describes the link. The answer never changes.
+	Info() Info
 	// Stats returns what is measured now.
 	Stats() Stats
 	// Send writes a frame behind those sent before on its lane. It blocks while
@@ -36,6 +32,13 @@ type Link interface {
 	// Close ends the link; the reason reaches the other end where the path
 	// allows. It does not wait. Closing twice is fine.
 	Close(reason string)
+}
+
+// Info describes a link.
+type Info struct {
+	Peer   ident.PeerID // the remote peer, which has proved that it holds the key
+	Dialed bool         // whether this side dialed the link
+	Path   Path
 }
 
 // Path describes how a link gets to its peer, for people and for choosing.

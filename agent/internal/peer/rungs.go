@@ -151,20 +151,28 @@ func (r *iceRun) close() {
 func (r *iceRun) hold(l link.Link, result path.Result) link.Link {
 	if !result.Kind.Relayed() {
 		r.close()
-		return heldLink{l, pathOf(result), func() {}}
+		return newHeldLink(l, pathOf(result), func() {})
 	}
-	return heldLink{l, pathOf(result), sync.OnceFunc(r.close)}
+	return newHeldLink(l, pathOf(result), sync.OnceFunc(r.close))
 }
 
 // heldLink is a link that lets go of something when it ends.
 type heldLink struct {
 	link.Link
-	path    link.Path
+	info    link.Info
 	release func()
 }
 
-// Path is what ICE found, also for a link that was accepted.
-func (h heldLink) Path() link.Path { return h.path }
+// newHeldLink returns l with the path that ICE found.
+func newHeldLink(l link.Link, found link.Path, release func()) heldLink {
+	info := l.Info()
+	info.Path = found
+	return heldLink{l, info, release}
+}
+
+// Info describes the link with the path that ICE found, also for a link that
+// was accepted.
+func (h heldLink) Info() link.Info { return h.info }
 
 // Run lets go when the link has ended.
 func (h heldLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {

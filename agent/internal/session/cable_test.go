@@ -85,10 +85,11 @@ func (c *cable) isOver() bool {
 	}
 }
 
-func (p *plug) Remote() ident.PeerID { return p.remote }
-func (p *plug) Dialed() bool         { return p.dialed }
-func (p *plug) Path() link.Path      { return link.Path{Rank: p.rank, Transport: "cable"} }
-func (p *plug) Stats() link.Stats    { return link.Stats{} }
+func (p *plug) Stats() link.Stats { return link.Stats{} }
+
+func (p *plug) Info() link.Info {
+	return link.Info{Peer: p.remote, Dialed: p.dialed, Path: link.Path{Rank: p.rank, Transport: "cable"}}
+}
 
 func (p *plug) Send(f tunnel.Frame) error {
 	if err := f.Check(); err != nil {

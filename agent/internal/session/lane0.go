@@ -110,7 +110,7 @@ func (l *linkRun) hear(h tunnel.Hello) error {
 	if l.isOver {
 		return nil
 	}
-	if !l.link.Dialed() && !l.isReady {
+	if !l.link.Info().Dialed && !l.isReady {
 		l.order = linkOrder{h.Rank, h.Generation, h.LinkID}
 		s.links.generation = max(s.links.generation, h.Generation)
 	}

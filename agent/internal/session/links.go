@@ -73,7 +73,7 @@ func (o linkOrder) compare(p linkOrder) int {
 // Join gives the session a fresh link to its peer, which it owns from then on.
 // It does not block.
 func (s *Session) Join(l link.Link) {
-	if l.Remote() != s.cfg.Remote {
+	if l.Info().Peer != s.cfg.Remote {
 		l.Close("this link leads to another peer")
 		return
 	}
@@ -100,9 +100,9 @@ func (s *Session) startJoined(ctx context.Context) {
 			began: time.Now(), sayHello: true, cursors: make(map[*txLane]*cursor),
 		}
 		r.heard.Store(r.began.UnixNano())
-		if l.Dialed() {
+		if l.Info().Dialed {
 			s.links.generation++
-			r.order = linkOrder{uint8(l.Path().Rank), s.links.generation, randomNumber()}
+			r.order = linkOrder{uint8(l.Info().Path.Rank), s.links.generation, randomNumber()}
 		}
 		s.links.all[r] = struct{}{}
 		s.spawn(func() { r.run(ctx) })
@@ -120,7 +120,7 @@ func (s *Session) endLink(l *linkRun, reason string) {
 	l.isOver = true
 	close(l.ended)
 	delete(s.links.all, l)
-	s.log.Info("link ended", "path", l.link.Path().Rank.String(), "remote", l.link.Path().Remote, "reason", reason)
+	s.log.Info("link ended", "path", l.link.Info().Path.Rank.String(), "remote", l.link.Info().Path.Remote, "reason", reason)
 	if l == s.links.active {
 		s.links.reason = reason
 		s.choose()
@@ -164,8 +164,8 @@ func (s *Session) choose() {
 	}
 	s.state.lostAt, best.retired = time.Time{}, time.Time{}
 	s.counters.Switches++
-	s.emit(Event{Kind: Linked, Path: best.link.Path()})
-	s.log.Info("link active", "path", best.link.Path().Rank.String(), "remote", best.link.Path().Remote)
+	s.emit(Event{Kind: Linked, Path: best.link.Info().Path})
+	s.log.Info("link active", "path", best.link.Info().Path.Rank.String(), "remote", best.link.Info().Path.Remote)
 	for _, g := range s.state.groups {
 		// What was acknowledged on another link may have been lost with it.
 		for _, r := range g.rx {

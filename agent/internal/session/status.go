@@ -78,7 +78,7 @@ func (s *Session) Status() Status {
 	}
 	slices.SortFunc(links, func(a, b *linkRun) int { return b.order.compare(a.order) })
 	for _, l := range links {
-		path := l.link.Path()
+		path := l.link.Info().Path
 		st.Links = append(st.Links, LinkStatus{
 			Path: path, Rank: path.Rank.String(), Ready: l.isReady, Active: l == s.links.active, Since: l.began,
 		})

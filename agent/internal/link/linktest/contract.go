@@ -123,13 +123,13 @@ func same(f tunnel.Frame) error {
 }
 
 func describesItself(t *testing.T, dialer, acceptor link.Link) {
-	if !dialer.Dialed() || acceptor.Dialed() {
+	if !dialer.Info().Dialed || acceptor.Info().Dialed {
 		t.Error("the ends do not know which of them dialed")
 	}
-	if dialer.Remote().IsZero() || acceptor.Remote().IsZero() || dialer.Remote() == acceptor.Remote() {
-		t.Errorf("the ends say that they talk to %s and %s", dialer.Remote(), acceptor.Remote())
+	if dialer.Info().Peer.IsZero() || acceptor.Info().Peer.IsZero() || dialer.Info().Peer == acceptor.Info().Peer {
+		t.Errorf("the ends say that they talk to %s and %s", dialer.Info().Peer, acceptor.Info().Peer)
 	}
-	if d, a := dialer.Path(), acceptor.Path(); d.Rank != a.Rank || d.Transport == "" || d.Local == "" || d.Remote == "" {
+	if d, a := dialer.Info().Path, acceptor.Info().Path; d.Rank != a.Rank || d.Transport == "" || d.Local == "" || d.Remote == "" {
 		t.Errorf("paths: %+v and %+v", d, a)
 	}
 }

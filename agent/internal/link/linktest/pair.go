@@ -18,11 +18,9 @@ const laneDepth = 32
 
 // Memory is an end of a link in memory.
 type Memory struct {
-	remote ident.PeerID
-	dialed bool
-	path   link.Path
-	other  *Memory
-	ended  *ending // shared by both ends
+	info  link.Info
+	other *Memory
+	ended *ending // shared by both ends
 
 	mu    sync.Mutex
 	out   map[tunnel.Lane]*memoryLane // guarded by mu
@@ -54,9 +52,9 @@ func (e *ending) end(by *Memory, err error) {
 // as QUIC does, and blocks a sender whose receiver does not keep up.
 func Pair(dialer, acceptor ident.PeerID, path link.Path) (dialing, accepting *Memory) {
 	ended := &ending{done: make(chan struct{})}
-	end := func(remote ident.PeerID, dialed bool) *Memory {
+	end := func(peer ident.PeerID, dialed bool) *Memory {
 		return &Memory{
-			remote: remote, dialed: dialed, path: path, ended: ended,
+			info: link.Info{Peer: peer, Dialed: dialed, Path: path}, ended: ended,
 			out:   make(map[tunnel.Lane]*memoryLane),
 			fresh: make(chan *memoryLane, tunnel.MaxLanes),
 		}
@@ -80,14 +78,9 @@ func (m *Memory) Ended() bool {
 	}
 }
 
-// Remote is the peer at the other end.
-func (m *Memory) Remote() ident.PeerID { return m.remote }
-
-// Dialed reports whether it is the first end that Pair returned.
-func (m *Memory) Dialed() bool { return m.dialed }
-
-// Path is the one given to Pair.
-func (m *Memory) Path() link.Path { return m.path }
+// Info returns the peer and the path given to Pair. The first end that Pair
+// returned is the one that dialed.
+func (m *Memory) Info() link.Info { return m.info }
 
 // Stats counts the bytes of frames.
 func (m *Memory) Stats() link.Stats {

@@ -51,8 +51,8 @@ func dial(t *testing.T, from, to *agent) (dialer, acceptor link.Link) {
 		t.Fatal(err)
 	}
 	acceptor = linktest.Within(t, to.accepted, "the link to be accepted")
-	if dialer.Remote() != to.id || acceptor.Remote() != from.id {
-		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Remote(), acceptor.Remote(), to.id, from.id)
+	if dialer.Info().Peer != to.id || acceptor.Info().Peer != from.id {
+		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Info().Peer, acceptor.Info().Peer, to.id, from.id)
 	}
 	return dialer, acceptor
 }

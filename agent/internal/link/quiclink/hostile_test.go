@@ -193,7 +193,7 @@ func TestAddressesOfPaths(t *testing.T) {
 	defer dialer.Close("")
 	defer acceptor.Close("")
 	want := link.Path{Rank: link.RankHost, Transport: "quic", Local: from.addr().String(), Remote: to.addr().String(), Encrypted: true}
-	if got := dialer.Path(); got != want {
+	if got := dialer.Info().Path; got != want {
 		t.Errorf("path %+v, want %+v", got, want)
 	}
 }

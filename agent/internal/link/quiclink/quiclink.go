@@ -24,9 +24,7 @@ const readAhead = 2 << 10
 // quicLink is a link.Link over one QUIC connection.
 type quicLink struct {
 	conn   *engineConn
-	remote ident.PeerID
-	dialed bool
-	path   link.Path
+	info   link.Info
 	frames link.FrameReader
 
 	mu     sync.Mutex
@@ -50,7 +48,7 @@ type outLane struct {
 // newLink makes a link of a connection whose handshake is complete. A
 // congestion controller would be put in here.
 func newLink(conn *engineConn, dialed bool, path link.Path) (*quicLink, error) {
-	remote, err := ident.PeerOf(conn.ConnectionState().TLS)
+	peer, err := ident.PeerOf(conn.ConnectionState().TLS)
 	if err != nil {
 		return nil, err
 	}
@@ -62,14 +60,12 @@ func newLink(conn *engineConn, dialed bool, path link.Path) (*quicLink, error) {
 		path.Remote = conn.RemoteAddr().String()
 	}
 	return &quicLink{
-		conn: conn, remote: remote, dialed: dialed, path: path,
+		conn: conn, info: link.Info{Peer: peer, Dialed: dialed, Path: path},
 		out: make(map[tunnel.Lane]*outLane), in: make(map[tunnel.Lane]chan struct{}),
 	}, nil
 }
 
-func (l *quicLink) Remote() ident.PeerID { return l.remote }
-func (l *quicLink) Dialed() bool         { return l.dialed }
-func (l *quicLink) Path() link.Path      { return l.path }
+func (l *quicLink) Info() link.Info { return l.info }
 
 func (l *quicLink) Stats() link.Stats {
 	s := l.conn.ConnectionStats()
@@ -300,5 +296,5 @@ func (l *quicLink) why(err error) error {
 	if _, ok := errors.AsType[*idleTimeout](err); ok {
 		return fmt.Errorf("%w: %w", link.ErrSilent, err)
 	}
-	return fmt.Errorf("QUIC connection to %s: %w", l.path.Remote, err)
+	return fmt.Errorf("QUIC connection to %s: %w", l.info.Path.Remote, err)
 }

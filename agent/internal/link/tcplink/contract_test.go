@@ -55,8 +55,8 @@ func dial(t *testing.T, mode Mode) (dialer, acceptor link.Link) {
 		t.Fatal(err)
 	}
 	acceptor = linktest.Within(t, s.accepted, "the link to be accepted")
-	if dialer.Remote() != s.id || acceptor.Remote() != key.ID() {
-		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Remote(), acceptor.Remote(), s.id, key.ID())
+	if dialer.Info().Peer != s.id || acceptor.Info().Peer != key.ID() {
+		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Info().Peer, acceptor.Info().Peer, s.id, key.ID())
 	}
 	return dialer, acceptor
 }

@@ -226,8 +226,8 @@ func TestJoinOfAnotherPeerDoesNotCompleteALink(t *testing.T) {
 			t.Error("a link's second interactive connection was kept")
 		}
 		raw(t, mode, s, honest, join{role: roleBulk})
-		if l := linktest.Within(t, s.accepted, "the honest link"); l.Remote() != honest.ID() {
-			t.Errorf("the link is %s's", l.Remote())
+		if l := linktest.Within(t, s.accepted, "the honest link"); l.Info().Peer != honest.ID() {
+			t.Errorf("the link is %s's", l.Info().Peer)
 		} else {
 			l.Close("the test is over")
 		}
@@ -329,7 +329,7 @@ func TestStatsMeasure(t *testing.T) {
 	if s := dialer.Stats(); s.BytesSent < 1000 || s.Loss < 0 || s.Loss > 1 {
 		t.Errorf("stats: %+v", s)
 	}
-	if p := dialer.Path(); p.Encrypted || p.Transport != "tcp" || p.Rank != link.RankPlainTCP {
+	if p := dialer.Info().Path; p.Encrypted || p.Transport != "tcp" || p.Rank != link.RankPlainTCP {
 		t.Errorf("path: %+v", p)
 	}
 }

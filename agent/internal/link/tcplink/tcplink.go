@@ -48,9 +48,7 @@ const smallFrame = 4 << 10
 type tcpLink struct {
 	// Static after construction.
 	halves [roles]*half
-	remote ident.PeerID
-	dialed bool
-	path   link.Path
+	info   link.Info
 	frames link.FrameReader
 	done   chan struct{} // closed when the link has ended
 
@@ -67,23 +65,21 @@ type crossing struct {
 	ended chan struct{} // closed when its recordEnd has
 }
 
-func newLink(mode Mode, halves [roles]*half, remote ident.PeerID, dialed bool) *tcpLink {
+func newLink(mode Mode, halves [roles]*half, peer ident.PeerID, dialed bool) *tcpLink {
 	first := halves[roleInteractive].wire
 	return &tcpLink{
-		halves: halves, remote: remote, dialed: dialed,
-		path: link.Path{
+		halves: halves,
+		info: link.Info{Peer: peer, Dialed: dialed, Path: link.Path{
 			Rank: mode.Rank(), Transport: mode.String(), Encrypted: mode == TLS,
 			Local: first.LocalAddr().String(), Remote: first.RemoteAddr().String(),
-		},
+		}},
 		done:  make(chan struct{}),
 		moved: make(map[tunnel.Lane]struct{}),
 		in:    make(map[tunnel.Lane]*crossing),
 	}
 }
 
-func (l *tcpLink) Remote() ident.PeerID { return l.remote }
-func (l *tcpLink) Dialed() bool         { return l.dialed }
-func (l *tcpLink) Path() link.Path      { return l.path }
+func (l *tcpLink) Info() link.Info { return l.info }
 
 func (l *tcpLink) Stats() link.Stats {
 	var s link.Stats
@@ -222,9 +218,9 @@ func (l *tcpLink) fail(err error) error {
 	case ok:
 		err = closed
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = fmt.Errorf("%w: TCP to %s", link.ErrSilent, l.path.Remote)
+		err = fmt.Errorf("%w: TCP to %s", link.ErrSilent, l.info.Path.Remote)
 	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
-		err = fmt.Errorf("TCP to %s: the other end closed the connection: %w", l.path.Remote, err)
+		err = fmt.Errorf("TCP to %s: the other end closed the connection: %w", l.info.Path.Remote, err)
 	}
 	return l.end(err, err.Error())
 }
