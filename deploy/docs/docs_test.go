@@ -15,7 +15,7 @@ var (
 	declared = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(`)
 	linked   = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 	pictured = regexp.MustCompile(`<img src="([^"]+)"`)
-	packed   = regexp.MustCompile(`\{src: ([^,]+), dst: ([^,]+),`)
+	packed   = regexp.MustCompile(`\{src: ([^,]+),\s+dst: ([^,]+),`)
 )
 
 const top = "../.."

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Builds both programs without cgo and packs each as .deb and .rpm, for every
-# architecture named, into bin/packages/. From the top of the source tree:
+# Builds both programs without cgo and packages each as .deb and .rpm in
+# bin/packages/, for every given architecture (default: amd64). Run it at the top
+# of the source tree:
 #
-#   deploy/packages/package.sh VERSION [ARCH...]      amd64 unless said otherwise
+#   deploy/packages/package.sh VERSION [ARCH...]
 #
-# NFPM is the command that packs; unless set, Go fetches and runs it.
+# NFPM is the packaging command. Without it, Go downloads and runs nfpm.
 set -eu
 cd "$(dirname "$0")/../.."
 VERSION=${1:?version, such as 0.1.0}

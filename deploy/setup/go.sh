@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints the go command to build with: the one on PATH if it can fetch the
-# toolchain that go.mod names by itself (Go 1.21), else the toolchain that
-# setup.sh has put into the cache.
+# Prints the go command for building: the one on PATH if it is Go 1.21 or later, which
+# can download the toolchain that go.mod names; otherwise the toolchain that setup.sh
+# has downloaded.
 oldest=1.21
 fetched="${XDG_CACHE_HOME:-$HOME/.cache}/easyfind/go"
 version=$(go env GOVERSION 2>/dev/null | sed 's/^go//')

@@ -1,31 +1,31 @@
 #!/bin/sh
-# Installs what EasyFind needs on Debian or Ubuntu, as root or with sudo, and
-# says what is missing elsewhere. Nothing is done for what is there already.
+# Installs the packages that EasyFind needs on Debian or Ubuntu, as root or with
+# sudo. On other systems it prints what to install. Installed packages are skipped.
 #
-#   setup.sh build    to build and to run the demo
-#   setup.sh test     besides, to run every test that this machine permits
-#   setup.sh compose  besides, to try docker-compose.yml in a daemon of its own
+#   setup.sh build    packages for building and for the demo
+#   setup.sh test     in addition, packages for every test that this machine permits
+#   setup.sh compose  in addition, packages for testing docker-compose.yml
 set -eu
 want=${1:-build}
 here=$(dirname "$0")
-toolchain=go1.26.8 # fetched by a Go that is too old to do it by itself
+toolchain=go1.26.8 # downloaded if the installed Go is too old to do that by itself
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/easyfind"
 
 build="make git ca-certificates golang-go"
-# gcc, libusb: the race detector and the libusb backend are cgo. postgresql: a
-# throw-away cluster for the store's contract. The rest: guests with real USB
-# stacks, and NATs in network namespaces.
+# The race detector and the libusb backend need cgo (gcc, libusb). The tests of the
+# Postgres store start a temporary cluster (postgresql). The other packages are for
+# guests with real USB stacks and for NATs in network namespaces.
 tests="gcc libc6-dev libusb-1.0-0-dev pkg-config postgresql iproute2 nftables kmod xz-utils e2fsprogs fdisk
   qemu-system-x86 busybox-static usbip usbutils"
-# Servers and programs that we did not write, to test against.
+# Other projects' servers and programs that the tests run against.
 peers="coturn pgbouncer nginx-light libnginx-mod-stream haproxy caddy chromium"
 
 compose="docker.io docker-compose debootstrap iptables"
 
 has_go() { "$here/go.sh" >/dev/null; }
 
-# fetch_go has a Go older than 1.21, as of Debian 12, fetch a newer one: a module
-# as any other, checked against the checksum database.
+# fetch_go downloads a newer Go with a Go older than 1.21, such as the one of Debian
+# 12. The toolchain is a Go module, which go checks against the checksum database.
 fetch_go() {
   echo "setup: fetching $toolchain"
   module="golang.org/toolchain@v0.0.1-$toolchain.$(go env GOOS)-$(go env GOARCH)"
@@ -35,8 +35,8 @@ fetch_go() {
   ln -sfn "$cache/modules/$module" "$cache/go"
 }
 
-# quiet_services keeps what is installed for tests from becoming a service of
-# this machine: none is started now (invoke-rc.d(8)), none at the next boot.
+# quiet_services keeps the packages for tests from starting services on this machine,
+# now (invoke-rc.d(8)) and at the next boot.
 quiet_services() {
   policy=/usr/sbin/policy-rc.d
   [ -e $policy ] && policy= && return
@@ -72,7 +72,7 @@ list=$build
 [ "$want" = compose ] && list="$build $tests $peers $compose"
 
 if ! command -v apt-get >/dev/null 2>&1; then
-  echo "setup: this is neither Debian nor Ubuntu; please install by hand what corresponds to:" >&2
+  echo "setup: this is neither Debian nor Ubuntu; please install the equivalents of these packages:" >&2
   echo "  $list" | tr '\n' ' ' >&2
   echo >&2
   has_go || { echo "setup: Go 1.21 or later is needed: https://go.dev/dl" >&2; exit 1; }
@@ -85,15 +85,15 @@ if [ "$(id -u)" != 0 ] && [ -n "$missing" ]; then
   command -v sudo >/dev/null 2>&1 || { echo "setup: run as root, or install sudo; missing: $missing" >&2; exit 1; }
   sudo=sudo
 fi
-# The guests' kernel is downloaded by the tests, which needs the lists too.
+# The tests download the kernel of the guests, which needs the package lists too.
 lists=$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' 2>/dev/null | head -n 1)
 if [ -n "$missing" ] || { [ "$want" = test ] && [ -z "$lists" ] && [ "$(id -u)" = 0 ]; }; then
   $sudo apt-get -q update >/dev/null
 fi
 if [ -n "$missing" ]; then
-  for p in $peers; do # such as Ubuntu, whose Chromium is no package; the tests that want it say so
+  for p in $peers; do # Ubuntu, for example, has no package chromium
     if [ "${missing#*"$p "}" != "$missing" ] && ! apt-cache show "$p" >/dev/null 2>&1; then
-      echo "setup: there is no package $p here: tests that use it are skipped"
+      echo "setup: this system has no package $p: tests that need it are skipped"
       missing=$(printf '%s' "$missing" | sed "s/\(^\| \)$p /\1/")
     fi
   done
@@ -105,6 +105,6 @@ if [ -n "$missing" ]; then
 fi
 has_go || fetch_go
 has_go || {
-  echo "setup: no Go that is new enough could be had; install Go 1.21 or later from https://go.dev/dl and put it on PATH" >&2
+  echo "setup: found no Go 1.21 or later; install it from https://go.dev/dl and put it on PATH" >&2
   exit 1
 }

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Checks the code, and the modules that it calls, against the database of known
-# flaws in Go modules. There is no list of exceptions: what is found is updated,
-# replaced or called no more.
+# Checks the code and the modules that it calls against the database of known
+# vulnerabilities in Go modules. There are no exceptions: a vulnerable module is
+# updated or replaced, or the vulnerable function is no longer called.
 #
-#   GO=go vulncheck.sh            against https://vuln.go.dev
-#   GO=go vulncheck.sh URL        against a copy of it: https://... or file:///...
+#   GO=go vulncheck.sh            uses https://vuln.go.dev
+#   GO=go vulncheck.sh URL        uses a copy of it: https://... or file:///...
 #
-# The exit code tells of findings only: 3 if there are any, 0 also where the database
-# cannot be reached, which is then said plainly, for it says nothing of the code.
+# It exits with 3 if it finds vulnerabilities. If the database is unreachable, it
+# prints that nothing was checked and exits with 0: an outage is no fault of the code.
 set -u
 tool=golang.org/x/vuln/cmd/govulncheck@v1.9.0
 db=${1:-https://vuln.go.dev}
@@ -15,10 +15,10 @@ go=${GO:-go}
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 
-# That the database cannot be reached is known before the code has been read.
+# govulncheck contacts the database before it reads the code.
 "$go" run "$tool" -db "$db" -test ./... >"$out" 2>&1
 code=$?
-# go run says 1 for whatever code, and writes the code behind.
+# go run always exits with 1 and prints the program's exit code.
 [ $code = 1 ] && code=$(sed -n 's/^exit status \([0-9]*\)$/\1/p' "$out" | tail -n 1)
 case ${code:-1} in
 0)

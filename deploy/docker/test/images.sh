@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes stand-ins for the images that docker-compose.yml and the Dockerfile
-# begin from, out of local files: a Debian tree made by debootstrap, and this
-# machine's Go with the modules that it has fetched. Nothing is pulled.
+# Builds stand-ins for the base images of docker-compose.yml and the Dockerfile
+# from local files: a Debian tree made by debootstrap, and this machine's Go with
+# the modules that it has downloaded. Nothing is pulled.
 #
-#   images.sh DIRECTORY GO_IMAGE   where the trees are kept for the next time,
-#                                  and what the image with Go is called
+#   images.sh DIRECTORY GO_IMAGE
+#
+# DIRECTORY keeps the trees for the next run. GO_IMAGE names the image with Go.
 set -eu
 keep=$1
 go_image=$2
@@ -14,7 +15,8 @@ mkdir -p "$keep"
 
 if [ ! -e "$keep/base/.complete" ]; then
   rm -rf "$keep/base"
-  debootstrap --variant=minbase --include=ca-certificates,postgresql-15,haproxy bookworm "$keep/base" >"$keep/debootstrap.log"
+  debootstrap --variant=minbase --include=ca-certificates,postgresql-15,haproxy bookworm "$keep/base" \
+    >"$keep/debootstrap.log"
   touch "$keep/base/.complete"
 fi
 install -m 0755 "$here/postgres.sh" "$keep/base/usr/local/bin/postgres.sh"
@@ -24,11 +26,12 @@ mkdir -p "$keep/base/var/lib/postgresql/data" "$keep/base/run/postgresql"
 chown "$user" "$keep/base/var/lib/postgresql/data" "$keep/base/run/postgresql"
 chmod 3777 "$keep/base/run/postgresql"
 
-# Only the modules of this program, as a module proxy of files.
+# Only the modules that this project needs, as a module proxy of files.
 proxy=file://$(go env GOMODCACHE)/cache/download
 (cd "$top" && GOFLAGS=-modcacherw GOMODCACHE=$keep/modules GOPROXY=$proxy GONOSUMDB=* go mod download)
 
-tar -C "$keep/base" -c . | docker import -c 'ENTRYPOINT ["/usr/local/bin/postgres.sh"]' -c 'CMD ["postgres"]' - easyfind-test/postgres
+tar -C "$keep/base" -c . |
+  docker import -c 'ENTRYPOINT ["/usr/local/bin/postgres.sh"]' -c 'CMD ["postgres"]' - easyfind-test/postgres
 tar -C "$keep/base" -c --exclude=./usr/lib/postgresql . | docker import -c 'USER haproxy' \
   -c 'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]' - easyfind-test/haproxy
 root=$(go env GOROOT)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Stands in for the entrypoint of the official Postgres image, in so far as
-# docker-compose.yml uses it.
+# Replaces the entrypoint of the official Postgres image. It implements the part
+# that docker-compose.yml uses.
 set -euo pipefail
 PATH=/usr/lib/postgresql/15/bin:$PATH
 data=/var/lib/postgresql/data

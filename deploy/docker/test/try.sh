@@ -1,12 +1,13 @@
 #!/bin/sh
-# Tries docker-compose.yml and both images without pulling anything: a daemon of
-# its own in a network namespace of its own, stand-ins for the base images from
-# local files, then docker compose up, two agents that pair and share, an
-# instance that is killed, one that is stopped, and all of it restarted.
+# Tests docker-compose.yml and both images without pulling anything. It starts
+# its own Docker daemon in its own network namespace, builds stand-ins for the base
+# images from local files, and runs docker compose up. Two agents pair and share a
+# device. Then it kills one instance, restarts the other one and Postgres, restarts
+# everything, and restores a backup. The agents must stay connected.
 #
-#   try.sh [DIRECTORY]     where what takes long to make is kept; as root
+#   try.sh [DIRECTORY]     as root; DIRECTORY caches the images
 #
-# Wants docker.io, docker-compose, debootstrap, iproute2 and Go.
+# Needs docker.io, docker-compose, debootstrap, iproute2 and Go.
 set -eu
 keep=${1:-/var/tmp/easyfind-docker}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,8 +20,8 @@ export POSTGRES_IMAGE=easyfind-test/postgres HAPROXY_IMAGE=easyfind-test/haproxy
 EASYFIND_MAX_FILES=$(ulimit -H -n)
 export EASYFIND_MAX_FILES
 mkdir -p "$keep" "$run/bin"
-# The distribution's client, which builds with BuildKit by itself, before one
-# that wants a plug-in for that.
+# Prefer the distribution's client: it has BuildKit built in. Other clients need a
+# plug-in for it.
 [ ! -x /usr/bin/docker ] || ln -s /usr/bin/docker "$run/bin/docker"
 export PATH="$run/bin:$PATH"
 cd "$top"
@@ -33,12 +34,12 @@ fail() {
   compose logs --tail 30 2>/dev/null >&2 || true
   exit 1
 }
-# within SECONDS COMMAND...: until it succeeds
+# within SECONDS COMMAND... repeats the command until it succeeds.
 within() {
   end=$(($(date +%s) + $1))
   shift
   until "$@" >/dev/null 2>&1; do
-    [ "$(date +%s)" -lt $end ] || fail "not in time: $*"
+    [ "$(date +%s)" -lt $end ] || fail "timed out: $*"
     sleep 0.5
   done
 }
@@ -67,18 +68,19 @@ ip -n "$net" link add ef0 type veth peer name ef1
 ip -n "$net" addr add $host/24 dev ef0
 ip -n "$net" link set ef0 up
 ip -n "$net" link set ef1 up
-nsenter --net="/run/netns/$net" dockerd --data-root "$keep/docker" --exec-root "$run/exec" --pidfile "$run/pid" -H "$DOCKER_HOST" \
-  --bridge none --iptables=false --ip-forward=false >"$run/dockerd.log" 2>&1 &
+nsenter --net="/run/netns/$net" dockerd --data-root "$keep/docker" --exec-root "$run/exec" --pidfile "$run/pid" \
+  -H "$DOCKER_HOST" --bridge none --iptables=false --ip-forward=false >"$run/dockerd.log" 2>&1 &
 within 30 docker info
-remove # what a run that was killed has left
+remove # containers that a killed run left behind
 
 step "images"
-go_image=easyfind-test/golang:$(sha256sum go.sum | cut -c 1-12) # it holds the modules
+go_image=easyfind-test/golang:$(sha256sum go.sum | cut -c 1-12) # the image contains the modules
 docker image inspect "$go_image" >/dev/null 2>&1 || "$here/images.sh" "$keep" "$go_image" >/dev/null
 for target in rendezvous agent; do
   name=easyfind
   [ $target = agent ] || name=easyfind-rendezvous
-  docker build -q --network none --build-arg GO_IMAGE="$go_image" -f deploy/docker/Dockerfile --target $target -t $name:local . >/dev/null
+  docker build -q --network none --build-arg GO_IMAGE="$go_image" -f deploy/docker/Dockerfile \
+    --target $target -t $name:local . >/dev/null
 done
 
 step "up"
@@ -87,12 +89,14 @@ up
 balanced() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q balancer)")" = healthy ]; }
 within 60 balanced
 link=$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)
-[ "$link" = "$(compose exec -T rendezvous-2 easyfind-rendezvous join-link)" ] || fail "the instances have different join links"
+[ "$link" = "$(compose exec -T rendezvous-2 easyfind-rendezvous join-link)" ] ||
+  fail "the instances have different join links"
 
-step "two agents, paired"
+step "two agents pair"
 for agent in host client; do
-  docker run -d --name try-$agent --network host --read-only --tmpfs /run/easyfind --cap-drop ALL --security-opt no-new-privileges \
-    -e EASYFIND_RENDEZVOUS="$link" easyfind:local up --name $agent --backend none --tls-listen "" --usbip-listen 127.0.0.1:0 \
+  docker run -d --name try-$agent --network host --read-only --tmpfs /run/easyfind --cap-drop ALL \
+    --security-opt no-new-privileges -e EASYFIND_RENDEZVOUS="$link" easyfind:local up --name $agent \
+    --backend none --tls-listen "" --usbip-listen 127.0.0.1:0 \
     --virtual "$([ $agent = client ] || echo disk,keyboard)" >/dev/null
 done
 agent() {
@@ -105,48 +109,50 @@ connected() { agent "$1" status | grep -q 'rendezvous .*connected to'; }
 within 20 connected host
 within 20 connected client
 agent host pair --json >"$run/offer" &
-offering=$!
+offer_pid=$!
 within 10 grep -q '"pin"' "$run/offer"
 # shellcheck disable=SC2046 # two words
 agent client pair $(sed -n 's/.*"address":"\([^"]*\)".*"pin":"\([^"]*\)".*/\1 \2/p' "$run/offer")
-wait $offering
+wait $offer_pid
 device=$(agent host devices --json | grep -o '"id":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
 agent host share "$device"
 within 20 agent client use host "$device" --endpoint
 agent client status
 
-step "instance killed"
+step "kill one instance"
 docker kill "$(compose ps -q rendezvous-1)" >/dev/null
 sleep 1
 within 20 connected host
 within 20 connected client
 within 10 agent client ls host
-using || fail "the device is gone"
+using || fail "the device is no longer attached"
 
-step "the other one restarted, once the first is back"
+step "start it again, then restart the other instance"
 docker start "$(compose ps -q rendezvous-1)" >/dev/null
 sleep 3
 compose restart -t 20 rendezvous-2 >/dev/null 2>&1
 within 20 connected host
 within 20 connected client
 
-step "Postgres restarted"
+step "restart Postgres"
 compose restart -t 30 postgres >/dev/null 2>&1
 within 60 balanced
 within 20 connected host
-using || fail "the device is gone"
+using || fail "the device is no longer attached"
 
-step "all of it down and up"
+step "stop and start everything"
 compose down >/dev/null 2>&1
 up
 within 60 balanced
 [ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)" ] || fail "the join link has changed"
 within 40 connected host
 within 40 connected client
-step "backup, everything lost, restored"
+
+step "back up, delete everything, restore"
 compose exec -T rendezvous-1 easyfind-rendezvous backup - >"$run/rendezvous.bak"
 compose down -v >/dev/null 2>&1
-compose run --rm -T rendezvous-1 restore - <"$run/rendezvous.bak" >"$run/restore.log" 2>&1 || fail "restore: $(tail -n 5 "$run/restore.log")"
+compose run --rm -T rendezvous-1 restore - <"$run/rendezvous.bak" >"$run/restore.log" 2>&1 ||
+  fail "restore: $(tail -n 5 "$run/restore.log")"
 up
 within 60 balanced
 [ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)" ] || fail "the join link has changed"

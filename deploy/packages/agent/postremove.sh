@@ -1,5 +1,5 @@
 #!/bin/sh
-# "purge" is dpkg's alone: only then do this machine's key and its pairings go too.
+# Only dpkg has "purge". It also deletes this machine's key and its pairings.
 set -e
 [ "$1" != purge ] || rm -rf /var/lib/easyfind
 [ ! -d /run/systemd/system ] || systemctl daemon-reload

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts nothing on the first install: the settings come first, then
-# systemctl enable --now easyfind-rendezvous
+# Does not start the service on the first install, because it needs settings
+# first. Then: systemctl enable --now easyfind-rendezvous
 set -e
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload

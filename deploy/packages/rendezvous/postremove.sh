@@ -1,5 +1,5 @@
 #!/bin/sh
-# "purge" is dpkg's alone: only then do the database, the certificate and the join link go too.
+# Only dpkg has "purge". It also deletes the database, the certificate and the join link.
 set -e
 [ "$1" != purge ] || rm -rf /var/lib/easyfind-rendezvous /var/lib/private/easyfind-rendezvous
 [ ! -d /run/systemd/system ] || systemctl daemon-reload

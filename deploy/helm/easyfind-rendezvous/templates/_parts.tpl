@@ -27,8 +27,8 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 - {name: stun-second, port: 3479, targetPort: stun-second, protocol: UDP}
 {{- end -}}
 
-{{/* The pod of an instance: root, component, args, hostNetwork, probeHost,
-probePort, ports, resources, nodeSelector, tolerations. */}}
+{{/* "pod" is the pod of an instance. Its parameters: root, component, args,
+hostNetwork, probeHost, probePort, ports, resources, nodeSelector, tolerations. */}}
 {{- define "pod" -}}
 {{- $metrics := and .root.Values.metrics.enabled (or (not .hostNetwork) .root.Values.metrics.onNodes) -}}
 metadata:
@@ -54,8 +54,8 @@ spec:
     runAsGroup: 65532
     fsGroup: 65532
     seccompProfile: {type: RuntimeDefault}
-  # The sleep below, then 25 seconds at most for peers to go elsewhere, requests
-  # to be finished, and the database to be let go.
+  # The preStop sleep takes 5 seconds. The server then stops within 25 seconds: it
+  # moves its peers to other instances, finishes its requests and closes the database.
   terminationGracePeriodSeconds: 40
   {{- with .nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
@@ -111,7 +111,13 @@ spec:
         - {name: metrics, containerPort: {{ .root.Values.metrics.port }}}
         {{- end }}
       startupProbe:
-        httpGet: &probe {path: /livez, port: {{ .probePort }}, scheme: HTTPS{{ with .probeHost }}, host: {{ . }}{{ end }}}
+        httpGet: &probe
+          path: /livez
+          port: {{ .probePort }}
+          scheme: HTTPS
+          {{- with .probeHost }}
+          host: {{ . }}
+          {{- end }}
         periodSeconds: 2
         failureThreshold: 30
       livenessProbe:
@@ -120,11 +126,17 @@ spec:
         timeoutSeconds: 5
         failureThreshold: 3
       readinessProbe:
-        httpGet: {path: /readyz, port: {{ .probePort }}, scheme: HTTPS{{ with .probeHost }}, host: {{ . }}{{ end }}}
+        httpGet:
+          path: /readyz
+          port: {{ .probePort }}
+          scheme: HTTPS
+          {{- with .probeHost }}
+          host: {{ . }}
+          {{- end }}
         periodSeconds: 2
         timeoutSeconds: 5
         failureThreshold: 2
-      # The service forgets a pod only after it has been told to stop.
+      # Kubernetes removes a pod from the service only after it has asked it to stop.
       lifecycle:
         preStop:
           sleep: {seconds: 5}
