@@ -9,11 +9,12 @@ import (
 	"sync"
 )
 
-// Buses is several buses as one. Their devices' IDs differ.
+// Buses combines several buses into one. No two of their devices may have the
+// same ID.
 type Buses []Bus
 
-// Devices implements Bus. A bus that cannot be listed does not hide the others:
-// its error is returned beside their devices.
+// Devices implements Bus. If some of the buses fail, it returns the devices of
+// the others together with the errors, joined.
 func (b Buses) Devices() ([]Info, error) {
 	var all []Info
 	var errs []error
@@ -25,11 +26,12 @@ func (b Buses) Devices() ([]Info, error) {
 	return all, errors.Join(errs...)
 }
 
-// Watch implements Bus. It ends with ctx, or when a bus fails.
+// Watch implements Bus. It returns nil when ctx ends, or the error of the first
+// bus that fails.
 func (b Buses) Watch(ctx context.Context, changed func()) error {
 	watch, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var one sync.Mutex // changed is never called concurrently
+	var one sync.Mutex // held while changed runs, which must not be called concurrently
 	var joined sync.WaitGroup
 	for _, bus := range b {
 		joined.Go(func() {
@@ -51,7 +53,7 @@ func (b Buses) Watch(ctx context.Context, changed func()) error {
 	return context.Cause(watch)
 }
 
-// Open implements Bus: it asks the bus that lists the device.
+// Open implements Bus. It asks the buses in order until one knows the device.
 func (b Buses) Open(id string, o OpenOptions) (Device, error) {
 	for _, bus := range b {
 		d, err := bus.Open(id, o)

@@ -25,24 +25,25 @@ const (
 	typeEndpoint      = 5
 )
 
-// MaxDescriptors bounds the length of [Info.Descriptors] in bytes: the device
-// descriptor and as many configurations as the kernel reads (USB_MAXCONFIG, 8)
-// at their greatest length.
+// MaxDescriptors is the greatest length of [Info.Descriptors] in bytes: the
+// device descriptor and 8 configurations (the kernel's USB_MAXCONFIG) of the
+// greatest length that wTotalLength can express.
 const MaxDescriptors = 18 + 8*0xffff
 
-// ErrDescriptors says that descriptors make no sense.
+// ErrDescriptors is returned for descriptors that break USB 2.0, chapter 9.
 var ErrDescriptors = errors.New("malformed USB descriptors")
 
-// Descriptors are the parts of [Info.Descriptors] that running URBs needs.
+// Descriptors holds the parts of [Info.Descriptors] that are needed to run URBs.
 type Descriptors struct {
 	Device         []byte // 18 bytes
 	Configurations []Configuration
 }
 
-// Configuration is a configuration descriptor and what follows it.
+// Configuration holds a configuration descriptor and the descriptors after it
+// that belong to it.
 type Configuration struct {
-	Value    uint8
-	Raw      []byte // wTotalLength bytes, or what there is of them
+	Value    uint8  // bConfigurationValue
+	Raw      []byte // wTotalLength bytes, or fewer if the input ends before
 	Settings []Setting
 }
 
@@ -53,17 +54,18 @@ type Setting struct {
 	Endpoints []EndpointDescriptor
 }
 
-// EndpointDescriptor is an endpoint other than 0.
+// EndpointDescriptor describes an endpoint other than 0.
 type EndpointDescriptor struct {
 	Address   Endpoint
 	Type      TransferType
 	MaxPacket uint16 // bytes in one packet: bits 0 to 10 of wMaxPacketSize
-	Interval  uint8
+	Interval  uint8  // bInterval
 }
 
-// ParseDescriptors reads what [Info.Descriptors] holds. Devices are sloppy:
-// descriptors of unknown types and those out of place are skipped, as the
-// kernel does (drivers/usb/core/config.c). Errors wrap ErrDescriptors.
+// ParseDescriptors parses [Info.Descriptors]. Many devices violate the
+// specification. Therefore descriptors of unknown type or in the wrong place
+// are skipped, as in the kernel (drivers/usb/core/config.c). Errors wrap
+// ErrDescriptors.
 func ParseDescriptors(b []byte) (Descriptors, error) {
 	if len(b) > MaxDescriptors {
 		return Descriptors{}, fmt.Errorf("%w: %d bytes", ErrDescriptors, len(b))
@@ -74,7 +76,7 @@ func ParseDescriptors(b []byte) (Descriptors, error) {
 	d := Descriptors{Device: b[:18]}
 	for b = b[18:]; len(b) > 0; {
 		if len(b) < 9 || b[0] < 9 || b[1] != typeConfiguration {
-			return Descriptors{}, fmt.Errorf("%w: no configuration descriptor where one belongs", ErrDescriptors)
+			return Descriptors{}, fmt.Errorf("%w: a configuration descriptor is missing", ErrDescriptors)
 		}
 		total := min(int(binary.LittleEndian.Uint16(b[2:])), len(b))
 		if total < 9 {
@@ -94,7 +96,7 @@ func parseConfiguration(raw []byte) (Configuration, error) {
 	c := Configuration{Value: raw[5], Raw: raw}
 	for b := raw; len(b) > 0; b = b[b[0]:] {
 		if len(b) < 2 || b[0] < 2 || int(b[0]) > len(b) {
-			return Configuration{}, fmt.Errorf("%w: one runs over the end of its configuration", ErrDescriptors)
+			return Configuration{}, fmt.Errorf("%w: a descriptor ends after its configuration", ErrDescriptors)
 		}
 		switch {
 		case b[1] == typeInterface && b[0] >= 9:
@@ -115,7 +117,7 @@ func parseConfiguration(raw []byte) (Configuration, error) {
 	return c, nil
 }
 
-// Configuration returns the one with a bConfigurationValue.
+// Configuration returns the configuration with that bConfigurationValue.
 func (d Descriptors) Configuration(value uint8) (Configuration, bool) {
 	for _, c := range d.Configurations {
 		if c.Value == value {
@@ -125,7 +127,7 @@ func (d Descriptors) Configuration(value uint8) (Configuration, bool) {
 	return Configuration{}, false
 }
 
-// Setting returns an alternate setting of an interface.
+// Setting returns the alternate setting of the interface with that number.
 func (c Configuration) Setting(number, alternate uint8) (Setting, bool) {
 	for _, s := range c.Settings {
 		if s.Number == number && s.Alternate == alternate {
@@ -135,8 +137,8 @@ func (c Configuration) Setting(number, alternate uint8) (Setting, bool) {
 	return Setting{}, false
 }
 
-// Interfaces lists the interfaces at alternate setting 0, in the
-// configuration's order.
+// Interfaces returns alternate setting 0 of each interface, in the order of the
+// descriptors.
 func (c Configuration) Interfaces() []Interface {
 	var list []Interface
 	for _, s := range c.Settings {
@@ -147,8 +149,9 @@ func (c Configuration) Interfaces() []Interface {
 	return list
 }
 
-// Endpoints returns the endpoints that exist while each interface is at the
-// alternate setting that alternates has for its number (0 if it has none).
+// Endpoints returns the endpoints that exist while each interface uses the
+// alternate setting in alternates, which is keyed by interface number. An
+// interface that is not in alternates uses setting 0.
 func (c Configuration) Endpoints(alternates map[uint8]uint8) map[Endpoint]EndpointDescriptor {
 	m := make(map[Endpoint]EndpointDescriptor)
 	for _, s := range c.Settings {
@@ -162,8 +165,8 @@ func (c Configuration) Endpoints(alternates map[uint8]uint8) map[Endpoint]Endpoi
 	return m
 }
 
-// Describe fills in the fields of an Info that descriptors hold, with the
-// configuration of that value as the active one.
+// Describe sets the fields of i that come from descriptors. configuration is
+// the bConfigurationValue of the active configuration, 0 if there is none.
 func (d Descriptors) Describe(i *Info, configuration uint8) {
 	b := d.Device
 	i.Class, i.SubClass, i.Protocol = b[4], b[5], b[6]

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// A camera-like device: two configurations, an interface with two alternate
-// settings, class descriptors between, one of them of an unknown type.
+// camera holds the descriptors of a device with two configurations, an
+// interface with two alternate settings and class descriptors between them, one
+// of an unknown type.
 const camera = "12010002ef020140341278560201010203 02" +
 	"0902 2e00 0201 0080 32" + "0904 0000 01 0e0100 00" + "0524 0001 00" + "0705 8103 4000 08" +
 	"0904 0100 00 0e0200 00" + "0904 0101 01 0e0200 00" +
@@ -38,11 +40,12 @@ func TestParseDescriptors(t *testing.T) {
 	d.Describe(&info, 1)
 	want := []usb.Interface{{Number: 0, Class: 0x0e, SubClass: 1}, {Number: 1, Class: 0x0e, SubClass: 2}}
 	if info.Vendor != 0x1234 || info.Product != 0x5678 || info.Release != 0x0102 || info.Class != 0xef ||
-		info.NumConfigurations != 2 || len(info.Interfaces) != 2 || info.Interfaces[0] != want[0] || info.Interfaces[1] != want[1] {
+		info.NumConfigurations != 2 || !slices.Equal(info.Interfaces, want) {
 		t.Errorf("described as %+v", info)
 	}
 	first, _ := d.Configuration(1)
-	if e := first.Endpoints(nil); len(e) != 1 || e[0x81] != (usb.EndpointDescriptor{Address: 0x81, Type: usb.Interrupt, MaxPacket: 64, Interval: 8}) {
+	status := usb.EndpointDescriptor{Address: 0x81, Type: usb.Interrupt, MaxPacket: 64, Interval: 8}
+	if e := first.Endpoints(nil); len(e) != 1 || e[0x81] != status {
 		t.Errorf("endpoints of configuration 1: %+v", e)
 	}
 	if _, ok := first.Setting(1, 1); !ok {
@@ -53,7 +56,7 @@ func TestParseDescriptors(t *testing.T) {
 		t.Errorf("endpoints of configuration 2: %+v", e)
 	}
 	if e := second.Endpoints(map[uint8]uint8{0: 1}); len(e) != 0 {
-		t.Errorf("endpoints of a setting that is not there: %+v", e)
+		t.Errorf("endpoints of a setting that does not exist: %+v", e)
 	}
 }
 
@@ -67,7 +70,8 @@ func TestMalformedDescriptors(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing": nil, "half a device descriptor": whole[:17], "no device descriptor": whole[18:],
 		"a length of 0": broken(27, 0), "a length of 1": broken(27, 1), "over the end": broken(27, 0xff),
-		"too long": make([]byte, usb.MaxDescriptors+1), "a configuration that holds nothing": append(bytes.Clone(whole[:18]), 9, 2, 0, 0, 0, 0, 0, 0, 0),
+		"too long":               make([]byte, usb.MaxDescriptors+1),
+		"an empty configuration": append(bytes.Clone(whole[:18]), 9, 2, 0, 0, 0, 0, 0, 0, 0),
 	} {
 		if _, err := usb.ParseDescriptors(b); !errors.Is(err, usb.ErrDescriptors) {
 			t.Errorf("%s: %v", name, err)
@@ -75,7 +79,7 @@ func TestMalformedDescriptors(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestInvalidURBsAreRejected(t *testing.T) {
 	packets := func(p ...usb.IsoPacket) *usb.URB {
 		return &usb.URB{Endpoint: 0x81, Data: make([]byte, 64), Packets: p}
 	}
@@ -83,18 +87,20 @@ func TestCheck(t *testing.T) {
 		u    *usb.URB
 		want usb.Status
 	}{
-		"empty":                {&usb.URB{Endpoint: 0x81}, usb.StatusOK},
-		"longest":              {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer)}, usb.StatusOK},
-		"longer":               {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer+1)}, usb.StatusInvalid},
-		"reserved bits":        {&usb.URB{Endpoint: 0x91}, usb.StatusInvalid},
-		"packets":              {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 32, Length: 32}), usb.StatusOK},
-		"packet over end":      {packets(usb.IsoPacket{Offset: 33, Length: 32}), usb.StatusInvalid},
-		"packet overflow":      {packets(usb.IsoPacket{Offset: 1, Length: 0xffffffff}), usb.StatusInvalid},
-		"packets overlap":      {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 31, Length: 1}), usb.StatusInvalid},
-		"too many packets":     {packets(make([]usb.IsoPacket, usb.MaxPackets+1)...), usb.StatusInvalid},
-		"control, packets":     {&usb.URB{Packets: make([]usb.IsoPacket, 1)}, usb.StatusInvalid},
-		"control, no data":     {&usb.URB{Setup: usb.Setup{Type: 0x21, Request: 9, Length: 1}.Bytes()}, usb.StatusInvalid},
-		"control, little room": {&usb.URB{Setup: usb.Setup{Type: 0x80, Request: 6, Length: 18}.Bytes(), Data: make([]byte, 8)}, usb.StatusOK},
+		"empty":            {&usb.URB{Endpoint: 0x81}, usb.StatusOK},
+		"longest":          {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer)}, usb.StatusOK},
+		"longer":           {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer+1)}, usb.StatusInvalid},
+		"reserved bits":    {&usb.URB{Endpoint: 0x91}, usb.StatusInvalid},
+		"packets":          {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 32, Length: 32}), usb.StatusOK},
+		"packet over end":  {packets(usb.IsoPacket{Offset: 33, Length: 32}), usb.StatusInvalid},
+		"packet overflow":  {packets(usb.IsoPacket{Offset: 1, Length: 0xffffffff}), usb.StatusInvalid},
+		"packets overlap":  {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 31, Length: 1}), usb.StatusInvalid},
+		"too many packets": {packets(make([]usb.IsoPacket, usb.MaxPackets+1)...), usb.StatusInvalid},
+		"control, packets": {&usb.URB{Packets: make([]usb.IsoPacket, 1)}, usb.StatusInvalid},
+		"control, no data": {&usb.URB{Setup: usb.Setup{Type: 0x21, Request: 9, Length: 1}.Bytes()}, usb.StatusInvalid},
+		"control, small buffer": {
+			&usb.URB{Setup: usb.Setup{Type: 0x80, Request: 6, Length: 18}.Bytes(), Data: make([]byte, 8)}, usb.StatusOK,
+		},
 	} {
 		if got := c.u.Check(); got != c.want {
 			t.Errorf("%s: status %d, want %d", name, got, c.want)
@@ -102,7 +108,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestSetup(t *testing.T) {
+func TestSetupPacketEffects(t *testing.T) {
 	for name, c := range map[string]struct {
 		s       usb.Setup
 		change  usb.Change
@@ -120,7 +126,7 @@ func TestSetup(t *testing.T) {
 	} {
 		u := usb.URB{Setup: c.s.Bytes()}
 		if got := u.SetupPacket(); got != c.s {
-			t.Errorf("%s: comes back as %+v", name, got)
+			t.Errorf("%s: decoded as %+v", name, got)
 		}
 		if c.s.Change() != c.change || c.s.Harmful() != c.harmful {
 			t.Errorf("%s: change %d, harmful %t", name, c.s.Change(), c.s.Harmful())

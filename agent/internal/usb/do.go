@@ -2,8 +2,8 @@ package usb
 
 import "context"
 
-// Start submits u, whose Done it sets, and returns a channel that is closed
-// when u is complete.
+// Start sets u.Done, submits u to d and returns a channel that is closed when u
+// is complete.
 func Start(d Device, u *URB) <-chan struct{} {
 	done := make(chan struct{})
 	u.Done = func(*URB) { close(done) }
@@ -11,8 +11,9 @@ func Start(d Device, u *URB) <-chan struct{} {
 	return done
 }
 
-// Do runs u to its end and returns its status. When ctx ends first it cancels
-// u and still waits for it, which a Device does not draw out.
+// Do submits u to d, waits until it is complete and returns its status. If ctx
+// ends first, Do cancels u and still waits: a Device completes cancelled URBs
+// promptly.
 func Do(ctx context.Context, d Device, u *URB) Status {
 	done := Start(d, u)
 	select {

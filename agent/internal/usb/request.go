@@ -2,7 +2,7 @@ package usb
 
 import "encoding/binary"
 
-// Setup is a control request's setup packet (USB 2.0, 9.3).
+// Setup is the setup packet of a control request (USB 2.0, 9.3).
 type Setup struct {
 	Type, Request        uint8
 	Value, Index, Length uint16
@@ -18,7 +18,7 @@ func (u *URB) SetupPacket() Setup {
 	}
 }
 
-// Bytes returns s as [URB.Setup] has it.
+// Bytes returns s in the encoding of [URB.Setup].
 func (s Setup) Bytes() [8]byte {
 	b := [8]byte{s.Type, s.Request}
 	binary.LittleEndian.PutUint16(b[2:], s.Value)
@@ -27,8 +27,9 @@ func (s Setup) Bytes() [8]byte {
 	return b
 }
 
-// Change is what a control request does to the state that host and device
-// share, so that a backend must do it rather than pass it on.
+// Change classifies control requests that change state which the operating
+// system and the device share. A backend must perform these itself, by the
+// operating system's interface, and must not send them to the device.
 type Change uint8
 
 // The changes.
@@ -37,10 +38,10 @@ const (
 	SetConfiguration        // Setup.Value is the configuration
 	SetInterface            // Setup.Index is the interface, Setup.Value the alternate setting
 	ClearHalt               // Setup.Index is the endpoint
-	PortReset               // as USB/IP asks for the reset of a device
+	PortReset               // USB/IP's request to reset the device
 )
 
-// Change returns what s changes.
+// Change returns the change that s makes.
 func (s Setup) Change() Change {
 	switch {
 	case s.Type == 0x00 && s.Request == 9:
@@ -55,16 +56,16 @@ func (s Setup) Change() Change {
 	return NoChange
 }
 
-// Harmful reports whether a control request would take the device away from
-// its own host controller: SET_ADDRESS and SET_FEATURE(TEST_MODE). Hardware
-// never gets to see these from afar.
+// Harmful reports whether the request would make the device unreachable for its
+// own host controller: SET_ADDRESS and SET_FEATURE(TEST_MODE). Backends answer
+// these with a stall and never send them to hardware.
 func (s Setup) Harmful() bool {
 	return s.Type == 0x00 && (s.Request == 5 || s.Request == 3 && s.Value == 2)
 }
 
-// Check returns StatusInvalid for an URB that breaks a bound or contradicts
-// itself, so that no Device may run it, and StatusOK for any other. That
-// the endpoint exists is for the Device to see.
+// Check returns StatusInvalid if the URB exceeds a bound or is inconsistent,
+// otherwise StatusOK. No Device may run an invalid URB. Check does not know
+// which endpoints exist: the Device checks that.
 func (u *URB) Check() Status {
 	switch {
 	case u.Endpoint&0x70 != 0,
@@ -74,7 +75,7 @@ func (u *URB) Check() Status {
 		u.Endpoint.Number() == 0 && len(u.Packets) > 0:
 		return StatusInvalid
 	}
-	end := uint64(0) // packets lie one after the other, perhaps with gaps
+	end := uint64(0) // packets must be in ascending order; gaps are allowed
 	for _, p := range u.Packets {
 		if uint64(p.Offset) < end {
 			return StatusInvalid

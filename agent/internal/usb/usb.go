@@ -1,11 +1,11 @@
-// Package usb is what the agent knows of USB: a [Bus] lists devices and opens
-// them, an opened [Device] runs [URB]s with the fidelity of the kernel's own.
+// Package usb defines the agent's interface to USB devices. A [Bus] lists and
+// opens devices. An opened [Device] runs [URB]s, which carry everything that an
+// URB of the Linux kernel carries.
 //
-// Everything that carries a device implements Device: the backends below this
-// package (usbfs, libusb, virtual), the far device of a session, an import
-// from a USB/IP server. Everything that uses one takes it: the exporting side
-// of a session, the USB/IP server. A stage between the two is a Device that
-// holds a Device.
+// Providers of devices implement Device: the backends below this package (usbfs,
+// libusb, virtual), the remote device of a session, and the import from a USB/IP
+// server. Users of devices take a Device: the host side of a session and the
+// USB/IP server. A stage does both: it is a Device that wraps a Device.
 package usb
 
 import (
@@ -14,8 +14,8 @@ import (
 	"fmt"
 )
 
-// Speed is the kernel's enum usb_device_speed (include/uapi/linux/usb/ch9.h),
-// which USB/IP puts on the wire.
+// Speed is the speed of a device, numbered as enum usb_device_speed in the
+// kernel (include/uapi/linux/usb/ch9.h). USB/IP sends the same numbers.
 type Speed uint8
 
 // The speeds.
@@ -29,92 +29,95 @@ const (
 	SpeedSuperPlus Speed = 6 // 10 Gbit/s and more
 )
 
-// Endpoint is a bEndpointAddress: bit 7 set for IN, bits 0 to 3 the number.
-// Control transfers use endpoint 0 whatever their direction, which is in the
-// setup packet.
+// Endpoint is a bEndpointAddress (USB 2.0, 9.6.6). Bit 7 is set for IN; bits 0
+// to 3 are the endpoint number. Control transfers use 0 for both directions:
+// their direction is in the setup packet.
 type Endpoint uint8
 
-// In reports whether data flows to the computer. It says nothing of endpoint 0.
+// In reports whether data flows to the computer. The result has no meaning for
+// endpoint 0; use [URB.In] there.
 func (e Endpoint) In() bool { return e&0x80 != 0 }
 
-// Number returns 0 to 15.
+// Number returns the endpoint number, 0 to 15.
 func (e Endpoint) Number() uint8 { return uint8(e) & 0x0f }
 
-// Bounds of one URB, whoever asks for it.
+// Bounds of URBs, which every Device enforces.
 const (
 	MaxTransfer = 4 << 20 // bytes of URB.Data
 	MaxPackets  = 1024    // isochronous packets (kernel: USBIP_MAX_ISO_PACKETS)
 	MaxPending  = 512     // URBs of one device that may be in flight
 )
 
-// Flags are the URB flags that a USB/IP importer sends
-// (include/linux/usb.h, URB_*); other bits are ignored.
+// Flags is a set of URB flags with the kernel's values (URB_* in
+// include/linux/usb.h), as USB/IP importers send them. Other bits are ignored.
 type Flags uint32
 
-// The flags that a backend obeys.
+// The flags that backends obey.
 const (
-	ShortNotOK Flags = 0x0001 // a short IN transfer is -EREMOTEIO
-	IsoASAP    Flags = 0x0002
-	ZeroPacket Flags = 0x0040 // end a bulk OUT of whole packets with an empty one
+	ShortNotOK Flags = 0x0001 // a short IN transfer ends with StatusShortRead
+	IsoASAP    Flags = 0x0002 // start in the next free frame and ignore StartFrame
+	ZeroPacket Flags = 0x0040 // end a bulk OUT of full packets with an empty packet
 )
 
-// Status is an URB's result as Linux has it: 0 or a negated errno.
+// Status is the result of an URB as in Linux: 0 or a negative errno.
 type Status int32
 
-// The statuses that USB gives a meaning (Documentation/driver-api/usb/error-codes.rst).
+// Statuses and their meaning for USB (Documentation/driver-api/usb/error-codes.rst).
 const (
 	StatusOK         Status = 0
 	StatusNoEntry    Status = -2   // ENOENT: cancelled, synchronously
 	StatusIO         Status = -5   // EIO
 	StatusNoMemory   Status = -12  // ENOMEM
 	StatusNoDevice   Status = -19  // ENODEV: unplugged
-	StatusCrossLink  Status = -18  // EXDEV: isochronous, partly done
+	StatusCrossLink  Status = -18  // EXDEV: isochronous transfer only partly done
 	StatusInvalid    Status = -22  // EINVAL
 	StatusStall      Status = -32  // EPIPE: endpoint halted
-	StatusProtocol   Status = -71  // EPROTO: no answer, bit stuffing
-	StatusOverflow   Status = -75  // EOVERFLOW: babble
+	StatusProtocol   Status = -71  // EPROTO: no response, or a bit stuffing error
+	StatusOverflow   Status = -75  // EOVERFLOW: babble, more data than the buffer holds
 	StatusBadCRC     Status = -84  // EILSEQ
 	StatusReset      Status = -104 // ECONNRESET: cancelled
 	StatusShutdown   Status = -108 // ESHUTDOWN: device or controller disabled
 	StatusTimeout    Status = -110 // ETIMEDOUT
-	StatusShortRead  Status = -121 // EREMOTEIO: short with ShortNotOK
-	StatusInProgress Status = -115 // EINPROGRESS: never reported
+	StatusShortRead  Status = -121 // EREMOTEIO: short transfer with ShortNotOK
+	StatusInProgress Status = -115 // EINPROGRESS: no completed URB has it
 )
 
-// Cancelled reports whether the URB ended because somebody cancelled it.
+// Cancelled reports whether the URB was cancelled.
 func (s Status) Cancelled() bool { return s == StatusReset || s == StatusNoEntry }
 
-// IsoPacket is one packet of an isochronous URB. Offset and Length are within
-// URB.Data; Actual and Status are the result.
+// IsoPacket is one packet of an isochronous URB. Offset and Length are in bytes
+// and select a part of URB.Data. Actual (bytes) and Status are the result.
 type IsoPacket struct {
 	Offset, Length, Actual uint32
 	Status                 Status
 }
 
-// URB is one USB request. The submitter fills the first part and owns the URB
-// again when Done has been called; in between it belongs to the Device.
+// URB is one USB request. The submitter fills in the first part. From Submit
+// until the call of Done the URB belongs to the Device, then to the submitter
+// again.
 type URB struct {
 	Endpoint Endpoint
 	Setup    [8]byte // control only: bmRequestType, bRequest, wValue, wIndex, wLength
 	Flags    Flags
-	// Data is the payload (OUT) or the room for it (IN, whose length is the
-	// requested length). At most MaxTransfer.
+	// Data is the payload of an OUT, or the buffer of an IN, whose length is
+	// the requested length. At most MaxTransfer bytes.
 	Data       []byte
-	Packets    []IsoPacket // isochronous only, not empty then; at most MaxPackets
-	Interval   int32       // as submitted, in frames or microframes
+	Packets    []IsoPacket // for isochronous URBs only: 1 to MaxPackets
+	Interval   int32       // in frames (1 ms) or, from high speed on, microframes (125 µs)
 	StartFrame int32
 	// Done is called exactly once, on any goroutine, possibly before Submit
 	// returns. It must not block.
 	Done func(*URB)
 
-	// The result. For IN, Data[:Actual] was received; an isochronous URB has
-	// its data at the packets' offsets. For OUT, Actual bytes were sent.
+	// The result. An IN has received Data[:Actual], or, if it is isochronous,
+	// Actual bytes in total at the packets' offsets. An OUT has sent Actual
+	// bytes.
 	Status     Status
 	Actual     int
-	ErrorCount int32 // isochronous: packets with an error
+	ErrorCount int32 // packets of an isochronous URB that failed
 }
 
-// In reports whether the URB's data flows to the computer.
+// In reports whether data flows to the computer.
 func (u *URB) In() bool {
 	if u.Endpoint.Number() == 0 {
 		return u.Setup[0]&0x80 != 0
@@ -122,15 +125,16 @@ func (u *URB) In() bool {
 	return u.Endpoint.In()
 }
 
-// Finish completes the URB without data and calls Done.
+// Finish sets the status of the URB and calls Done.
 func (u *URB) Finish(s Status) {
 	u.Status = s
 	u.Done(u)
 }
 
-// Begin is how a Device starts an URB that it was given: what breaks a bound (see
-// Check), or enqueue refuses with another status than StatusOK, is finished at
-// once. It reports whether the URB was taken.
+// Begin is for implementations of [Device.Submit]. It clears the result, checks
+// the URB (see [URB.Check]) and passes it to enqueue. If the check fails or
+// enqueue returns anything but StatusOK, Begin completes the URB with that
+// status. It reports whether enqueue accepted the URB.
 func (u *URB) Begin(enqueue func(*URB) Status) bool {
 	u.Actual, u.ErrorCount = 0, 0
 	status := u.Check()
@@ -143,48 +147,53 @@ func (u *URB) Begin(enqueue func(*URB) Status) bool {
 	return status == StatusOK
 }
 
-// Device is an opened device: its interfaces are claimed and no kernel driver
-// has them.
+// Device is an opened device. It owns the device's interfaces: they are claimed,
+// and no kernel driver is bound to them. Methods may be called concurrently.
 type Device interface {
-	// Info returns the description at the time of opening.
+	// Info returns the description that was current when the device was opened.
 	Info() Info
 	// Submit starts u and does not block. URBs of one endpoint run in the order
-	// of their submission. Every submitted URB is completed, in the end with
-	// StatusNoDevice or StatusShutdown.
+	// of submission. Every submitted URB is completed: those that are pending
+	// when the device is unplugged or closed end with StatusNoDevice or
+	// StatusShutdown.
 	//
-	// Standard requests that change the device's state (SET_CONFIGURATION,
-	// SET_INTERFACE, CLEAR_FEATURE(ENDPOINT_HALT), port reset as
-	// SET_FEATURE(PORT_RESET) to a hub's port, which USB/IP uses for "reset")
-	// arrive as plain control URBs; the Device does what they need.
+	// Requests that change the state of the device (see [Setup.Change]) arrive
+	// as ordinary control URBs. Among them is SET_FEATURE(PORT_RESET) to a hub's
+	// port, by which USB/IP asks for a reset of the device. The Device performs
+	// them.
 	Submit(u *URB)
-	// Cancel asks for the early end of a submitted URB, which completes with
-	// StatusReset, or as it did if it was too late. It does not block.
+	// Cancel asks for the early end of a submitted URB and does not block. The
+	// URB completes with StatusReset, or with its own result if it was already
+	// done. Cancelling an URB that is not pending has no effect.
 	Cancel(u *URB)
-	// Gone is closed when the device is unplugged or its session is over.
+	// Gone returns a channel that is closed when the device is unplugged or its
+	// session has ended.
 	Gone() <-chan struct{}
-	// Close cancels and completes what is pending, waits for it, resets the
-	// device and gives it back to the kernel's drivers. Closing twice is fine.
+	// Close cancels the pending URBs, waits for their completion, resets the
+	// device and returns it to the kernel's drivers. Further calls return the
+	// same result.
 	Close() error
 }
 
-// Bus is a place where devices are found. Methods may be called concurrently.
+// Bus lists and opens devices. Methods may be called concurrently.
 type Bus interface {
-	// Devices lists what is plugged in now, sorted by ID.
+	// Devices returns the devices that are plugged in now, sorted by ID.
 	Devices() ([]Info, error)
-	// Watch calls changed, at least once and never concurrently, whenever the
-	// answer of Devices may have changed, until ctx ends. It returns nil then.
+	// Watch calls changed once at the start and whenever the result of Devices
+	// may have changed. It never makes two calls at a time. It returns nil when
+	// ctx ends.
 	Watch(ctx context.Context, changed func()) error
-	// Open claims a device. Errors wrap ErrNotFound, ErrInUse or ErrPermission
-	// where these are the reason.
+	// Open opens a device and claims its interfaces. Errors wrap ErrNotFound,
+	// ErrInUse or ErrPermission if one of these is the reason.
 	Open(id string, o OpenOptions) (Device, error)
 }
 
-// OpenOptions say how to open.
+// OpenOptions holds the options of [Bus.Open].
 type OpenOptions struct {
-	Force bool // take it although Info.InUse says why not
+	Force bool // open the device even if Info.InUse gives a reason against it
 }
 
-// The reasons for which Open fails that a person can do something about.
+// Reasons why Open fails, which a person can act on.
 var (
 	ErrNotFound   = errors.New("no such USB device")
 	ErrInUse      = errors.New("USB device is in use")
@@ -193,7 +202,7 @@ var (
 
 // Info describes a device.
 type Info struct {
-	ID                string      `json:"id"`      // where it is plugged in: "1-1.2"; "v-disk" for virtual ones
+	ID                string      `json:"id"`      // the port: "1-1.2"; a name such as "v-disk" for virtual devices
 	Backend           string      `json:"backend"` // usbfs, libusb, virtual
 	BusNumber         uint32      `json:"bus"`
 	DeviceNumber      uint32      `json:"device"`
@@ -204,17 +213,18 @@ type Info struct {
 	Class             uint8       `json:"class"`
 	SubClass          uint8       `json:"subclass"`
 	Protocol          uint8       `json:"protocol"`
-	Configuration     uint8       `json:"configuration"` // bConfigurationValue of the active one, 0 if none
+	Configuration     uint8       `json:"configuration"` // bConfigurationValue of the active configuration, or 0
 	NumConfigurations uint8       `json:"configurations"`
 	Interfaces        []Interface `json:"interfaces"` // of the active configuration, alternate setting 0
 	Manufacturer      string      `json:"manufacturer,omitempty"`
 	ProductName       string      `json:"product,omitempty"`
 	Serial            string      `json:"serial,omitempty"`
-	// Descriptors is the device descriptor and every configuration descriptor
-	// with all that follows it, as in sysfs's "descriptors".
+	// Descriptors holds the device descriptor and then each configuration
+	// descriptor with the descriptors that belong to it, as the file
+	// "descriptors" in sysfs. At most MaxDescriptors bytes.
 	Descriptors []byte `json:"-"`
-	// InUse says why the device is not to be taken ("sda1 is mounted on
-	// /home"); empty when it is free.
+	// InUse is the reason why the device must not be opened ("sda1 is mounted on
+	// /home"), or empty if the device is free.
 	InUse string `json:"in_use,omitempty"`
 }
 
@@ -226,7 +236,8 @@ type Interface struct {
 	Protocol uint8 `json:"protocol"`
 }
 
-// Name is what a person calls the device: its product name, else its numbers.
+// Name returns a name for people: manufacturer and product, or the product
+// alone, or the vendor and product numbers ("1209:0001").
 func (i Info) Name() string {
 	switch {
 	case i.ProductName != "" && i.Manufacturer != "":

@@ -9,21 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket hears events from its opening on.
+// Socket receives the events that the kernel sends after it was opened.
 type Socket struct {
 	f   *os.File
 	raw syscall.RawConn
 	buf [maxEvent]byte
 }
 
-// Open begins to listen. In some containers it cannot.
+// Open opens a socket and subscribes to the kernel's events. It fails in
+// containers that may not use netlink.
 func Open() (*Socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
+	const kind = unix.SOCK_RAW | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	fd, err := unix.Socket(unix.AF_NETLINK, kind, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, fmt.Errorf("the kernel's device events: %w", err)
 	}
-	const fromKernel = 1 // group
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: fromKernel}); err != nil {
+	const kernelGroup = 1 // the multicast group of the kernel; udev uses group 2
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: kernelGroup}); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("the kernel's device events: %w", err)
 	}
@@ -34,9 +36,9 @@ func Open() (*Socket, error) {
 	return s, nil
 }
 
-// Receive waits for the next event. With lost set, the kernel had no room for
-// some that came before, and nobody knows which. After Close the error is
-// os.ErrClosed. One goroutine may call it.
+// Receive returns the next event. If lost is true, the kernel has dropped an
+// unknown number of events because the socket's buffer was full, and e is empty.
+// After Close the error wraps os.ErrClosed. Only one goroutine may call Receive.
 func (s *Socket) Receive() (e Event, lost bool, err error) {
 	for {
 		var n int
@@ -57,7 +59,7 @@ func (s *Socket) Receive() (e Event, lost bool, err error) {
 			return Event{}, false, fmt.Errorf("the kernel's device events: %w", failed)
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != 0 {
-			continue // another program's
+			continue // sent by another program
 		}
 		if e, ok := parse(s.buf[:n]); ok {
 			return e, false, nil
@@ -65,5 +67,5 @@ func (s *Socket) Receive() (e Event, lost bool, err error) {
 	}
 }
 
-// Close ends listening, and a Receive that waits.
+// Close closes the socket and ends a Receive that is waiting.
 func (s *Socket) Close() error { return s.f.Close() }

@@ -6,19 +6,19 @@ import (
 	"testing"
 )
 
-// TestSocketHearsTheKernel has the kernel say an event of a device that every
-// machine has.
-func TestSocketHearsTheKernel(t *testing.T) {
+// TestKernelEventIsReceived makes the kernel send an event of /dev/null, which
+// every machine has.
+func TestKernelEventIsReceived(t *testing.T) {
 	s, err := Open()
 	if err != nil {
 		t.Skip(err)
 	}
-	heard := make(chan error, 1)
+	received := make(chan error, 1)
 	go func() {
 		for {
 			e, _, err := s.Receive()
 			if err != nil || e.Action == "change" && e.Path == "/devices/virtual/mem/null" && e.Subsystem == "mem" {
-				heard <- err
+				received <- err
 				return
 			}
 		}
@@ -27,10 +27,10 @@ func TestSocketHearsTheKernel(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		<-heard
-		t.Skip("an event can be asked for by root only: ", err)
+		<-received
+		t.Skip("only root can make the kernel send an event: ", err)
 	}
-	if err := <-heard; err != nil {
+	if err := <-received; err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {

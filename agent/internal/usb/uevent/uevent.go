@@ -1,25 +1,25 @@
-// Package uevent hears what the kernel says of its devices: that one was added,
-// removed, bound to a driver (NETLINK_KOBJECT_UEVENT,
-// Documentation/ABI/testing/sysfs-uevent, lib/kobject_uevent.c). Only Linux
-// says anything.
+// Package uevent receives the Linux kernel's device events: a device was added
+// or removed, or a driver was bound to it. Protocol: NETLINK_KOBJECT_UEVENT
+// (Documentation/ABI/testing/sysfs-uevent, lib/kobject_uevent.c). On other
+// systems the package has no socket.
 package uevent
 
 import "strings"
 
-// maxEvent bounds an event, in bytes. The kernel's are below 2 KiB
-// (UEVENT_BUFFER_SIZE) and a header.
+// maxEvent is the greatest length of an event in bytes. The kernel's events are
+// shorter: a header and at most 2 KiB (UEVENT_BUFFER_SIZE).
 const maxEvent = 16 << 10
 
-// Event is something that happened to a device.
+// Event is one event of a device.
 type Event struct {
 	Action    string // "add", "remove", "change", "bind", "unbind", ...
-	Path      string // of the device below /sys, beginning with a slash
+	Path      string // directory of the device below /sys; begins with a slash
 	Subsystem string // "usb", "block", "scsi", ...
-	DevType   string // within the subsystem; often empty
+	DevType   string // kind of device within the subsystem; often empty
 }
 
-// parse reads an event: "action@path", then NAME=value, each ended by NUL. It
-// returns false for what is not the kernel's.
+// parse parses an event: "action@path", then NAME=value pairs, each terminated
+// by NUL. It returns false for messages that do not come from the kernel.
 func parse(b []byte) (Event, bool) {
 	header, rest, ok := strings.Cut(string(b), "\x00")
 	if !ok {

@@ -9,14 +9,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestParse(t *testing.T) {
+func TestEventFieldsAreParsed(t *testing.T) {
 	for text, want := range map[string]Event{
-		"add@/devices/pci0/usb1/1-2\x00ACTION=add\x00DEVPATH=/devices/pci0/usb1/1-2\x00SUBSYSTEM=usb\x00DEVTYPE=usb_device\x00": {"add", "/devices/pci0/usb1/1-2", "usb", "usb_device"},
-		"bind@/devices/x@y\x00SUBSYSTEM=scsi\x00SEQNUM=4":                                                                       {"bind", "/devices/x@y", "scsi", ""},
-		"libudev\x00SUBSYSTEM=usb\x00": {}, // of udev's own, not the kernel's
-		"add@/devices/x":               {},
-		"add@x\x00":                    {},
-		"":                             {},
+		"add@/devices/pci0/usb1/1-2\x00ACTION=add\x00DEVPATH=/devices/pci0/usb1/1-2\x00" +
+			"SUBSYSTEM=usb\x00DEVTYPE=usb_device\x00": {"add", "/devices/pci0/usb1/1-2", "usb", "usb_device"},
+		"bind@/devices/x@y\x00SUBSYSTEM=scsi\x00SEQNUM=4": {"bind", "/devices/x@y", "scsi", ""},
+		"libudev\x00SUBSYSTEM=usb\x00":                    {}, // sent by udev, not by the kernel
+		"add@/devices/x":                                  {},
+		"add@x\x00":                                       {},
+		"":                                                {},
 	} {
 		got, ok := parse([]byte(text))
 		if got != want || ok != (want != Event{}) {

@@ -16,12 +16,12 @@ import (
 
 // bus implements [usb.Bus].
 type bus struct {
-	devices string // the directory with an entry for each device and interface
-	dev     string
-	proc    string
+	devices string // bus/usb/devices in sysfs: an entry for each device and interface
+	dev     string // see Config.Dev
+	proc    string // see Config.Proc
 }
 
-// New returns the machine's bus.
+// New returns the bus of this machine. It fails if the kernel has no USB.
 func New(c Config) (usb.Bus, error) {
 	if c.Sys == "" {
 		c.Sys = "/sys"
@@ -34,13 +34,14 @@ func New(c Config) (usb.Bus, error) {
 	}
 	b := &bus{devices: filepath.Join(c.Sys, "bus/usb/devices"), dev: c.Dev, proc: c.Proc}
 	if _, err := os.Stat(b.devices); err != nil {
-		return nil, fmt.Errorf("this machine's kernel has no USB (%w): share virtual devices, or load its host controller's driver", err)
+		return nil, fmt.Errorf("this machine's kernel has no USB (%w): share virtual devices, "+
+			"or load the driver of the host controller", err)
 	}
 	return b, nil
 }
 
-// Devices implements [usb.Bus]. Root hubs, which nobody plugged in, are left
-// out.
+// Devices implements [usb.Bus]. It omits root hubs, which are part of the host
+// controllers.
 func (b *bus) Devices() ([]usb.Info, error) {
 	entries, err := os.ReadDir(b.devices) // sorted by name
 	if err != nil {
@@ -48,7 +49,7 @@ func (b *bus) Devices() ([]usb.Info, error) {
 	}
 	use, err := readUse(b.proc)
 	if err != nil {
-		return nil, fmt.Errorf("what is in use: %w", err)
+		return nil, fmt.Errorf("list of mounts, swap areas and routes: %w", err)
 	}
 	list := make([]usb.Info, 0, len(entries))
 	for _, e := range entries {
@@ -57,7 +58,7 @@ func (b *bus) Devices() ([]usb.Info, error) {
 		}
 		i, err := readDevice(filepath.Join(b.devices, e.Name()))
 		if err != nil {
-			continue // unplugged meanwhile, or not yet complete; Watch tells when it is
+			continue // unplugged since ReadDir, or not yet complete: an event follows when it is
 		}
 		i.InUse = use.reason(filepath.Join(b.devices, e.Name()), i)
 		list = append(list, i)
@@ -65,8 +66,8 @@ func (b *bus) Devices() ([]usb.Info, error) {
 	return list, nil
 }
 
-// Open implements [usb.Bus]. A hub is never opened, even by force: its ports
-// are the kernel's, and so is what is plugged in there.
+// Open implements [usb.Bus]. It never opens a hub, not even with Force: the
+// kernel would lose all devices behind the hub.
 func (b *bus) Open(id string, o usb.OpenOptions) (usb.Device, error) {
 	if !isBusID(id) {
 		return nil, fmt.Errorf("%q: %w", id, usb.ErrNotFound)
@@ -82,7 +83,7 @@ func (b *bus) Open(id string, o usb.OpenOptions) (usb.Device, error) {
 	if !o.Force {
 		use, err := readUse(b.proc)
 		if err != nil {
-			return nil, fmt.Errorf("what is in use: %w", err)
+			return nil, fmt.Errorf("list of mounts, swap areas and routes: %w", err)
 		}
 		if info.InUse = use.reason(dir, info); info.InUse != "" {
 			return nil, fmt.Errorf("%s: %w: %s", id, usb.ErrInUse, info.InUse)
@@ -94,27 +95,30 @@ func (b *bus) Open(id string, o usb.OpenOptions) (usb.Device, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("%s: %w: run the agent as root, or let it write %s", id, usb.ErrPermission, node)
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: %w: %s is not there", id, usb.ErrNotFound, node)
+		return nil, fmt.Errorf("%s: %w: %s does not exist", id, usb.ErrNotFound, node)
 	case err != nil:
 		return nil, fmt.Errorf("%s: opening %s: %w", id, node, err)
 	}
 	d, err := openDevice(fd, dir, info)
 	if err != nil {
-		_ = unix.Close(fd) // nothing was written
+		_ = unix.Close(fd) // nothing is buffered: the error of openDevice matters more
 		return nil, fmt.Errorf("%s: %w", id, err)
 	}
 	return d, nil
 }
 
-// openDevice claims the device behind fd, which it owns unless it fails.
+// openDevice claims the interfaces of the device behind fd. On success the
+// device owns fd; on failure the caller still does.
 func openDevice(fd int, dir string, info usb.Info) (*device, error) {
 	parsed, err := usb.ParseDescriptors(info.Descriptors)
 	if err != nil {
 		return nil, err
 	}
-	var first [18]byte // of the device that has the number now
-	if n, err := unix.Pread(fd, first[:], 0); err != nil || n != len(first) || !bytes.Equal(first[:], parsed.Device) {
-		return nil, fmt.Errorf("%w: another one has just taken its place", usb.ErrNotFound)
+	// Between reading sysfs and opening the node, the kernel may have given the
+	// same number to another device.
+	var current [18]byte
+	if n, err := unix.Pread(fd, current[:], 0); err != nil || n != len(current) || !bytes.Equal(current[:], parsed.Device) {
+		return nil, fmt.Errorf("%w: another device has just taken its place", usb.ErrNotFound)
 	}
 	h := &handle{fd: fd, dir: dir}
 	if err := h.claim(); err != nil {

@@ -4,8 +4,9 @@ package usbfs
 
 import "github.com/easyfind-usb/easyfind/agent/internal/usb"
 
-// changes does the queued control requests until the end: one that changes the
-// device's state when no control URB is at work, any other by launching it.
+// changes runs the queued control requests until the device ends. It performs a
+// request that changes the device's state while no other control URB is in
+// flight. It launches all others.
 func (d *device) changes() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,8 +36,9 @@ func (d *device) changes() {
 	}
 }
 
-// perform does a change of state. The lock is held, but not while the kernel
-// works: that takes as long as a reset.
+// perform performs a request that changes the device's state. mu must be held.
+// perform releases it during the ioctl, which takes as long as a reset, and
+// locks it again.
 func (d *device) perform(r *request) usb.Status {
 	d.changing = true
 	d.mu.Unlock()

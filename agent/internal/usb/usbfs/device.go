@@ -17,43 +17,45 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// device is an opened device. Submit hands URBs to the kernel, in order; the
-// goroutine reap fetches what is complete; the goroutine changes does the
-// control requests that change the device's state, between the control URBs
-// before and behind them.
+// device is an opened device. Submit passes URBs to the kernel in order. The
+// goroutine reap fetches completed URBs. The goroutine changes performs the
+// control requests that change the device's state, in order with the other
+// control URBs.
 type device struct {
-	// Static after construction.
+	// Constant after construction.
 	info        usb.Info
 	descriptors usb.Descriptors
-	fd          int // of handle
+	fd          int // the same as handle.fd
 	wake        *waker
 	gone        chan struct{} // closed when ending is set
 	joined      sync.WaitGroup
-	once        sync.Once // Close
-	closeErr    error
+	once        sync.Once // runs the body of Close
+	closeErr    error     // the result of Close
 
-	handle *handle // owned by changes, after it by Close
+	handle *handle // owned by the goroutine changes, and by Close after its end
 
 	mu        sync.Mutex
-	changed   *sync.Cond // on mu: something that changes waits for
+	changed   *sync.Cond // on mu: wakes the goroutine changes
 	endpoints map[usb.Endpoint]usb.EndpointDescriptor
 	pending   map[*usb.URB]*request
-	running   map[uintptr]*request // in the kernel, by the address of its block
-	backlog   []*request           // for which the kernel has had no memory, in order
-	control   []*request           // behind a change of state, oldest first
-	changing  bool                 // changes is at work on one
-	controls  int                  // control URBs in running or backlog
+	running   map[uintptr]*request // requests in the kernel, by the address of their block
+	backlog   []*request           // requests that wait for memory in the kernel, oldest first
+	control   []*request           // control requests queued behind a change of state, oldest first
+	changing  bool                 // perform is running
+	controls  int                  // number of control URBs in running and backlog
 	last      uint64               // number of the latest request
-	ending    usb.Status           // not 0: the reason for which no URB runs any more
+	ending    usb.Status           // not StatusOK: the device has ended, and new URBs get this status
 }
 
-// The kernel has 16 MiB for the URBs of all programs (usbfs_memory_mb). An URB
-// that finds none waits for others to complete, trying again every
-// memoryRetry, and fails after memoryPatience. Those behind it on its endpoint
-// wait with it; other endpoints do not, since theirs may be what completes it.
+// The kernel limits the URBs of all programs to 16 MiB in total
+// (usbfs_memory_mb). A request that exceeds the limit waits until others
+// complete: it is submitted again every memoryRetry and fails after
+// memoryTimeout. Later requests of the same endpoint wait behind it. Those of
+// other endpoints do not wait, because the device may need them before it
+// completes anything.
 const (
-	memoryRetry    = 10 * time.Millisecond
-	memoryPatience = 5 * time.Second
+	memoryRetry   = 10 * time.Millisecond
+	memoryTimeout = 5 * time.Second
 )
 
 func newDevice(h *handle, info usb.Info, d usb.Descriptors) (*device, error) {
@@ -73,7 +75,7 @@ func newDevice(h *handle, info usb.Info, d usb.Descriptors) (*device, error) {
 	return dev, nil
 }
 
-// start starts the goroutines, which Close joins.
+// start starts the goroutines. Close joins them.
 func (d *device) start() {
 	d.joined.Go(d.reap)
 	d.joined.Go(d.changes)
@@ -114,18 +116,19 @@ func (d *device) enqueue(u *usb.URB) usb.Status {
 	return d.launch(r)
 }
 
-// launch hands a request to the kernel, or puts it behind those that wait for
-// memory. The lock is held, so that the order is that of submission.
+// launch passes a request to the kernel. If the kernel has no memory for it, or
+// an earlier request of its endpoint waits for memory, launch adds it to the
+// backlog. mu must be held: it keeps the requests in order.
 func (d *device) launch(r *request) usb.Status {
 	err := error(unix.ENOMEM)
-	if !slices.ContainsFunc(d.backlog, r.shares) {
+	if !slices.ContainsFunc(d.backlog, r.sameEndpoint) {
 		err = r.submit(d.fd)
 	}
 	switch {
 	case err == nil:
 		d.running[r.address()] = r
 	case errors.Is(err, unix.ENOMEM):
-		r.waiting = time.Now()
+		r.waitingSince = time.Now()
 		d.backlog = append(d.backlog, r)
 		d.wake.signal()
 	default:
@@ -139,20 +142,20 @@ func (d *device) launch(r *request) usb.Status {
 	return usb.StatusOK
 }
 
-// retry launches what waits for memory and returns the requests that can wait
-// no longer, or that failed, with their statuses set. The lock is held.
+// retry launches the requests in the backlog. It returns those that failed or
+// waited longer than memoryTimeout, with their statuses set. mu must be held.
 func (d *device) retry() (failed []*request) {
 	waiting := d.backlog
 	d.backlog = nil
 	for _, r := range waiting {
 		err := error(unix.ENOMEM)
-		if !slices.ContainsFunc(d.backlog, r.shares) {
+		if !slices.ContainsFunc(d.backlog, r.sameEndpoint) {
 			err = r.submit(d.fd)
 		}
 		switch {
 		case err == nil:
 			d.running[r.address()] = r
-		case errors.Is(err, unix.ENOMEM) && time.Since(r.waiting) < memoryPatience:
+		case errors.Is(err, unix.ENOMEM) && time.Since(r.waitingSince) < memoryTimeout:
 			d.backlog = append(d.backlog, r)
 		default:
 			r.urb.Status = statusOf(err)
@@ -163,7 +166,7 @@ func (d *device) retry() (failed []*request) {
 	return failed
 }
 
-// forget ends a request that was launched. The lock is held.
+// forget removes a request that was launched. mu must be held.
 func (d *device) forget(r *request) {
 	delete(d.pending, r.urb)
 	delete(d.running, r.address())
@@ -195,7 +198,9 @@ func (d *device) Cancel(u *usb.URB) {
 		d.backlog = without(d.backlog, r)
 		d.forget(r)
 	}
-	d.joined.Add(1) // reap is there as long as r is: fd stays open until discard is through
+	// Keep fd open during discard. The counter is not 0 here: reap runs as long
+	// as there are requests.
+	d.joined.Add(1)
 	d.mu.Unlock()
 	defer d.joined.Done()
 	if queued || waiting {
@@ -209,7 +214,7 @@ func without(list []*request, r *request) []*request {
 	return slices.DeleteFunc(list, func(other *request) bool { return other == r })
 }
 
-// reap fetches completed URBs until the end.
+// reap fetches completed URBs from the kernel until the device ends.
 func (d *device) reap() {
 	for {
 		var address uintptr
@@ -230,15 +235,16 @@ func (d *device) reap() {
 	}
 }
 
-// over reports whether nothing is left to reap.
+// over reports whether the device has ended and no request is in the kernel.
 func (d *device) over() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.ending != usb.StatusOK && len(d.running) == 0
 }
 
-// sleep waits until an URB is complete, the device is gone, somebody calls, or
-// memory is worth another try.
+// sleep waits until an URB is complete, the device is unplugged, wake is
+// signalled or, if the backlog is not empty, memoryRetry has passed. Then it
+// retries the backlog.
 func (d *device) sleep() {
 	d.mu.Lock()
 	timeout := -1
@@ -259,7 +265,7 @@ func finish(list []*request) {
 	}
 }
 
-// reaped completes the request whose block is at that address.
+// reaped completes the request whose block is at address.
 func (d *device) reaped(address uintptr) {
 	d.mu.Lock()
 	r := d.running[address]
@@ -274,8 +280,8 @@ func (d *device) reaped(address uintptr) {
 	finish(append([]*request{r}, failed...))
 }
 
-// end makes every further Submit fail, and completes what the kernel does not
-// have.
+// end makes all further submissions fail with s and completes the requests that
+// the kernel does not have.
 func (d *device) end(s usb.Status) {
 	d.mu.Lock()
 	if d.ending == usb.StatusOK {
@@ -302,8 +308,8 @@ func (d *device) end(s usb.Status) {
 	finish(list)
 }
 
-// lost completes everything: the kernel has forgotten the device, and with it
-// every URB.
+// lost completes all requests after the device was unplugged: the kernel has
+// dropped its URBs.
 func (d *device) lost() {
 	d.end(usb.StatusNoDevice)
 	d.mu.Lock()
@@ -316,7 +322,8 @@ func (d *device) lost() {
 	finish(list)
 }
 
-// oldestFirst lists what the kernel has. The lock is held.
+// oldestFirst returns the requests in the kernel in the order of submission. mu
+// must be held.
 func (d *device) oldestFirst() []*request {
 	return slices.SortedFunc(maps.Values(d.running), func(a, b *request) int { return cmp.Compare(a.number, b.number) })
 }
@@ -328,13 +335,13 @@ func (d *device) Close() error {
 		d.mu.Lock()
 		list := d.oldestFirst()
 		d.mu.Unlock()
-		for _, r := range slices.Backward(list) { // so that none gets its turn meanwhile
+		for _, r := range slices.Backward(list) { // newest first, so that no queued URB starts
 			r.discard(d.fd)
 		}
 		d.joined.Wait()
 		d.closeErr = errors.Join(d.handle.giveBack(d.info.Configuration), d.wake.close())
 		if d.closeErr != nil {
-			d.closeErr = fmt.Errorf("closing USB device %s: %w", d.info.ID, d.closeErr)
+			d.closeErr = fmt.Errorf("close of USB device %s: %w", d.info.ID, d.closeErr)
 		}
 	})
 	return d.closeErr

@@ -11,17 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// handle is an open file below /dev/bus/usb and what is claimed through it. It
-// is used by one goroutine at a time.
+// handle is an open device node together with the interfaces claimed through it.
+// Only one goroutine may use it at a time.
 type handle struct {
-	fd      int
-	dir     string   // in sysfs
-	claimed []uint32 // interfaces
-	taken   []uint32 // those that kernel drivers lost to us and get back
+	fd      int      // of the node below /dev/bus/usb
+	dir     string   // of the device in sysfs
+	claimed []uint32 // numbers of the claimed interfaces
+	taken   []uint32 // numbers of the interfaces that had a kernel driver before
 }
 
-// claim takes every interface of the active configuration from whatever kernel
-// driver has it.
+// claim claims every interface of the active configuration and unbinds the
+// kernel's drivers from them. It fails with EBUSY if another program has claimed
+// an interface through usbfs.
 func (h *handle) claim() error {
 	settings, err := readSettings(h.dir)
 	if err != nil {
@@ -41,7 +42,8 @@ func (h *handle) claim() error {
 	return nil
 }
 
-// release lets go of the interfaces. Errors mean that they are gone anyway.
+// release releases the claimed interfaces. It ignores errors, which mean that
+// the device is gone.
 func (h *handle) release() {
 	for _, n := range h.claimed {
 		_ = call(h.fd, reqRelease, unsafe.Pointer(&n))
@@ -49,8 +51,8 @@ func (h *handle) release() {
 	h.claimed = nil
 }
 
-// reconnect lets the kernel's drivers have what they lost. That it finds none
-// any more is no error of ours.
+// reconnect asks the kernel to bind its drivers to the interfaces that had one
+// before. It ignores errors: the kernel may have no driver any more.
 func (h *handle) reconnect() {
 	for _, n := range h.taken {
 		c := driverCall{number: int32(n), code: int32(reqConnect)}
@@ -59,7 +61,8 @@ func (h *handle) reconnect() {
 	h.taken = nil
 }
 
-// endpoints returns those that exist now.
+// endpoints returns the endpoints that exist in the current configuration and
+// alternate settings.
 func (h *handle) endpoints(d usb.Descriptors) (map[usb.Endpoint]usb.EndpointDescriptor, error) {
 	settings, err := readSettings(h.dir)
 	if err != nil {
@@ -73,13 +76,13 @@ func (h *handle) endpoints(d usb.Descriptors) (map[usb.Endpoint]usb.EndpointDesc
 	return c.Endpoints(alternates), nil
 }
 
-// change does what a control request would do to the state that the kernel
-// keeps of the device.
+// change performs a request whose [usb.Setup.Change] is not NoChange, through
+// the kernel, which keeps a copy of the state that the request changes.
 func (h *handle) change(s usb.Setup) error {
 	switch s.Change() {
 	case usb.SetConfiguration:
 		if s.Value == uint16(activeConfiguration(h.dir)) {
-			return nil // setting it again would only cost the device its state
+			return nil // the kernel would reset the device's state for nothing
 		}
 		return h.configure(uint32(s.Value))
 	case usb.SetInterface:
@@ -94,26 +97,28 @@ func (h *handle) change(s usb.Setup) error {
 	return unix.EINVAL
 }
 
-// configure selects a configuration, which the kernel refuses while interfaces
-// are claimed and follows by binding its drivers.
+// configure selects a configuration. The kernel refuses that while interfaces
+// are claimed, and binds its drivers afterwards. Therefore configure releases
+// the interfaces before and claims the new ones after.
 func (h *handle) configure(value uint32) error {
 	h.release()
-	h.taken = nil // they belong to the old configuration
+	h.taken = nil // the numbers refer to the old configuration
 	err := call(h.fd, reqSetConfiguration, unsafe.Pointer(&value))
 	return errors.Join(err, h.claim())
 }
 
-// reset resets the device. The kernel unbinds drivers that cannot cope with a
-// reset, usbfs among them, and binds its own afterwards, unless nobody has
-// claimed anything.
+// reset resets the device and claims its interfaces again. They are released
+// during the reset: the kernel would unbind usbfs from claimed interfaces and
+// bind its own drivers to them.
 func (h *handle) reset() error {
 	h.release()
 	err := call(h.fd, reqReset, nil)
 	return errors.Join(err, h.claim())
 }
 
-// giveBack undoes claim: the configuration as it was, the device reset, the
-// drivers at work again.
+// giveBack returns the device to the kernel: it restores the configuration,
+// resets the device, binds the kernel's drivers and closes the node. configuration
+// is the one that was active when the device was opened.
 func (h *handle) giveBack(configuration uint8) error {
 	taken := h.taken
 	h.release()

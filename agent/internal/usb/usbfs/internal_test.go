@@ -10,30 +10,32 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/uevent"
 )
 
-// TestRequestCodes compares with include/uapi/linux/usbdevice_fs.h as a
-// compiler for 64 bits sees it.
+// TestRequestCodes compares the request codes with those that a C compiler for
+// a 64-bit machine computes from include/uapi/linux/usbdevice_fs.h.
 func TestRequestCodes(t *testing.T) {
 	if unsafe.Sizeof(uintptr(0)) != 8 || code(dirRead, 0, 0)>>30 != 2 {
-		t.Skip("the numbers here are those of 64-bit architectures with the generic layout")
+		t.Skip("the expected codes are those of 64-bit architectures with the generic layout")
 	}
 	for name, c := range map[string]struct{ got, want uintptr }{
 		"SETINTERFACE": {reqSetInterface, 0x80085504}, "SETCONFIGURATION": {reqSetConfiguration, 0x80045505},
-		"SUBMITURB": {reqSubmit, 0x8038550a}, "DISCARDURB": {reqDiscard, 0x550b}, "REAPURBNDELAY": {reqReapNoDelay, 0x4008550d},
+		"SUBMITURB": {reqSubmit, 0x8038550a}, "DISCARDURB": {reqDiscard, 0x550b},
+		"REAPURBNDELAY":    {reqReapNoDelay, 0x4008550d},
 		"RELEASEINTERFACE": {reqRelease, 0x80045510}, "IOCTL": {reqDriver, 0xc0105512}, "RESET": {reqReset, 0x5514},
-		"CLEAR_HALT": {reqClearHalt, 0x80045515}, "CONNECT": {reqConnect, 0x5517}, "DISCONNECT_CLAIM": {reqDisconnectClaim, 0x8108551b},
+		"CLEAR_HALT": {reqClearHalt, 0x80045515}, "CONNECT": {reqConnect, 0x5517},
+		"DISCONNECT_CLAIM": {reqDisconnectClaim, 0x8108551b},
 	} {
 		if c.got != c.want {
-			t.Errorf("USBDEVFS_%s is %#x, not %#x", name, c.got, c.want)
+			t.Errorf("USBDEVFS_%s is %#x, want %#x", name, c.got, c.want)
 		}
 	}
 	if n := unsafe.Sizeof(kernelPacket{}); n != 12 {
-		t.Errorf("a packet descriptor has %d bytes", n)
+		t.Errorf("a packet descriptor has %d bytes, want 12", n)
 	}
 }
 
-func TestEventsThatMatter(t *testing.T) {
+func TestWatchedSubsystems(t *testing.T) {
 	for subsystem, want := range map[string]bool{"usb": true, "block": true, "net": true, "thermal": false, "": false} {
-		if got := matters(uevent.Event{Action: "add", Path: "/devices/x", Subsystem: subsystem}); got != want {
+		if got := watched(uevent.Event{Action: "add", Path: "/devices/x", Subsystem: subsystem}); got != want {
 			t.Errorf("%q: %t", subsystem, got)
 		}
 	}

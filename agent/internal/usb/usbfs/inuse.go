@@ -14,18 +14,19 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// maxTable bounds a table of the kernel's that is read, in bytes.
+// maxTable is the greatest length of a file below /proc that is read, in bytes.
 const maxTable = 16 << 20
 
-// use is what the machine itself uses now.
+// use lists the mounts, swap areas and default routes of this machine. A device
+// that provides one of them must not be shared.
 type use struct {
 	mounts  map[string]string // mount point, by "major:minor" and by "/dev/…"
 	swaps   []string          // "/dev/…"
 	routers []string          // network interfaces with a default route
 }
 
-// readUse reads the tables below /proc. Those of kernels without swap or IPv6
-// may be missing.
+// readUse reads the tables below /proc. Kernels without swap or IPv6 lack some
+// of them.
 func readUse(proc string) (use, error) {
 	mounts, err := readBounded(filepath.Join(proc, "self/mountinfo"), maxTable)
 	if err != nil {
@@ -46,10 +47,10 @@ func readUse(proc string) (use, error) {
 	return u, nil
 }
 
-// parseMounts reads /proc/self/mountinfo (proc(5)): ID, parent, major:minor,
-// root, mount point, options, any number of fields, "-", type, source. File
-// systems over several devices have a number of their own, but name one of
-// them as their source.
+// parseMounts parses /proc/self/mountinfo (proc(5)). A line holds ID, parent,
+// major:minor, root, mount point, options, any number of fields, "-", type and
+// source. A file system over several devices has a major:minor of its own, and
+// its source is one of the devices.
 func parseMounts(s string) map[string]string {
 	m := make(map[string]string)
 	for line := range strings.Lines(s) {
@@ -67,7 +68,7 @@ func parseMounts(s string) map[string]string {
 	return m
 }
 
-// unescape resolves \040 and its like.
+// unescape replaces octal escapes such as \040.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -83,7 +84,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// parseSwaps reads /proc/swaps: a header, then the file name first.
+// parseSwaps parses /proc/swaps: a header, then lines that begin with the name
+// of a file.
 func parseSwaps(s string) []string {
 	var list []string
 	for line := range strings.Lines(s) {
@@ -94,8 +96,9 @@ func parseSwaps(s string) []string {
 	return list
 }
 
-// parseRoutes reads /proc/net/route: interface, destination, gateway, flags,
-// three counters, mask.
+// parseRoutes parses /proc/net/route and returns the interfaces with a default
+// route. A line holds interface, destination, gateway, flags, three counters
+// and mask.
 func parseRoutes(s string) []string {
 	var list []string
 	for line := range strings.Lines(s) {
@@ -106,8 +109,9 @@ func parseRoutes(s string) []string {
 	return list
 }
 
-// parseRoutes6 reads /proc/net/ipv6_route: destination and its length, source
-// and its length, next hop, four numbers, interface.
+// parseRoutes6 parses /proc/net/ipv6_route and returns the interfaces with a
+// default route. A line holds destination and its length, source and its
+// length, next hop, four numbers and interface.
 func parseRoutes6(s string) []string {
 	var list []string
 	for line := range strings.Lines(s) {
@@ -122,7 +126,8 @@ func parseRoutes6(s string) []string {
 // isHub reports whether the device is a hub.
 func isHub(i usb.Info) bool { return i.Class == 0x09 }
 
-// reason says why a device is not to be taken, or "".
+// reason returns the value of [usb.Info.InUse]. dir is the device's directory
+// in sysfs.
 func (u use) reason(dir string, i usb.Info) string {
 	if isHub(i) {
 		return "it is a hub"
@@ -154,18 +159,19 @@ func (u use) reason(dir string, i usb.Info) string {
 	return ""
 }
 
-// maxDepth bounds how far below a device its disks and network interfaces are
-// looked for: interface, host, target, LUN, class are five.
+// maxDepth is the number of directory levels below a device that are searched
+// for disks and network interfaces. Five are needed: interface, host, target,
+// LUN, class.
 const maxDepth = 8
 
-// classDirectories finds the directories called block and net below a device.
-// Symbolic links, which lead out of it, are not followed.
+// classDirectories returns the directories named "block" and "net" below a
+// device. It does not follow symbolic links, which lead to other devices.
 func classDirectories(root string) []string {
 	var found []string
 	_ = filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return nil // gone meanwhile
+			return nil // removed since its parent was read
 		case !e.IsDir():
 			return nil
 		case e.Name() == "block" || e.Name() == "net":
@@ -193,7 +199,8 @@ func children(dir string) []string {
 	return list
 }
 
-// blockReason looks at a disk and its partitions.
+// blockReason returns the reason why a disk or one of its partitions is in use,
+// or "". disk is a directory in sysfs.
 func (u use) blockReason(disk string) string {
 	for _, dir := range append([]string{disk}, children(disk)...) {
 		name, number := filepath.Base(dir), attribute(dir, "dev")

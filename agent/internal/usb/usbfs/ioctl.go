@@ -12,7 +12,8 @@ import (
 
 // The structures of include/uapi/linux/usbdevice_fs.h.
 type (
-	// kernelURB is usbdevfs_urb; number isochronous packets follow it.
+	// kernelURB is struct usbdevfs_urb. As many kernelPackets as the field
+	// packets says follow it in memory.
 	kernelURB struct {
 		kind, endpoint uint8
 		status         int32
@@ -37,7 +38,7 @@ type (
 	}
 )
 
-// usbdevfs_urb.type.
+// Values of usbdevfs_urb.type.
 const (
 	kindIsochronous = 0
 	kindInterrupt   = 1
@@ -45,18 +46,20 @@ const (
 	kindBulk        = 3
 )
 
-// usbdevfs_urb.flags.
+// Bits of usbdevfs_urb.flags.
 const (
 	flagShortNotOK = 0x01
 	flagIsoASAP    = 0x02
 	flagZeroPacket = 0x40
 )
 
-// exceptDriver makes USBDEVFS_DISCONNECT_CLAIM fail with EBUSY if that driver,
-// here usbfs itself on behalf of another program, has the interface.
+// exceptDriver makes USBDEVFS_DISCONNECT_CLAIM fail with EBUSY if the named
+// driver is bound to the interface. The name given is "usbfs", which is bound
+// when another program has claimed the interface.
 const exceptDriver = 2
 
-// Requests: direction, number, size of the argument; type 'U'.
+// Request codes of ioctl. The arguments of code are direction, number and size
+// of the argument.
 var (
 	reqSetInterface     = code(dirRead, 4, unsafe.Sizeof(setInterface{}))
 	reqSetConfiguration = code(dirRead, 5, 4)
@@ -76,7 +79,9 @@ const (
 	dirWrite = 2
 )
 
-// code is _IOC of the kernel (include/uapi/asm-generic/ioctl.h), with the architectures that have numbers of their own.
+// code returns the code of an ioctl request of type 'U', as the kernel's macro
+// _IOC (include/uapi/asm-generic/ioctl.h). MIPS and PowerPC encode the direction
+// in another way.
 func code(direction, number, size uintptr) uintptr {
 	var bits uintptr
 	if strings.HasPrefix(runtime.GOARCH, "mips") || strings.HasPrefix(runtime.GOARCH, "ppc") {
@@ -91,7 +96,7 @@ func code(direction, number, size uintptr) uintptr {
 	return bits | size<<16 | 'U'<<8 | number
 }
 
-// call is ioctl with a pointer to the argument. Its error is an errno.
+// call calls ioctl. Its error is a [unix.Errno].
 func call(fd int, request uintptr, argument unsafe.Pointer) error {
 	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(argument))
 	runtime.KeepAlive(argument)

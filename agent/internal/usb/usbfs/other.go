@@ -8,7 +8,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// New says that there is no usbfs on this system.
+// New returns an error: only Linux has usbfs.
 func New(Config) (usb.Bus, error) {
 	return nil, errors.New("usbfs exists on Linux only: use the backend libusb here")
 }

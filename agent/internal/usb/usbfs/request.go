@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// request is an URB as the kernel has it. The kernel keeps the addresses of
+// request is an URB in the kernel's layout. The kernel uses the addresses of
 // block and buffer until the URB is reaped, so both are pinned until then.
 type request struct {
 	urb     *usb.URB
-	number  uint64 // in the order of submission
+	number  uint64 // counts requests in the order of submission
 	control bool
-	block   []uint64 // a kernelURB and the isochronous packets
-	buffer  []byte   // urb.Data, or what stands in for it
+	block   []uint64 // a kernelURB followed by its kernelPackets; uint64 for the alignment
+	buffer  []byte   // urb.Data, or a copy in the layout that the kernel needs
 	pinner  runtime.Pinner
 
 	// Guarded by device.mu.
-	cancelled bool
-	waiting   time.Time // since when for memory
+	cancelled    bool
+	waitingSince time.Time // when the kernel had no memory for it first
 }
 
 func (r *request) change() usb.Change { return r.urb.SetupPacket().Change() }
@@ -33,12 +33,13 @@ func (r *request) kernel() *kernelURB { return (*kernelURB)(unsafe.Pointer(&r.bl
 
 func (r *request) address() uintptr { return uintptr(unsafe.Pointer(&r.block[0])) }
 
-// shares reports whether two requests are for one endpoint, whose order counts.
-func (r *request) shares(other *request) bool {
+// sameEndpoint reports whether both requests are for the same endpoint, so that
+// they must stay in order.
+func (r *request) sameEndpoint(other *request) bool {
 	return r.kernel().endpoint == other.kernel().endpoint
 }
 
-// packets are those in block.
+// packets returns the packets in block.
 func (r *request) packets() []kernelPacket {
 	n := len(r.urb.Packets)
 	if n == 0 {
@@ -48,7 +49,7 @@ func (r *request) packets() []kernelPacket {
 	return unsafe.Slice((*kernelPacket)(first), n)
 }
 
-// newRequest prepares an URB that has passed Check. device.mu is held.
+// newRequest converts an URB that has passed Check. d.mu must be held.
 func (d *device) newRequest(u *usb.URB) (*request, usb.Status) {
 	size := unsafe.Sizeof(kernelURB{}) + uintptr(len(u.Packets))*unsafe.Sizeof(kernelPacket{})
 	d.last++
@@ -78,7 +79,7 @@ func (d *device) newRequest(u *usb.URB) (*request, usb.Status) {
 	return r, usb.StatusOK
 }
 
-// describe fills in what depends on the endpoint.
+// describe sets the fields of k that depend on the endpoint.
 func (d *device) describe(r *request, k *kernelURB) usb.Status {
 	u := r.urb
 	e, ok := d.endpoints[u.Endpoint]
@@ -94,7 +95,8 @@ func (d *device) describe(r *request, k *kernelURB) usb.Status {
 	case usb.Interrupt:
 		k.kind = kindInterrupt
 	case usb.Isochronous:
-		// Frame numbers of the far computer's controller mean nothing to this one.
+		// StartFrame counts the frames of the remote computer's host controller,
+		// so the kernel must choose the frame.
 		k.kind, k.flags = kindIsochronous, flagIsoASAP
 		k.packets = int32(len(u.Packets))
 		total := 0
@@ -102,10 +104,10 @@ func (d *device) describe(r *request, k *kernelURB) usb.Status {
 			r.packets()[i].length = p.Length
 			total += int(p.Length)
 		}
-		if total != len(u.Data) { // the kernel knows of no gaps between packets
+		if total != len(u.Data) { // the kernel does not support gaps between packets
 			r.buffer = make([]byte, total)
 			if !u.In() {
-				r.eachPacket(func(near, far []byte) { copy(near, far) })
+				r.eachPacket(func(buffer, data []byte) { copy(buffer, data) })
 			}
 		}
 	default:
@@ -114,8 +116,9 @@ func (d *device) describe(r *request, k *kernelURB) usb.Status {
 	return usb.StatusOK
 }
 
-// eachPacket calls f with every packet's place in buffer and in the URB's data.
-func (r *request) eachPacket(f func(near, far []byte)) {
+// eachPacket calls f for every packet with its part of r.buffer and its part of
+// the URB's data.
+func (r *request) eachPacket(f func(buffer, data []byte)) {
 	at := uint32(0)
 	for _, p := range r.urb.Packets {
 		f(r.buffer[at:at+p.Length], r.urb.Data[p.Offset:p.Offset+p.Length])
@@ -127,17 +130,16 @@ func (r *request) unpin() { r.pinner.Unpin() }
 
 func (r *request) submit(fd int) error { return call(fd, reqSubmit, unsafe.Pointer(&r.block[0])) }
 
-// discard asks the kernel to end the request early, which it does before it
-// returns. It is safe at any time: while r is reachable, no other request has
+// discard cancels the request in the kernel. It may be called at any time, also
+// when the request is already reaped: while r is reachable, no other request has
 // its address.
 func (r *request) discard(fd int) { _ = call(fd, reqDiscard, unsafe.Pointer(&r.block[0])) }
 
-// collect puts the result into the URB. ending is the reason for which the
-// device ends, if it does.
+// collect copies the result into the URB. ending is device.ending.
 func (r *request) collect(ending usb.Status) {
 	k, u := r.kernel(), r.urb
 	u.Status, u.StartFrame, u.ErrorCount = usb.Status(k.status), k.startFrame, k.errorCount
-	if u.Status.Cancelled() { // the kernel's own reasons to end URBs look the same
+	if u.Status.Cancelled() { // the kernel uses the same status when it ends URBs by itself
 		switch {
 		case r.cancelled:
 			u.Status = usb.StatusReset
@@ -166,11 +168,11 @@ func (r *request) collectPackets() {
 		u.Packets[i].Status = usb.Status(int32(p.status))
 	}
 	if u.In() && len(r.buffer) != len(u.Data) {
-		r.eachPacket(func(near, far []byte) { copy(far, near) })
+		r.eachPacket(func(buffer, data []byte) { copy(data, buffer) })
 	}
 }
 
-// statusOf turns an ioctl's error into what an URB says.
+// statusOf converts the error of an ioctl to the status of an URB.
 func statusOf(err error) usb.Status {
 	var e unix.Errno
 	switch {
@@ -178,7 +180,7 @@ func statusOf(err error) usb.Status {
 		return usb.StatusOK
 	case !errors.As(err, &e):
 		return usb.StatusIO
-	case e == unix.ENOENT, e == unix.ECONNRESET: // here it is not a cancellation: there is no such endpoint
+	case e == unix.ENOENT, e == unix.ECONNRESET: // no such endpoint; as a status it would mean a cancellation
 		return usb.StatusInvalid
 	}
 	return -usb.Status(e)

@@ -14,28 +14,30 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// maxAttribute bounds a sysfs text attribute in bytes: a page, as the kernel
-// has it.
+// maxAttribute is the greatest length of a text attribute in sysfs: one page of
+// 4096 bytes.
 const maxAttribute = 4096
 
-// busID matches the name that the kernel gives to a device that is not a root
-// hub: bus, and port of every hub on the way (drivers/usb/core/usb.c).
+// busID matches the kernel's name of a device that is not a root hub: the
+// number of the bus and the port number at each hub (drivers/usb/core/usb.c).
 var busID = regexp.MustCompile(`^[0-9]{1,5}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}$`)
 
 func isBusID(s string) bool { return busID.MatchString(s) }
 
-// speeds maps what "speed" says, in Mbit/s (drivers/usb/core/sysfs.c,
-// speed_show).
+// speeds maps the values of the attribute "speed", in Mbit/s
+// (drivers/usb/core/sysfs.c, speed_show).
 var speeds = map[string]usb.Speed{
 	"1.5": usb.SpeedLow, "12": usb.SpeedFull, "480": usb.SpeedHigh,
 	"5000": usb.SpeedSuper, "10000": usb.SpeedSuperPlus, "20000": usb.SpeedSuperPlus,
 }
 
-// readDevice reads a device's directory. InUse is left empty.
+// readDevice reads the description of a device from its directory in sysfs. It
+// leaves InUse empty.
 func readDevice(dir string) (usb.Info, error) {
 	i := usb.Info{
 		ID: filepath.Base(dir), Backend: "usbfs", Speed: speeds[attribute(dir, "speed")],
-		Manufacturer: attribute(dir, "manufacturer"), ProductName: attribute(dir, "product"), Serial: attribute(dir, "serial"),
+		Manufacturer: attribute(dir, "manufacturer"),
+		ProductName:  attribute(dir, "product"), Serial: attribute(dir, "serial"),
 	}
 	bus, err := number(dir, "busnum", 10, 32)
 	if err != nil {
@@ -57,8 +59,9 @@ func readDevice(dir string) (usb.Info, error) {
 	return i, nil
 }
 
-// activeConfiguration is 0 while the device is not configured: the attribute
-// is empty then.
+// activeConfiguration returns the bConfigurationValue of the active
+// configuration. It returns 0 if the device is not configured: the attribute is
+// empty then.
 func activeConfiguration(dir string) uint8 {
 	n, err := number(dir, "bConfigurationValue", 10, 8)
 	if err != nil {
@@ -67,10 +70,10 @@ func activeConfiguration(dir string) uint8 {
 	return uint8(n)
 }
 
-// setting is an interface as sysfs has it now.
+// setting is the current state of an interface in sysfs.
 type setting struct {
 	number, alternate uint8
-	driver            string // empty if it has none
+	driver            string // name of the bound kernel driver, or empty
 }
 
 // readSettings reads the interfaces of the active configuration.
@@ -98,7 +101,8 @@ func readSettings(dir string) ([]setting, error) {
 	return list, nil
 }
 
-// attribute returns a text attribute, or "" if there is none.
+// attribute returns a text attribute without surrounding white space, or "" if
+// it does not exist.
 func attribute(dir, name string) string {
 	b, err := readBounded(filepath.Join(dir, name), maxAttribute)
 	if err != nil {
@@ -107,6 +111,7 @@ func attribute(dir, name string) string {
 	return strings.TrimSpace(strings.ToValidUTF8(string(b), "?"))
 }
 
+// number parses an attribute that holds a number.
 func number(dir, name string, base, bits int) (uint64, error) {
 	b, err := readBounded(filepath.Join(dir, name), maxAttribute)
 	if err != nil {
@@ -125,7 +130,7 @@ func readBounded(name string, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read from
+	defer func() { _ = f.Close() }() // opened for reading: closing loses no data
 	b, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
 	if err != nil {
 		return nil, err

@@ -22,14 +22,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// deviceVariable names the environment variable with the ID of a device that
-// the tests may take.
+// deviceVariable is the name of the environment variable with the ID of a device
+// that the tests may open.
 const deviceVariable = "EASYFIND_TEST_USB_DEVICE"
 
 func TestContract(t *testing.T) {
 	id := os.Getenv(deviceVariable)
 	if id == "" {
-		t.Skip(deviceVariable + " names no USB device, such as 1-2, that this test may take from the machine")
+		t.Skip("set " + deviceVariable + " to the ID of a USB device, such as 1-2, that this test may open")
 	}
 	usbtest.Run(t, func(t *testing.T) usb.Bus {
 		bus, err := usbfs.New(usbfs.Config{})
@@ -40,12 +40,12 @@ func TestContract(t *testing.T) {
 	}, id)
 }
 
-// TestWaitsForTheKernelsMemory has 3 MiB of URBs in flight where the kernel has
-// room for one of the four: those that find none wait for the others.
-func TestWaitsForTheKernelsMemory(t *testing.T) {
+// TestURBsWaitForKernelMemory submits four URBs of 768 KiB while the kernel has
+// memory for only one. The others must wait and then succeed.
+func TestURBsWaitForKernelMemory(t *testing.T) {
 	id := os.Getenv(deviceVariable)
 	if id == "" {
-		t.Skip(deviceVariable + " names no USB disk, such as 1-2, that this test may take from the machine")
+		t.Skip("set " + deviceVariable + " to the ID of a USB disk, such as 1-2, that this test may open")
 	}
 	const limit = "/sys/module/usbcore/parameters/usbfs_memory_mb"
 	before, err := os.ReadFile(limit)
@@ -70,7 +70,7 @@ func TestWaitsForTheKernelsMemory(t *testing.T) {
 		t.Fatalf("%s: %v in %+v", id, err, infos)
 	}
 	if !slices.ContainsFunc(infos[i].Interfaces, func(i usb.Interface) bool { return i.Class == 0x08 }) {
-		t.Skip(id + " is no disk")
+		t.Skip(id + " is not a disk")
 	}
 	d, err := bus.Open(id, usb.OpenOptions{})
 	if err != nil {
@@ -86,11 +86,12 @@ func TestWaitsForTheKernelsMemory(t *testing.T) {
 
 // Descriptors of a disk and of a hub.
 const (
-	diskDescriptors = "12010002000000400912010000010102030109022000010100803209040000020806500007058102000200" + "07050202000200"
-	hubDescriptors  = "12010002090000407e2412000001010203010902190001010080320904000001090000000705810301000c"
+	diskDescriptors = "12010002000000400912010000010102030109022000010100803209040000020806500007058102000200" +
+		"07050202000200"
+	hubDescriptors = "12010002090000407e2412000001010203010902190001010080320904000001090000000705810301000c"
 )
 
-// tree makes the directories that a kernel would show.
+// tree creates directories with the layout of /sys, /dev and /proc.
 type tree struct {
 	t    *testing.T
 	root string
@@ -108,7 +109,7 @@ func newTree(t *testing.T) tree {
 	tr.driver("1-1.4", "usb-storage")
 	tr.write(diskDirectory+"dev", "8:16\n")
 	tr.write(diskDirectory+"sdb1/dev", "8:17\n")
-	tr.device("1-2", "9", "120100") // still being read by the kernel
+	tr.device("1-2", "9", "120100") // the kernel has not yet read all of its descriptors
 	return tr
 }
 
@@ -161,7 +162,7 @@ func (tr tree) bus() usb.Bus {
 	return bus
 }
 
-func TestDevicesOfATree(t *testing.T) {
+func TestListShowsPluggedDevices(t *testing.T) {
 	list, err := newTree(t).bus().Devices()
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +181,7 @@ func TestDevicesOfATree(t *testing.T) {
 	}
 }
 
-func TestWhyADeviceIsInUse(t *testing.T) {
+func TestDevicesInUseAreRefused(t *testing.T) {
 	for want, change := range map[string]func(tree){
 		"": func(tree) {},
 		"sdb1 is mounted on /mnt/my disk": func(tr tree) {
@@ -220,11 +221,11 @@ func TestWhyADeviceIsInUse(t *testing.T) {
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	tr := newTree(t)
 	for id, want := range map[string]error{
 		"1-1": usb.ErrInUse, "1-9": usb.ErrNotFound, "usb1": usb.ErrNotFound, "1-1:1.0": usb.ErrNotFound,
-		"../devices/1-1.4": usb.ErrNotFound, "1-1.4": usb.ErrNotFound, // it has no node in dev
+		"../devices/1-1.4": usb.ErrNotFound, "1-1.4": usb.ErrNotFound, // its node does not exist
 	} {
 		if _, err := tr.bus().Open(id, usb.OpenOptions{Force: true}); !errors.Is(err, want) {
 			t.Errorf("Open(%q): %v, want %v", id, err, want)
@@ -232,7 +233,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	tr.write("dev/001/007", "\x12\x01another device's descriptor")
 	if _, err := tr.bus().Open("1-1.4", usb.OpenOptions{}); !errors.Is(err, usb.ErrNotFound) {
-		t.Errorf("a device that has changed: %v", err)
+		t.Errorf("a device that was replaced: %v", err)
 	}
 	if err := os.Chmod(filepath.Join(tr.root, "dev/001/007"), 0); err != nil {
 		t.Fatal(err)
@@ -243,8 +244,9 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// asNobody takes root's rights over files from the goroutine until the test ends
-// (setfsuid(2) takes them from one thread alone), and lets nobody reach dir.
+// asNobody gives the calling goroutine the file permissions of the user nobody
+// until the test ends, and makes dir accessible to that user. The goroutine is
+// locked to its thread because setfsuid(2) acts on one thread.
 func asNobody(t *testing.T, dir string) {
 	if os.Geteuid() != 0 {
 		return
@@ -267,13 +269,13 @@ func asNobody(t *testing.T, dir string) {
 	})
 }
 
-func TestNoUSBAtAll(t *testing.T) {
+func TestKernelWithoutUSB(t *testing.T) {
 	if _, err := usbfs.New(usbfs.Config{Sys: t.TempDir()}); err == nil {
-		t.Error("a machine without USB has a bus")
+		t.Error("New succeeded on a machine without USB")
 	}
 }
 
-func TestWatchTellsOfATree(t *testing.T) {
+func TestWatchReportsInitialList(t *testing.T) {
 	called := 0
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

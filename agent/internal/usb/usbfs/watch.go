@@ -17,12 +17,13 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/uevent"
 )
 
-// pollInterval is how often the list is looked at where the kernel's events
-// cannot be had, as in some containers.
+// pollInterval is the time between two readings of sysfs where the kernel does
+// not deliver device events. Containers in a user namespace receive none, and
+// inotify does not work on sysfs.
 const pollInterval = 2 * time.Second
 
-// Watch implements [usb.Bus]. The kernel says what is plugged in and bound
-// (package uevent) and what is mounted (/proc/self/mountinfo).
+// Watch implements [usb.Bus]. It learns of devices and drivers from the kernel's
+// events (package uevent), and of mounts by poll(2) on /proc/self/mountinfo.
 func (b *bus) Watch(ctx context.Context, changed func()) error {
 	events, err := uevent.Open()
 	if err != nil {
@@ -32,7 +33,7 @@ func (b *bus) Watch(ctx context.Context, changed func()) error {
 	if err != nil {
 		return errors.Join(err, events.Close())
 	}
-	var plugged atomic.Bool
+	var changes atomic.Bool // events that changed has not yet been called for
 	var joined sync.WaitGroup
 	joined.Go(func() {
 		for {
@@ -40,13 +41,13 @@ func (b *bus) Watch(ctx context.Context, changed func()) error {
 			if err != nil {
 				return
 			}
-			if lost || matters(e) {
-				plugged.Store(true)
+			if lost || watched(e) {
+				changes.Store(true)
 				w.signal()
 			}
 		}
 	})
-	defer func() { // in this order: who signals, then what is signalled
+	defer func() { // the goroutine must have ended before w is closed
 		_ = events.Close()
 		joined.Wait()
 		_ = w.close()
@@ -61,7 +62,7 @@ func (b *bus) Watch(ctx context.Context, changed func()) error {
 	changed()
 	for ctx.Err() == nil {
 		ready := w.wait(-1, fds...)
-		again := plugged.Swap(false)
+		again := changes.Swap(false)
 		if len(ready) > 0 && ready[0].Revents&unix.POLLPRI != 0 {
 			again = true
 		}
@@ -72,9 +73,9 @@ func (b *bus) Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
-// matters reports whether an event is of a USB device or its interfaces, or of
-// what Info.InUse is made of.
-func matters(e uevent.Event) bool {
+// watched reports whether an event may change the list of devices or an
+// Info.InUse.
+func watched(e uevent.Event) bool {
 	switch e.Subsystem {
 	case "usb", "block", "net":
 		return true
@@ -82,7 +83,8 @@ func matters(e uevent.Event) bool {
 	return false
 }
 
-// poll looks at the names and numbers of what is plugged in.
+// poll is Watch for machines without device events: it compares the list of
+// devices every pollInterval.
 func (b *bus) poll(ctx context.Context, changed func()) error {
 	t := time.NewTicker(pollInterval)
 	defer t.Stop()
@@ -101,7 +103,7 @@ func (b *bus) poll(ctx context.Context, changed func()) error {
 	}
 }
 
-// fingerprint changes whenever the answer of Devices does.
+// fingerprint returns a string that changes when the result of Devices changes.
 func (b *bus) fingerprint() string {
 	list, err := b.Devices()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// phase is where Bulk-Only Transport stands:
+// phase is the state of Bulk-Only Transport:
 //
 //	command ──▶ dataIn ──┐
 //	   ▲ ├────▶ dataOut ─┼─▶ status
@@ -21,14 +21,15 @@ const (
 	phaseStatus
 )
 
-// bCSWStatus.
+// Values of bCSWStatus (5.2).
 const (
 	statusPassed = 0
 	statusFailed = 1
 	statusPhase  = 2
 )
 
-// Wrappers (5.1, 5.2).
+// Signatures and lengths of the command block wrapper (5.1) and the command
+// status wrapper (5.2).
 const (
 	commandSignature = 0x43425355
 	commandLength    = 31
@@ -38,21 +39,21 @@ const (
 
 func (d *Disk) out(_ usb.Endpoint, data []byte) (int, outcome) {
 	switch {
-	case d.wedged:
+	case d.needsReset:
 		return 0, stall
 	case len(data) == 0:
-		return 0, done // an empty packet closes a transfer that is over already
+		return 0, done // an empty packet that ends a transfer of full packets
 	case d.phase == phaseCommand:
 		return d.command(data)
 	case d.phase == phaseDataOut:
 		return d.receive(data)
 	}
-	return 0, wait // the status has not been fetched
+	return 0, wait // the computer must fetch the status first
 }
 
 func (d *Disk) in(_ usb.Endpoint, room []byte) (int, outcome) {
 	switch {
-	case d.wedged:
+	case d.needsReset:
 		return 0, stall
 	case len(room) == 0:
 		return 0, done
@@ -64,43 +65,43 @@ func (d *Disk) in(_ usb.Endpoint, room []byte) (int, outcome) {
 	return 0, wait
 }
 
-// command takes a command block wrapper.
+// command handles a command block wrapper.
 func (d *Disk) command(b []byte) (int, outcome) {
 	if len(b) != commandLength || binary.LittleEndian.Uint32(b) != commandSignature ||
 		b[12]&0x7f != 0 || b[13]&0xf0 != 0 || b[14] < 1 || b[14] > 16 {
-		d.wedged = true
+		d.needsReset = true
 		return 0, stall
 	}
 	d.tag = binary.LittleEndian.Uint32(b[4:])
-	d.host = int64(binary.LittleEndian.Uint32(b[8:]))
+	d.hostLeft = int64(binary.LittleEndian.Uint32(b[8:]))
 	d.task = d.scsi.begin(b[13], b[15:15+b[14]])
-	d.left, d.phase, d.verdict = d.task.length, phaseStatus, statusPassed
+	d.taskLeft, d.phase, d.cswStatus = d.task.length, phaseStatus, statusPassed
 	if d.task.failed {
-		d.verdict = statusFailed
+		d.cswStatus = statusFailed
 	}
 	toHost := b[12]&0x80 != 0
 	switch {
-	case d.host == 0 && d.left == 0: // case 1
-	case d.host == 0: // cases 2 and 3
-		d.verdict = statusPhase
-	case d.left == 0: // cases 4 and 9
+	case d.hostLeft == 0 && d.taskLeft == 0: // case 1
+	case d.hostLeft == 0: // cases 2 and 3
+		d.cswStatus = statusPhase
+	case d.taskLeft == 0: // cases 4 and 9
 		d.refuse(toHost)
 	case toHost != d.task.toHost: // cases 8 and 10
-		d.verdict = statusPhase
+		d.cswStatus = statusPhase
 		d.refuse(toHost)
 	default:
 		d.phase = phaseDataOut
 		if toHost {
 			d.phase = phaseDataIn
 		}
-		if d.left > d.host { // cases 7 and 13
-			d.left, d.verdict = d.host, statusPhase
+		if d.taskLeft > d.hostLeft { // cases 7 and 13
+			d.taskLeft, d.cswStatus = d.hostLeft, statusPhase
 		}
 	}
 	return len(b), done
 }
 
-// refuse halts the endpoint on which the computer expects a data phase.
+// refuse halts the endpoint on which the computer expects the data phase.
 func (d *Disk) refuse(toHost bool) {
 	if toHost {
 		d.port.halt(diskIn)
@@ -109,62 +110,62 @@ func (d *Disk) refuse(toHost bool) {
 	}
 }
 
-// moved counts bytes of the data phase.
+// moved counts n bytes of the data phase as transferred.
 func (d *Disk) moved(n int) {
 	d.task.at += int64(n)
-	d.left -= int64(n)
-	d.host -= int64(n)
-	if d.left == 0 {
+	d.taskLeft -= int64(n)
+	d.hostLeft -= int64(n)
+	if d.taskLeft == 0 {
 		d.phase = phaseStatus
 	}
 }
 
-// fail ends the data phase because the store has failed.
+// fail ends the data phase after an error of the store.
 func (d *Disk) fail(s sense) (int, outcome) {
 	d.scsi.sense = s
-	d.phase, d.verdict = phaseStatus, statusFailed
+	d.phase, d.cswStatus = phaseStatus, statusFailed
 	return 0, stall
 }
 
-// send fills room from the task's data.
+// send copies data of the task to room.
 func (d *Disk) send(room []byte) (int, outcome) {
-	if !fits(len(room), int(d.left), d.maxPacket) {
+	if !fits(len(room), int(d.taskLeft), d.maxPacket) {
 		return 0, babble
 	}
-	n := min(len(room), int(d.left))
+	n := min(len(room), int(d.taskLeft))
 	if err := d.scsi.read(d.task, room[:n]); err != nil {
 		return d.fail(senseReadError)
 	}
 	d.moved(n)
 	unended := n < len(room) && n%d.maxPacket == 0 // no short packet has ended the transfer
 	switch {
-	case d.left > 0:
+	case d.taskLeft > 0:
 		return n, done
-	case d.host > 0 && unended: // case 5
+	case d.hostLeft > 0 && unended: // case 5
 		return n, stall
-	case d.host > 0: // case 5; what is read before the halt is cleared is not the status
+	case d.hostLeft > 0: // case 5; the halt keeps the computer from reading the status as data
 		d.port.halt(diskIn)
 		return n, done
-	case unended: // the computer asked for more than it announced: the status follows
+	case unended: // the computer reads more than it announced: it receives the status too
 		return n, wait
 	}
 	return n, done
 }
 
-// receive takes data for the task.
+// receive handles data from the computer.
 func (d *Disk) receive(data []byte) (int, outcome) {
-	n := min(len(data), int(d.left))
+	n := min(len(data), int(d.taskLeft))
 	if err := d.scsi.write(d.task, data[:n]); err != nil {
 		return d.fail(senseWriteError)
 	}
 	d.moved(n)
 	switch {
 	case n < len(data):
-		return n, stall // case 11, or more than was announced
-	case d.left == 0 && d.host > 0: // case 11
+		return n, stall // case 11, or more data than announced
+	case d.taskLeft == 0 && d.hostLeft > 0: // case 11
 		d.port.halt(diskOut)
 	case n%d.maxPacket != 0:
-		d.phase = phaseStatus // a short packet ends the data, however much was announced
+		d.phase = phaseStatus // a short packet ends the data phase
 	}
 	return n, done
 }
@@ -176,8 +177,8 @@ func (d *Disk) status(room []byte) (int, outcome) {
 	}
 	binary.LittleEndian.PutUint32(room, statusSignature)
 	binary.LittleEndian.PutUint32(room[4:], d.tag)
-	binary.LittleEndian.PutUint32(room[8:], uint32(d.host))
-	room[12] = d.verdict
+	binary.LittleEndian.PutUint32(room[8:], uint32(d.hostLeft))
+	room[12] = d.cswStatus
 	d.phase = phaseCommand
 	return statusLength, done
 }

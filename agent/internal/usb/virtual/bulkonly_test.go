@@ -14,7 +14,8 @@ const (
 	toHost  = 0x80
 )
 
-// Command blocks of one block at address 2, and of no data.
+// Command blocks: two for the block at address 2, one without data, one for 36
+// bytes of inquiry data.
 var (
 	readOne  = []byte{0x28, 0, 0, 0, 0, 2, 0, 0, 1, 0}
 	writeOne = []byte{0x2a, 0, 0, 0, 0, 2, 0, 0, 1, 0}
@@ -47,28 +48,29 @@ func clearHalt(t *testing.T, d usb.Device, e usb.Endpoint) {
 }
 
 // status fetches the status wrapper and compares it.
-func status(t *testing.T, d usb.Device, residue uint32, verdict byte) {
+func status(t *testing.T, d usb.Device, residue uint32, want byte) {
 	t.Helper()
 	u := fetch(d, 13)
 	if u.Status != usb.StatusOK || u.Actual != 13 || string(u.Data[:8]) != "USBStag!" ||
-		binary.LittleEndian.Uint32(u.Data[8:]) != residue || u.Data[12] != verdict {
-		t.Errorf("status wrapper: status %d, % x; want residue %d, verdict %d", u.Status, u.Data[:u.Actual], residue, verdict)
+		binary.LittleEndian.Uint32(u.Data[8:]) != residue || u.Data[12] != want {
+		t.Errorf("status wrapper: status %d, % x; want residue %d, bCSWStatus %d",
+			u.Status, u.Data[:u.Actual], residue, want)
 	}
 }
 
-// TestThirteenCases goes through section 6.7 of Bulk-Only Transport.
+// TestThirteenCases runs the cases of Bulk-Only Transport, section 6.7.
 func TestThirteenCases(t *testing.T) {
 	for _, c := range []struct {
 		name          string
-		length        uint32 // what the computer announces
+		length        uint32 // bytes that the computer announces
 		flags         byte
 		block         []byte
 		moved         int        // bytes of the data phase
 		end           usb.Status // of the data transfer
-		halted        bool       // the data endpoint afterwards
+		halted        bool       // the data endpoint is halted afterwards
 		residue       uint32
-		verdict       byte
-		residueIsFree bool // phase error: it says nothing
+		cswStatus     byte
+		residueIsFree bool // phase error: the residue has no meaning
 	}{
 		{"1 Hn=Dn", 0, 0, noData, 0, 0, false, 0, 0, false},
 		{"2 Hn<Di", 0, 0, readOne, 0, 0, false, 0, 2, true},
@@ -102,19 +104,20 @@ func TestThirteenCases(t *testing.T) {
 				}
 			}
 			if c.halted {
-				if u := do(d, &usb.URB{Endpoint: e, Data: make([]byte, 512)}); u.Status != usb.StatusStall || u.Actual != 0 {
+				u := do(d, &usb.URB{Endpoint: e, Data: make([]byte, 512)})
+				if u.Status != usb.StatusStall || u.Actual != 0 {
 					t.Errorf("halted endpoint: status %d, %d bytes", u.Status, u.Actual)
 				}
 				clearHalt(t, d, e)
 			}
 			if c.residueIsFree {
-				if u := fetch(d, 13); u.Status != usb.StatusOK || u.Data[12] != c.verdict {
+				if u := fetch(d, 13); u.Status != usb.StatusOK || u.Data[12] != c.cswStatus {
 					t.Errorf("status wrapper: status %d, % x", u.Status, u.Data[:u.Actual])
 				}
 			} else {
-				status(t, d, c.residue, c.verdict)
+				status(t, d, c.residue, c.cswStatus)
 			}
-			send(d, wrapper(512, toHost, readOne)) // and on it goes
+			send(d, wrapper(512, toHost, readOne)) // the disk still works
 			if u := fetch(d, 512); u.Status != usb.StatusOK || u.Actual != 512 {
 				t.Errorf("the next command: status %d, %d bytes", u.Status, u.Actual)
 			}
@@ -123,7 +126,7 @@ func TestThirteenCases(t *testing.T) {
 	}
 }
 
-func TestWrapperWithoutSense(t *testing.T) {
+func TestInvalidWrapperRequiresReset(t *testing.T) {
 	good := wrapper(0, 0, noData)
 	broken := func(at int, b byte) []byte {
 		c := bytes.Clone(good)
@@ -132,14 +135,15 @@ func TestWrapperWithoutSense(t *testing.T) {
 	}
 	for name, b := range map[string][]byte{
 		"short": good[:30], "long": append(bytes.Clone(good), 0), "signature": broken(0, 'X'),
-		"no command": broken(14, 0), "command too long": broken(14, 17), "unit": broken(13, 0x10), "flags": broken(12, 1),
+		"no command": broken(14, 0), "command too long": broken(14, 17),
+		"unit": broken(13, 0x10), "flags": broken(12, 1),
 	} {
 		bus, _, _ := newBus(t, virtual.DiskConfig{})
 		d := open(t, bus, "v-disk")
 		if u := send(d, b); u.Status != usb.StatusStall {
 			t.Errorf("%s: status %d", name, u.Status)
 		}
-		for _, e := range []usb.Endpoint{in, out} { // clearing is not enough
+		for _, e := range []usb.Endpoint{in, out} { // CLEAR_FEATURE alone must not help
 			clearHalt(t, d, e)
 			if u := do(d, &usb.URB{Endpoint: e, Data: make([]byte, 31)}); u.Status != usb.StatusStall {
 				t.Errorf("%s: endpoint %#x before the reset: status %d", name, e, u.Status)
@@ -159,7 +163,7 @@ func TestWrittenBlocksAreRead(t *testing.T) {
 	bus, image, _ := newBus(t, virtual.DiskConfig{})
 	d := open(t, bus, "v-disk")
 	const count = 256 // blocks, in URBs of unequal length
-	data := bytes.Repeat([]byte("every block is otherwise"), count*512/24+1)[:count*512]
+	data := bytes.Repeat([]byte("every block is different"), count*512/24+1)[:count*512]
 	block := []byte{0x2a, 0, 0, 0, 16, 0, 0, count >> 8, count & 0xff, 0}
 	send(d, wrapper(count*512, 0, block))
 	for rest := data; len(rest) > 0; {
@@ -176,16 +180,16 @@ func TestWrittenBlocksAreRead(t *testing.T) {
 	}
 }
 
-func TestTooLittleRoomIsBabble(t *testing.T) {
+func TestSmallBufferIsBabble(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
 	d := open(t, bus, "v-disk")
 	send(d, wrapper(512, toHost, readOne))
 	if u := fetch(d, 100); u.Status != usb.StatusOverflow {
-		t.Errorf("100 bytes of room for a packet of 512: status %d", u.Status)
+		t.Errorf("a buffer of 100 bytes for a packet of 512: status %d", u.Status)
 	}
 }
 
-func TestRequestsOfTheClass(t *testing.T) {
+func TestControlRequests(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
 	d := open(t, bus, "v-disk")
 	u := do(d, &usb.URB{Setup: usb.Setup{Type: 0xa1, Request: 0xfe, Length: 1}.Bytes(), Data: []byte{9}})
@@ -200,13 +204,13 @@ func TestRequestsOfTheClass(t *testing.T) {
 	}
 	u = do(d, &usb.URB{Setup: usb.Setup{Type: 0x82, Index: uint16(in), Length: 2}.Bytes(), Data: make([]byte, 2)})
 	if u.Status != usb.StatusOK || u.Data[0] != 1 || fetch(d, 13).Status != usb.StatusStall {
-		t.Errorf("a halted endpoint does not say so")
+		t.Errorf("GET_STATUS or a transfer does not show that the endpoint is halted")
 	}
 	if s := request(d, usb.Setup{Type: 0x00, Request: 9}); s != usb.StatusOK {
 		t.Errorf("SET_CONFIGURATION(0): status %d", s)
 	}
 	if u := fetch(d, 13); u.Status != usb.StatusInvalid {
-		t.Errorf("an endpoint of a device that is not configured: status %d", u.Status)
+		t.Errorf("an endpoint while the device is not configured: status %d", u.Status)
 	}
 	if s := request(d, usb.Setup{Type: 0x00, Request: 9, Value: 1}); s != usb.StatusOK {
 		t.Errorf("SET_CONFIGURATION(1): status %d", s)

@@ -10,32 +10,32 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// busNumber is one that no kernel gives to a bus (Linux: USB_MAXBUS is 64), so
-// that a virtual device is never taken for a real one.
+// busNumber is the bus number of all virtual devices. Kernels use lower numbers
+// (Linux: USB_MAXBUS is 64), so it differs from that of every real device.
 const busNumber = 200
 
-// Config says what is plugged in from the start.
+// Config lists the gadgets that are plugged in at the start.
 type Config struct {
-	Gadgets []Gadget // their IDs must differ; none may be on two buses
+	Gadgets []Gadget // no two may have the same ID; none may be on two buses
 }
 
 // Bus is a bus of software devices. It implements [usb.Bus].
 type Bus struct {
 	mu      sync.Mutex
-	slots   map[string]*slot
-	next    uint32        // device number
-	changed chan struct{} // closed, and replaced, by every change
+	slots   map[string]*slot // by ID
+	next    uint32           // number of the device plugged in last
+	changed chan struct{}    // closed and replaced by every change
 }
 
-// slot is a place where a gadget is plugged in.
+// slot is the port where a gadget is plugged in.
 type slot struct {
 	gadget Gadget
 	about  description
 	info   usb.Info
-	opened *device // nil while nobody has it open
+	opened *device // nil while the device is not open
 }
 
-// New returns a bus.
+// New returns a bus with the gadgets of c.
 func New(c Config) (*Bus, error) {
 	b := &Bus{slots: make(map[string]*slot), changed: make(chan struct{})}
 	for _, g := range c.Gadgets {
@@ -46,7 +46,7 @@ func New(c Config) (*Bus, error) {
 	return b, nil
 }
 
-// Plug adds a device.
+// Plug plugs in a gadget. It fails if the bus has a device with the same ID.
 func (b *Bus) Plug(g Gadget) error {
 	about := g.describe()
 	raw := slices.Concat(about.device, about.configuration)
@@ -57,7 +57,7 @@ func (b *Bus) Plug(g Gadget) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.slots[about.id] != nil {
-		return fmt.Errorf("virtual device %s: there is one of that name already", about.id)
+		return fmt.Errorf("virtual device %s: another device has this ID", about.id)
 	}
 	b.next++
 	info := usb.Info{
@@ -71,8 +71,9 @@ func (b *Bus) Plug(g Gadget) error {
 	return nil
 }
 
-// Unplug removes a device; whoever has it open sees it go. Afterwards the
-// gadget may be plugged in again once it has been closed.
+// Unplug removes a device. If the device is open, its Gone channel is closed and
+// its URBs end with StatusNoDevice. The gadget may be plugged in again after the
+// device was closed.
 func (b *Bus) Unplug(id string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,7 +89,7 @@ func (b *Bus) Unplug(id string) error {
 	return nil
 }
 
-// notify tells watchers. The lock is held.
+// notify wakes the watchers. mu must be held.
 func (b *Bus) notify() {
 	close(b.changed)
 	b.changed = make(chan struct{})
@@ -105,7 +106,7 @@ func (b *Bus) Devices() ([]usb.Info, error) {
 	return list, nil
 }
 
-// describe returns what is true now.
+// describe returns the current description. The bus's mu must be held.
 func (s *slot) describe() usb.Info {
 	i := s.info
 	i.Interfaces = slices.Clone(i.Interfaces)
@@ -130,8 +131,8 @@ func (b *Bus) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// Open implements [usb.Bus]. What is opened stays so even against force: there
-// is no kernel driver here that could lose it.
+// Open implements [usb.Bus]. Force has no effect: only another user of the bus
+// can have the device open, and Force does not close it.
 func (b *Bus) Open(id string, _ usb.OpenOptions) (usb.Device, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,7 +153,7 @@ func (b *Bus) Open(id string, _ usb.OpenOptions) (usb.Device, error) {
 	return d, nil
 }
 
-// release makes a closed device free for another.
+// release marks the device in s as closed.
 func (b *Bus) release(s *slot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

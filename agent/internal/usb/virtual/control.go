@@ -4,7 +4,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// Standard requests (USB 2.0, table 9-4) that Setup.Change does not name.
+// Standard requests (USB 2.0, table 9-4).
 const (
 	getStatus        = 0
 	clearFeature     = 1
@@ -53,7 +53,8 @@ func (d *device) control(r *request) {
 	d.finish(r, status)
 }
 
-// request answers a control request; not ok is a stall.
+// request runs a control request and returns the data of an IN. If ok is false,
+// the device answers with a stall.
 func (d *device) request(s usb.Setup, out []byte) (in []byte, ok bool) {
 	switch s.Change() {
 	case usb.SetConfiguration:
@@ -81,8 +82,8 @@ func (d *device) request(s usb.Setup, out []byte) (in []byte, ok bool) {
 	return d.gadget.control(s, out)
 }
 
-// setInterface resets the data toggles and halts of one interface, and that is
-// all, as no gadget has another setting than 0.
+// setInterface clears the halts of one interface. No gadget has an alternate
+// setting other than 0, so nothing else changes.
 func (d *device) setInterface(s usb.Setup) bool {
 	if !d.configured || s.Index > 0xff || s.Value > 0xff {
 		return false
@@ -94,7 +95,7 @@ func (d *device) setInterface(s usb.Setup) bool {
 	return ok
 }
 
-// standard answers the standard requests that change nothing.
+// standard runs the standard requests for which [usb.Setup.Change] is NoChange.
 func (d *device) standard(s usb.Setup) (in []byte, ok bool) {
 	recipient := s.Type & 0x1f
 	switch s.Request {
@@ -120,7 +121,7 @@ func (d *device) standard(s usb.Setup) (in []byte, ok bool) {
 		}
 		return nil, recipient == 0 && s.Value == 1
 	case clearFeature:
-		return nil, recipient == 0 && s.Value == 1 // remote wake-up, which nobody waits for
+		return nil, recipient == 0 && s.Value == 1 // remote wake-up, which has no effect here
 	case setAddress:
 		return nil, recipient == 0
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// vendor is pid.codes; its products 0001 to 0010 are free for tests.
+// The vendor is pid.codes, which reserves its products 0001 to 0010 for tests.
 const (
 	vendor          = 0x1209
 	productDisk     = 0x0001
@@ -16,12 +16,13 @@ const (
 	release         = 0x0100
 )
 
-// deviceDescriptor builds one whose strings 1, 2 and 3 are manufacturer,
-// product and serial number, and whose interfaces have the classes.
+// deviceDescriptor returns a device descriptor. Strings 1, 2 and 3 are
+// manufacturer, product and serial number. The class is 0: each interface has a
+// class of its own.
 func deviceDescriptor(speed usb.Speed, product uint16) []byte {
 	version, packet := uint16(0x0200), byte(64)
 	if speed >= usb.SpeedSuper {
-		version, packet = 0x0300, 9 // as a power of two
+		version, packet = 0x0300, 9 // USB 3 gives the exponent: 2^9 bytes
 	}
 	b := []byte{18, descriptorDevice, 0, 0, 0, 0, 0, packet, 0, 0, 0, 0, 0, 0, 1, 2, 3, 1}
 	binary.LittleEndian.PutUint16(b[2:], version)
@@ -31,7 +32,8 @@ func deviceDescriptor(speed usb.Speed, product uint16) []byte {
 	return b
 }
 
-// configurationDescriptor puts the header before the one interface.
+// configurationDescriptor returns a configuration descriptor with one interface,
+// whose descriptors are given.
 func configurationDescriptor(milliamperes int, interfaces ...[]byte) []byte {
 	body := slices.Concat(interfaces...)
 	b := []byte{9, descriptorConfiguration, 0, 0, 1, 1, 0, 0x80, byte(milliamperes / 2)}
@@ -39,7 +41,7 @@ func configurationDescriptor(milliamperes int, interfaces ...[]byte) []byte {
 	return append(b, body...)
 }
 
-// interfaceDescriptor is interface 0 in its only setting.
+// interfaceDescriptor returns the descriptor of interface 0, setting 0.
 func interfaceDescriptor(endpoints int, class, subclass, protocol byte) []byte {
 	return []byte{9, descriptorInterface, 0, 0, byte(endpoints), class, subclass, protocol, 0}
 }
@@ -50,10 +52,12 @@ func endpointDescriptor(e usb.Endpoint, t usb.TransferType, maxPacket uint16, in
 	return b
 }
 
-// companion is a SuperSpeed endpoint companion: bursts of 16 packets.
+// companion returns a SuperSpeed endpoint companion descriptor (USB 3.2, 9.6.7)
+// for bursts of 16 packets.
 func companion() []byte { return []byte{6, descriptorCompanion, 15, 0, 0, 0} }
 
-// superSpeedBOS says USB 2.0 extension (LPM) and SuperSpeed (USB 3.2, 9.6.2).
+// superSpeedBOS returns a BOS descriptor with the capabilities USB 2.0 extension
+// (LPM) and SuperSpeed (USB 3.2, 9.6.2).
 func superSpeedBOS() []byte {
 	return []byte{
 		5, descriptorBOS, 22, 0, 2,
@@ -62,14 +66,16 @@ func superSpeedBOS() []byte {
 	}
 }
 
-// qualifier says what a high-speed device would be at full speed: the same.
+// qualifier returns the device qualifier of a high-speed device (USB 2.0,
+// 9.6.2). At full speed its device descriptor is the same.
 func qualifier(device []byte) []byte {
 	return []byte{
 		10, descriptorQualifier, device[2], device[3], device[4], device[5], device[6], device[7], device[17], 0,
 	}
 }
 
-// otherSpeed is the configuration at full speed: bulk packets of 64 bytes.
+// otherSpeed returns the configuration of a high-speed device at full speed
+// (USB 2.0, 9.6.4), where bulk packets have 64 bytes.
 func otherSpeed(configuration []byte) []byte {
 	b := slices.Clone(configuration)
 	b[1] = descriptorOtherSpeed
@@ -81,7 +87,8 @@ func otherSpeed(configuration []byte) []byte {
 	return b
 }
 
-// stringDescriptor cuts s to the 126 UTF-16 units that fit.
+// stringDescriptor returns a string descriptor. It cuts s to the 126 UTF-16
+// units that fit.
 func stringDescriptor(s string) []byte {
 	units := utf16.Encode([]rune(s))
 	units = units[:min(len(units), 126)]

@@ -6,11 +6,11 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// device is an opened gadget. One goroutine offers the oldest URB of each
-// endpoint to the gadget, again and again while anything moves, then waits for
-// the next URB, cancellation or sign of life of the gadget.
+// device is an opened gadget. The goroutine run offers the oldest URB of each
+// endpoint to the gadget. It repeats this while URBs make progress. Then it
+// waits until an URB is submitted or cancelled or the gadget calls wake.
 type device struct {
-	// Static after construction.
+	// Constant after construction.
 	info    usb.Info
 	about   description
 	gadget  Gadget
@@ -18,14 +18,14 @@ type device struct {
 	release func()
 	gone    chan struct{} // closed by end
 	ended   chan struct{} // closed when run has returned
-	wake    chan struct{} // holds one
-	once    sync.Once     // release
+	wake    chan struct{} // of capacity 1: holds at most one signal
+	once    sync.Once     // calls release
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	queues  [32][]*request // by number, and 16 more for IN
+	queues  [32][]*request // by endpoint number, plus 16 for IN; oldest first
 	pending map[*usb.URB]*request
-	ending  usb.Status // not 0: the reason for which no URB runs any more
+	ending  usb.Status // not StatusOK: the device has ended, and new URBs get this status
 
 	// Owned by run.
 	configured bool
@@ -55,8 +55,9 @@ func newDevice(s *slot, release func()) (*device, error) {
 	return dev, nil
 }
 
-// restart is what opening and a reset do: the gadget anew, and configured, as
-// the kernel leaves it.
+// restart puts the gadget into the state after a reset, with its configuration
+// selected. The kernel does the same after a reset and when a device is plugged
+// in.
 func (d *device) restart() {
 	d.gadget.reset()
 	d.configure(true)
@@ -98,7 +99,7 @@ func (d *device) enqueue(u *usb.URB) usb.Status {
 	case len(d.pending) >= usb.MaxPending:
 		return usb.StatusNoMemory
 	case len(u.Packets) > 0, d.pending[u] != nil:
-		return usb.StatusInvalid // no gadget is isochronous; no URB is in two places
+		return usb.StatusInvalid // no gadget has isochronous endpoints; no URB may be submitted twice
 	}
 	r := &request{urb: u}
 	q := queueOf(u.Endpoint)
@@ -129,7 +130,7 @@ func (d *device) Close() error {
 	return nil
 }
 
-// end makes run complete everything with that status and return.
+// end makes run complete all URBs with status s and return.
 func (d *device) end(s usb.Status) {
 	d.mu.Lock()
 	if d.ending == usb.StatusOK {
@@ -143,7 +144,7 @@ func (d *device) end(s usb.Status) {
 func (d *device) signal() {
 	select {
 	case d.wake <- struct{}{}:
-	default: // a signal is on its way already
+	default: // run has not yet received the previous signal
 	}
 }
 
@@ -166,14 +167,15 @@ func (d *device) run() {
 	}
 }
 
-// over reports whether nothing is left to complete and nothing can come.
+// over reports whether the device has ended and all URBs are complete.
 func (d *device) over() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.ending != usb.StatusOK && len(d.pending) == 0
 }
 
-// sweep completes what was cancelled, and everything at the end.
+// sweep completes the cancelled URBs and, if the device has ended, all others.
+// It reports whether it completed any.
 func (d *device) sweep() bool {
 	d.mu.Lock()
 	var cancelled, rest []*request
@@ -207,7 +209,7 @@ func (d *device) head(q int) *request {
 	return d.queues[q][0]
 }
 
-// finish takes a request off its queue and completes its URB.
+// finish removes a request from its queue and completes its URB.
 func (d *device) finish(r *request, s usb.Status) {
 	d.mu.Lock()
 	q := &d.queues[queueOf(r.urb.Endpoint)]
@@ -223,7 +225,7 @@ func (d *device) finish(r *request, s usb.Status) {
 	r.urb.Finish(s)
 }
 
-// step offers a request to its endpoint and reports whether anything moved.
+// step offers a request to its endpoint and reports whether it made progress.
 func (d *device) step(r *request) bool {
 	u := r.urb
 	if u.Endpoint.Number() == 0 {

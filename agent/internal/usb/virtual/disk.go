@@ -11,9 +11,9 @@ import (
 // BlockSize is the size of a disk's logical block in bytes.
 const BlockSize = 512
 
-// Store is what a disk's blocks are kept in: an [Image], a file. It is used by
-// one goroutine at a time. If it has a method Sync() error, as files do, the
-// computer's SYNCHRONIZE CACHE calls it.
+// Store holds the blocks of a disk. An [Image] and an *os.File are Stores. A
+// Disk uses its Store from one goroutine at a time. If the Store has a method
+// Sync() error, the command SYNCHRONIZE CACHE calls it.
 type Store interface {
 	io.ReaderAt
 	io.WriterAt
@@ -22,11 +22,11 @@ type Store interface {
 // DiskConfig describes a disk.
 type DiskConfig struct {
 	ID       string    // default "v-disk"
-	Serial   string    // default "EF0000000001"; at least 12 characters 0-9 A-F to please every driver
+	Serial   string    // default "EF0000000001"; some drivers require 12 or more characters 0-9 A-F
 	Speed    usb.Speed // SpeedHigh (default) or SpeedSuper
 	Store    Store
 	Size     int64 // bytes of Store in use; a multiple of BlockSize, at most 2 TiB
-	ReadOnly bool  // writing is refused, as by a write-protect switch
+	ReadOnly bool  // the disk refuses writes, as with a write-protect switch
 }
 
 // The endpoints of a disk.
@@ -35,27 +35,28 @@ const (
 	diskOut usb.Endpoint = 0x02
 )
 
-// Disk is a USB mass-storage device: SCSI commands over Bulk-Only Transport
-// ("USB Mass Storage Class, Bulk-Only Transport", revision 1.0; the thirteen
-// cases of its section 6.7 are named where they are handled).
+// Disk is a USB mass-storage device that runs SCSI commands over Bulk-Only
+// Transport ("USB Mass Storage Class, Bulk-Only Transport", revision 1.0).
+// Section numbers in this file and in bulkonly.go refer to that document.
+// "Case n" is one of the thirteen cases of its section 6.7.
 type Disk struct {
-	// Static after construction.
+	// Constant after construction.
 	about     description
 	maxPacket int
 	scsi      target
 
 	// Owned by the goroutine that runs the opened device.
-	port    port
-	phase   phase
-	task    task   // the command in work
-	tag     uint32 // of its wrapper
-	host    int64  // bytes that the computer still expects to move
-	left    int64  // bytes that the task still has to move
-	verdict byte   // bCSWStatus to come
-	wedged  bool   // a wrapper made no sense: both endpoints stall until reset (6.6.1)
+	port       port
+	phase      phase
+	task       task   // of the current command
+	tag        uint32 // dCBWTag of the current command
+	hostLeft   int64  // bytes that the computer still expects to transfer
+	taskLeft   int64  // bytes that the task still has to transfer
+	cswStatus  byte   // bCSWStatus of the current command
+	needsReset bool   // a wrapper was invalid: both endpoints stall until a reset (6.6.1)
 }
 
-// NewDisk returns a disk.
+// NewDisk returns a disk. It fails if c is not valid.
 func NewDisk(c DiskConfig) (*Disk, error) {
 	if c.ID == "" {
 		c.ID = "v-disk"
@@ -68,9 +69,9 @@ func NewDisk(c DiskConfig) (*Disk, error) {
 	}
 	switch {
 	case c.Store == nil:
-		return nil, errors.New("virtual disk: nothing to keep its blocks in")
+		return nil, errors.New("virtual disk: no store for its blocks")
 	case c.Size < BlockSize || c.Size%BlockSize != 0 || c.Size > 1<<32*BlockSize:
-		return nil, fmt.Errorf("virtual disk: a size of %d bytes is not between 512 and 2 TiB in blocks of 512", c.Size)
+		return nil, fmt.Errorf("virtual disk: the size of %d bytes is not a multiple of 512 from 512 bytes to 2 TiB", c.Size)
 	case c.Speed != usb.SpeedHigh && c.Speed != usb.SpeedSuper:
 		return nil, fmt.Errorf("virtual disk: speed %d is neither high speed nor SuperSpeed", c.Speed)
 	}
@@ -104,9 +105,9 @@ func (d *Disk) reset() {
 	d.recover()
 }
 
-// recover is the Bulk-Only Mass Storage Reset (3.1).
+// recover runs the Bulk-Only Mass Storage Reset (3.1).
 func (d *Disk) recover() {
-	d.phase, d.wedged = phaseCommand, false
+	d.phase, d.needsReset = phaseCommand, false
 }
 
 func (d *Disk) control(s usb.Setup, _ []byte) ([]byte, bool) {
@@ -115,7 +116,7 @@ func (d *Disk) control(s usb.Setup, _ []byte) ([]byte, bool) {
 		d.recover()
 		return nil, true
 	case s.Type == 0xa1 && s.Request == 0xfe && s.Value == 0 && s.Index == 0 && s.Length == 1:
-		return []byte{0}, true // GET MAX LUN (3.2): there is logical unit 0 only
+		return []byte{0}, true // GET MAX LUN (3.2): logical unit 0 is the only one
 	}
 	return nil, false
 }

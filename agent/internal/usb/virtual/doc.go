@@ -1,4 +1,5 @@
-// Package virtual is a bus of devices in software: for demonstrations, for
-// tests, and for machines that have no USB at all. They behave as hardware
-// does: endpoints NAK until they have something to say, stall, halt, babble.
+// Package virtual implements a bus of software devices for demonstrations, for
+// tests and for machines without USB. The devices behave like hardware: an
+// endpoint sends NAK while it has no data, stalls, is halted and babbles (sends
+// more than the computer asked for).
 package virtual

@@ -4,56 +4,59 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// outcome is what an endpoint did with an offer.
+// outcome is the result of offering an URB to an endpoint.
 type outcome uint8
 
 const (
-	// wait: NAK. The rest of the URB is offered again after the next event.
+	// wait means NAK: the endpoint cannot proceed. The rest of the URB is
+	// offered again after the next event.
 	wait outcome = iota
-	// done: the URB is complete, be it by a short packet or because it is full.
+	// done means that the URB is complete: its buffer is used up, or a short
+	// packet ended it.
 	done
-	// stall: the endpoint halts after what was moved.
+	// stall means that the endpoint halts after the bytes that it transferred.
 	stall
-	// babble: the device has more for the packet than the computer has room.
+	// babble means that the device has a longer packet than the buffer can hold.
 	babble
 )
 
-// Gadget is a device in software: a [Disk] or a [Keyboard]. All methods but
-// describe and attach are called by the goroutine that runs the opened device.
+// Gadget is a software device: a [Disk] or a [Keyboard]. The goroutine of the
+// opened device calls all methods except describe and attach.
 type Gadget interface {
 	describe() description
-	// attach hands over what the device needs of the one who runs it; the zero
-	// port takes it back.
+	// attach connects the gadget to the opened device. The zero port
+	// disconnects it.
 	attach(p port)
-	// control answers a request that the device as a whole does not know; ok is
-	// false for a stall. out is the data stage of an OUT request.
+	// control runs a class request or another request that all devices do not
+	// share, and returns the data of an IN. out is the data of an OUT. If ok is
+	// false, the device answers with a stall.
 	control(s usb.Setup, out []byte) (in []byte, ok bool)
-	// out takes data that the computer sent and returns how much of it.
+	// out handles data from the computer and returns the number of bytes used.
 	out(e usb.Endpoint, data []byte) (int, outcome)
-	// in fills room and returns how many bytes.
+	// in writes data for the computer to room and returns the number of bytes.
 	in(e usb.Endpoint, room []byte) (int, outcome)
-	// reset brings the device to the state that it has when plugged in.
+	// reset puts the device into the state after plugging in.
 	reset()
 }
 
-// port is what a gadget may ask of the opened device.
+// port holds the functions of the opened device that a gadget may call.
 type port struct {
-	wake func()             // makes the endpoints be asked again; on any goroutine
-	halt func(usb.Endpoint) // halts one from now on; within a method of Gadget only
+	wake func()             // makes the device offer the URBs again; callable on any goroutine
+	halt func(usb.Endpoint) // halts an endpoint; callable within a method of Gadget only
 }
 
-// description is what a gadget says of itself.
+// description holds a gadget's descriptors.
 type description struct {
 	id            string
 	speed         usb.Speed
 	device        []byte   // device descriptor
-	configuration []byte   // the one configuration, whole
-	strings       []string // number 1 and on
-	bos           []byte   // nil below SuperSpeed
+	configuration []byte   // the only configuration, with the descriptors that belong to it
+	strings       []string // string descriptors 1, 2, ...
+	bos           []byte   // BOS descriptor; nil below SuperSpeed
 }
 
-// fits reports whether a packet of have bytes can go into room: a transfer
-// ends in an error if the last packet is longer than what is left for it.
+// fits reports whether the controller can receive a transfer of have bytes into
+// a buffer of room bytes. Otherwise the last packet would exceed the buffer.
 func fits(room, have, maxPacket int) bool {
 	return have <= room || room%maxPacket == 0
 }

@@ -17,9 +17,10 @@ func nextReport(t *testing.T, d usb.Device) [8]byte {
 	return [8]byte(u.Data)
 }
 
-// A computer that unplugs the keyboard in the middle of the greeting leaves
-// nothing of it to the next one, not even a key that is held down.
-func TestGreetingIsTypedAtEachOpening(t *testing.T) {
+// TestGreetingRestartsAtEachOpening closes the keyboard in the middle of the
+// greeting. After the next opening no key is down, and the greeting starts from
+// its first character.
+func TestGreetingRestartsAtEachOpening(t *testing.T) {
 	keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{Greeting: "Hé!"})
 	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{keyboard}})
 	if err != nil {
@@ -34,7 +35,8 @@ func TestGreetingIsTypedAtEachOpening(t *testing.T) {
 	}
 	second := open(t, bus, "v-keyboard")
 	get := usb.Setup{Type: 0xa1, Request: 1, Value: 0x0100, Length: 8}
-	if u := do(second, &usb.URB{Setup: get.Bytes(), Data: make([]byte, 8)}); u.Status != usb.StatusOK || [8]byte(u.Data) != [8]byte{} {
+	u := do(second, &usb.URB{Setup: get.Bytes(), Data: make([]byte, 8)})
+	if u.Status != usb.StatusOK || [8]byte(u.Data) != [8]byte{} {
 		t.Errorf("keys held down after opening: status %d, % x", u.Status, u.Data)
 	}
 	for n, want := range [][8]byte{{virtual.ModShift, 0, 0x0b}, {}, {virtual.ModShift, 0, 0x1e}, {}} {

@@ -10,39 +10,40 @@ import (
 	"unicode/utf16"
 )
 
-// Image is a disk's blocks in memory. It implements [Store], and may be read
-// beside the disk.
+// Image holds the blocks of a disk in memory. It implements [Store]. Its methods
+// may be called concurrently, also while a Disk uses it.
 type Image struct {
 	mu sync.RWMutex
 	b  []byte
 }
 
-// Table is a kind of partition table.
+// Table is the kind of a partition table.
 type Table uint8
 
 // The kinds of partition table.
 const (
 	TableMBR  Table = iota
 	TableGPT        // UEFI 2.10, section 5.3, with both copies
-	TableNone       // every block is noise
+	TableNone       // no table: all blocks are pseudo-random
 )
 
-// SampleConfig describes a disk full of noise that is the same every time.
+// SampleConfig describes an image of pseudo-random bytes. Equal configurations
+// give equal images.
 type SampleConfig struct {
-	Size  int64 // bytes; default 64 MiB, at least 4 MiB, a multiple of 1 MiB
+	Size  int64 // bytes; a multiple of 1 MiB from 4 MiB to 4 GiB; default 64 MiB
 	Seed  uint64
-	Table Table // of two partitions, the first from 1 MiB to the middle
+	Table Table // lists two partitions: from 1 MiB to the middle, and the rest
 }
 
 const mebibyte = 1 << 20
 
-// NewSample makes an image for demonstrations and tests.
+// NewSample returns an image for demonstrations and tests.
 func NewSample(c SampleConfig) (*Image, error) {
 	if c.Size == 0 {
 		c.Size = 64 * mebibyte
 	}
 	if c.Size < 4*mebibyte || c.Size%mebibyte != 0 || c.Size > 1<<32 {
-		return nil, fmt.Errorf("sample disk: a size of %d bytes is not between 4 MiB and 4 GiB in whole MiB", c.Size)
+		return nil, fmt.Errorf("sample disk: the size of %d bytes is not a multiple of 1 MiB from 4 MiB to 4 GiB", c.Size)
 	}
 	i := &Image{b: make([]byte, c.Size)}
 	var seed [32]byte
@@ -95,15 +96,15 @@ func (i *Image) WriteAt(b []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// partition is a run of blocks, both ends included.
+// partition describes a range of blocks; first and last are part of it.
 type partition struct {
 	first, last uint64
-	kind        byte // in an MBR
+	kind        byte // partition type in an MBR
 	name        string
 }
 
-// putMBR writes a master boot record. No boot code, and nothing that says
-// where on cylinders and heads the partitions are.
+// putMBR writes a master boot record without boot code. The fields for cylinders
+// and heads hold the values that mean "too large".
 func (i *Image) putMBR(parts []partition) {
 	b := i.b[:BlockSize]
 	clear(b)
@@ -123,7 +124,8 @@ const (
 	gptBlocks      = gptEntries * gptEntryLength / BlockSize
 )
 
-// microsoftBasicData is EBD0A0A2-B9E5-4433-87C0-68B6B72699C7 as on the disk.
+// microsoftBasicData is the partition type EBD0A0A2-B9E5-4433-87C0-68B6B72699C7
+// in the byte order on the disk.
 var microsoftBasicData = [16]byte{
 	0xa2, 0xa0, 0xd0, 0xeb, 0xe5, 0xb9, 0x33, 0x44, 0x87, 0xc0, 0x68, 0xb6, 0xb7, 0x26, 0x99, 0xc7,
 }
@@ -148,8 +150,8 @@ func (i *Image) putGPT(parts []partition) {
 	i.putGPTCopy(last, 1, last-gptBlocks, entries)
 }
 
-// putGPTCopy writes a header at one block, with the other copy's at another,
-// and its entries.
+// putGPTCopy writes one copy of the table: its header at block at, and its
+// entries from block entriesAt. other is the block of the other copy's header.
 func (i *Image) putGPTCopy(at, other, entriesAt uint64, entries []byte) {
 	copy(i.b[entriesAt*BlockSize:], entries)
 	h := i.b[at*BlockSize:][:BlockSize]

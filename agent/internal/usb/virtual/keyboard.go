@@ -14,43 +14,44 @@ type KeyboardConfig struct {
 	ID     string    // default "v-keyboard"
 	Serial string    // default "EFKEYBOARD01"
 	Speed  usb.Speed // SpeedFull (default) or SpeedLow
-	// Greeting is typed by itself, once, each time the keyboard is opened.
-	// Characters without a key on a US layout are left out; at most MaxText.
+	// Greeting is a text that the keyboard types each time it is opened.
+	// Characters without a key on a US layout are omitted, and so is the text
+	// after the first MaxText bytes.
 	Greeting string
 }
 
-// SampleGreeting is a greeting for demonstrations and tests, as [NewSample] is
-// a disk for them.
-const SampleGreeting = "Hello from the far keyboard!"
+// SampleGreeting is a greeting for demonstrations and tests.
+const SampleGreeting = "Hello from the remote keyboard!"
 
 const (
 	keyboardIn   = usb.Endpoint(0x81)
-	reportLength = 8 // also the endpoint's packet
+	reportLength = 8 // bytes; also the greatest packet of the endpoint
 )
 
 // Keyboard is a HID boot keyboard ("Device Class Definition for HID", 1.11,
-// appendix B.1). Its keys are pressed by the methods Press and Type.
+// appendix B.1). The methods Press and Type press its keys. They may be called
+// concurrently.
 type Keyboard struct {
-	// Static after construction.
+	// Constant after construction.
 	about    description
 	greeting []Key
 
 	mu       sync.Mutex
 	port     port
-	queue    []*keyEvent        // reports that the computer has yet to fetch
-	now      [reportLength]byte // the report of the keys as they are
+	queue    []*keyEvent        // reports that the computer has not yet fetched, oldest first
+	current  [reportLength]byte // the report that the computer fetched last
 	leds     byte
-	protocol byte          // 1: report, 0: boot; the reports are the same
-	idle     time.Duration // 0: a report only when a key has changed
-	again    time.Time     // when the report is repeated, if idle is not 0
-	timer    *time.Timer   // wakes at again; nil if there is none
+	protocol byte          // 1 report, 0 boot; the reports are the same
+	idle     time.Duration // 0: the keyboard reports only changes
+	repeatAt time.Time     // when the report is due again, if idle is not 0
+	timer    *time.Timer   // fires at repeatAt; nil if idle is 0
 }
 
-// keyEvent is a report on its way to the computer.
+// keyEvent is a report that the computer has not yet fetched.
 type keyEvent struct {
 	report   [reportLength]byte
-	fetched  chan struct{} // closed
-	greeting bool          // ends with the opening for which it was made
+	fetched  chan struct{} // closed when the computer has fetched the report
+	greeting bool          // part of the greeting: dropped when the keyboard is closed
 }
 
 // NewKeyboard returns a keyboard.
@@ -65,10 +66,10 @@ func NewKeyboard(c KeyboardConfig) *Keyboard {
 		c.Speed = usb.SpeedFull
 	}
 	device := deviceDescriptor(c.Speed, productKeyboard)
-	device[7] = 8 // all that a low-speed device may have
+	device[7] = 8 // bMaxPacketSize0: the greatest value for low speed
 	return &Keyboard{
 		protocol: 1,
-		greeting: keysOf(c.Greeting),
+		greeting: typableKeys(c.Greeting),
 		about: description{
 			id: c.ID, speed: c.Speed, device: device,
 			configuration: configurationDescriptor(100,
@@ -80,7 +81,8 @@ func NewKeyboard(c KeyboardConfig) *Keyboard {
 	}
 }
 
-// hidDescriptor says HID 1.11, no country, one report descriptor.
+// hidDescriptor returns the HID descriptor: HID 1.11, no country code, one report
+// descriptor.
 func hidDescriptor() []byte {
 	return []byte{9, descriptorHID, 0x11, 0x01, 0, 1, descriptorReport, byte(len(reportDescriptor)), 0}
 }
@@ -90,8 +92,8 @@ const (
 	descriptorReport = 0x22
 )
 
-// reportDescriptor is that of appendix B.1: eight modifier bits, a reserved
-// byte, six keys; five LEDs out.
+// reportDescriptor is the report descriptor of appendix B.1. Input: eight
+// modifier bits, a reserved byte, six keys. Output: five LEDs.
 var reportDescriptor = []byte{
 	0x05, 0x01, 0x09, 0x06, 0xa1, 0x01, // generic desktop, keyboard, application
 	0x05, 0x07, 0x19, 0xe0, 0x29, 0xe7, 0x15, 0x00, 0x25, 0x01, 0x75, 0x01, 0x95, 0x08, 0x81, 0x02,
@@ -102,9 +104,9 @@ var reportDescriptor = []byte{
 	0xc0,
 }
 
-// Press presses a key, releases it, and returns when the computer has fetched
-// both reports, or with the context's error. While no computer has opened the
-// keyboard it waits for one.
+// Press presses and releases a key. It returns when the computer has fetched
+// both reports, or with the error of ctx. It also waits while the keyboard is
+// not open.
 func (k *Keyboard) Press(ctx context.Context, key Key) error {
 	down, up := eventsOf(key)
 	k.mu.Lock()
@@ -115,22 +117,23 @@ func (k *Keyboard) Press(ctx context.Context, key Key) error {
 	k.mu.Unlock()
 	select {
 	case <-ctx.Done():
-		k.giveUp(down, up)
+		k.withdraw(down, up)
 		return ctx.Err()
 	case <-up.fetched:
 		return nil
 	}
 }
 
-// eventsOf returns the reports of a key that is pressed and released.
+// eventsOf returns the reports of pressing and releasing a key.
 func eventsOf(key Key) (down, up *keyEvent) {
 	return &keyEvent{report: [reportLength]byte{key.Modifiers, 0, key.Usage}, fetched: make(chan struct{})},
 		&keyEvent{fetched: make(chan struct{})}
 }
 
-// giveUp takes a key back if the computer does not know of it yet. Otherwise
-// its release stays in the queue, so that it does not stay down.
-func (k *Keyboard) giveUp(down, up *keyEvent) {
+// withdraw removes both reports of a key from the queue if the computer has
+// fetched neither. Otherwise the release stays in the queue, so that the key
+// does not stay down.
+func (k *Keyboard) withdraw(down, up *keyEvent) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if slices.Contains(k.queue, down) {
@@ -138,9 +141,9 @@ func (k *Keyboard) giveUp(down, up *keyEvent) {
 	}
 }
 
-// Type presses the keys that make text on a US layout, one after the other as
-// Press does. Of a character without a key there it says so before it presses
-// any.
+// Type types text on a US layout: it calls Press for one key after the other. If
+// text has a character without a key or more than MaxText bytes, Type returns an
+// error and presses no key.
 func (k *Keyboard) Type(ctx context.Context, text string) error {
 	keys, err := keysFor(text)
 	if err != nil {
@@ -154,8 +157,8 @@ func (k *Keyboard) Type(ctx context.Context, text string) error {
 	return nil
 }
 
-// LEDs returns the bits that the computer has set: 0 num lock, 1 caps lock,
-// 2 scroll lock, 3 compose, 4 kana.
+// LEDs returns the state of the LEDs as set by the computer. Bits: 0 num lock,
+// 1 caps lock, 2 scroll lock, 3 compose, 4 kana.
 func (k *Keyboard) LEDs() uint8 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -176,10 +179,10 @@ func (k *Keyboard) attach(p port) {
 		}
 		return
 	}
-	left := len(k.queue)
+	before := len(k.queue)
 	k.queue = slices.DeleteFunc(k.queue, func(e *keyEvent) bool { return e.greeting })
-	if len(k.queue) < left {
-		k.now = [reportLength]byte{} // a key that it held down is up again
+	if len(k.queue) < before {
+		k.current = [reportLength]byte{} // release the key that the greeting held down
 	}
 }
 
@@ -190,7 +193,8 @@ func (k *Keyboard) reset() {
 	k.setIdle(0)
 }
 
-// setIdle starts or ends the repetition of reports. The lock is held.
+// setIdle sets the interval at which the report is repeated; 0 ends the
+// repetition. mu must be held.
 func (k *Keyboard) setIdle(d time.Duration) {
 	k.idle = d
 	if k.timer != nil {
@@ -198,7 +202,7 @@ func (k *Keyboard) setIdle(d time.Duration) {
 		k.timer = nil
 	}
 	if d > 0 {
-		k.again = time.Now().Add(d)
+		k.repeatAt = time.Now().Add(d)
 		k.timer = time.AfterFunc(d, k.port.wake)
 	}
 }
@@ -208,7 +212,7 @@ func (k *Keyboard) out(usb.Endpoint, []byte) (int, outcome) { return 0, stall }
 func (k *Keyboard) in(_ usb.Endpoint, room []byte) (int, outcome) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	repeat := k.idle > 0 && !time.Now().Before(k.again)
+	repeat := k.idle > 0 && !time.Now().Before(k.repeatAt)
 	if len(k.queue) == 0 && !repeat {
 		return 0, wait
 	}
@@ -218,14 +222,14 @@ func (k *Keyboard) in(_ usb.Endpoint, room []byte) (int, outcome) {
 	if len(k.queue) > 0 {
 		e := k.queue[0]
 		k.queue = k.queue[1:]
-		k.now = e.report
+		k.current = e.report
 		close(e.fetched)
 	}
 	k.setIdle(k.idle)
-	return copy(room, k.now[:]), done
+	return copy(room, k.current[:]), done
 }
 
-// control answers the requests of the HID class (7.2).
+// control runs the requests of the HID class (7.2).
 func (k *Keyboard) control(s usb.Setup, out []byte) ([]byte, bool) {
 	if s.Index != 0 {
 		return nil, false
@@ -238,7 +242,7 @@ func (k *Keyboard) control(s usb.Setup, out []byte) ([]byte, bool) {
 	case s.Type == 0x81 && s.Request == getDescriptor && s.Value == descriptorHID<<8:
 		return hidDescriptor(), true
 	case s.Type == 0xa1 && s.Request == 1 && s.Value>>8 == 1: // GET_REPORT, input
-		return k.now[:], true
+		return k.current[:], true
 	case s.Type == 0xa1 && s.Request == 1 && s.Value>>8 == 2: // GET_REPORT, output
 		return []byte{k.leds}, true
 	case s.Type == 0xa1 && s.Request == 2: // GET_IDLE
@@ -258,5 +262,5 @@ func (k *Keyboard) control(s usb.Setup, out []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// idleUnit is that of SET_IDLE's rate.
+// idleUnit is the unit of the idle rate (7.2.4).
 const idleUnit = 4 * time.Millisecond

@@ -18,7 +18,7 @@ func report(d usb.Device) []byte {
 	return u.Data[:u.Actual]
 }
 
-func TestTypedTextArrives(t *testing.T) {
+func TestTypedTextIsReported(t *testing.T) {
 	bus, _, keyboard := newBus(t, virtual.DiskConfig{})
 	d := open(t, bus, "v-keyboard")
 	typed := make(chan error, 1)
@@ -34,21 +34,21 @@ func TestTypedTextArrives(t *testing.T) {
 	}
 }
 
-func TestTextWithoutKeys(t *testing.T) {
+func TestUntypableTextIsRefused(t *testing.T) {
 	_, _, keyboard := newBus(t, virtual.DiskConfig{})
 	for _, text := range []string{"ä", "\x00", strings.Repeat("a", virtual.MaxText+1)} {
 		if err := keyboard.Type(t.Context(), text); err == nil {
-			t.Errorf("%.10q is typed", text)
+			t.Errorf("Type(%.10q) succeeded", text)
 		}
 	}
 }
 
-func TestKeyGivenUp(t *testing.T) {
+func TestCancelledKeyIsNotReported(t *testing.T) {
 	bus, _, keyboard := newBus(t, virtual.DiskConfig{})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if err := keyboard.Press(ctx, virtual.Key{Usage: 4}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("nobody has the keyboard, yet: %v", err)
+		t.Errorf("Press while the keyboard is not open: %v", err)
 	}
 	d := open(t, bus, "v-keyboard")
 	pressed := make(chan error, 1)
@@ -77,7 +77,9 @@ func TestKeyboardRequests(t *testing.T) {
 		"GET_REPORT output": {usb.Setup{Type: 0xa1, Request: 1, Value: 0x200, Length: 1}, []byte{3}},
 		"GET_PROTOCOL":      {usb.Setup{Type: 0xa1, Request: 3, Length: 1}, []byte{1}},
 		"GET_IDLE":          {usb.Setup{Type: 0xa1, Request: 2, Length: 1}, []byte{0}},
-		"HID descriptor":    {usb.Setup{Type: 0x81, Request: 6, Value: 0x2100, Length: 9}, []byte{9, 0x21, 0x11, 1, 0, 1, 0x22, 63, 0}},
+		"HID descriptor": {
+			usb.Setup{Type: 0x81, Request: 6, Value: 0x2100, Length: 9}, []byte{9, 0x21, 0x11, 1, 0, 1, 0x22, 63, 0},
+		},
 	} {
 		u := do(d, &usb.URB{Setup: c.s.Bytes(), Data: make([]byte, c.s.Length)})
 		if u.Status != usb.StatusOK || !bytes.Equal(u.Data[:u.Actual], c.want) {
@@ -86,8 +88,8 @@ func TestKeyboardRequests(t *testing.T) {
 	}
 }
 
-// TestIdleRate sees a report repeated although no key is touched.
-func TestIdleRate(t *testing.T) {
+// TestReportRepeatsAtIdleRate expects repeated reports although no key changes.
+func TestReportRepeatsAtIdleRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus, _, _ := newBus(t, virtual.DiskConfig{})
 		d := open(t, bus, "v-keyboard")
@@ -103,7 +105,7 @@ func TestIdleRate(t *testing.T) {
 	})
 }
 
-func TestUnplugged(t *testing.T) {
+func TestUnplugEndsURBs(t *testing.T) {
 	bus, _, keyboard := newBus(t, virtual.DiskConfig{})
 	d := open(t, bus, "v-keyboard")
 	pending := &usb.URB{Endpoint: 0x81, Data: make([]byte, 8)}
@@ -114,10 +116,10 @@ func TestUnplugged(t *testing.T) {
 	<-done
 	<-d.Gone()
 	if pending.Status != usb.StatusNoDevice {
-		t.Errorf("the pending URB: status %d", pending.Status)
+		t.Errorf("pending URB: status %d", pending.Status)
 	}
 	if u := do(d, &usb.URB{Endpoint: 0x81, Data: make([]byte, 8)}); u.Status != usb.StatusNoDevice {
-		t.Errorf("an URB afterwards: status %d", u.Status)
+		t.Errorf("URB after unplugging: status %d", u.Status)
 	}
 	if list, err := bus.Devices(); err != nil || len(list) != 1 {
 		t.Errorf("still listed: %+v, %v", list, err)
@@ -136,7 +138,7 @@ func TestUnplugged(t *testing.T) {
 	}
 }
 
-func TestMoreThanMayBePending(t *testing.T) {
+func TestTooManyPendingURBsAreRefused(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
 	d := open(t, bus, "v-keyboard")
 	results := make(chan usb.Status, usb.MaxPending+1)

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// Key is a key of a keyboard ("HID Usage Tables", 1.4, section 10), with the
-// modifiers that are held down meanwhile.
+// Key is a key of a keyboard ("HID Usage Tables", 1.4, section 10) with the
+// modifiers that are held down while it is pressed.
 type Key struct {
 	Usage     uint8
-	Modifiers uint8
+	Modifiers uint8 // bits ModControl to ModMeta
 }
 
-// Modifiers of a Key.
+// Bits of Key.Modifiers.
 const (
 	ModControl uint8 = 1 << iota
 	ModShift
@@ -20,7 +20,7 @@ const (
 	ModMeta
 )
 
-// Some keys that no character names.
+// Usages of some keys that do not print a character.
 const (
 	UsageEnter     uint8 = 0x28
 	UsageEscape    uint8 = 0x29
@@ -30,18 +30,19 @@ const (
 	UsageNumLock   uint8 = 0x53
 )
 
-// MaxText bounds what Type takes at once, in characters.
+// MaxText is the greatest length of a text for [Keyboard.Type], in bytes.
 const MaxText = 4096
 
-// plain and shifted are the characters of usages 0x04 to 0x38 on a US layout,
-// without and with shift; NUL stands for none.
+// plain and shifted hold the characters of usages 0x04 to 0x38 on a US layout,
+// without and with shift. NUL means that the key has no character.
 const (
 	plain   = "abcdefghijklmnopqrstuvwxyz1234567890\n\x1b\b\t -=[]\\\x00;'`,./"
 	shifted = "ABCDEFGHIJKLMNOPQRSTUVWXYZ!@#$%^&*()\x00\x00\x00\x00\x00_+{}|\x00:\"~<>?"
 )
 
-// keysOf returns the keys that make a text as far as there are any.
-func keysOf(text string) []Key {
+// typableKeys returns the keys that type text. It omits characters without a
+// key, and everything after MaxText bytes.
+func typableKeys(text string) []Key {
 	var keys []Key
 	for _, r := range text[:min(len(text), MaxText)] {
 		if key, err := keysFor(string(r)); err == nil {
@@ -51,10 +52,10 @@ func keysOf(text string) []Key {
 	return keys
 }
 
-// keysFor returns the keys that make a text.
+// keysFor returns the keys that type text.
 func keysFor(text string) ([]Key, error) {
 	if len(text) > MaxText {
-		return nil, fmt.Errorf("virtual keyboard: a text of %d characters is longer than %d", len(text), MaxText)
+		return nil, fmt.Errorf("virtual keyboard: the text of %d bytes is longer than %d bytes", len(text), MaxText)
 	}
 	keys := make([]Key, 0, len(text))
 	for _, r := range text {

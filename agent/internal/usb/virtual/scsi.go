@@ -28,7 +28,8 @@ const (
 	responseFixed        byte = 0x70
 )
 
-// sense is why a command failed: sense key, additional sense code, qualifier.
+// sense is the reason why a command failed: sense key, additional sense code and
+// its qualifier (SPC-4, 4.5).
 type sense struct{ key, code, qualifier byte }
 
 var (
@@ -44,30 +45,30 @@ var (
 
 // target is a direct-access block device with one logical unit.
 type target struct {
-	// Static after construction.
+	// Constant after construction.
 	store    Store
 	blocks   int64
 	readOnly bool
 	serial   string
 
 	// Owned by the goroutine that runs the opened device.
-	sense   sense // of the last command, until it is fetched
+	sense   sense // of the last command; cleared when the computer fetches it
 	stopped bool
 }
 
-// task is what a command wants to move.
+// task describes the data phase of a command.
 type task struct {
-	toHost bool
+	toHost bool   // direction of the data
 	length int64  // bytes
-	answer []byte // toHost: the data, if they are not blocks
-	at     int64  // where in answer or store the next byte is
-	failed bool   // CHECK CONDITION: the reason is in target.sense
+	answer []byte // the data for the computer; nil if they are blocks of the store
+	at     int64  // offset of the next byte in answer or in the store
+	failed bool   // CHECK CONDITION; the reason is in target.sense
 }
 
 func (t *target) reset() { t.sense, t.stopped = sense{}, false }
 
-// begin decodes a command block and does what needs no data phase. b has 1 to
-// 16 bytes.
+// begin decodes a command block and runs the part of the command before the data
+// phase. b has 1 to 16 bytes.
 func (t *target) begin(unit byte, b []byte) task {
 	var block [16]byte
 	copy(block[:], b)
@@ -113,7 +114,7 @@ func (t *target) medium(b []byte) task {
 		return t.synchronize()
 	case opVerify10:
 		if b[1]&0x06 != 0 {
-			return t.fail(senseField) // no comparison with data from the computer
+			return t.fail(senseField) // comparing with data from the computer is not supported
 		}
 		r := t.extent(b)
 		r.length = 0
@@ -131,13 +132,13 @@ func (t *target) medium(b []byte) task {
 	return t.fail(senseOperation)
 }
 
-// otherUnit answers for the logical units that do not exist.
+// otherUnit answers commands for logical units that do not exist.
 func (t *target) otherUnit(b []byte) task {
 	if b[0] != opInquiry {
 		return t.fail(senseUnit)
 	}
 	out := make([]byte, 36)
-	out[0] = 0x7f // no device of any type can be here
+	out[0] = 0x7f // this unit can have no device
 	return answer(out, uint32(binary.BigEndian.Uint16(b[3:])))
 }
 
@@ -146,13 +147,14 @@ func (t *target) fail(s sense) task {
 	return task{failed: true}
 }
 
-// answer clips data to the command's allocation length.
+// answer returns a task that sends data, cut to the allocation length of the
+// command.
 func answer(data []byte, allocated uint32) task {
 	data = data[:min(uint64(len(data)), uint64(allocated))]
 	return task{toHost: true, length: int64(len(data)), answer: data}
 }
 
-// extent is the task for the blocks that a 10-byte command names.
+// extent returns the task for the blocks that a 10-byte command addresses.
 func (t *target) extent(b []byte) task {
 	first := int64(binary.BigEndian.Uint32(b[2:]))
 	count := int64(binary.BigEndian.Uint16(b[7:]))
@@ -174,7 +176,7 @@ func (t *target) inquiry(b []byte) task {
 	allocated := uint32(binary.BigEndian.Uint16(b[3:]))
 	switch {
 	case b[1]&1 == 0 && b[2] == 0:
-		out := []byte{0, 0, 6, 2, 31, 0, 0, 0} // a fixed disk that obeys SPC-4
+		out := []byte{0, 0, 6, 2, 31, 0, 0, 0} // a fixed disk that conforms to SPC-4
 		return answer(fmt.Appendf(out, "%-8s%-16s%-4s", "EasyFind", "Virtual Disk", "1.00"), allocated)
 	case b[1]&1 == 1 && b[2] == vitalSupported:
 		return answer([]byte{0, vitalSupported, 0, 2, vitalSupported, vitalSerial}, allocated)
@@ -185,8 +187,8 @@ func (t *target) inquiry(b []byte) task {
 	return t.fail(senseField)
 }
 
-// modeSense answers with the caching page, which says that there is a cache to
-// write back if the store can be synchronised.
+// modeSense answers with the caching page. The page reports a write-back cache if
+// the store has a method Sync.
 func (t *target) modeSense(b []byte) task {
 	page := b[2] & 0x3f
 	if page != pageCaching && page != pageAll || b[2]&0xc0 == 0xc0 {
@@ -204,6 +206,7 @@ func (t *target) modeSense(b []byte) task {
 	return answer(out, uint32(b[4]))
 }
 
+// syncer is implemented by stores that have a cache to flush.
 type syncer interface{ Sync() error }
 
 func (t *target) synchronize() task {
@@ -215,7 +218,7 @@ func (t *target) synchronize() task {
 	return task{}
 }
 
-// read fills b with the task's next bytes.
+// read fills b with the next bytes of task k.
 func (t *target) read(k task, b []byte) error {
 	if k.answer != nil {
 		copy(b, k.answer[k.at:])
@@ -223,7 +226,7 @@ func (t *target) read(k task, b []byte) error {
 	}
 	n, err := t.store.ReadAt(b, k.at)
 	if n == len(b) {
-		return nil // io.ReaderAt may say EOF together with all there is
+		return nil // io.ReaderAt may return io.EOF with the last bytes
 	}
 	if err == nil {
 		err = io.ErrUnexpectedEOF
@@ -231,7 +234,7 @@ func (t *target) read(k task, b []byte) error {
 	return err
 }
 
-// write stores the task's next bytes.
+// write stores b as the next bytes of task k.
 func (t *target) write(k task, b []byte) error {
 	_, err := t.store.WriteAt(b, k.at)
 	return err

@@ -12,7 +12,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newBus returns a bus with a disk and a keyboard, and both.
+// newBus returns a bus with a disk and a keyboard, the image of the disk, and
+// the keyboard.
 func newBus(t *testing.T, c virtual.DiskConfig) (*virtual.Bus, *virtual.Image, *virtual.Keyboard) {
 	t.Helper()
 	image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 7})
@@ -46,7 +47,7 @@ func open(t *testing.T, bus usb.Bus, id string) usb.Device {
 	return d
 }
 
-// do runs an URB to its end.
+// do submits an URB and waits until it is complete.
 func do(d usb.Device, u *usb.URB) *usb.URB {
 	done := make(chan struct{})
 	u.Done = func(*usb.URB) { close(done) }
@@ -55,10 +56,11 @@ func do(d usb.Device, u *usb.URB) *usb.URB {
 	return u
 }
 
-func TestOpenAndClose(t *testing.T) {
+func TestOpenedDeviceHasDescriptor(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
 	d := open(t, bus, "v-disk")
-	u := do(d, &usb.URB{Setup: usb.Setup{Type: 0x80, Request: 6, Value: 0x0100, Length: 64}.Bytes(), Data: make([]byte, 64)})
+	get := usb.Setup{Type: 0x80, Request: 6, Value: 0x0100, Length: 64}
+	u := do(d, &usb.URB{Setup: get.Bytes(), Data: make([]byte, 64)})
 	if u.Status != usb.StatusOK || u.Actual != 18 {
 		t.Fatalf("device descriptor: status %d, %d bytes", u.Status, u.Actual)
 	}
@@ -82,11 +84,12 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestCancelMeetsUnplug: who is told that a device is gone cancels what it has
-// submitted, while the device completes that by itself.
-func TestCancelMeetsUnplug(t *testing.T) {
+// TestCancelDuringUnplug cancels URBs while the unplugged device completes them
+// by itself.
+func TestCancelDuringUnplug(t *testing.T) {
 	for range 200 {
-		bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{virtual.NewKeyboard(virtual.KeyboardConfig{})}})
+		keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{})
+		bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{keyboard}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +99,7 @@ func TestCancelMeetsUnplug(t *testing.T) {
 		}
 		done := make(chan usb.Status, 3)
 		var all []*usb.URB
-		for range cap(done) { // a key that nobody presses
+		for range cap(done) { // reads that wait for a key
 			u := &usb.URB{Endpoint: 0x81, Data: make([]byte, 8), Done: func(u *usb.URB) { done <- u.Status }}
 			all = append(all, u)
 			d.Submit(u)
