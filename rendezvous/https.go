@@ -45,23 +45,34 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 	}
 	stun, turn := s.uris(p.sockets.Port())
 	server := api.Server{Name: s.Name, Region: s.Region, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open}
+	r := p.registry
+	attempts := httpapi.NewAttempts(httpapi.Limit{}, r, nil)
+	pages, err := web.New(web.Config{
+		Registry: r, Attempts: attempts, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
+		JoinLink: func(code string) string { return s.joinWith(s.shownPin(p), code) },
+	})
+	if err != nil {
+		return nil, err
+	}
 	handler, err := httpapi.New(httpapi.Config{
-		Registry:       p.registry,
+		Resources: httpapi.Resources{
+			Registration: r, Authentication: r, Peers: r, Allowances: r, Mailboxes: r, Tries: r, PeerAdmin: r, Revocations: r,
+			Approvals: r, Invites: r, Tokens: r, Audit: r, Refusals: r, Instances: r, Pairs: r, History: r, Database: r,
+		},
 		Presence:       presence{p.hub, p.cluster},
 		Relay:          relayAccess{p.relay, turn},
 		Server:         server,
 		TrustedProxies: s.proxies,
 		Origin:         ident.OriginOf(net.JoinHostPort(s.publicHost, s.publicPort)),
-		Signal:         p.hub,
+		Signalling:     p.hub,
 		PerSource:      s.PerSource,
-		Ready:          []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }}, {Name: "instance", Check: h.ready}},
-		Logger:         s.Logger.With("part", "rest"),
-		Pages: func(a httpapi.Attempts) (http.Handler, error) {
-			return web.New(web.Config{
-				Registry: p.registry, Attempts: a, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
-				JoinLink: func(code string) string { return s.joinWith(s.shownPin(p), code) },
-			})
+		Attempts:       attempts,
+		Ready: []httpapi.Check{
+			{Name: "lease", Check: func(context.Context) error { return p.cluster.Ready() }},
+			{Name: "instance", Check: h.ready},
 		},
+		Pages:    pages,
+		Logger:   s.Logger.With("part", "rest"),
 		Observer: p.metrics,
 	})
 	if err != nil {

@@ -12,36 +12,52 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-func (s *server) registerAdminPeers() {
+// adminPeerHandler lets administrators read, rename and revoke peers.
+type adminPeerHandler struct{ peers PeerAdmin }
+
+func (h *adminPeerHandler) mount(e *endpoints) {
 	notFound := []api.Code{api.CodePeerNotFound}
-	mount(s, http.MethodGet, api.PathAdminPeers, operation{id: "list-peers", summary: "All peers, ordered by ID"}, s.listPeers)
-	mount(s, http.MethodGet, api.PathAdminPeer, operation{id: "read-peer", summary: "A peer, allowed or not", codes: notFound}, s.adminPeer)
-	mount(s, http.MethodPatch, api.PathAdminPeer, operation{
-		id: "rename-peer", summary: "Give a peer a name that stays until it changes it itself",
+	mount(e, http.MethodGet, api.PathAdminPeers, operation{
+		id: "list-peers", summary: "List all peers, ordered by ID",
+	}, h.list)
+	mount(e, http.MethodGet, api.PathAdminPeer, operation{
+		id: "read-peer", summary: "Get a peer, whether or not it allows anyone", codes: notFound,
+	}, h.get)
+	mount(e, http.MethodPatch, api.PathAdminPeer, operation{
+		id: "rename-peer", summary: "Rename a peer; it keeps the name until it changes its name itself",
 		codes: slices.Concat(withBody, notFound, []api.Code{api.CodeVersionNeeded, api.CodeChanged}),
-	}, s.renamePeer)
-	mount(s, http.MethodDelete, api.PathAdminPeer, operation{
-		id: "revoke-peer", summary: "Send a peer away: its connections end within seconds, and it may not register again",
+	}, h.rename)
+	mount(e, http.MethodDelete, api.PathAdminPeer, operation{
+		id: "revoke-peer", summary: "Revoke a peer: its connections end within seconds, and it cannot register again",
 		codes: slices.Concat(notFound, []api.Code{api.CodeChanged}),
-	}, s.revokePeer)
-	mount(s, http.MethodGet, api.PathRevocations, operation{id: "list-revocations", summary: "The revoked peers, the earliest revoked first"}, s.listRevocations)
-	mount(s, http.MethodDelete, api.PathRevocation, operation{
-		id: "readmit-peer", summary: "Let a revoked peer register again, as a new one", codes: notFound,
-	}, s.readmitPeer)
+	}, h.revoke)
+}
+
+// revocationHandler lists and readmits revoked peers.
+type revocationHandler struct{ revocations Revocations }
+
+func (h *revocationHandler) mount(e *endpoints) {
+	notFound := []api.Code{api.CodePeerNotFound}
+	mount(e, http.MethodGet, api.PathRevocations, operation{
+		id: "list-revocations", summary: "List the revoked peers, in the order of their revocation",
+	}, h.list)
+	mount(e, http.MethodDelete, api.PathRevocation, operation{
+		id: "readmit-peer", summary: "Allow a revoked peer to register again as a new peer", codes: notFound,
+	}, h.readmit)
 }
 
 type peersInput struct {
-	Paging
-	Name string `query:"name" maxLength:"64" doc:"only peers whose name holds this, whatever the case of its ASCII letters" example:"workshop"`
+	PageQuery
+	Name string `query:"name" maxLength:"64" doc:"only peers whose name contains this text; the case of ASCII letters does not matter" example:"workshop"`
 }
 
-func (s *server) listPeers(ctx context.Context, in *peersInput) (*output[api.AdminPeers], error) {
+func (h *adminPeerHandler) list(ctx context.Context, in *peersInput) (*output[api.AdminPeers], error) {
 	after, err := in.peer()
 	if err != nil {
 		return nil, err
 	}
 	q := registry.PeerQuery{After: after, Limit: in.Limit + 1, Name: in.Name}
-	all, err := s.cfg.Registry.Peers(ctx, q)
+	all, err := h.peers.Peers(ctx, q)
 	all, next := cut(all, in.Limit, func(p registry.PeerAt) string { return p.ID.String() })
 	list := api.AdminPeers{Peers: []api.AdminPeer{}, Next: next}
 	for _, p := range all {
@@ -50,8 +66,8 @@ func (s *server) listPeers(ctx context.Context, in *peersInput) (*output[api.Adm
 	return &output[api.AdminPeers]{list}, err
 }
 
-// peer reads the after of a list that is ordered by peers' IDs.
-func (in Paging) peer() (ident.PeerID, error) {
+// peer reads the cursor of a list that is ordered by PeerID.
+func (in PageQuery) peer() (ident.PeerID, error) {
 	if in.After == "" {
 		return ident.PeerID{}, nil
 	}
@@ -72,9 +88,9 @@ func wirePeer(p registry.PeerAt) api.AdminPeer {
 	return w
 }
 
-// taggedPeer is a peer and its version.
+// taggedPeer is a peer with its version as an ETag.
 type taggedPeer struct {
-	ETag string `header:"ETag" doc:"for If-Match of a change"`
+	ETag string `header:"ETag" doc:"send it as If-Match with a change"`
 	Body api.AdminPeer
 }
 
@@ -82,22 +98,22 @@ func tagged(p registry.PeerAt) *taggedPeer {
 	return &taggedPeer{ETag: strconv.Quote(strconv.FormatInt(p.Version, 10)), Body: wirePeer(p)}
 }
 
-func (s *server) adminPeer(ctx context.Context, in *InPeer) (*taggedPeer, error) {
+func (h *adminPeerHandler) get(ctx context.Context, in *PeerParam) (*taggedPeer, error) {
 	id, err := in.peer()
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.cfg.Registry.PeerAt(ctx, id)
+	p, err := h.peers.PeerAt(ctx, id)
 	return tagged(p), err
 }
 
-// InVersion is the version that a change is for.
-type InVersion struct {
-	IfMatch string `header:"If-Match" maxLength:"32" doc:"the ETag that was read, or * for whatever is there" example:"\"3\""`
+// VersionHeader is the version of the peer that a change applies to.
+type VersionHeader struct {
+	IfMatch string `header:"If-Match" maxLength:"32" doc:"the ETag that the client has read, or * for any version" example:"\"3\""`
 }
 
-// version reads the header (RFC 9110 section 13.1.1); 0 is any.
-func (in InVersion) version() (int64, error) {
+// version parses the header (RFC 9110 section 13.1.1); 0 stands for any version.
+func (in VersionHeader) version() (int64, error) {
 	if in.IfMatch == "" || in.IfMatch == "*" {
 		return 0, nil
 	}
@@ -111,12 +127,12 @@ func (in InVersion) version() (int64, error) {
 }
 
 type renamePeerInput struct {
-	InPeer
-	InVersion
+	PeerParam
+	VersionHeader
 	Body api.PeerChange
 }
 
-func (s *server) renamePeer(ctx context.Context, in *renamePeerInput) (*taggedPeer, error) {
+func (h *adminPeerHandler) rename(ctx context.Context, in *renamePeerInput) (*taggedPeer, error) {
 	id, err := in.peer()
 	if err != nil {
 		return nil, err
@@ -128,16 +144,16 @@ func (s *server) renamePeer(ctx context.Context, in *renamePeerInput) (*taggedPe
 	if in.IfMatch == "" {
 		return nil, api.NewProblem(api.CodeVersionNeeded)
 	}
-	p, err := s.cfg.Registry.NamePeer(ctx, id, in.Body.Name, version)
+	p, err := h.peers.NamePeer(ctx, id, in.Body.Name, version)
 	return tagged(p), err
 }
 
 type revokePeerInput struct {
-	InPeer
-	InVersion
+	PeerParam
+	VersionHeader
 }
 
-func (s *server) revokePeer(ctx context.Context, in *revokePeerInput) (*nothing, error) {
+func (h *adminPeerHandler) revoke(ctx context.Context, in *revokePeerInput) (*empty, error) {
 	id, err := in.peer()
 	if err != nil {
 		return nil, err
@@ -146,11 +162,11 @@ func (s *server) revokePeer(ctx context.Context, in *revokePeerInput) (*nothing,
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Registry.RevokePeer(ctx, id, version)
+	return nil, h.peers.RevokePeer(ctx, id, version)
 }
 
-// number reads the after of a list that is ordered by numbers.
-func (in Paging) number() (int64, error) {
+// number reads the cursor of a list that is ordered by number.
+func (in PageQuery) number() (int64, error) {
 	if in.After == "" {
 		return 0, nil
 	}
@@ -161,12 +177,12 @@ func (in Paging) number() (int64, error) {
 	return n, nil
 }
 
-func (s *server) listRevocations(ctx context.Context, in *Paging) (*output[api.Revocations], error) {
+func (h *revocationHandler) list(ctx context.Context, in *PageQuery) (*output[api.Revocations], error) {
 	since, err := in.number()
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.cfg.Registry.Revocations(ctx, since, in.Limit+1)
+	all, err := h.revocations.Revocations(ctx, since, in.Limit+1)
 	all, next := cut(all, in.Limit, func(r registry.Revocation) string { return strconv.FormatInt(r.Number, 10) })
 	list := api.Revocations{Revocations: []api.Revocation{}, Next: next}
 	for _, r := range all {
@@ -175,10 +191,10 @@ func (s *server) listRevocations(ctx context.Context, in *Paging) (*output[api.R
 	return &output[api.Revocations]{list}, err
 }
 
-func (s *server) readmitPeer(ctx context.Context, in *InPeer) (*nothing, error) {
+func (h *revocationHandler) readmit(ctx context.Context, in *PeerParam) (*empty, error) {
 	id, err := in.peer()
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Registry.Readmit(ctx, id)
+	return nil, h.revocations.Readmit(ctx, id)
 }

@@ -1,7 +1,7 @@
 package httpapi
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -17,52 +17,33 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-// bodyTime bounds how long a body takes to arrive.
-const bodyTime = 5 * time.Second
+// bodyTimeout bounds the time that a body takes to arrive.
+const bodyTimeout = 5 * time.Second
 
-// withBody is the codes of an operation that takes a body.
+// withBody lists the problems of an operation that takes a body.
 var withBody = []api.Code{api.CodeMalformed, api.CodeTooLarge, api.CodeMediaType, api.CodeTimeout}
 
 func takesBody(codes []api.Code) bool { return slices.Contains(codes, api.CodeMediaType) }
 
-// body lets a request pass whose body is JSON in UTF-8 by its header and its
-// bytes, whole, and within the bound. It stands behind the guards that ask who
-// it is. huma, which reads the body again, would guess the type of one that has
-// none, replace what is no UTF-8, and take a broken transfer for its own failure.
-func (s *server) body(ctx huma.Context, next func(huma.Context)) {
+// huma reads, bounds, decodes and validates bodies. Three things that it leaves
+// open are settled here: it takes a body without a Content-Type for JSON and
+// ignores the charset (jsonBody), it decodes text that is not UTF-8 (jsonFormat),
+// and it answers a broken transfer with 500 (transferError).
+
+// jsonBody lets a request pass whose header declares JSON in UTF-8. It runs after
+// authentication.
+func (e *endpoints) jsonBody(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humachi.Unwrap(ctx)
 	if !isJSON(r.Header.Values("Content-Type")) {
-		s.refuse(ctx, api.NewProblem(api.CodeMediaType))
+		e.problems.refuse(ctx, api.NewProblem(api.CodeMediaType))
 		return
 	}
-	// Where there is no deadline to set, the server's own holds.
-	_ = ctx.SetReadDeadline(time.Now().Add(bodyTime))
-	raw, code := readBody(r.Body)
-	if code != "" {
-		s.refuse(ctx, api.NewProblem(code))
-		return
-	}
-	r.Body = io.NopCloser(bytes.NewReader(raw))
+	r.Body = transferReader{r.Body}
 	next(ctx)
 }
 
-// readBody reads a whole body, or says why it cannot be taken.
-func readBody(body io.Reader) ([]byte, api.Code) {
-	raw, err := io.ReadAll(io.LimitReader(body, api.MaxBody+1))
-	var failed net.Error
-	switch {
-	case errors.As(err, &failed) && failed.Timeout():
-		return nil, api.CodeTimeout
-	case len(raw) > api.MaxBody:
-		return nil, api.CodeTooLarge
-	case err != nil || !utf8.Valid(raw):
-		return nil, api.CodeMalformed
-	}
-	return raw, ""
-}
-
-// isJSON reports whether the values of Content-Type are one, which is JSON's,
-// and no other charset than JSON's is with it.
+// isJSON reports whether there is exactly one Content-Type, application/json with
+// no charset or UTF-8.
 func isJSON(values []string) bool {
 	if len(values) != 1 {
 		return false
@@ -70,4 +51,42 @@ func isJSON(values []string) bool {
 	kind, parameters, err := mime.ParseMediaType(values[0])
 	charset, other := parameters["charset"]
 	return err == nil && kind == "application/json" && (!other || strings.EqualFold(charset, "utf-8"))
+}
+
+// jsonFormat encodes and decodes JSON. Unlike huma's format it refuses text that
+// is not UTF-8 (RFC 8259 section 8.1).
+var jsonFormat = huma.Format{
+	Marshal: huma.DefaultJSONFormat.Marshal,
+	Unmarshal: func(data []byte, v any) error {
+		if !utf8.Valid(data) {
+			return errNotUTF8
+		}
+		return json.Unmarshal(data, v)
+	},
+}
+
+var errNotUTF8 = errors.New("the body is not UTF-8")
+
+// transferError is the error of a body that did not arrive as HTTP requires. The
+// client or the network is at fault, so the answer is api.CodeMalformed.
+type transferError struct{ err error }
+
+// Error describes the fault.
+func (t transferError) Error() string { return "read the body: " + t.err.Error() }
+
+// Unwrap returns the error of the connection.
+func (t transferError) Unwrap() error { return t.err }
+
+// transferReader marks the errors of a body with transferError. It leaves
+// timeouts as they are: huma answers them with 408.
+type transferReader struct{ io.ReadCloser }
+
+// Read reads from the body.
+func (t transferReader) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	var failed net.Error
+	if err == nil || errors.Is(err, io.EOF) || errors.As(err, &failed) && failed.Timeout() {
+		return n, err
+	}
+	return n, transferError{err}
 }

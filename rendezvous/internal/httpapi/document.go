@@ -15,7 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-// description is the OpenAPI document before its operations are in it.
+// description configures huma with an OpenAPI document that has no operations yet.
 func description(version string) huma.Config {
 	components := &huma.Components{
 		Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
@@ -25,8 +25,8 @@ func description(version string) huma.Config {
 		},
 	}
 	var table strings.Builder
-	table.WriteString("Every error is application/problem+json with one of these codes, but for requests whose header cannot be read. " +
-		"HEAD is answered as GET, without the body.\n\n| code | status | what is wrong | what to do |\n|---|---|---|---|\n")
+	table.WriteString("Every error is application/problem+json with one of these codes, except if the header of the request cannot be read. " +
+		"HEAD is answered like GET, without the body.\n\n| code | status | what is wrong | what to do |\n|---|---|---|---|\n")
 	for _, k := range api.Kinds {
 		fmt.Fprintf(&table, "| `%s` | %d | %s | %s |\n", k.Code, k.Status, k.Means, k.Do)
 	}
@@ -36,13 +36,13 @@ func description(version string) huma.Config {
 			Info:       &huma.Info{Title: "EasyFind rendezvous", Version: version, Description: table.String()},
 			Components: components,
 		},
-		Formats:                      map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat},
+		Formats:                      map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 	}
 }
 
-// documents is the interface's description of itself, made once.
+// documents holds the rendered documentation of the interface.
 type documents struct{ json, html []byte }
 
 //go:embed page.html
@@ -55,21 +55,21 @@ func newDocuments(doc *huma.OpenAPI) (documents, error) {
 			p.Properties["code"].Enum = append(p.Properties["code"].Enum, string(k.Code))
 		}
 	}
-	// huma lists one success of an operation. This one has two.
+	// huma lists one successful status of an operation. This operation has two.
 	register := doc.Paths[api.PathPeers].Post
 	renewed := *register.Responses[strconv.Itoa(http.StatusCreated)]
-	renewed.Description = "The peer was known: its token is a new one"
+	renewed.Description = "The peer was registered already; it has a new token"
 	register.Responses[strconv.Itoa(http.StatusOK)] = &renewed
 	for _, o := range operations(doc) {
 		if r := o.Responses[strconv.Itoa(http.StatusMethodNotAllowed)]; r != nil {
 			r.Headers = map[string]*huma.Param{"Allow": {
-				Description: "the methods that the address takes", Schema: &huma.Schema{Type: huma.TypeString},
+				Description: "the methods that this URL path takes", Schema: &huma.Schema{Type: huma.TypeString},
 			}}
 		}
 		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
 			if r := o.Responses[strconv.Itoa(status)]; r != nil {
 				r.Headers = map[string]*huma.Param{"Retry-After": {
-					Description: "seconds to wait, chosen a little at random", Schema: &huma.Schema{Type: huma.TypeInteger},
+					Description: "the time to wait in seconds, partly random", Schema: &huma.Schema{Type: huma.TypeInteger},
 				}}
 			}
 		}
@@ -80,17 +80,17 @@ func newDocuments(doc *huma.OpenAPI) (documents, error) {
 	}
 	page, err := template.New("page").Parse(pageTemplate)
 	if err != nil {
-		return d, fmt.Errorf("page of the documentation: %w", err)
+		return d, fmt.Errorf("documentation page: %w", err)
 	}
 	var html bytes.Buffer
 	if err := page.Execute(&html, map[string]any{"Doc": doc, "Kinds": api.Kinds, "Operations": operations(doc)}); err != nil {
-		return d, fmt.Errorf("page of the documentation: %w", err)
+		return d, fmt.Errorf("documentation page: %w", err)
 	}
 	d.html = html.Bytes()
 	return d, nil
 }
 
-// operations is the document's operations in the order of api.Routes.
+// operations returns the operations of a document in the order of api.Routes.
 func operations(doc *huma.OpenAPI) []*huma.Operation {
 	var all []*huma.Operation
 	for _, r := range api.Routes {
@@ -105,12 +105,12 @@ func operations(doc *huma.OpenAPI) []*huma.Operation {
 
 func (d documents) openAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json;version=3.1")
-	_, _ = w.Write(d.json) // who asked has gone: nothing to do
+	_, _ = w.Write(d.json) // fails only if the client is gone
 }
 
-// page is for people. It loads nothing, from here or elsewhere.
+// page serves the documentation as HTML. The page loads no other resource.
 func (d documents) page(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	_, _ = w.Write(d.html) // who asked has gone: nothing to do
+	_, _ = w.Write(d.html) // fails only if the client is gone
 }

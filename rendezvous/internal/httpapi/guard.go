@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
@@ -18,7 +17,17 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
 )
 
-// The guards stand before the handlers and before anything of the body is read.
+// guards authenticate clients and enforce limits. They run before the handlers and
+// before any byte of the body is read.
+type guards struct {
+	auth     Authentication
+	refusals Refusals
+	problems problems
+	tokens   *sourceLimit // on failed attempts to authenticate as a peer
+	admin    *sourceLimit // on failed attempts to authenticate as an administrator
+	peers    *limiter[ident.PeerID]
+	now      func() time.Time
+}
 
 type contextKey int
 
@@ -28,12 +37,19 @@ const (
 	channelKey
 )
 
-// caller is the peer whose token the request had.
+// caller returns the peer that was authenticated by asPeer.
 func caller(ctx context.Context) ident.PeerID {
 	id, _ := ctx.Value(callerKey).(ident.PeerID)
 	return id
 }
 
+// admin returns the administrator's token that was authenticated by asAdmin.
+func admin(ctx context.Context) registry.AdminToken {
+	t, _ := ctx.Value(adminKey).(registry.AdminToken)
+	return t
+}
+
+// bearer returns the token of a request (RFC 6750 section 2.1), or "".
 func bearer(ctx huma.Context) string {
 	scheme, token, ok := strings.Cut(ctx.Header("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || len(token) > api.MaxToken {
@@ -42,141 +58,102 @@ func bearer(ctx huma.Context) string {
 	return token
 }
 
-// asPeer lets registered peers pass, each as often as it may.
-func (s *server) asPeer(ctx huma.Context, next func(huma.Context)) {
-	source := subscriber.Of(middleware.GetClientIPAddr(ctx.Context()))
-	if s.blocked(ctx, limitTokens, source) {
+// asPeer lets registered peers pass, each within its own limit.
+func (g *guards) asPeer(ctx huma.Context, next func(huma.Context)) {
+	if g.blocked(ctx, g.tokens) {
 		return
 	}
-	id, err := s.cfg.Registry.Authenticate(ctx.Context(), bearer(ctx))
+	id, err := g.auth.Authenticate(ctx.Context(), bearer(ctx))
 	if err != nil {
-		s.failed(ctx, limitTokens, source, err)
+		g.failed(ctx, g.tokens, err)
 		return
 	}
-	if wait, ok := s.peers.take(id, s.cfg.Now()); !ok {
-		s.cfg.Registry.Refused(ctx.Context(), "use the interface", id, registry.ErrLimited)
-		s.refuse(ctx, tooMany(wait))
+	if wait, ok := g.peers.take(id, g.now()); !ok {
+		g.refusals.Refused(ctx.Context(), "use the interface", id, registry.ErrLimited)
+		g.problems.refuse(ctx, tooMany(wait))
 		return
 	}
-	ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), registry.Origin{Actor: "peer", Source: source}))
+	o := registry.Origin{Actor: "peer", Source: sourceOf(ctx.Context())}
+	ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
 	next(huma.WithValue(ctx, callerKey, id))
 }
 
-// asAdmin lets administrators pass whose token covers a scope.
-func (s *server) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context)) {
+// asAdmin returns a guard that lets administrators pass whose token covers scope.
+func (g *guards) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		source := subscriber.Of(middleware.GetClientIPAddr(ctx.Context()))
-		if s.blocked(ctx, limitAdmin, source) {
+		if g.blocked(ctx, g.admin) {
 			return
 		}
-		t, err := s.cfg.Registry.AuthenticateAdmin(ctx.Context(), bearer(ctx))
+		t, err := g.auth.AuthenticateAdmin(ctx.Context(), bearer(ctx))
 		switch {
 		case err != nil:
-			s.failed(ctx, limitAdmin, source, err)
+			g.failed(ctx, g.admin, err)
 		case !t.Scopes.Covers(scope):
-			s.refuse(ctx, api.NewProblem(api.CodeScope))
+			g.problems.refuse(ctx, api.NewProblem(api.CodeScope))
 		default:
-			o := registry.Origin{Actor: t.Actor(), Source: source}
+			o := registry.Origin{Actor: t.Actor(), Source: sourceOf(ctx.Context())}
 			ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
 			next(huma.WithValue(ctx, adminKey, t))
 		}
 	}
 }
 
-// blocked refuses a source that has failed too often lately. It has to wait with
-// a good token too: nothing is looked up for a flood.
-func (s *server) blocked(ctx huma.Context, what limited, source netip.Prefix) bool {
-	wait := s.limits[what].wait(source, s.cfg.Now())
+// blocked refuses a request whose source has failed too often. The source must
+// wait even if its token is good: during a flood no token is looked up.
+func (g *guards) blocked(ctx huma.Context, limit *sourceLimit) bool {
+	wait := limit.wait(ctx.Context())
 	if wait > 0 {
-		s.cfg.Registry.Refused(ctx.Context(), limitNames[what], ident.PeerID{}, registry.ErrLimited)
-		s.refuse(ctx, tooMany(wait))
+		g.problems.refuse(ctx, tooMany(wait))
 	}
 	return wait > 0
 }
 
-// failed refuses who is not whom it says it is, and remembers the source. That
-// the database is away is nobody's failure.
-func (s *server) failed(ctx huma.Context, what limited, source netip.Prefix, err error) {
+// failed rejects a request with bad credentials and counts it against its source
+// address. A failure of the database is not counted.
+func (g *guards) failed(ctx huma.Context, limit *sourceLimit, err error) {
 	if !errors.Is(err, registry.ErrUnavailable) {
-		s.limits[what].take(source, s.cfg.Now())
+		limit.count(ctx.Context())
 	}
-	s.refuse(ctx, err)
+	g.problems.refuse(ctx, err)
 }
 
-// Attempts bounds the failed attempts to be an administrator that a source makes
-// beside this interface, together with those that it makes here.
-type Attempts struct{ server *server }
-
-// Wait returns how long the source of a request must wait before it may try.
-func (a Attempts) Wait(ctx context.Context) time.Duration {
-	wait := a.server.limits[limitAdmin].wait(subscriber.Of(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
-	if wait > 0 {
-		a.server.cfg.Registry.Refused(ctx, limitNames[limitAdmin], ident.PeerID{}, registry.ErrLimited)
-	}
-	return wait
-}
-
-// Failed counts an attempt that failed.
-func (a Attempts) Failed(ctx context.Context) {
-	a.server.limits[limitAdmin].take(subscriber.Of(middleware.GetClientIPAddr(ctx)), a.server.cfg.Now())
-}
-
-// admin is the token of the administrator who asks.
-func admin(ctx context.Context) registry.AdminToken {
-	t, _ := ctx.Value(adminKey).(registry.AdminToken)
-	return t
-}
-
-// withSource says from where a request comes, for the audit log.
-func withSource(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o := registry.Origin{Actor: "stranger", Source: subscriber.Of(middleware.GetClientIPAddr(r.Context()))}
-		next.ServeHTTP(w, r.WithContext(registry.WithOrigin(r.Context(), o)))
-	})
-}
-
-// storeTime bounds a request, beside what it waits for on purpose: a database
-// that hangs is away for whoever asks, and those who ask do not pile up.
-const storeTime = 8 * time.Second
-
-func bounded(ctx huma.Context, next func(huma.Context)) {
-	limit := storeTime
-	if ctx.Query("wait") != "" {
-		limit += api.MaxWait
-	}
-	within, cancel := context.WithTimeout(ctx.Context(), limit)
-	defer cancel()
-	next(huma.WithContext(ctx, within))
-}
-
-// limit lets a source pass as often as it may.
-func (s *server) limit(what limited) func(huma.Context, func(huma.Context)) {
+// limited returns a guard that counts each request against its source and refuses
+// it if the source exceeds the limit.
+func (g *guards) limited(limit *sourceLimit) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
-		if err := s.take(ctx.Context(), what); err != nil {
-			s.refuse(ctx, err)
+		if err := limit.take(ctx.Context()); err != nil {
+			g.problems.refuse(ctx, err)
 			return
 		}
 		next(ctx)
 	}
 }
 
-// take takes a token of the source that asks.
-func (s *server) take(ctx context.Context, what limited) error {
-	wait, ok := s.limits[what].take(subscriber.Of(middleware.GetClientIPAddr(ctx)), s.cfg.Now())
-	if ok {
-		return nil
+// sourceOf returns the rate-limit prefix of the client's address.
+func sourceOf(ctx context.Context) netip.Prefix {
+	return subscriber.Of(middleware.GetClientIPAddr(ctx))
+}
+
+// withSource stores the source of a request in its context, for the audit log.
+func withSource(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o := registry.Origin{Actor: "stranger", Source: sourceOf(r.Context())}
+		next.ServeHTTP(w, r.WithContext(registry.WithOrigin(r.Context(), o)))
+	})
+}
+
+// storeTimeout bounds the time that a request waits for the database, so that
+// requests do not pile up behind a database that hangs.
+const storeTimeout = 8 * time.Second
+
+// bounded sets the deadline of a request: storeTimeout, and the time that the
+// client wants to wait for an event.
+func bounded(ctx huma.Context, next func(huma.Context)) {
+	timeout := storeTimeout
+	if ctx.Query("wait") != "" {
+		timeout += api.MaxWait
 	}
-	s.cfg.Registry.Refused(ctx, limitNames[what], ident.PeerID{}, registry.ErrLimited)
-	return tooMany(wait)
-}
-
-func tooMany(wait time.Duration) *api.Problem {
-	p := api.NewProblem(api.CodeRateLimited)
-	p.RetryAfter = jittered(wait)
-	return p
-}
-
-func (s *server) refuse(ctx huma.Context, err error) {
-	_, w := humachi.Unwrap(ctx)
-	write(w, s.problem(ctx.Context(), err))
+	within, cancel := context.WithTimeout(ctx.Context(), timeout)
+	defer cancel()
+	next(huma.WithContext(ctx, within))
 }

@@ -119,7 +119,7 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 	if b.registry, err = registry.New(rc); err != nil {
 		t.Fatal(err)
 	}
-	hc.Registry = b.registry
+	hc.Resources = resources(b.registry)
 	handler, err := httpapi.New(hc)
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +134,14 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 		t.Fatal(err)
 	}
 	return b
+}
+
+// resources returns a registry as the parts that the interface needs.
+func resources(r *registry.Registry) httpapi.Resources {
+	return httpapi.Resources{
+		Registration: r, Authentication: r, Peers: r, Allowances: r, Mailboxes: r, Tries: r, PeerAdmin: r, Revocations: r,
+		Approvals: r, Invites: r, Tokens: r, Audit: r, Refusals: r, Instances: r, Pairs: r, History: r, Database: r,
+	}
 }
 
 // admin makes an administrator's token with some scopes.

@@ -10,25 +10,32 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-func (s *server) registerInvites() {
+// inviteHandler manages invites.
+type inviteHandler struct{ invites Invites }
+
+func (h *inviteHandler) mount(e *endpoints) {
 	notFound := []api.Code{api.CodeInviteNotFound}
-	mount(s, http.MethodPost, api.PathInvites, operation{
-		id: "create-invite", summary: "Make an invite", codes: slices.Concat(withBody, []api.Code{api.CodeIdempotency}),
-	}, s.createInvite)
-	mount(s, http.MethodGet, api.PathInvites, operation{id: "list-invites", summary: "The invites, oldest first"}, s.listInvites)
-	mount(s, http.MethodGet, api.PathInvite, operation{id: "get-invite", summary: "An invite", codes: notFound}, s.invite)
-	mount(s, http.MethodDelete, api.PathInvite, operation{
-		id: "revoke-invite", summary: "End an invite at once; whom it let in stays", codes: notFound,
-	}, s.revokeInvite)
+	mount(e, http.MethodPost, api.PathInvites, operation{
+		id: "create-invite", summary: "Create an invite", codes: slices.Concat(withBody, []api.Code{api.CodeIdempotency}),
+	}, h.create)
+	mount(e, http.MethodGet, api.PathInvites, operation{
+		id: "list-invites", summary: "List the invites, oldest first",
+	}, h.list)
+	mount(e, http.MethodGet, api.PathInvite, operation{
+		id: "get-invite", summary: "Get an invite", codes: notFound,
+	}, h.get)
+	mount(e, http.MethodDelete, api.PathInvite, operation{
+		id: "revoke-invite", summary: "Revoke an invite immediately; the peers that registered with it stay registered", codes: notFound,
+	}, h.revoke)
 }
 
 type inviteInput struct {
-	Repeatable
+	IdempotencyHeader
 	Body api.InviteRequest
 }
 
-func (s *server) createInvite(ctx context.Context, in *inviteInput) (*output[api.Invite], error) {
-	code, i, err := s.cfg.Registry.CreateInvite(ctx, registry.InviteSpec{
+func (h *inviteHandler) create(ctx context.Context, in *inviteInput) (*output[api.Invite], error) {
+	code, i, err := h.invites.CreateInvite(ctx, registry.InviteSpec{
 		Label: in.Body.Label, Uses: in.Body.Uses, TTL: time.Duration(in.Body.Seconds) * time.Second, Key: in.IdempotencyKey,
 	})
 	return &output[api.Invite]{wireInvite(code, i)}, err
@@ -41,12 +48,12 @@ func wireInvite(code string, i registry.Invite) api.Invite {
 	}
 }
 
-func (s *server) listInvites(ctx context.Context, in *Paging) (*output[api.Invites], error) {
+func (h *inviteHandler) list(ctx context.Context, in *PageQuery) (*output[api.Invites], error) {
 	p, err := in.page()
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.cfg.Registry.Invites(ctx, p)
+	all, err := h.invites.Invites(ctx, p)
 	all, next := cut(all, in.Limit, func(i registry.Invite) string { return cursor(i.Place()) })
 	list := api.Invites{Invites: []api.Invite{}, Next: next}
 	for _, i := range all {
@@ -55,19 +62,19 @@ func (s *server) listInvites(ctx context.Context, in *Paging) (*output[api.Invit
 	return &output[api.Invites]{list}, err
 }
 
-func (s *server) invite(ctx context.Context, in *inShortID) (*output[api.Invite], error) {
+func (h *inviteHandler) get(ctx context.Context, in *shortIDInput) (*output[api.Invite], error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err
 	}
-	i, err := s.cfg.Registry.Invite(ctx, id)
+	i, err := h.invites.Invite(ctx, id)
 	return &output[api.Invite]{wireInvite("", i)}, err
 }
 
-func (s *server) revokeInvite(ctx context.Context, in *inShortID) (*nothing, error) {
+func (h *inviteHandler) revoke(ctx context.Context, in *shortIDInput) (*empty, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Registry.RevokeInvite(ctx, id)
+	return nil, h.invites.RevokeInvite(ctx, id)
 }

@@ -2,68 +2,68 @@ package httpapi
 
 import (
 	"container/list"
+	"context"
 	"net/netip"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// Limit is a token bucket for each source: an IPv4 address or an IPv6 /64. The
-// zero value is the default of what it limits.
+// Limit configures a token bucket. The zero value stands for the default of the
+// limit.
 type Limit struct {
 	PerMinute int
 	Burst     int
 }
 
-// Limits bound what one source may ask for, and what one peer may. Each
-// instance counts for itself.
+// Limits bound the requests of one source, which is an IPv4 address or an IPv6
+// /64, and those of one peer. Each instance counts on its own.
 type Limits struct {
-	Challenges    Limit // 60 a minute, 60 at once
-	Registrations Limit // 30 a minute, 30 at once
-	NewPeers      Limit // registered by an open server: 1 a minute, 20 at once
-	Tries         Limit // of pairings: 6 a minute, 12 at once
-	Misses        Limit // tries at addresses where nobody pairs, of all sources together: 600 a minute, 1200 at once
-	Admin         Limit // failed attempts to be an administrator: 30 a minute, 30 at once
-	Tokens        Limit // failed attempts to be a peer: 120 a minute, 240 at once
-	Peer          Limit // requests of one peer, from wherever: 600 a minute, 2048 at once
+	Challenges    Limit // default: 60 a minute, 60 at once
+	Registrations Limit // default: 30 a minute, 30 at once
+	NewPeers      Limit // registrations of new peers by an open server; default: 1 a minute, 20 at once
+	Tries         Limit // tries to pair; default: 6 a minute, 12 at once
+	Misses        Limit // tries at addresses without a mailbox, of all sources together; default: 600 a minute, 1200 at once
+	Admin         Limit // failed attempts to authenticate as an administrator; default: 30 a minute, 30 at once
+	Tokens        Limit // failed attempts to authenticate as a peer; default: 120 a minute, 240 at once
+	Peer          Limit // requests of one peer, from any source; default: 600 a minute, 2048 at once
 }
 
-// limited is what is limited.
-type limited int
-
-const (
-	limitChallenges limited = iota
-	limitRegistrations
-	limitNewPeers
-	limitTries
-	limitMisses
-	limitAdmin
-	limitTokens
-)
-
-// limitNames are what the audit log calls them.
-var limitNames = map[limited]string{
-	limitChallenges: "take a challenge", limitRegistrations: "register", limitNewPeers: "register uninvited",
-	limitTries: "pair", limitMisses: "pair while many guess", limitAdmin: "administer", limitTokens: "be a peer",
+// sourceLimit is one limit on the requests of each source.
+type sourceLimit struct {
+	request  string // the name of the limited request in the audit log
+	buckets  *limiter[netip.Prefix]
+	refusals Refusals
+	now      func() time.Time
 }
 
-// maxSources bounds the sources, or peers, that are remembered for each limit;
-// the one not seen for longest is forgotten. At 65,536 it takes a /48 of one's
-// own to be forgotten on purpose.
+// sourceLimits are the limits on what one source may request.
+type sourceLimits struct {
+	challenges, registrations, newPeers, tries, tokens *sourceLimit
+	misses                                             *sourceLimit // shared by all sources
+}
+
+// maxSources bounds the sources, or peers, that each limit remembers. The least
+// recently seen one is evicted. An attacker needs a /48 to evict an entry of
+// 65,536 on purpose.
 const maxSources = 65_536
 
-func newLimiters(l Limits) map[limited]*limiter[netip.Prefix] {
-	return map[limited]*limiter[netip.Prefix]{
-		limitChallenges:    newLimiter[netip.Prefix](l.Challenges, Limit{60, 60}),
-		limitRegistrations: newLimiter[netip.Prefix](l.Registrations, Limit{30, 30}),
-		limitNewPeers:      newLimiter[netip.Prefix](l.NewPeers, Limit{1, 20}),
-		limitTries:         newLimiter[netip.Prefix](l.Tries, Limit{6, 12}),
-		limitMisses:        newLimiter[netip.Prefix](l.Misses, Limit{600, 1200}),
-		limitAdmin:         newLimiter[netip.Prefix](l.Admin, Limit{30, 30}),
-		limitTokens:        newLimiter[netip.Prefix](l.Tokens, Limit{120, 240}),
+func newSourceLimits(l Limits, refusals Refusals, now func() time.Time) *sourceLimits {
+	limit := func(request string, l, otherwise Limit) *sourceLimit {
+		return &sourceLimit{request, newLimiter[netip.Prefix](l, otherwise), refusals, now}
+	}
+	return &sourceLimits{
+		challenges:    limit("take a challenge", l.Challenges, Limit{60, 60}),
+		registrations: limit("register", l.Registrations, Limit{30, 30}),
+		newPeers:      limit("register uninvited", l.NewPeers, Limit{1, 20}),
+		tries:         limit("pair", l.Tries, Limit{6, 12}),
+		misses:        limit("pair while many guess", l.Misses, Limit{600, 1200}),
+		tokens:        limit("be a peer", l.Tokens, Limit{120, 240}),
 	}
 }
 
@@ -71,7 +71,62 @@ func newPeerLimiter(l Limits) *limiter[ident.PeerID] {
 	return newLimiter[ident.PeerID](l.Peer, Limit{600, 2048})
 }
 
-// limiter holds a bucket for each source, the most recently seen first.
+// take counts a request against its source. It returns a problem if the source
+// exceeds the limit.
+func (l *sourceLimit) take(ctx context.Context) error {
+	wait, ok := l.buckets.take(sourceOf(ctx), l.now())
+	if ok {
+		return nil
+	}
+	l.refusals.Refused(ctx, l.request, ident.PeerID{}, registry.ErrLimited)
+	return tooMany(wait)
+}
+
+// wait returns the time that the source of a request must wait before its next
+// request, 0 if it need not wait. It records a wait as a refusal.
+func (l *sourceLimit) wait(ctx context.Context) time.Duration {
+	return l.waitOf(ctx, sourceOf(ctx), ident.PeerID{})
+}
+
+func (l *sourceLimit) waitOf(ctx context.Context, source netip.Prefix, peer ident.PeerID) time.Duration {
+	wait := l.buckets.wait(source, l.now())
+	if wait > 0 {
+		l.refusals.Refused(ctx, l.request, peer, registry.ErrLimited)
+	}
+	return wait
+}
+
+// count counts a failed attempt against the source of a request.
+func (l *sourceLimit) count(ctx context.Context) { l.buckets.take(sourceOf(ctx), l.now()) }
+
+// Attempts limits how often a source may fail to authenticate as an administrator:
+// through this interface and through the administrators' pages together.
+type Attempts struct{ limit *sourceLimit }
+
+// NewAttempts returns the limit with all its tokens. The zero Limit stands for 30
+// a minute, 30 at once.
+func NewAttempts(l Limit, refusals Refusals, now func() time.Time) *Attempts {
+	if now == nil {
+		now = time.Now
+	}
+	return &Attempts{&sourceLimit{"administer", newLimiter[netip.Prefix](l, Limit{30, 30}), refusals, now}}
+}
+
+// Wait returns how long the source of a request must wait before its next attempt.
+// ctx is the context of a request that this package serves.
+func (a *Attempts) Wait(ctx context.Context) time.Duration { return a.limit.wait(ctx) }
+
+// Failed counts an attempt that failed.
+func (a *Attempts) Failed(ctx context.Context) { a.limit.count(ctx) }
+
+func tooMany(wait time.Duration) *api.Problem {
+	p := api.NewProblem(api.CodeRateLimited)
+	p.RetryAfter = jittered(wait)
+	return p
+}
+
+// limiter holds a token bucket for each source. It evicts the least recently seen
+// source when it is full.
 type limiter[K comparable] struct {
 	limit rate.Limit
 	burst int
@@ -96,8 +151,8 @@ func newLimiter[K comparable](l, otherwise Limit) *limiter[K] {
 	}
 }
 
-// take takes a token of a source. Where there is none it returns how long until
-// there is.
+// take takes a token from the bucket of a source. If the bucket is empty it
+// returns the time until the next token.
 func (l *limiter[K]) take(source K, now time.Time) (wait time.Duration, ok bool) {
 	tokens := l.bucket(source)
 	r := tokens.ReserveN(now, 1)
@@ -111,7 +166,7 @@ func (l *limiter[K]) take(source K, now time.Time) (wait time.Duration, ok bool)
 	return 0, true
 }
 
-// wait returns how long until a source has a token, without taking one.
+// wait returns the time until a source has a token. It takes none.
 func (l *limiter[K]) wait(source K, now time.Time) time.Duration {
 	missing := 1 - l.bucket(source).TokensAt(now)
 	switch {

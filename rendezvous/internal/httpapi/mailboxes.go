@@ -15,41 +15,15 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-func (s *server) registerMailboxes() {
-	tryGone := []api.Code{api.CodeTryNotFound, api.CodeMailboxExpired, api.CodeMailboxClosed}
-	mount(s, http.MethodPost, api.PathMailboxes, operation{
-		id: "open-mailbox", summary: "Open a pairing mailbox", codes: []api.Code{api.CodeMailboxLimit},
-	}, s.openMailbox)
-	mount(s, http.MethodDelete, api.PathMailbox, operation{
-		id: "close-mailbox", summary: "End a pairing", codes: []api.Code{api.CodeMailboxNotFound},
-	}, s.closeMailbox)
-	mount(s, http.MethodPost, api.PathTries, operation{
-		id: "try", summary: "Begin a pairing with the owner of a mailbox",
-		codes:  slices.Concat(withBody, mailboxGone, []api.Code{api.CodeMailboxBurned, api.CodeMailboxOwn, api.CodeRateLimited}),
-		guards: huma.Middlewares{s.limit(limitTries)},
-	}, s.try)
-	mount(s, http.MethodGet, api.PathTries, operation{
-		id: "list-tries", summary: "The tries of the caller's mailbox, once there are any", codes: mailboxGone,
-	}, s.listTries)
-	mount(s, http.MethodGet, api.PathTry, operation{
-		id: "get-try", summary: "A try, once the other side has said the next thing", codes: tryGone,
-	}, s.getTry)
-	mount(s, http.MethodPut, api.PathAnswer, operation{
-		id: "answer", summary: "Answer a try",
-		codes: slices.Concat(withBody, mailboxGone, []api.Code{api.CodeTryNotFound, api.CodeTryState}),
-	}, s.answer)
-	mount(s, http.MethodPut, api.PathConfirmation, operation{
-		id: "confirm", summary: "Confirm a try", codes: slices.Concat(withBody, tryGone, []api.Code{api.CodeTryState}),
-	}, s.confirm)
-}
+// mailboxGone lists the reasons why a mailbox cannot be used.
+var mailboxGone = []api.Code{api.CodeMailboxNotFound, api.CodeMailboxExpired, api.CodeMailboxClosed}
 
-// InMailbox is a mailbox in the path. It has a public name, as the two below,
-// because huma fills in no embedded struct without one.
-type InMailbox struct {
+// MailboxParam is a mailbox in the URL path.
+type MailboxParam struct {
 	Address string `path:"address" maxLength:"32" doc:"an EasyFind address"`
 }
 
-func (in InMailbox) address() (ident.Address, error) {
+func (in MailboxParam) address() (ident.Address, error) {
 	a, err := ident.ParseAddress(in.Address)
 	if err != nil {
 		return a, invalid("path.address", "not an EasyFind address: a character is missing or mistyped")
@@ -57,53 +31,95 @@ func (in InMailbox) address() (ident.Address, error) {
 	return a, nil
 }
 
-// InTry is a try in the path.
-type InTry struct {
-	InMailbox
+// TryParam is a try in the URL path.
+type TryParam struct {
+	MailboxParam
 	Number int `path:"number" minimum:"1" maximum:"3"`
 }
 
-// Waiting is how long to wait for what is not there yet.
-type Waiting struct {
+// WaitQuery is the time that a request waits for something that does not exist yet.
+type WaitQuery struct {
 	Wait int `query:"wait" minimum:"0" maximum:"25" doc:"seconds to wait for it"`
 }
 
-func (in Waiting) wait() time.Duration { return time.Duration(in.Wait) * time.Second }
+func (in WaitQuery) wait() time.Duration { return time.Duration(in.Wait) * time.Second }
 
-func (s *server) openMailbox(ctx context.Context, _ *nothing) (*output[api.Mailbox], error) {
-	m, err := s.cfg.Registry.OpenMailbox(ctx, caller(ctx))
-	return &output[api.Mailbox]{api.Mailbox{Address: m.Address, Expires: m.Expires.UTC(), Tries: api.MaxTries}}, err
+// mailboxHandler opens and closes pairing mailboxes.
+type mailboxHandler struct{ mailboxes Mailboxes }
+
+func (h *mailboxHandler) mount(e *endpoints) {
+	mount(e, http.MethodPost, api.PathMailboxes, operation{
+		id: "open-mailbox", summary: "Open a pairing mailbox", codes: []api.Code{api.CodeMailboxLimit},
+	}, h.open)
+	mount(e, http.MethodDelete, api.PathMailbox, operation{
+		id: "close-mailbox", summary: "Close a mailbox and end its pairing", codes: []api.Code{api.CodeMailboxNotFound},
+	}, h.close)
 }
 
-func (s *server) closeMailbox(ctx context.Context, in *InMailbox) (*nothing, error) {
+func (h *mailboxHandler) open(ctx context.Context, _ *empty) (*output[api.Mailbox], error) {
+	m, err := h.mailboxes.OpenMailbox(ctx, caller(ctx))
+	return &output[api.Mailbox]{
+		api.Mailbox{Address: m.Address, Expires: m.Expires.UTC(), Tries: api.MaxTries},
+	}, err
+}
+
+func (h *mailboxHandler) close(ctx context.Context, in *MailboxParam) (*empty, error) {
 	a, err := in.address()
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Registry.CloseMailbox(ctx, caller(ctx), a)
+	return nil, h.mailboxes.CloseMailbox(ctx, caller(ctx), a)
+}
+
+// tryHandler carries the messages of the tries at a mailbox.
+type tryHandler struct {
+	tries  Tries
+	limits *sourceLimits
+}
+
+func (h *tryHandler) mount(e *endpoints) {
+	tryGone := []api.Code{api.CodeTryNotFound, api.CodeMailboxExpired, api.CodeMailboxClosed}
+	mount(e, http.MethodPost, api.PathTries, operation{
+		id: "try", summary: "Begin a pairing with the owner of a mailbox",
+		codes:  slices.Concat(withBody, mailboxGone, []api.Code{api.CodeMailboxBurned, api.CodeMailboxOwn, api.CodeRateLimited}),
+		guards: huma.Middlewares{e.guards.limited(h.limits.tries)},
+	}, h.try)
+	mount(e, http.MethodGet, api.PathTries, operation{
+		id: "list-tries", summary: "List the tries at the caller's mailbox; waits for the first one", codes: mailboxGone,
+	}, h.list)
+	mount(e, http.MethodGet, api.PathTry, operation{
+		id: "get-try", summary: "Get a try; waits for the next message of the other side", codes: tryGone,
+	}, h.get)
+	mount(e, http.MethodPut, api.PathAnswer, operation{
+		id: "answer", summary: "Answer a try",
+		codes: slices.Concat(withBody, mailboxGone, []api.Code{api.CodeTryNotFound, api.CodeTryState}),
+	}, h.answer)
+	mount(e, http.MethodPut, api.PathConfirmation, operation{
+		id: "confirm", summary: "Confirm a try", codes: slices.Concat(withBody, tryGone, []api.Code{api.CodeTryState}),
+	}, h.confirm)
 }
 
 type openingInput struct {
-	InMailbox
+	MailboxParam
 	Body api.Message
 }
 
-func (s *server) try(ctx context.Context, in *openingInput) (*output[api.Try], error) {
+func (h *tryHandler) try(ctx context.Context, in *openingInput) (*output[api.Try], error) {
 	a, err := in.address()
 	if err != nil {
 		return nil, err
 	}
-	// Who guesses from very many sources is still one of few who guess: an
-	// address has 25 bits, and each guess at one that is in use costs its owner
-	// one of three tries.
+	// Guessers who use very many sources miss the limit for each source. An address
+	// has 25 bits, and each guess that hits a mailbox costs its owner one of three
+	// tries. So the misses of all sources together are limited too.
 	everybody := netip.Prefix{}
-	if wait := s.limits[limitMisses].wait(everybody, s.cfg.Now()); wait > 0 {
-		s.cfg.Registry.Refused(ctx, limitNames[limitMisses], caller(ctx), registry.ErrLimited)
+	misses := h.limits.misses
+	if wait := misses.waitOf(ctx, everybody, caller(ctx)); wait > 0 {
 		return nil, tooMany(wait)
 	}
-	t, err := s.cfg.Registry.Try(ctx, caller(ctx), a, in.Body.Body)
+	t, err := h.tries.Try(ctx, caller(ctx), a, in.Body.Body)
 	if errors.Is(err, registry.ErrMailboxNotFound) {
-		s.limits[limitMisses].take(everybody, s.cfg.Now())
+		misses.buckets.take(everybody, misses.now())
 	}
 	return &output[api.Try]{wireTry(t)}, err
 }
@@ -113,17 +129,17 @@ func wireTry(t registry.Try) api.Try {
 }
 
 type triesInput struct {
-	InMailbox
-	Waiting
+	MailboxParam
+	WaitQuery
 	After int `query:"after" minimum:"0" maximum:"3" doc:"only tries with a higher number"`
 }
 
-func (s *server) listTries(ctx context.Context, in *triesInput) (*output[api.Tries], error) {
+func (h *tryHandler) list(ctx context.Context, in *triesInput) (*output[api.Tries], error) {
 	a, err := in.address()
 	if err != nil {
 		return nil, err
 	}
-	tries, err := s.cfg.Registry.Tries(ctx, caller(ctx), a, in.After, in.wait())
+	tries, err := h.tries.Tries(ctx, caller(ctx), a, in.After, in.wait())
 	list := api.Tries{Tries: []api.Try{}}
 	for _, t := range tries {
 		list.Tries = append(list.Tries, wireTry(t))
@@ -132,36 +148,36 @@ func (s *server) listTries(ctx context.Context, in *triesInput) (*output[api.Tri
 }
 
 type oneTryInput struct {
-	InTry
-	Waiting
+	TryParam
+	WaitQuery
 }
 
-func (s *server) getTry(ctx context.Context, in *oneTryInput) (*output[api.Try], error) {
+func (h *tryHandler) get(ctx context.Context, in *oneTryInput) (*output[api.Try], error) {
 	a, err := in.address()
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.cfg.Registry.AwaitTry(ctx, caller(ctx), a, in.Number, in.wait())
+	t, err := h.tries.AwaitTry(ctx, caller(ctx), a, in.Number, in.wait())
 	return &output[api.Try]{wireTry(t)}, err
 }
 
 type messageInput struct {
-	InTry
+	TryParam
 	Body api.Message
 }
 
-func (s *server) answer(ctx context.Context, in *messageInput) (*nothing, error) {
+func (h *tryHandler) answer(ctx context.Context, in *messageInput) (*empty, error) {
 	a, err := in.address()
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Registry.Answer(ctx, caller(ctx), a, in.Number, in.Body.Body)
+	return nil, h.tries.Answer(ctx, caller(ctx), a, in.Number, in.Body.Body)
 }
 
-func (s *server) confirm(ctx context.Context, in *messageInput) (*nothing, error) {
+func (h *tryHandler) confirm(ctx context.Context, in *messageInput) (*empty, error) {
 	a, err := in.address()
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Registry.Confirm(ctx, caller(ctx), a, in.Number, in.Body.Body)
+	return nil, h.tries.Confirm(ctx, caller(ctx), a, in.Number, in.Body.Body)
 }

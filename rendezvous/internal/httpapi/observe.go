@@ -11,26 +11,36 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-func (s *server) registerObserved() {
-	mount(s, http.MethodGet, api.PathPairs, operation{
-		id: "list-pairs", summary: "The pairs of peers that have a link now, and whether it is relayed, as the peers say",
-	}, s.listPairs)
-	mount(s, http.MethodGet, api.PathHistory, operation{
-		id: "history", summary: "Figures of the last hours: peers, pairs, relayed bytes, registrations, refusals; they are kept for a week",
-	}, s.history)
-	mount(s, http.MethodGet, api.PathRelayUse, operation{
-		id: "relay-use", summary: "What was relayed in the last days, and for whom; it is kept for 90 days",
-	}, s.relayUse)
+// pairHandler lists the pairs of peers that have a link.
+type pairHandler struct{ pairs Pairs }
+
+func (h *pairHandler) mount(e *endpoints) {
+	mount(e, http.MethodGet, api.PathPairs, operation{
+		id: "list-pairs", summary: "List the pairs of peers that have a link now, as the peers report them",
+	}, h.list)
+}
+
+// historyHandler serves the figures of the past.
+type historyHandler struct{ history History }
+
+func (h *historyHandler) mount(e *endpoints) {
+	mount(e, http.MethodGet, api.PathHistory, operation{
+		id:      "history",
+		summary: "Get figures of the last hours: peers, pairs, relayed bytes, registrations, refusals; they are kept for a week",
+	}, h.figures)
+	mount(e, http.MethodGet, api.PathRelayUse, operation{
+		id: "relay-use", summary: "Get the use of the relay in the last days, by day and by peer; it is kept for 90 days",
+	}, h.relayUse)
 }
 
 type pairsInput struct {
-	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"items at most"`
-	After string `query:"after" maxLength:"128" doc:"next of the page before"`
+	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"the largest number of items"`
+	After string `query:"after" maxLength:"128" doc:"the field next of the previous page"`
 	Peer  string `query:"peer" maxLength:"80" doc:"only pairs of this peer"`
-	Path  string `query:"path" maxLength:"8" enum:"direct,relayed" doc:"only those; direct is on the same network too" example:"relayed"`
+	Path  string `query:"path" maxLength:"8" enum:"direct,relayed" doc:"only pairs with such a link; direct includes links within one network" example:"relayed"`
 }
 
-func (s *server) listPairs(ctx context.Context, in *pairsInput) (*output[api.Pairs], error) {
+func (h *pairHandler) list(ctx context.Context, in *pairsInput) (*output[api.Pairs], error) {
 	q := registry.PairQuery{Limit: in.Limit + 1}
 	var err error
 	if in.After != "" {
@@ -47,7 +57,7 @@ func (s *server) listPairs(ctx context.Context, in *pairsInput) (*output[api.Pai
 		relayed := in.Path == registry.PathRelayed.String()
 		q.Relayed = &relayed
 	}
-	all, err := s.cfg.Registry.Pairs(ctx, q)
+	all, err := h.pairs.Pairs(ctx, q)
 	all, next := cut(all, in.Limit, func(p registry.Pair) string {
 		return base64.RawURLEncoding.EncodeToString(append(p.Peers[0][:], p.Peers[1][:]...))
 	})
@@ -61,7 +71,7 @@ func (s *server) listPairs(ctx context.Context, in *pairsInput) (*output[api.Pai
 	return &output[api.Pairs]{list}, err
 }
 
-// peerIn reads the peer of a parameter, zero without one.
+// peerIn parses the parameter peer; it returns zero if the parameter is absent.
 func peerIn(text string) (ident.PeerID, error) {
 	if text == "" {
 		return ident.PeerID{}, nil
@@ -74,12 +84,12 @@ func peerIn(text string) (ident.PeerID, error) {
 }
 
 type historyInput struct {
-	Hours   int `query:"hours" minimum:"1" maximum:"168" default:"24" doc:"how far back"`
-	Seconds int `query:"seconds" minimum:"60" maximum:"3600" multipleOf:"60" default:"300" doc:"how long each span is, in whole minutes"`
+	Hours   int `query:"hours" minimum:"1" maximum:"168" default:"24" doc:"the length of the period that ends now"`
+	Seconds int `query:"seconds" minimum:"60" maximum:"3600" multipleOf:"60" default:"300" doc:"the length of each span; a multiple of 60"`
 }
 
-func (s *server) history(ctx context.Context, in *historyInput) (*output[api.History], error) {
-	spans, err := s.cfg.Registry.History(ctx, time.Duration(in.Hours)*time.Hour, time.Duration(in.Seconds)*time.Second)
+func (h *historyHandler) figures(ctx context.Context, in *historyInput) (*output[api.History], error) {
+	spans, err := h.history.History(ctx, time.Duration(in.Hours)*time.Hour, time.Duration(in.Seconds)*time.Second)
 	list := api.History{Seconds: in.Seconds, Points: []api.HistoryPoint{}}
 	for _, p := range spans {
 		list.Points = append(list.Points, api.HistoryPoint{
@@ -91,17 +101,17 @@ func (s *server) history(ctx context.Context, in *historyInput) (*output[api.His
 }
 
 type relayUseInput struct {
-	Days  int    `query:"days" minimum:"1" maximum:"90" default:"30" doc:"how far back, today included"`
-	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"peers at most"`
+	Days  int    `query:"days" minimum:"1" maximum:"90" default:"30" doc:"the number of days, including today"`
+	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"the largest number of peers"`
 	Peer  string `query:"peer" maxLength:"80" doc:"only this peer"`
 }
 
-func (s *server) relayUse(ctx context.Context, in *relayUseInput) (*output[api.RelayUse], error) {
+func (h *historyHandler) relayUse(ctx context.Context, in *relayUseInput) (*output[api.RelayUse], error) {
 	id, err := peerIn(in.Peer)
 	if err != nil {
 		return nil, err
 	}
-	days, err := s.cfg.Registry.RelayDays(ctx, in.Days, id)
+	days, err := h.history.RelayDays(ctx, in.Days, id)
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +122,10 @@ func (s *server) relayUse(ctx context.Context, in *relayUseInput) (*output[api.R
 			Day: d.Day.Time().Format(time.DateOnly), SentBytes: d.SentBytes, SentPackets: d.SentPackets,
 			ReceivedBytes: d.ReceivedBytes, ReceivedPackets: d.ReceivedPackets,
 		})
-		only.SentBytes, only.SentPackets = only.SentBytes+d.SentBytes, only.SentPackets+d.SentPackets
-		only.ReceivedBytes, only.ReceivedPackets = only.ReceivedBytes+d.ReceivedBytes, only.ReceivedPackets+d.ReceivedPackets
+		only.SentBytes += d.SentBytes
+		only.SentPackets += d.SentPackets
+		only.ReceivedBytes += d.ReceivedBytes
+		only.ReceivedPackets += d.ReceivedPackets
 	}
 	if !id.IsZero() {
 		if len(days) > 0 {
@@ -121,7 +133,7 @@ func (s *server) relayUse(ctx context.Context, in *relayUseInput) (*output[api.R
 		}
 		return &output[api.RelayUse]{use}, nil
 	}
-	most, err := s.cfg.Registry.RelayUse(ctx, in.Days, in.Limit)
+	most, err := h.history.RelayUse(ctx, in.Days, in.Limit)
 	for _, u := range most {
 		use.Peers = append(use.Peers, api.PeerRelayUse{
 			Peer: u.Peer, Name: u.Name, SentBytes: u.SentBytes, SentPackets: u.SentPackets,

@@ -15,11 +15,11 @@ func FuzzCursor(f *testing.F) {
 	f.Add("AAAA")
 	f.Add("=")
 	f.Fuzz(func(t *testing.T, text string) {
-		p, err := Paging{Limit: 50, After: text}.page()
+		p, err := PageQuery{Limit: 50, After: text}.page()
 		if err != nil || text == "" {
 			return
 		}
-		again, err := Paging{Limit: 50, After: cursor(p.After)}.page()
+		again, err := PageQuery{Limit: 50, After: cursor(p.After)}.page()
 		if err != nil || again != p {
 			t.Errorf("%q is %+v, and that is %+v, %v", text, p, again, err)
 		}
@@ -31,7 +31,7 @@ func FuzzVersion(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		v, err := InVersion{IfMatch: text}.version()
+		v, err := VersionHeader{IfMatch: text}.version()
 		if v < 0 || (err != nil) != (v == 0) && text != "" && text != "*" {
 			t.Errorf("%q is %d, %v", text, v, err)
 		}

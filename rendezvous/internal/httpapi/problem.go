@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"regexp"
@@ -13,28 +14,33 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// waits is how long a client is told to wait before it tries again, with up to
-// as much again at random, so that those who were refused together do not come
-// back together. A limit knows better itself.
-var waits = map[api.Code]time.Duration{
+// retryAfter holds the least time that a client shall wait before it repeats a
+// request. A random part of up to the same length is added, so that clients that
+// were refused together do not come back together. Rate limits compute their own
+// time.
+var retryAfter = map[api.Code]time.Duration{
 	api.CodeUnavailable:      2 * time.Second,
 	api.CodeFull:             time.Minute,
 	api.CodeMailboxLimit:     30 * time.Second,
 	api.CodeRelayUnavailable: 5 * time.Minute,
 }
 
-// problem turns an error into what the client is told. What is in no table is
-// logged, and the client learns only that the server failed.
-func (s *server) problem(ctx context.Context, err error) *api.Problem {
-	var p *api.Problem
-	if errors.As(err, &p) {
-		return p
+// problems turns errors into the problems that clients receive.
+type problems struct{ logger *slog.Logger }
+
+// of returns the problem of an error. It logs an error that has no code of its
+// own; the client then learns only that the server failed.
+func (p problems) of(ctx context.Context, err error) *api.Problem {
+	var problem *api.Problem
+	if errors.As(err, &problem) {
+		return problem
 	}
 	switch {
 	case errors.Is(err, registry.ErrName):
@@ -48,29 +54,37 @@ func (s *server) problem(ctx context.Context, err error) *api.Problem {
 	}
 	if code, ok := registry.CodeOf(err); ok {
 		if code == api.CodeUnavailable || code == api.CodeFull {
-			s.cfg.Logger.Error("a request could not be served", "err", err)
+			p.logger.Error("request not served", "err", err)
 		}
 		return api.NewProblem(code)
 	}
 	if ctx.Err() == nil {
-		s.cfg.Logger.Error("a request failed", "err", err)
+		p.logger.Error("request failed", "err", err)
 	}
 	return api.NewProblem(api.CodeInternal)
 }
 
-// refused is problem as an error for huma, which sends the header too.
-func (s *server) refused(ctx context.Context, err error) error {
+// forHuma returns the problem of an error, with its headers, as an error that huma
+// can send.
+func (p problems) forHuma(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	p := s.problem(ctx, err)
-	return huma.ErrorWithHeaders(p, problemHeaders(p))
+	problem := p.of(ctx, err)
+	return huma.ErrorWithHeaders(problem, problemHeaders(problem))
+}
+
+// refuse sends the problem of an error, for a guard that does not let a request
+// pass.
+func (p problems) refuse(ctx huma.Context, err error) {
+	_, w := humachi.Unwrap(ctx)
+	write(w, p.of(ctx.Context(), err))
 }
 
 func problemHeaders(p *api.Problem) http.Header {
 	h := http.Header{}
 	after := p.RetryAfter
-	if wait := waits[p.Code]; after == 0 && wait > 0 {
+	if wait := retryAfter[p.Code]; after == 0 && wait > 0 {
 		after = jittered(wait)
 	}
 	if after > 0 {
@@ -84,33 +98,32 @@ func problemHeaders(p *api.Problem) http.Header {
 
 func jittered(d time.Duration) time.Duration { return d + rand.N(d+time.Second) }
 
-// invalid is the problem of one field.
+// invalid returns the problem of one invalid field.
 func invalid(location, message string) *api.Problem {
 	p := api.NewProblem(api.CodeInvalid)
 	p.Errors = []api.Field{{Location: location, Message: message}}
 	return p
 }
 
-// write sends a problem from outside of huma.
+// write sends a problem without huma.
 func write(w http.ResponseWriter, p *api.Problem) {
 	for name, values := range problemHeaders(p) {
 		w.Header()[name] = values
 	}
 	w.Header().Set("Content-Type", api.ContentType)
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // who asked has gone: nothing to do
+	_ = json.NewEncoder(w).Encode(p) // fails only if the client is gone
 }
 
-// describeErrors makes huma's own errors problems of the table, with bounds as
-// people write them: they are whole numbers. These are huma's only switches for
-// it, and the process has only one of each.
+// describeErrors makes huma report its own errors as problems of api.Kinds, and
+// print bounds as whole numbers. huma has only global variables for this.
 var describeErrors = sync.OnceFunc(func() {
-	// Without this a field may be spelled with capitals, and passes the checks of
-	// its bounds beside one that is not.
+	// By default huma ignores the case of field names, and a second spelling of a
+	// field escapes the check of its bounds.
 	huma.ValidateStrictCasing = true
 	validation.MsgExpectedMinimumNumber, validation.MsgExpectedMaximumNumber = "expected number >= %.0f", "expected number <= %.0f"
 	huma.NewError = func(status int, _ string, errs ...error) huma.StatusError {
-		p := api.NewProblem(codeOf(status))
+		p := api.NewProblem(codeOf(status, errs))
 		for _, err := range errs {
 			var d huma.ErrorDetailer
 			if len(p.Errors) < maxFields && errors.As(err, &d) {
@@ -121,10 +134,14 @@ var describeErrors = sync.OnceFunc(func() {
 	}
 })
 
-const maxFields = 16
+const maxFields = 16 // of one problem
 
-func codeOf(status int) api.Code {
+// codeOf returns the code of an error of huma.
+func codeOf(status int, errs []error) api.Code {
+	var transfer transferError
 	switch {
+	case errors.As(errors.Join(errs...), &transfer):
+		return api.CodeMalformed
 	case status == http.StatusUnprocessableEntity:
 		return api.CodeInvalid
 	case status == http.StatusRequestEntityTooLarge:
@@ -139,14 +156,14 @@ func codeOf(status int) api.Code {
 	return api.CodeInternal
 }
 
-// location is what may be repeated of where a field stands: names as those of
-// the interface are, not text. A secret that stands in a name's place is longer,
-// and has capitals. The names of headers and of the parts of a path are the
-// interface's own.
+// location matches the locations of fields that an answer may repeat: names like
+// those of the interface. A client may send a secret in place of a name; a secret
+// is longer or has capitals and does not match. The names of headers and of path
+// parameters come from the interface, so they may have capitals.
 var location = regexp.MustCompile(`^([a-z0-9_\[\]-]{1,20}(\.[a-z0-9_\[\]-]{1,20}){0,4}|(header|path)\.[A-Za-z-]{1,20})$`)
 
-// field keeps of a detail what says where and what is wrong, and nothing that
-// was sent: the value goes, and so does every message that may hold it.
+// field returns the location of a fault and its description. It drops the value,
+// and every message that may contain it.
 func field(d *huma.ErrorDetail) api.Field {
 	f := api.Field{Location: d.Location, Message: "not as the OpenAPI document describes it"}
 	if !location.MatchString(f.Location) {
