@@ -4,45 +4,35 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/internal/limits"
 )
 
 const (
-	quietFor = time.Minute
-	maxLines = 256 // that are remembered
+	repeatInterval = time.Minute // between two records with the same text
+	maxTexts       = 256         // that are remembered
 )
 
-// repeats remembers what was written lately.
-type repeats struct {
-	mu   sync.Mutex
-	seen map[string]*line // guarded by mu
-}
-
-type line struct {
-	at      time.Time // when it was written
-	skipped int       // times since
-}
-
-// quieting is a handler that hands on what repeats itself only once in a while.
-type quieting struct {
+// repeatFilter is a handler that passes a warning or an error with the same text once per repeatInterval.
+type repeatFilter struct {
 	next    slog.Handler
-	repeats *repeats
+	texts   *limits.Samplers[string]
 	context string // attributes and groups of the logger
 }
 
-// once returns a handler before next that leaves out the warnings and errors
-// which it has handed on within the last minute, word by word: a disk that is
-// full says so once, not with every request.
+// once returns a handler that passes records to next, except warnings and errors that it has passed within the last
+// minute with the same message and attributes: a full disk is reported once, not with every request.
 func once(next slog.Handler) slog.Handler {
-	return quieting{next: next, repeats: &repeats{seen: map[string]*line{}}}
+	limit := limits.Limit{PerSecond: 1 / repeatInterval.Seconds(), Burst: 1}
+	return repeatFilter{next: next, texts: limits.NewSamplers[string](limit, maxTexts)}
 }
 
 // Enabled asks the next handler.
-func (h quieting) Enabled(ctx context.Context, l slog.Level) bool { return h.next.Enabled(ctx, l) }
+func (h repeatFilter) Enabled(ctx context.Context, l slog.Level) bool { return h.next.Enabled(ctx, l) }
 
-// Handle hands a record on, unless it is one too many.
-func (h quieting) Handle(ctx context.Context, r slog.Record) error {
+// Handle passes a record on, unless it repeats an earlier one.
+func (h repeatFilter) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < slog.LevelWarn {
 		return h.next.Handle(ctx, r)
 	}
@@ -52,8 +42,8 @@ func (h quieting) Handle(ctx context.Context, r slog.Record) error {
 		text.WriteString(" " + a.String())
 		return true
 	})
-	skipped, write := h.repeats.note(text.String(), r.Time)
-	if !write {
+	skipped, ok := h.texts.Take(text.String(), r.Time)
+	if !ok {
 		return nil
 	}
 	if skipped > 0 {
@@ -63,36 +53,16 @@ func (h quieting) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// note says whether a line is to be written, and how often it was not before.
-func (p *repeats) note(text string, now time.Time) (skipped int, write bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l := p.seen[text]
-	if l != nil && now.Sub(l.at) < quietFor {
-		l.skipped++
-		return 0, false
-	}
-	if l == nil {
-		if len(p.seen) >= maxLines {
-			clear(p.seen)
-		}
-		l = &line{}
-		p.seen[text] = l
-	}
-	skipped, l.skipped, l.at = l.skipped, 0, now
-	return skipped, true
-}
-
-// WithAttrs hands attributes on.
-func (h quieting) WithAttrs(attrs []slog.Attr) slog.Handler {
+// WithAttrs returns a handler whose records have attributes.
+func (h repeatFilter) WithAttrs(attrs []slog.Attr) slog.Handler {
 	context := h.context
 	for _, a := range attrs {
 		context += a.String() + " "
 	}
-	return quieting{h.next.WithAttrs(attrs), h.repeats, context}
+	return repeatFilter{h.next.WithAttrs(attrs), h.texts, context}
 }
 
-// WithGroup hands a group on.
-func (h quieting) WithGroup(name string) slog.Handler {
-	return quieting{h.next.WithGroup(name), h.repeats, h.context + name + "."}
+// WithGroup returns a handler whose records belong to a group.
+func (h repeatFilter) WithGroup(name string) slog.Handler {
+	return repeatFilter{h.next.WithGroup(name), h.texts, h.context + name + "."}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -45,12 +46,12 @@ type Listener struct {
 	cfg    Config
 	tcp    net.Listener
 	serve  *tls.Config
-	accept *rate.Limiter
+	accept *rate.Limiter // of new connections
 
-	mu       sync.Mutex
-	halfOpen int                     // guarded by mu
-	perHost  map[string]int          // guarded by mu
-	waiting  map[waitingKey]*arrival // guarded by mu
+	strangers *limits.Counter[string] // connections that are not yet part of a link, by IP address
+
+	mu      sync.Mutex
+	waiting map[waitingKey]*arrival // guarded by mu
 }
 
 // waitingKey is a link of which one connection has come.
@@ -84,7 +85,7 @@ func NewListener(cfg Config) (*Listener, error) {
 	}
 	return &Listener{
 		cfg: cfg, tcp: tcp, serve: serve, accept: rate.NewLimiter(acceptsPerSecond, acceptBurst),
-		perHost: make(map[string]int), waiting: make(map[waitingKey]*arrival),
+		strangers: limits.NewCounter[string](maxHalfOpenHost, maxHalfOpen), waiting: make(map[waitingKey]*arrival),
 	}, nil
 }
 
@@ -122,12 +123,12 @@ func (l *Listener) Run(ctx context.Context) error {
 			continue
 		}
 		host := hostOf(conn)
-		if !l.admit(host) {
+		if !l.strangers.Enter(host) {
 			_ = conn.Close()
 			continue
 		}
 		strangers.Go(func() {
-			defer l.dismiss(host)
+			defer l.strangers.Leave(host)
 			if err := l.serveConn(ctx, conn); err != nil {
 				_ = conn.Close()
 				l.cfg.Logger.Debug("TCP connection refused", "mode", l.cfg.Mode, "from", conn.RemoteAddr(), "error", err)
@@ -141,27 +142,6 @@ func hostOf(conn net.Conn) string {
 		return a.IP.String()
 	}
 	return ""
-}
-
-// admit counts a stranger, unless there are too many.
-func (l *Listener) admit(host string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.halfOpen >= maxHalfOpen || l.perHost[host] >= maxHalfOpenHost {
-		return false
-	}
-	l.halfOpen++
-	l.perHost[host]++
-	return true
-}
-
-func (l *Listener) dismiss(host string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.halfOpen--
-	if l.perHost[host]--; l.perHost[host] == 0 {
-		delete(l.perHost, host)
-	}
 }
 
 // serveConn takes a connection to its place in a link.
