@@ -14,8 +14,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/listener"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/web"
 )
 
@@ -27,7 +27,7 @@ const (
 	maxHeader     = 16 << 10 // bytes
 )
 
-// https is the REST interface, behind the front door.
+// https is the REST interface behind the listener.
 type https struct {
 	listeners []net.Listener
 	server    *http.Server
@@ -81,13 +81,13 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 	var base context.Context
 	base, h.requests = context.WithCancel(context.Background())
 	h.server = &http.Server{
-		Handler:           front.WithTLS(handler),
+		Handler:           listener.WithTLS(handler),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return base },
-		ConnContext:       front.ConnContext,
+		ConnContext:       listener.ConnContext,
 		ErrorLog:          slog.NewLogLogger(s.Logger.With("part", "https").Handler(), slog.LevelDebug),
 	}
 	return h, nil

@@ -52,7 +52,7 @@ func (s *settings) snapshot(p *parts) func(context.Context) metrics.Snapshot {
 		err := p.registry.Ready(ctx)
 		return metrics.Snapshot{
 			Connected: p.hub.Count(), Registered: p.registry.Registered(), Draining: p.https.draining.Load(),
-			Connections: door.Connections, Waiting: door.Waiting, Turned: door.Refused,
+			Connections: door.Connections, Waiting: door.Pending, Turned: door.Refused,
 			Certificates: p.certs.Status().Expires,
 			Lease: metrics.Lease{
 				Held: lease.Held, Epoch: lease.Epoch, Instances: lease.Instances, Links: lease.Links, Backlog: lease.Backlog,

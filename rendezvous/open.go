@@ -15,8 +15,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/listener"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
@@ -141,15 +141,14 @@ func (s *settings) linkAddress(listener net.Addr) (string, error) {
 	return netip.AddrPortFrom(s.machineAddress(bound.Addr()), bound.Port()).String(), nil
 }
 
-// openFront makes the front door, through which everything that comes by TCP
-// goes.
+// openFront opens the listener that dispatches all TCP connections.
 func (s *settings) openFront(p *parts) (err error) {
-	p.front, err = front.New(front.Config{
+	p.front, err = listener.New(listener.Config{
 		Public: p.listener, TURN: p.sockets.TCP, Plain: p.plain, TLS: p.certs.TLS(),
 		Signal:    func(ctx context.Context, conn *tls.Conn) { p.hub.Serve(ctx, conn) },
 		Relay:     func(conn net.Conn) { p.relay.Serve(conn) },
 		Balancers: s.balancers, Proxies: s.proxies, PerSource: s.PerSource,
-		Logger: s.Logger.With("part", "front"),
+		Logger: s.Logger.With("part", "listener"),
 	})
 	if err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/front"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/listener"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/metrics"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
@@ -58,7 +58,7 @@ type parts struct {
 	hub      *hub.Hub
 	relay    *relay.Relay
 	certs    *certs.Certificates
-	front    *front.Front
+	front    *listener.Listener
 	https    *https
 	joinLink string
 }
@@ -108,7 +108,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := context.Cause(running)
 	stop(nil)
 	all.Wait()
-	p.hub.Wait() // the front door has closed the connections
+	p.hub.Wait() // the listener has closed the connections
 	s.settings.Logger.Info("the rendezvous has stopped")
 	return errors.Join(err, p.close())
 }

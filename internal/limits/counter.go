@@ -2,8 +2,8 @@ package limits
 
 import "sync"
 
-// Counter counts what is open at a time for each key, such as the connections of each source. It remembers only the keys
-// that have something open.
+// Counter counts what is open at a time for each key, such as the connections of each source. It remembers only the
+// keys that have something open.
 type Counter[K comparable] struct {
 	perKey int // static
 	total  int // static; 0: unbounded

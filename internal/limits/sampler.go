@@ -32,7 +32,7 @@ func (s *Sampler) Take(now time.Time) (skipped int, ok bool) {
 
 // Samplers holds a [Sampler] for each key, such as the text of a log record. It holds a bounded number of them.
 //
-// When there are too many keys, the least recently used one is forgotten. Unlike in [Keyed], a new key starts with a
+// When there are too many keys, the least recently used one is forgotten. Unlike in [Limiter], a new key starts with a
 // full bucket: to lose a record that nobody has seen is worse than to repeat one. Samplers therefore does not bound
 // the total number of records.
 type Samplers[K comparable] struct {

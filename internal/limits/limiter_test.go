@@ -17,7 +17,7 @@ import (
 var start = time.Unix(1_000_000, 0)
 
 func TestEachKeyHasItsOwnBucket(t *testing.T) {
-	l := limits.NewKeyed[string](limits.Limit{PerSecond: 2, Burst: 3}, 10)
+	l := limits.NewLimiter[string](limits.Limit{PerSecond: 2, Burst: 3}, 10)
 	for i := range 3 {
 		if _, ok := l.Take("flooder", start); !ok {
 			t.Fatalf("token %d of the burst was refused", i)
@@ -43,7 +43,7 @@ func TestEachKeyHasItsOwnBucket(t *testing.T) {
 }
 
 func TestWaitingTakesNothingAndStoresNothing(t *testing.T) {
-	l := limits.NewKeyed[int](limits.Limit{PerSecond: 1, Burst: 1}, 2)
+	l := limits.NewLimiter[int](limits.Limit{PerSecond: 1, Burst: 1}, 2)
 	for range 10 {
 		if wait := l.Wait(1, start); wait != 0 {
 			t.Fatalf("a fresh key must wait %v", wait)
@@ -55,7 +55,7 @@ func TestWaitingTakesNothingAndStoresNothing(t *testing.T) {
 }
 
 func TestLimitOfNothingAdvisesAMinute(t *testing.T) {
-	l := limits.NewKeyed[int](limits.Limit{}, 2)
+	l := limits.NewLimiter[int](limits.Limit{}, 2)
 	if wait, ok := l.Take(1, start); ok || wait != time.Minute {
 		t.Errorf("got %v, %v, want a refusal and a minute", wait, ok)
 	}
@@ -67,7 +67,7 @@ func TestLimitOfNothingAdvisesAMinute(t *testing.T) {
 // TestEvictionDoesNotForgive cycles through more keys than there are buckets.
 func TestEvictionDoesNotForgive(t *testing.T) {
 	const keys, burst = 8, 4
-	l := limits.NewKeyed[int](limits.Limit{PerSecond: 1, Burst: burst}, keys)
+	l := limits.NewLimiter[int](limits.Limit{PerSecond: 1, Burst: burst}, keys)
 	got := 0
 	for i := range 10_000 {
 		if _, ok := l.Take(i%(keys+1), start); ok {
@@ -85,7 +85,7 @@ func TestEvictionDoesNotForgive(t *testing.T) {
 	}
 }
 
-// TestAllKeysTogetherAreBounded checks the bound that the comment of Keyed promises, and that keys which fit into the
+// TestAllKeysTogetherAreBounded checks the bound that the comment of Limiter promises, and that keys which fit into the
 // table are treated exactly like independent token buckets.
 func TestAllKeysTogetherAreBounded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -95,7 +95,7 @@ func TestAllKeysTogetherAreBounded(t *testing.T) {
 		}
 		maxKeys := rapid.IntRange(1, 6).Draw(t, "buckets")
 		keys := rapid.IntRange(1, 12).Draw(t, "keys")
-		l := limits.NewKeyed[int](limit, maxKeys)
+		l := limits.NewLimiter[int](limit, maxKeys)
 		model := map[int]*rate.Limiter{}
 		now, passed := start, 0
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
@@ -129,7 +129,7 @@ func TestAllKeysTogetherAreBounded(t *testing.T) {
 }
 
 func TestConcurrentTakesGetNoTokenTwice(t *testing.T) {
-	l := limits.NewKeyed[int](limits.Limit{Burst: 100}, 4)
+	l := limits.NewLimiter[int](limits.Limit{Burst: 100}, 4)
 	var got atomic.Int64
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -151,7 +151,7 @@ func TestConcurrentTakesGetNoTokenTwice(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	const buckets, perBucket = 1 << 14, 512 // bytes
 	before := heap()
-	l := limits.NewKeyed[netip.Prefix](limits.Limit{PerSecond: 1, Burst: 1}, buckets)
+	l := limits.NewLimiter[netip.Prefix](limits.Limit{PerSecond: 1, Burst: 1}, buckets)
 	a := netip.MustParseAddr("10.0.0.0")
 	for range 4 * buckets {
 		l.Take(limits.Prefix(a), start)
@@ -175,7 +175,7 @@ func heap() int64 {
 }
 
 func BenchmarkKeyed(b *testing.B) {
-	l := limits.NewKeyed[int](limits.Limit{PerSecond: 1, Burst: 1}, 1<<10)
+	l := limits.NewLimiter[int](limits.Limit{PerSecond: 1, Burst: 1}, 1<<10)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		l.Take(i&(1<<11-1), start)

@@ -19,14 +19,14 @@ func (l Limit) newBucket() *rate.Limiter { return rate.NewLimiter(rate.Limit(l.P
 // neverWait is the wait that callers are advised of when a bucket never gets another token.
 const neverWait = time.Minute
 
-// Keyed limits each key with a token bucket of its own. It holds a bounded number of buckets.
+// Limiter limits each key with a token bucket of its own. It holds a bounded number of buckets.
 //
 // When all buckets are in use, a new key takes over the least recently used bucket together with the tokens left in it.
 // The bucket is not refilled. A flooder who cycles through more keys than there are buckets therefore gets no more
 // tokens than one who owns exactly that many keys: in t seconds all keys together get at most
 // maxKeys * (Burst + PerSecond*t) tokens. A well-behaved new key is still served, because the least recently used
 // bucket is the one that has had the most time to refill.
-type Keyed[K comparable] struct {
+type Limiter[K comparable] struct {
 	limit   Limit // static
 	maxKeys int   // static
 
@@ -34,9 +34,9 @@ type Keyed[K comparable] struct {
 	buckets *simplelru.LRU[K, *rate.Limiter] // guarded by mu
 }
 
-// NewKeyed returns a limiter that holds at most maxKeys buckets. It panics if maxKeys is not positive.
-func NewKeyed[K comparable](limit Limit, maxKeys int) *Keyed[K] {
-	return &Keyed[K]{limit: limit, maxKeys: maxKeys, buckets: newLRU[K, *rate.Limiter](maxKeys)}
+// NewLimiter returns a limiter that holds at most maxKeys buckets. It panics if maxKeys is not positive.
+func NewLimiter[K comparable](limit Limit, maxKeys int) *Limiter[K] {
+	return &Limiter[K]{limit: limit, maxKeys: maxKeys, buckets: newLRU[K, *rate.Limiter](maxKeys)}
 }
 
 func newLRU[K comparable, V any](size int) *simplelru.LRU[K, V] {
@@ -49,60 +49,61 @@ func newLRU[K comparable, V any](size int) *simplelru.LRU[K, V] {
 
 // Take takes a token from the bucket of key. If the bucket is empty, Take returns false and the time until it holds a
 // token again.
-func (k *Keyed[K]) Take(key K, now time.Time) (wait time.Duration, ok bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	b, found := k.buckets.Get(key)
+func (l *Limiter[K]) Take(key K, now time.Time) (wait time.Duration, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, found := l.buckets.Get(key)
 	if !found {
-		b = k.add(key)
+		b = l.add(key)
 	}
 	if b.AllowN(now, 1) {
 		return 0, true
 	}
-	return k.missing(b, now), false
+	return l.missing(b, now), false
 }
 
-// Wait returns the time until the bucket of key holds a token, without taking one. It returns 0 if there is a token now.
-func (k *Keyed[K]) Wait(key K, now time.Time) time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	b, found := k.buckets.Get(key)
+// Wait returns the time until the bucket of key holds a token, without taking one. It returns 0 if there is a token
+// now.
+func (l *Limiter[K]) Wait(key K, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, found := l.buckets.Get(key)
 	if !found {
-		if k.buckets.Len() < k.maxKeys {
+		if l.buckets.Len() < l.maxKeys {
 			return 0
 		}
-		_, b, _ = k.buckets.GetOldest() // the bucket that Take would use
+		_, b, _ = l.buckets.GetOldest() // the bucket that Take would use
 	}
-	return k.missing(b, now)
+	return l.missing(b, now)
 }
 
 // Len returns the number of buckets that are in use.
-func (k *Keyed[K]) Len() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.buckets.Len()
+func (l *Limiter[K]) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buckets.Len()
 }
 
 // add assigns a bucket to a new key. mu must be held.
-func (k *Keyed[K]) add(key K) *rate.Limiter {
+func (l *Limiter[K]) add(key K) *rate.Limiter {
 	var b *rate.Limiter
-	if k.buckets.Len() < k.maxKeys {
-		b = k.limit.newBucket()
+	if l.buckets.Len() < l.maxKeys {
+		b = l.limit.newBucket()
 	} else {
-		_, b, _ = k.buckets.RemoveOldest()
+		_, b, _ = l.buckets.RemoveOldest()
 	}
-	k.buckets.Add(key, b)
+	l.buckets.Add(key, b)
 	return b
 }
 
 // missing returns the time until b holds a token.
-func (k *Keyed[K]) missing(b *rate.Limiter, now time.Time) time.Duration {
+func (l *Limiter[K]) missing(b *rate.Limiter, now time.Time) time.Duration {
 	missing := 1 - b.TokensAt(now)
 	switch {
 	case missing <= 0:
 		return 0
-	case k.limit.PerSecond <= 0 || k.limit.Burst < 1:
+	case l.limit.PerSecond <= 0 || l.limit.Burst < 1:
 		return neverWait
 	}
-	return time.Duration(missing / k.limit.PerSecond * float64(time.Second))
+	return time.Duration(missing / l.limit.PerSecond * float64(time.Second))
 }

@@ -1,14 +1,14 @@
-package front
+package listener
 
 import (
 	"net"
 	"sync"
 )
 
-// queue is a listener of connections that somebody else has accepted.
+// queue is a net.Listener whose connections are accepted elsewhere and handed to it by put.
 type queue struct {
 	address net.Addr
-	below   net.Listener // closed with it; nil: none
+	below   net.Listener // closed together with the queue; may be nil
 	conns   chan net.Conn
 	closed  chan struct{}
 	closing sync.Once
@@ -18,7 +18,7 @@ func newQueue(address net.Addr, below net.Listener) *queue {
 	return &queue{address: address, below: below, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// put waits until the connection is accepted, and closes it once nobody will.
+// put waits until a call of Accept takes the connection. If the queue is closed, put closes the connection.
 func (q *queue) put(c net.Conn) {
 	select {
 	case q.conns <- c:
@@ -37,7 +37,7 @@ func (q *queue) Accept() (net.Conn, error) {
 	}
 }
 
-// Close lets nothing more in.
+// Close makes Accept fail, and closes the listener below.
 func (q *queue) Close() error {
 	q.closing.Do(func() { close(q.closed) })
 	if q.below != nil {
@@ -46,5 +46,5 @@ func (q *queue) Close() error {
 	return nil
 }
 
-// Addr is where the connections were accepted.
+// Addr returns the address at which the connections are accepted.
 func (q *queue) Addr() net.Addr { return q.address }

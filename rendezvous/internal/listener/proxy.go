@@ -1,4 +1,4 @@
-package front
+package listener
 
 import (
 	"bufio"
@@ -11,16 +11,16 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// headerBuffer bounds what is read at once with a PROXY header, in bytes. The
-// header is bounded by its parser: 107 bytes in version 1, 4112 in version 2.
+// headerBuffer is the number of bytes that are read at once with a PROXY header. The parser bounds the header itself:
+// to 107 bytes in version 1, and to 4112 in version 2.
 const headerBuffer = 256
 
-var errNoHeader = errors.New("no PROXY protocol header came, with which every connection from a network of --proxy-protocol begins: let the load balancer send one, or take its network off the list")
+var errNoHeader = errors.New("no PROXY protocol header came, with which every connection from a network of " +
+	"--proxy-protocol begins: let the load balancer send one, or remove its network from the list")
 
-// readHeader reads the PROXY protocol header, version 1 or 2, by which a load
-// balancer tells for whom it connects. It returns the source that the header
-// names, nil for a connection of the balancer's own such as a health check, and
-// what was read beyond the header.
+// readHeader reads the PROXY protocol header, version 1 or 2, with which a load balancer names its client. It returns
+// the client's address, and the bytes that were read after the header. The address is nil if the connection is the
+// balancer's own, such as a health check.
 func readHeader(from io.Reader) (source *net.TCPAddr, early []byte, err error) {
 	in := bufio.NewReaderSize(from, headerBuffer)
 	h, err := proxyproto.Read(in)
@@ -42,8 +42,7 @@ func readHeader(from io.Reader) (source *net.TCPAddr, early []byte, err error) {
 	return h.SourceAddr.(*net.TCPAddr), early, nil
 }
 
-// claims reports whether what somebody sends first is a PROXY header; 5 bytes
-// tell.
-func claims(first []byte) bool {
+// isHeader reports whether the first bytes of a connection begin a PROXY header. It needs 5 bytes.
+func isHeader(first []byte) bool {
 	return len(first) >= 5 && (bytes.HasPrefix(first, proxyproto.SIGV1) || bytes.HasPrefix(first, proxyproto.SIGV2[:5]))
 }
