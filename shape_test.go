@@ -106,6 +106,9 @@ func TestLinesAreShort(t *testing.T) {
 		lines := bufio.NewScanner(file)
 		lines.Buffer(nil, 1<<20)
 		for n := 1; lines.Scan(); n++ {
+			if path.Ext(name) == ".md" && strings.HasPrefix(lines.Text(), "|") {
+				continue // Markdown has no way to wrap the row of a table
+			}
 			if length := utf8.RuneCountInString(strings.ReplaceAll(lines.Text(), "\t", "    ")); length > maxLine {
 				t.Errorf("%s:%d: %d characters, more than %d", name, n, length, maxLine)
 			}

@@ -27,7 +27,7 @@ func (s sample) String() string {
 	f := figuresOf([]sample{s})
 	text := fmt.Sprintf("read %s MB/s, 4 KiB %s / %s ms (median / p99 of %d)", rounded(f.sequential), rounded(f.median), rounded(f.p99), len(s.small))
 	if s.appears > 0 {
-		text += fmt.Sprintf(", there after %s s (command %s s), over %s", rounded(s.appears), rounded(s.command), s.path)
+		text += fmt.Sprintf(", ready after %s s (command %s s), over %s", rounded(s.appears), rounded(s.command), s.path)
 	}
 	return text
 }
@@ -118,15 +118,15 @@ func (r *report) slower() []string {
 		}{
 			{"reading takes %s × as long", theirs.sequential, ours.sequential},
 			{"a read of 4 KiB takes %s × as long", ours.median, theirs.median},
-			{"the slowest in a hundred of these takes %s × as long", ours.p99, theirs.p99},
-			{"the disk is there after %s × the time", ours.appears, theirs.appears},
+			{"its 99th percentile takes %s × as long", ours.p99, theirs.p99},
+			{"the disk is ready after %s × the time", ours.appears, theirs.appears},
 		} {
 			if f.better > f.worse*noise {
 				words = append(words, fmt.Sprintf(f.what, ratio(f.better, f.worse)))
 			}
 		}
 		if len(words) > 0 {
-			all = append(all, fmt.Sprintf("%s: %s.", c, strings.Join(words, "; ")))
+			all = append(all, fmt.Sprintf("%s:\n  %s.", c, strings.Join(words, ";\n  ")))
 		}
 	}
 	return all

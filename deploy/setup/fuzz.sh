@@ -14,9 +14,10 @@ grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do
   done
 done | sort -u | xargs -P 2 -L 1 sh -c '
   fuzz() { ${GO:-go} test -run "^$" -fuzz "^$2\$" -fuzztime '"$time"' -parallel 1 "$1" 2>&1; }
-  spurious() { printf "%s\n" "$out" | grep -q "^ *context deadline exceeded$" && ! printf "%s\n" "$out" | grep -qE "Failing input|panic|hung or terminated"; }
+  says() { printf "%s\n" "$out" | grep -qE "$1"; }
+  spurious() { says "^ *context deadline exceeded$" && ! says "Failing input|panic|hung or terminated"; }
   out=$(fuzz "$1" "$2") ||
-    { spurious && echo "again $1 $2: the fuzzer reported the end of the time as a failure" && out=$(fuzz "$1" "$2"); } ||
+    { spurious && echo "again $1 $2: the fuzzer took the end of the time for a failure" && out=$(fuzz "$1" "$2"); } ||
     { printf "%s\n" "$out"; echo "FAIL $1 $2"; exit 255; }
   echo "ok   $1 $2: $(printf "%s\n" "$out" | grep -E "^fuzz: elapsed" | tail -n 1 | sed "s/.*execs/execs/")"
 ' sh
