@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 	"rendezvous/internal/httpapi":            {"proto/ident", "proto/api", "rendezvous/internal/registry", "rendezvous/internal/subscriber"},
 	"rendezvous/internal/web":                {"proto/ident", "proto/api", "rendezvous/internal/registry"},
 	"rendezvous/internal/hub":                {"proto/ident", "proto/signal"},
-	"rendezvous/internal/cluster":            {"proto/ident", "proto/signal", "rendezvous/internal/registry", "rendezvous/internal/hub", "rendezvous/internal/batch"},
+	"rendezvous/internal/cluster":            {"proto/ident", "proto/signal", "rendezvous/internal/registry", "rendezvous/internal/batch"},
 	"rendezvous/internal/metrics":            {},
 	"rendezvous/internal/backup":             {"migrations"},
 	"rendezvous/internal/certs":              {"proto/ident", "rendezvous/internal/registry"},

@@ -121,6 +121,7 @@ var logKeys = map[string]string{
 	"mapping":     "of a NAT (RFC 4787)",
 	"method":      "of an HTTP request",
 	"name":        "what a person calls a thing",
+	"offset":      "of the database's clock from the machine's",
 	"panic":       "the value of a panic",
 	"part":        "the part of the program that logs",
 	"peer":        "the short PeerID of a peer",

@@ -108,7 +108,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	var random [4]byte
 	rand.Read(random[:]) // never fails: crypto/rand ends the program instead
 	config := cluster.Config{
-		Store: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region, Version: Version,
+		Leases: p.store, Presence: p.store, Reports: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region, Version: Version,
 		Relay: p.relay.Range().String(), Logger: s.Logger.With("part", "cluster"), OnMembers: p.neighbours,
 	}
 	if p.links != nil {

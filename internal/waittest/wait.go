@@ -40,3 +40,18 @@ func Eventually(condition func() bool) bool {
 	}
 	return true
 }
+
+// Receive returns the next value from a channel. The test fails if what, which
+// describes the value, does not arrive within Timeout.
+func Receive[T any](t testing.TB, what string, values <-chan T) T {
+	t.Helper()
+	timeout := time.NewTimer(Timeout)
+	defer timeout.Stop()
+	select {
+	case v := <-values:
+		return v
+	case <-timeout.C:
+		t.Fatalf("not within %v: %s", Timeout, what)
+		panic("unreachable")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -12,22 +13,34 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// accept takes links from other instances until ctx ends.
-func (k *Cluster) accept(ctx context.Context, local Local) {
+// acceptRetryInterval is the time until the next attempt after a failed Accept.
+const acceptRetryInterval = time.Second
+
+// acceptor serves links from other instances.
+type acceptor struct {
+	listener net.Listener // nil if there are no links
+	tls      *tls.Config
+	lease    *lease
+	members  *members
+	log      *slog.Logger
+}
+
+// run accepts links until ctx ends.
+func (a *acceptor) run(ctx context.Context, local Local) {
 	var serving sync.WaitGroup
 	defer serving.Wait()
-	stop := context.AfterFunc(ctx, func() { k.listener.Close() })
+	stop := context.AfterFunc(ctx, func() { a.listener.Close() })
 	defer stop()
 	for {
-		conn, err := k.listener.Accept()
+		conn, err := a.listener.Accept()
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			k.log.Warn("cannot accept a link from another instance", "reason", err)
+			a.log.Warn("cannot accept a link from another instance", "err", err)
 			select {
 			case <-ctx.Done():
-			case <-time.After(renewEvery):
+			case <-time.After(acceptRetryInterval):
 			}
 			continue
 		}
@@ -35,31 +48,19 @@ func (k *Cluster) accept(ctx context.Context, local Local) {
 			defer conn.Close()
 			stop := context.AfterFunc(ctx, func() { conn.Close() })
 			defer stop()
-			if err := k.serve(ctx, tls.Server(conn, k.tls), local); err != nil && ctx.Err() == nil {
-				k.log.Warn("a link from another instance ended", "remote", conn.RemoteAddr(), "reason", err)
+			if err := a.serve(ctx, tls.Server(conn, a.tls), local); err != nil && ctx.Err() == nil {
+				a.log.Warn("a link from another instance ended", "remote_addr", conn.RemoteAddr(), "err", err)
 			}
 		})
 	}
 }
 
-// serve hands what another instance forwards to the peers here.
-func (k *Cluster) serve(ctx context.Context, conn *tls.Conn, local Local) error {
-	conn.SetDeadline(time.Now().Add(dialWait))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("handshake: %w", err)
-	}
-	m, err := readFrame(conn)
+// serve delivers the messages of another instance to the peers here.
+func (a *acceptor) serve(ctx context.Context, conn *tls.Conn, local Local) error {
+	h, err := a.greet(ctx, conn)
 	if err != nil {
-		return fmt.Errorf("greeting: %w", err)
-	}
-	h, ok := m.(hello)
-	if !ok {
-		return fmt.Errorf("%w: %T in place of a hello", errFrame, m)
-	}
-	if err := k.admit(ctx, h); err != nil {
 		return err
 	}
-	conn.SetDeadline(time.Time{})
 	out := newOutbox(conn)
 	var writing sync.WaitGroup
 	writing.Go(out.run)
@@ -67,13 +68,13 @@ func (k *Cluster) serve(ctx context.Context, conn *tls.Conn, local Local) error 
 	defer out.close()
 	defer conn.Close()
 	for {
-		conn.SetReadDeadline(time.Now().Add(silence))
+		conn.SetReadDeadline(time.Now().Add(silenceTimeout))
 		m, err := readFrame(conn)
 		if err != nil {
 			return err
 		}
-		if !k.isMember(h.name, h.own) {
-			return fmt.Errorf("the lease of instance %s with epoch %d is over", h.name, h.own)
+		if !a.members.reached(h.name, h.own) {
+			return fmt.Errorf("the lease of instance %s with epoch %d has ended", h.name, h.own)
 		}
 		switch m := m.(type) {
 		case ping:
@@ -86,7 +87,7 @@ func (k *Cluster) serve(ctx context.Context, conn *tls.Conn, local Local) error 
 				}
 				out.put(result{id: m.id, code: code}.frame())
 			})
-		case moved:
+		case moves:
 			for _, p := range m {
 				local.Moved(p.Peer, p.Since)
 			}
@@ -96,32 +97,44 @@ func (k *Cluster) serve(ctx context.Context, conn *tls.Conn, local Local) error 
 	}
 }
 
-// admit checks that a hello is meant for this process and comes from an instance
-// with a lease. One that is newer than what was last read is asked for.
-func (k *Cluster) admit(ctx context.Context, h hello) error {
-	k.mu.Lock()
-	first, last := k.first, k.epoch
-	k.mu.Unlock()
-	if h.wanted < first || h.wanted > last || first == 0 {
-		return fmt.Errorf("instance %s looks for epoch %d, this is %d", h.name, h.wanted, last)
+// greet performs the TLS handshake and checks the hello.
+func (a *acceptor) greet(ctx context.Context, conn *tls.Conn) (hello, error) {
+	conn.SetDeadline(time.Now().Add(dialTimeout))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return hello{}, fmt.Errorf("TLS handshake: %w", err)
 	}
-	if k.holds(h) {
+	m, err := readFrame(conn)
+	if err != nil {
+		return hello{}, fmt.Errorf("read hello: %w", err)
+	}
+	h, ok := m.(hello)
+	if !ok {
+		return hello{}, fmt.Errorf("%w: %T in place of a hello", errFrame, m)
+	}
+	if err := a.check(ctx, h); err != nil {
+		return hello{}, err
+	}
+	conn.SetDeadline(time.Time{})
+	return h, nil
+}
+
+// check returns nil if a hello is meant for this process and comes from an
+// instance with a lease. If the lease is not known, it reads the list of members.
+func (a *acceptor) check(ctx context.Context, h hello) error {
+	if !a.lease.had(h.wanted) {
+		own, _ := a.lease.holder()
+		return fmt.Errorf("instance %s looks for epoch %d, but this is %d", h.name, h.wanted, own.Epoch)
+	}
+	if a.members.current(h.name, h.own) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeWait)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if err := k.readMembers(ctx); err != nil {
-		return fmt.Errorf("ask for instance %s: %w", h.name, err)
+	if err := a.members.read(ctx); err != nil {
+		return fmt.Errorf("look up instance %s: %w", h.name, err)
 	}
-	if !k.holds(h) {
+	if !a.members.current(h.name, h.own) {
 		return fmt.Errorf("instance %s has no lease with epoch %d", h.name, h.own)
 	}
 	return nil
-}
-
-// holds reports whether a hello comes from the lease that its instance has now.
-func (k *Cluster) holds(h hello) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return h.own != 0 && k.members[h.name].Epoch == h.own
 }

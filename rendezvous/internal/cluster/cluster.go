@@ -7,94 +7,67 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
+	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// Store is where leases and presence are kept.
-type Store interface {
-	registry.LeaseStore
-	registry.PresenceStore
-	// PutPaths is that of registry.PathStore.
-	PutPaths(ctx context.Context, h registry.Holder, now time.Time, paths []registry.Path) error
-}
-
-// Local is this instance's sessions.
+// Local represents the sessions of this instance.
 type Local interface {
-	// Deliver queues a message for a peer here and does not block. It calls
-	// done once, from any goroutine: with nil when the peer has confirmed the
-	// message, otherwise with a signal.Failure.
+	// Deliver queues a message for a peer of this instance and does not block. It
+	// calls done once, from any goroutine: with nil when the peer has confirmed
+	// the message, otherwise with a signal.Failure.
 	Deliver(from, to ident.PeerID, body []byte, done func(error))
-	// Peers lists the peers here, and since when.
+	// Peers returns the peers that are connected here, and when each connected.
 	Peers() map[ident.PeerID]time.Time
-	// Moved says that a peer has connected elsewhere at the time since.
+	// Moved ends the session of a peer that has connected to another instance at
+	// the time since.
 	Moved(id ident.PeerID, since time.Time)
 }
 
-// Config is what an instance needs to be one of a cluster.
+// Config configures an instance.
 type Config struct {
-	Store    Store
+	Leases   LeaseStore
+	Presence PresenceStore
+	Reports  ReportStore
 	Name     string       // of this instance, unique; at most 128 bytes
-	Listener net.Listener // of links from other instances; nil: there are no others
-	Address  string       // host:port by which other instances reach Listener
+	Listener net.Listener // for links from other instances; nil if there are none
+	Address  string       // host:port at which other instances reach Listener
 	Region   string       // where this instance stands, for people; at most 64 characters
 	Version  string       // of the software, for people; at most 64 characters
-	Relay    string       // where this instance relays; "" if nowhere
-	Key      ident.Key    // all instances have the same
+	Relay    string       // the addresses at which this instance relays; "" if it does not
+	Key      ident.Key    // shared by all instances
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: the machine's clock
-	// OnMembers is told who else has a lease, after each look, one call at a
-	// time. It must not call back. Nil is fine.
+	// OnMembers is called with the other instances that have a lease, each time
+	// that the list was read, by one goroutine at a time. It must not call the
+	// Cluster. It may be nil.
 	OnMembers func([]registry.Instance)
 }
 
-// Cluster is this instance's place among the others. Its methods may be called
+// Cluster connects this instance with the others. Its methods may be called
 // concurrently.
 type Cluster struct {
-	// Static after New.
-	store    Store
-	name     string
-	listener net.Listener
-	address  string
-	region   string
-	version  string
-	relay    string
-	tls      *tls.Config
-	log      *slog.Logger
-	clock    func() time.Time // this machine's
-	told     func([]registry.Instance)
-	presence *presence
-	paths    *paths
-	routes   *routes
-	lookups  *batch.Batch[ident.PeerID, found]
-
-	ahead  atomic.Int64   // nanoseconds by which the store's clock is ahead of this machine's
-	latest atomic.Int64   // what Now returned last, in unix milliseconds
-	beside sync.WaitGroup // what spawn has started
-
-	// Guarded by mu.
-	mu          sync.Mutex
-	local       Local // nil until Run
-	epoch       int64
-	first       int64     // the first epoch of this process
-	held        bool      // the lease was held when it was last renewed
-	unsettled   time.Time // until then, by the machine's clock, the store may not know everybody
-	members     map[string]registry.Instance
-	links       map[string]*link
-	unreachable map[string]bool // instances that could not be dialed, or have fallen silent
-	closed      bool
+	clock    *storeClock
+	lease    *lease
+	keeper   *leaseKeeper
+	links    *links
+	members  *members
+	changes  *changes
+	reports  *reports
+	writer   *writer
+	router   *router
+	acceptor *acceptor
+	tasks    *tasks
 }
 
-// New makes an instance of a cluster. It starts nothing.
+// New returns an instance of a cluster. It starts nothing.
 func New(c Config) (*Cluster, error) {
-	if c.Store == nil || c.Logger == nil {
-		return nil, errors.New("cluster: a store and a logger are needed")
+	if c.Leases == nil || c.Presence == nil || c.Reports == nil || c.Logger == nil {
+		return nil, errors.New("cluster: stores and a logger are required")
 	}
 	if c.Name == "" || len(c.Name) > maxName {
 		return nil, fmt.Errorf("instance name %q: want 1 to %d bytes", c.Name, maxName)
@@ -102,115 +75,141 @@ func New(c Config) (*Cluster, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	k := &Cluster{
-		store: c.Store, name: c.Name, listener: c.Listener, address: c.Address, region: c.Region, version: c.Version, relay: c.Relay, log: c.Logger, clock: c.Now, told: c.OnMembers,
-		presence:    newPresence(),
-		paths:       newPaths(),
-		routes:      newRoutes(c.Now),
-		members:     map[string]registry.Instance{},
-		links:       map[string]*link{},
-		unreachable: map[string]bool{},
-	}
-	k.lookups = k.newLookups()
-	if c.Listener == nil {
-		return k, nil
-	}
-	var err error
-	k.tls, err = mutual(c.Key)
-	return k, err
-}
-
-// mutual is the TLS of links, at either end: both have the cluster's key.
-func mutual(key ident.Key) (*tls.Config, error) {
-	only := key.ID()
-	return ident.MutualTLS(key, alpn, func(id ident.PeerID) error {
-		if id != only {
-			return errors.New("it does not have the cluster's key")
+	var config *tls.Config
+	if c.Listener != nil {
+		var err error
+		if config, err = mutualTLS(c.Key); err != nil {
+			return nil, err
 		}
-		return nil
-	})
+	}
+	k := &Cluster{
+		clock:   &storeClock{store: c.Leases, local: c.Now, log: c.Logger},
+		lease:   &lease{name: c.Name},
+		changes: newChanges(),
+		reports: newReports(),
+		tasks:   &tasks{},
+	}
+	k.links = &links{
+		tls: config, lease: k.lease, tasks: k.tasks, now: c.Now, log: c.Logger,
+		byName: map[string]*link{}, unreachable: map[string]bool{},
+	}
+	k.members = &members{
+		name: c.Name, store: c.Leases, clock: k.clock, links: k.links, onChange: c.OnMembers,
+		byName: map[string]registry.Instance{},
+	}
+	k.keeper = &leaseKeeper{
+		store: c.Leases, clock: k.clock, lease: k.lease, members: k.members, log: c.Logger,
+		self: registry.Instance{Name: c.Name, Address: c.Address, Region: c.Region, Version: c.Version, Relay: c.Relay},
+	}
+	k.writer = &writer{
+		name: c.Name, presenceStore: c.Presence, reportStore: c.Reports, changes: k.changes, reports: k.reports,
+		clock: k.clock, lease: k.lease, members: k.members, tasks: k.tasks, log: c.Logger,
+	}
+	k.router = &router{
+		name: c.Name, store: c.Presence, clock: k.clock, members: k.members, tasks: k.tasks, routes: newRoutes(c.Now),
+	}
+	k.router.startLookups()
+	k.acceptor = &acceptor{listener: c.Listener, tls: config, lease: k.lease, members: k.members, log: c.Logger}
+	return k, nil
 }
 
 // Run holds the lease and serves links until ctx ends.
 func (k *Cluster) Run(ctx context.Context, local Local) error {
+	k.router.setLocal(local)
 	var running sync.WaitGroup
-	defer running.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	k.mu.Lock()
-	k.local = local
-	k.mu.Unlock()
-	running.Go(func() { k.keepLease(ctx, local) })
-	running.Go(func() { k.writePresence(ctx) })
-	if k.listener != nil {
-		running.Go(func() { k.accept(ctx, local) })
+	running.Go(func() {
+		k.keeper.run(ctx, func(ctx context.Context) error { return k.writer.restore(ctx, local) })
+	})
+	running.Go(func() { k.writer.run(ctx) })
+	if k.acceptor.listener != nil {
+		running.Go(func() { k.acceptor.run(ctx, local) })
 	}
 	<-ctx.Done()
-	k.closeLinks()
+	k.tasks.close()
+	k.links.close()
 	running.Wait()
-	k.beside.Wait()
-	k.lookups.Close()
-	k.release()
+	k.tasks.wait()
+	k.router.lookups.Close()
+	k.keeper.release()
 	return nil
 }
 
-// spawn runs f beside, for Run to wait for. It reports whether it does so: once
-// Run ends, nothing is begun.
-func (k *Cluster) spawn(f func()) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closed {
-		return false
-	}
-	k.beside.Go(f)
-	return true
-}
-
-// Ready returns why the instance cannot be found by the others, or nil.
+// Ready returns nil if this instance has its lease, so that the others find it.
 func (k *Cluster) Ready() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.held {
-		return errors.New("the instance's lease is not held: the database does not answer, or the instance was paused")
+	if _, held := k.lease.holder(); !held {
+		return errors.New("this instance has no lease: the database does not answer, or the instance was paused")
 	}
 	return nil
 }
 
-// Others reports whether another instance holds a lease now: one may have begun,
-// or ended, since this one renewed its own. If the store does not say, or may not
-// know, what it said last counts.
-func (k *Cluster) Others(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, othersWait)
-	defer cancel()
-	if list, err := k.store.Instances(ctx, k.moment()); err == nil && !k.isUnsettled() {
-		return slices.ContainsFunc(list, func(i registry.Instance) bool { return i.Name != k.name })
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return len(k.members) > 0
-}
+// Others reports whether another instance has a lease now, as the store says. If
+// the store does not answer, the members that were known last count.
+func (k *Cluster) Others(ctx context.Context) bool { return k.members.others(ctx) }
 
-// Elsewhere reports whether a peer is connected to another instance. Of this one
-// the database knows a moment later than its sessions do.
+// Elsewhere reports whether a peer is connected to another instance.
 func (k *Cluster) Elsewhere(ctx context.Context, id ident.PeerID) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeWait)
-	defer cancel()
-	got, err := k.lookups.Ask(ctx, id)
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: where the peer is: %w", registry.ErrUnavailable, err)
-	}
-	return got.online && got.at.Instance != k.name, err
+	return k.router.elsewhere(ctx, id)
 }
 
-// Holder is this instance's claim; its epoch is 0 before it has one.
+// Forward sends a message to a peer of another instance. It returns when the
+// message was sent or cannot be sent, or when ctx ends. It calls done once: with
+// nil when the peer has confirmed the message, otherwise with a signal.Failure.
+//
+// Messages that are forwarded to one peer one after the other arrive in order,
+// unless the peer moves to another instance meanwhile. If the message did not
+// reach the peer and the route may have been outdated, Forward looks the peer up
+// and tries once more.
+func (k *Cluster) Forward(ctx context.Context, from, to ident.PeerID, body []byte, done func(error)) {
+	k.router.forward(ctx, forward{from: from, to: to, body: body}, done)
+}
+
+// Holder returns this instance's claim. Its epoch is 0 before the first lease.
 func (k *Cluster) Holder() registry.Holder {
-	h, _ := k.holder()
+	h, _ := k.lease.holder()
 	return h
 }
 
-// holder is this instance's claim, and whether it stood when last looked at.
-func (k *Cluster) holder() (registry.Holder, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return registry.Holder{Instance: k.name, Epoch: k.epoch}, k.held
+// Now returns the time that orders the connections of all instances. It never
+// goes back.
+func (k *Cluster) Now() time.Time { return k.clock.monotonic() }
+
+// Connected stores that a peer is connected here. It does not block.
+func (k *Cluster) Connected(id ident.PeerID, since time.Time) {
+	k.changes.add(id, change{since, true})
+}
+
+// Disconnected stores that a peer's connection has ended. It does not block.
+func (k *Cluster) Disconnected(id ident.PeerID, since time.Time) {
+	k.reports.remove(id, since)
+	k.changes.add(id, change{since, false})
+}
+
+// Path stores a link report of a peer, on its connection that began at since. It
+// does not block.
+func (k *Cluster) Path(id ident.PeerID, since time.Time, m signal.Path) {
+	if k.reports.add(id, since, m, k.clock.now().Truncate(time.Millisecond)) {
+		k.changes.wakeWriter()
+	}
+}
+
+// Stats holds figures of this instance at a moment.
+type Stats struct {
+	Held      bool  // this instance has its lease
+	Epoch     int64 // of the lease
+	Instances int   // with a lease, including this one
+	Links     int   // to other instances
+	Backlog   int   // peers whose connection or disconnection is not in the store yet
+}
+
+// Stats returns the figures of this moment.
+func (k *Cluster) Stats() Stats {
+	h, held := k.lease.holder()
+	s := Stats{
+		Held: held, Epoch: h.Epoch,
+		Instances: k.members.count(), Links: k.links.count(), Backlog: k.changes.count(),
+	}
+	if held {
+		s.Instances++
+	}
+	return s
 }

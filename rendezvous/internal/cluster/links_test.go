@@ -13,42 +13,45 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-func memory(t *testing.T) Store {
+// newSQLite returns an empty SQLite store.
+func newSQLite(t *testing.T) testStore {
 	t.Helper()
 	store, err := sqlitestore.Open(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return store
+	return testStore{LeaseStore: store, PresenceStore: store, ReportStore: store, links: store}
 }
 
-// TestAnOlderConnectionElsewhereIsEnded: a peer whose connection broke without a
-// word connects to another instance; the one before learns of it at once.
-func TestAnOlderConnectionElsewhereIsEnded(t *testing.T) {
-	onEveryStore(t, func(t *testing.T, store Store) {
+// TestNewConnectionEndsOlderOneAtOtherInstance: a peer whose connection broke
+// without notice connects to another instance. The first instance ends its
+// session at once.
+func TestNewConnectionEndsOlderOneAtOtherInstance(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store testStore) {
 		one, two := join(t, store, "one"), join(t, store, "two")
 		one.connect(bob, one.Now())
 		waittest.Until(t, "two sees bob", func() bool { return two.online(t, bob) })
 		two.connect(bob, two.Now().Add(time.Second))
-		waittest.Until(t, "one has sent bob away", func() bool { return slices.Contains(one.sentAway(), bob) })
-		if len(two.sentAway()) > 0 {
-			t.Error("two has sent him away as well")
+		waittest.Until(t, "one has ended the session of bob", func() bool {
+			return slices.Contains(one.movedPeers(), bob)
+		})
+		if len(two.movedPeers()) > 0 {
+			t.Error("two has ended the newer session too")
 		}
 	})
 }
 
-// TestAnEstablishedLinkEndsWithTheLease of the one that made it: what an
-// instance that was paused had still to send is dropped.
-func TestAnEstablishedLinkEndsWithTheLease(t *testing.T) {
-	store := memory(t)
+// TestLinkEndsWithLeaseOfItsDialer: messages of an instance that was paused past
+// its lease are dropped.
+func TestLinkEndsWithLeaseOfItsDialer(t *testing.T) {
+	store := newSQLite(t)
 	two := join(t, store, "two")
 	two.set(bob, time.Now())
 	epoch, err := store.TakeLease(t.Context(), registry.Instance{Name: "paused"}, time.Now(), leaseTTL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	here, _ := two.holder()
 	config, err := ident.MutualTLS(key(t, 77), alpn, func(ident.PeerID) error { return nil })
 	if err != nil {
 		t.Fatal(err)
@@ -58,8 +61,8 @@ func TestAnEstablishedLinkEndsWithTheLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * patience))
-	conn.Write(hello{wanted: here.Epoch, own: epoch, name: "paused"}.frame())
+	conn.SetDeadline(time.Now().Add(waittest.Timeout))
+	conn.Write(hello{wanted: two.Holder().Epoch, own: epoch, name: "paused"}.frame())
 	conn.Write(forward{id: 1, to: bob}.frame())
 	if m, err := readFrame(conn); err != nil || m != (result{id: 1}) {
 		t.Fatalf("while the lease is held: %#v, %v", m, err)
@@ -67,47 +70,51 @@ func TestAnEstablishedLinkEndsWithTheLease(t *testing.T) {
 	if err := store.ReleaseLease(t.Context(), registry.Holder{Instance: "paused", Epoch: epoch}); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, "the lease is known to be over", func() bool { return !two.isMember("paused", epoch) })
+	waittest.Until(t, "two knows that the lease has ended", func() bool {
+		return !two.members.reached("paused", epoch)
+	})
 	conn.Write(forward{id: 2, to: bob}.frame())
 	if m, err := readFrame(conn); err == nil {
-		t.Errorf("after it was over: %#v", m)
+		t.Errorf("after the lease has ended: %#v", m)
 	}
 	if n := len(two.received()); n != 1 {
-		t.Errorf("%d messages came through", n)
+		t.Errorf("%d messages arrived, want 1", n)
 	}
 }
 
-// skewed is a store on a machine whose clock is another.
-type skewed struct {
-	Store
-	by time.Duration
+// skewedLeases is a store whose clock differs from this machine's.
+type skewedLeases struct {
+	LeaseStore
+	offset time.Duration
 }
 
-func (s skewed) Clock(ctx context.Context) (time.Time, error) {
-	now, err := s.Store.Clock(ctx)
-	return now.Add(s.by), err
+func (s skewedLeases) Clock(ctx context.Context) (time.Time, error) {
+	now, err := s.LeaseStore.Clock(ctx)
+	return now.Add(s.offset), err
 }
 
-// TestTheStoresClockCounts: a machine whose clock is an hour off orders the
-// connections as the others do.
-func TestTheStoresClockCounts(t *testing.T) {
-	n := join(t, skewed{memory(t), time.Hour}, "one")
+// TestStoreClockOrdersConnections: an instance on a machine whose clock is an
+// hour off uses the same time as the others.
+func TestStoreClockOrdersConnections(t *testing.T) {
+	store := newSQLite(t)
+	store.LeaseStore = skewedLeases{store.LeaseStore, time.Hour}
+	n := join(t, store, "one")
 	first := n.Now()
 	if off := time.Until(first) - time.Hour; off.Abs() > time.Minute {
-		t.Errorf("its time is %s off the store's", off)
+		t.Errorf("the time of the instance is %s off that of the store", off)
 	}
-	if again := n.Now(); again.Before(first) {
-		t.Errorf("%s after %s", again, first)
+	if second := n.Now(); second.Before(first) {
+		t.Errorf("Now returns %s after %s", second, first)
 	}
 }
 
-// TestNobodyWaitsForAnothersConfirmation: many messages are under way at a time,
-// none of which is confirmed before the last has arrived, and in order.
-func TestNobodyWaitsForAnothersConfirmation(t *testing.T) {
-	store := memory(t)
+// TestMessagesDoNotWaitForConfirmations: many messages are under way at a time.
+// They arrive in order, although none is confirmed before the last one arrives.
+func TestMessagesDoNotWaitForConfirmations(t *testing.T) {
+	store := newSQLite(t)
 	one, two := join(t, store, "one"), join(t, store, "two")
 	const n = 200
-	two.holdBack(n)
+	two.confirmAfter(n)
 	two.connect(bob, two.Now())
 	waittest.Until(t, "one sees bob", func() bool { return one.online(t, bob) })
 	results := make(chan error, n)
@@ -123,6 +130,6 @@ func TestNobodyWaitsForAnothersConfirmation(t *testing.T) {
 		}
 	}
 	if got := two.received(); !slices.Equal(got, want) {
-		t.Errorf("they came as %q", got)
+		t.Errorf("messages arrived as %q", got)
 	}
 }

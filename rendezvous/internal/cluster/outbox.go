@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// outbox writes frames in the background.
+// outbox writes frames to a connection in a goroutine of its own.
 type outbox struct {
 	conn   net.Conn
 	frames chan []byte
@@ -18,8 +18,9 @@ func newOutbox(conn net.Conn) *outbox {
 	return &outbox{conn: conn, frames: make(chan []byte, maxOut), ended: make(chan struct{})}
 }
 
-// put queues a frame. It reports false, and the connection ends, if the other
-// side does not keep up.
+// put queues a frame. It returns false if the outbox is closed. If the queue is
+// full, because the other side reads too slowly, it closes the connection and
+// returns false.
 func (o *outbox) put(frame []byte) bool {
 	select {
 	case <-o.ended:
@@ -32,7 +33,7 @@ func (o *outbox) put(frame []byte) bool {
 	}
 }
 
-// run writes until close: all that is queued at once.
+// run writes frames until close or an error. It writes queued frames together.
 func (o *outbox) run() {
 	var out []byte
 	for {
@@ -50,7 +51,7 @@ func (o *outbox) run() {
 				more = false
 			}
 		}
-		o.conn.SetWriteDeadline(time.Now().Add(writeWait))
+		o.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := o.conn.Write(out); err != nil {
 			o.conn.Close()
 			return
@@ -61,4 +62,5 @@ func (o *outbox) run() {
 	}
 }
 
+// close ends run. Frames that are still queued are dropped.
 func (o *outbox) close() { o.once.Do(func() { close(o.ended) }) }

@@ -13,13 +13,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
-// postgres opens a fresh database of a throw-away cluster.
-func postgres(t *testing.T) Store {
+// newPostgres returns an empty database of the shared test server.
+func newPostgres(t *testing.T) testStore {
 	t.Helper()
 	store, err := pgstore.Open(t.Context(), pgtest.Shared(t).Fresh(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return store
+	return testStore{LeaseStore: store, PresenceStore: store, ReportStore: store, links: store}
 }

@@ -14,46 +14,50 @@ import (
 
 const alpn = "easyfind-cluster/1"
 
-// The frames of a link, big-endian: length 4 (of what follows) │ kind 1 │ body.
+// Kinds of frames. A frame is, in big-endian order: length 4 (of the rest) │
+// kind 1 │ body. The bodies are:
 const (
-	kindHello   = 1 // wanted epoch 8 │ own epoch 8 │ own name
+	kindHello   = 1 // epoch of the receiver 8 │ epoch of the sender 8 │ name of the sender
 	kindForward = 2 // id 4 │ from 32 │ to 32 │ body
-	kindResult  = 3 // id 4 │ code 1; 0 is confirmed
-	kindMoved   = 4 // (peer 32 │ unix milliseconds 8) for each
-	kindPing    = 5 // nothing
-	kindPong    = 6 // nothing
+	kindResult  = 3 // id 4 │ code 1; code 0: confirmed
+	kindMoved   = 4 // (peer 32 │ Unix milliseconds 8), repeated
+	kindPing    = 5 // empty
+	kindPong    = 6 // empty
 )
 
-// Bounds of frames.
+// Bounds of frames, in bytes unless noted.
 const (
-	maxName       = 128 // bytes of an instance's name
+	maxName       = 128 // of an instance's name
 	forwardPrefix = 4 + 2*len(ident.PeerID{})
 	maxFrame      = 1 + forwardPrefix + signal.MaxBody
 	resultSize    = 5
 	movedSize     = len(ident.PeerID{}) + 8
-	maxMoved      = registry.MaxBatch
+	maxMoved      = registry.MaxBatch // peers
 )
 
 var errFrame = errors.New("malformed frame on a link between instances")
 
+// hello is the first frame of a link.
 type hello struct {
-	wanted, own int64 // epochs
-	name        string
+	wanted, own int64  // epochs of the receiver and of the sender
+	name        string // of the sender
 }
 
+// forward is a message for a peer of the receiver.
 type forward struct {
 	id       uint32
 	from, to ident.PeerID
 	body     []byte
 }
 
+// result answers a forward.
 type result struct {
-	id   uint32
-	code signal.Failure
+	id   uint32         // of the forward
+	code signal.Failure // 0: the peer has confirmed the message
 }
 
-// moved names peers that have connected anew, and since when.
-type moved []registry.Presence
+// moves lists peers that have connected to the sender, and when.
+type moves []registry.Presence
 
 type (
 	ping struct{}
@@ -81,7 +85,7 @@ func (r result) frame() []byte {
 	return append(b, byte(r.code))
 }
 
-func (m moved) frame() []byte {
+func (m moves) frame() []byte {
 	b := header(kindMoved, len(m)*movedSize)
 	for _, p := range m {
 		b = append(b, p.Peer[:]...)
@@ -94,6 +98,7 @@ func (ping) frame() []byte { return header(kindPing, 0) }
 
 func (pong) frame() []byte { return header(kindPong, 0) }
 
+// header returns the beginning of a frame, with room for a body of size bytes.
 func header(kind byte, size int) []byte {
 	b := make([]byte, 0, 5+size)
 	b = binary.BigEndian.AppendUint32(b, uint32(1+size))
@@ -117,6 +122,7 @@ func readFrame(r io.Reader) (any, error) {
 	return decode(head[4], body)
 }
 
+// decode returns the frame of a kind and a body.
 func decode(kind byte, body []byte) (any, error) {
 	switch {
 	case kind == kindHello && len(body) > 16 && len(body) <= 16+maxName:
@@ -143,8 +149,8 @@ func decode(kind byte, body []byte) (any, error) {
 	return nil, fmt.Errorf("%w: kind %d with %d bytes", errFrame, kind, len(body))
 }
 
-func decodeMoved(body []byte) moved {
-	m := make(moved, 0, len(body)/movedSize)
+func decodeMoved(body []byte) moves {
+	m := make(moves, 0, len(body)/movedSize)
 	for ; len(body) > 0; body = body[movedSize:] {
 		var p registry.Presence
 		since := body[copy(p.Peer[:], body):]

@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/internal/waittest"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+)
+
+// linkOf returns the link of alice and bob according to the store, or nil.
+func linkOf(t *testing.T, store testStore) *registry.Pair {
+	t.Helper()
+	pairs, err := store.links.Pairs(t.Context(), registry.PairQuery{Limit: 10}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(pairs) == 0 {
+		return nil
+	}
+	return &pairs[0]
+}
+
+func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store testStore) {
+		one := join(t, store, "one")
+		has := func(kind registry.PathKind) func() bool {
+			return func() bool {
+				p := linkOf(t, store)
+				return p == nil && kind == registry.PathNone || p != nil && p.Kind == kind
+			}
+		}
+		began := time.Now()
+		relayed := signal.Path{Peer: bob, Kind: signal.PathRelayed, Transport: signal.TransportTLS}
+		direct := signal.Path{Peer: bob, Kind: signal.PathDirect, Transport: signal.TransportUDP, RTT: 9 * time.Millisecond}
+		one.connect(alice, began)
+		one.Path(alice, began, relayed)
+		waittest.Until(t, "the link is relayed", has(registry.PathRelayed))
+		one.Path(alice, began, direct)
+		waittest.Until(t, "the link is direct", has(registry.PathDirect))
+		since := linkOf(t, store).Since
+		direct.RTT *= 2
+		one.Path(alice, began, direct)
+		waittest.Until(t, "the new round-trip time is stored", func() bool { return linkOf(t, store).RTT == direct.RTT })
+		if now := linkOf(t, store).Since; !now.Equal(since) {
+			t.Errorf("a new round-trip time changed the start of the link from %v to %v", since, now)
+		}
+		one.Path(alice, began, signal.Path{Peer: bob})
+		waittest.Until(t, "there is no link", has(registry.PathNone))
+
+		one.Path(alice, began, relayed)
+		waittest.Until(t, "there is a link again", has(registry.PathRelayed))
+		one.disconnect(alice, began)
+		waittest.Until(t, "the link of a disconnected peer is gone", has(registry.PathNone))
+		one.Path(alice, began, direct) // on the connection that has ended
+		one.connect(alice, began.Add(time.Second))
+		waittest.Until(t, "alice is connected again", func() bool {
+			locations, err := store.LocatePeers(t.Context(), []ident.PeerID{alice}, time.Now())
+			return err == nil && len(locations) == 1
+		})
+		if p := linkOf(t, store); p != nil {
+			t.Errorf("a report on her previous connection counts: %+v", p)
+		}
+	})
+}
+
+func TestLinksAreWrittenAgainUnderNewLease(t *testing.T) {
+	onEveryStore(t, func(t *testing.T, store testStore) {
+		one := join(t, store, "one")
+		began := time.Now()
+		one.connect(alice, began)
+		one.Path(alice, began, signal.Path{Peer: bob, Kind: signal.PathLAN, Transport: signal.TransportUDP})
+		waittest.Until(t, "the link is stored", func() bool { return linkOf(t, store) != nil })
+		before := one.Holder()
+		if err := store.ReleaseLease(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		waittest.Until(t, "the link is stored under another lease", func() bool {
+			return one.Holder().Epoch > before.Epoch && linkOf(t, store) != nil
+		})
+	})
+}
+
+func TestReportsOfOnePeerAreBounded(t *testing.T) {
+	r := newReports()
+	now := time.Now()
+	for n := range maxReports + 50 {
+		remote := ident.PeerID{9, byte(n), byte(n >> 8)}
+		r.add(alice, now, signal.Path{Peer: remote, Kind: signal.PathDirect, Transport: signal.TransportUDP}, now)
+	}
+	if n := len(r.byPeer[alice].byRemote); n != maxReports {
+		t.Errorf("%d reports are kept, want %d", n, maxReports)
+	}
+	r.remove(alice, now)
+	if len(r.byPeer) != 0 || len(r.changed) != 0 {
+		t.Errorf("after she disconnected: reports of %d peers, %d changes", len(r.byPeer), len(r.changed))
+	}
+}
