@@ -143,7 +143,6 @@ const (
 	PurposeSignalOrigin   Purpose = "signal-origin"
 
 	PurposeEnvelope Purpose = "envelope" // a signalling message to another peer
-	PurposeLink     Purpose = "link"     // the handshake of a link without TLS
 )
 
 // Sign signs the parts, in order, for a purpose.

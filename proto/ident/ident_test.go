@@ -119,7 +119,7 @@ func TestSignaturesAreForOnePurpose(t *testing.T) {
 	sig := k.Sign(ident.PurposeRegister, []byte("ab"), []byte("c"))
 	for name, ok := range map[string]bool{
 		"as signed":       ident.Verify(k.Public(), ident.PurposeRegister, sig, []byte("ab"), []byte("c")),
-		"another purpose": !ident.Verify(k.Public(), ident.PurposeLink, sig, []byte("ab"), []byte("c")),
+		"another purpose": !ident.Verify(k.Public(), ident.PurposeSignal, sig, []byte("ab"), []byte("c")),
 		"another key":     !ident.Verify(other.Public(), ident.PurposeRegister, sig, []byte("ab"), []byte("c")),
 		"parted":          !ident.Verify(k.Public(), ident.PurposeRegister, sig, []byte("a"), []byte("bc")),
 		"joined":          !ident.Verify(k.Public(), ident.PurposeRegister, sig, []byte("abc")),

@@ -9,27 +9,27 @@ import (
 // MaxReason bounds the reason that travels with Close, in bytes.
 const MaxReason = 256
 
-// ClosedError is why Run or Send ended when the other end closed the link.
+// ClosedError is the error of Run and Send after the peer has closed the link.
 type ClosedError struct {
-	Reason string // the other end's words, cleaned by CleanReason
+	Reason string // the peer's text, cleaned by CleanReason
 }
 
-// Error says who closed the link and why.
+// Error returns a sentence with the peer's reason.
 func (e *ClosedError) Error() string {
 	if e.Reason == "" {
-		return "the other end closed the link"
+		return "the peer closed the link"
 	}
-	return "the other end closed the link: " + e.Reason
+	return "the peer closed the link: " + e.Reason
 }
 
-// The ways in which a link ends by itself.
+// The errors of a link that has ended for another reason.
 var (
 	ErrClosed = errors.New("the link is closed")
-	ErrSilent = errors.New("nothing came from the other end in time: the path is dead or the other end is")
+	ErrSilent = errors.New("no data arrived from the peer in time: the path or the peer is down")
 )
 
-// CleanReason cuts a reason to [MaxReason] bytes of printable text. What the
-// other end wrote is for people to read, and must not move their cursor.
+// CleanReason cuts a reason to [MaxReason] bytes and removes all characters
+// that are not printable, such as the control characters of a terminal.
 func CleanReason(s string) string {
 	if len(s) > MaxReason {
 		s = s[:MaxReason]

@@ -11,17 +11,18 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// together is how many bytes of a body go with its header in one Write.
-const together = 4 << 10
+// maxCoalesced bounds the bytes of a body that are copied behind the header so
+// that both leave in one Write.
+const maxCoalesced = 4 << 10
 
-// WriteFrame writes a frame: a small one in one Write, and of a large one's
-// body no more than its beginning is copied. Over TLS and QUIC each Write has
-// a price, unlike over TCP.
+// WriteFrame writes a frame. Header and body leave in one Write if the body is
+// small. Of a large body only the beginning is copied. TLS and QUIC have a
+// fixed cost for each Write, so the number of Writes matters.
 func WriteFrame(w io.Writer, f tunnel.Frame) error {
 	if err := f.Check(); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
-	head := min(len(f.Body), together)
+	head := min(len(f.Body), maxCoalesced)
 	b := f.AppendHeader(make([]byte, 0, tunnel.HeaderSize+head))
 	if _, err := w.Write(append(b, f.Body[:head]...)); err != nil {
 		return fmt.Errorf("write frame: %w", err)
@@ -35,17 +36,17 @@ func WriteFrame(w io.Writer, f tunnel.Frame) error {
 	return nil
 }
 
-// MaxUnfinished bounds the bytes that one link holds for frames of which only
-// a part has come: a peer that announces a large frame on every lane does not
-// get memory for all of them.
+// MaxUnfinished bounds the memory that one link holds for frames that have
+// arrived only in part. A peer that announces a large frame on every lane does
+// not get memory for all of them.
 const MaxUnfinished = 32 * tunnel.MaxFrame
 
-// FrameReader reads the frames of one link, from any number of streams at
-// once, within [MaxUnfinished].
+// FrameReader reads the frames of one link. It may read from several streams
+// concurrently and keeps them together within [MaxUnfinished].
 type FrameReader struct{ unfinished atomic.Int64 }
 
-// Read reads a frame. The error is io.EOF where the stream ends between two
-// frames, and wraps tunnel.ErrMalformed where a bound is exceeded.
+// Read reads a frame. Its error is io.EOF if the stream ends between two
+// frames. It wraps tunnel.ErrMalformed if the frame exceeds a bound.
 func (r *FrameReader) Read(from *bufio.Reader) (tunnel.Frame, error) {
 	length, err := from.Peek(4)
 	if err != nil {
@@ -54,10 +55,11 @@ func (r *FrameReader) Read(from *bufio.Reader) (tunnel.Frame, error) {
 		}
 		return tunnel.Frame{}, err
 	}
-	size := min(int64(binary.BigEndian.Uint32(length)), tunnel.MaxFrame) // a larger one is refused below
+	size := min(int64(binary.BigEndian.Uint32(length)), tunnel.MaxFrame) // ReadFrame refuses a larger one
 	defer r.unfinished.Add(-size)
 	if r.unfinished.Add(size) > MaxUnfinished {
-		return tunnel.Frame{}, fmt.Errorf("%w: more than %d bytes of unfinished frames", tunnel.ErrMalformed, int64(MaxUnfinished))
+		return tunnel.Frame{}, fmt.Errorf("%w: more than %d bytes of unfinished frames",
+			tunnel.ErrMalformed, int64(MaxUnfinished))
 	}
 	return tunnel.ReadFrame(from)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
@@ -31,12 +32,6 @@ const (
 
 	handshakeIdle = 5 * time.Second // without an answer; a handshake may take twice that
 
-	// A dead peer is noticed within 9 s: the idle time begins anew with the
-	// first packet that is sent after the last one that came (RFC 9000 section
-	// 10.1), which on a quiet link is the keep-alive.
-	keepAlive = 3 * time.Second
-	maxIdle   = 6 * time.Second
-
 	// Initial windows hold a few disk requests, so that no transfer waits for
 	// a window update first; the largest ones fill 1 Gbit/s at 250 ms.
 	streamWindow    = 2 << 20
@@ -49,8 +44,8 @@ const (
 func config(wrapped bool) *engineConfig {
 	c := &engineConfig{
 		HandshakeIdleTimeout:           handshakeIdle,
-		MaxIdleTimeout:                 maxIdle,
-		KeepAlivePeriod:                keepAlive,
+		MaxIdleTimeout:                 link.QUICIdleTimeout,
+		KeepAlivePeriod:                link.QUICProbeInterval,
 		InitialStreamReceiveWindow:     streamWindow,
 		MaxStreamReceiveWindow:         maxStreamWindow,
 		InitialConnectionReceiveWindow: connWindow,

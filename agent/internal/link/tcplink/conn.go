@@ -12,54 +12,54 @@ import (
 )
 
 const (
-	aliveEvery = 4 * time.Second
-	silence    = 9 * time.Second // after which the path or the other end is dead
+	readBufferSize = 64 << 10
 
-	readBuffer = 64 << 10
-	lastWords  = 100 * time.Millisecond // to get a reason into the kernel's buffer
+	// closeTimeout is the time that a close record gets to reach the kernel's
+	// buffer, and that a link waits for one after a network error.
+	closeTimeout = 100 * time.Millisecond
 )
 
-// wire is a network connection that counts its bytes. Once watched, a read
-// fails when nothing comes for as long as silence.
-type wire struct {
+// rawConn is a TCP connection that counts its bytes. While watched is set, a
+// Read fails if no byte arrives within link.SilenceTimeout.
+type rawConn struct {
 	net.Conn
 	watched  atomic.Bool
 	sent     atomic.Uint64
 	received atomic.Uint64
 }
 
-func (w *wire) Read(b []byte) (int, error) {
-	if w.watched.Load() {
-		if err := w.SetReadDeadline(time.Now().Add(silence)); err != nil {
+func (c *rawConn) Read(b []byte) (int, error) {
+	if c.watched.Load() {
+		if err := c.SetReadDeadline(time.Now().Add(link.SilenceTimeout)); err != nil {
 			return 0, err
 		}
 	}
-	n, err := w.Conn.Read(b)
-	w.received.Add(uint64(n))
+	n, err := c.Conn.Read(b)
+	c.received.Add(uint64(n))
 	return n, err
 }
 
-func (w *wire) Write(b []byte) (int, error) {
-	n, err := w.Conn.Write(b)
-	w.sent.Add(uint64(n))
+func (c *rawConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.sent.Add(uint64(n))
 	return n, err
 }
 
-// half is one of a link's two connections.
+// half is one of the two connections of a link.
 type half struct {
-	wire   *wire    // the bytes on the network
-	secure net.Conn // what is read and written, over wire
-	from   *bufio.Reader
+	raw    *rawConn
+	secure net.Conn // over raw
+	in     *bufio.Reader
 
-	writing sync.Mutex // held while something is written to secure
+	writing sync.Mutex // held during writes to secure
 }
 
-func newHalf(w *wire, secure net.Conn) *half {
-	return &half{wire: w, secure: secure, from: bufio.NewReaderSize(secure, readBuffer)}
+func newHalf(raw *rawConn, secure net.Conn) *half {
+	return &half{raw: raw, secure: secure, in: bufio.NewReaderSize(secure, readBufferSize)}
 }
 
-// frame writes a frame, and before it what before returns.
-func (h *half) frame(f tunnel.Frame, before func() []byte) error {
+// writeFrame writes a frame, and before it the bytes that before returns.
+func (h *half) writeFrame(f tunnel.Frame, before func() []byte) error {
 	h.writing.Lock()
 	defer h.writing.Unlock()
 	if first := before(); len(first) > 0 {
@@ -70,16 +70,17 @@ func (h *half) frame(f tunnel.Frame, before func() []byte) error {
 	return link.WriteFrame(h.secure, f)
 }
 
-// record writes a record.
-func (h *half) record(b []byte) error {
+// writeRecord writes a record.
+func (h *half) writeRecord(b []byte) error {
 	h.writing.Lock()
 	defer h.writing.Unlock()
 	_, err := h.secure.Write(b)
 	return err
 }
 
-// tryRecord writes what make returns, unless something is being written now.
-func (h *half) tryRecord(build func() []byte) error {
+// tryWriteRecord writes the bytes that build returns. If another write is in
+// progress it does nothing.
+func (h *half) tryWriteRecord(build func() []byte) error {
 	if !h.writing.TryLock() {
 		return nil
 	}
@@ -92,14 +93,14 @@ func (h *half) tryRecord(build func() []byte) error {
 	return err
 }
 
-// shut writes the last record if that does not take long, and closes the
-// network connection: TLS's own farewell could block.
-func (h *half) shut(last []byte) {
+// close writes the last record, if that takes at most closeTimeout, and closes
+// the TCP connection. It does not close the TLS connection, which could block.
+func (h *half) close(last []byte) {
 	if last != nil && h.writing.TryLock() {
-		if h.wire.SetWriteDeadline(time.Now().Add(lastWords)) == nil {
-			_, _ = h.secure.Write(last) // the other end learns of the end anyhow
+		if h.raw.SetWriteDeadline(time.Now().Add(closeTimeout)) == nil {
+			_, _ = h.secure.Write(last) // without it the peer notices the closed connection
 		}
 		h.writing.Unlock()
 	}
-	_ = h.wire.Close()
+	_ = h.raw.Close()
 }

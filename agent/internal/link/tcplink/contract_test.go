@@ -9,6 +9,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,6 +31,8 @@ type server struct {
 }
 
 func anyone(ident.PeerID) error { return nil }
+
+func ignore(tunnel.Frame) error { return nil }
 
 func newServer(t *testing.T, mode Mode, trust func(ident.PeerID) error) *server {
 	t.Helper()
@@ -56,17 +59,20 @@ func dial(t *testing.T, mode Mode) (dialer, acceptor link.Link) {
 	}
 	acceptor = linktest.Within(t, s.accepted, "the link to be accepted")
 	if dialer.Info().Peer != s.id || acceptor.Info().Peer != key.ID() {
-		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Info().Peer, acceptor.Info().Peer, s.id, key.ID())
+		t.Fatalf("the peers are %s and %s, want %s and %s", dialer.Info().Peer, acceptor.Info().Peer, s.id, key.ID())
 	}
 	return dialer, acceptor
 }
 
-var bothModes = []Mode{TLS, Plain}
+// eachMode runs a test in both modes.
+func eachMode(t *testing.T, test func(t *testing.T, mode Mode)) {
+	for _, mode := range []Mode{TLS, Plain} {
+		t.Run(mode.String(), func(t *testing.T) { test(t, mode) })
+	}
+}
 
 func TestLinksKeepTheContract(t *testing.T) {
-	for _, mode := range bothModes {
-		t.Run(mode.String(), func(t *testing.T) {
-			linktest.Run(t, func(t *testing.T) (link.Link, link.Link) { return dial(t, mode) })
-		})
-	}
+	eachMode(t, func(t *testing.T, mode Mode) {
+		linktest.Run(t, func(t *testing.T) (link.Link, link.Link) { return dial(t, mode) })
+	})
 }

@@ -3,9 +3,9 @@ package tcplink
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -15,29 +15,26 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-const (
-	alpn = "easyfind-tcp/1"
+// handshakeTimeout bounds the time between the beginning of a connection and
+// its place in a link.
+const handshakeTimeout = 5 * time.Second
 
-	// handshakeTime bounds all between a connection and its place in a link.
-	handshakeTime = 5 * time.Second
-)
-
-// DialError is why no link came to be.
+// DialError is the error of a Dial that made no link.
 type DialError struct {
 	Mode   Mode
 	Remote string // address and port
 	Err    error
 }
 
-// Error names mode and address, and what failed.
+// Error returns mode, address and cause.
 func (e *DialError) Error() string {
 	return fmt.Sprintf("%s to %s: %v", e.Mode, e.Remote, e.Err)
 }
 
-// Unwrap returns what failed.
+// Unwrap returns the cause.
 func (e *DialError) Unwrap() error { return e.Err }
 
-// Explain says in a person's words what is in the way.
+// Explain returns a sentence for people about what prevents the link.
 func (e *DialError) Explain() string {
 	timeout, isNet := errors.AsType[net.Error](e.Err)
 	switch {
@@ -46,9 +43,12 @@ func (e *DialError) Explain() string {
 	case errors.Is(e.Err, syscall.ENETUNREACH) || errors.Is(e.Err, syscall.EHOSTUNREACH):
 		return "this machine has no route to " + e.Remote
 	case errors.Is(e.Err, ident.ErrUntrusted):
-		return "at " + e.Remote + " somebody answers who is not this peer"
+		return "another peer than the expected one answers at " + e.Remote
 	case errors.Is(e.Err, context.DeadlineExceeded) || isNet && timeout.Timeout():
-		return "TCP to " + e.Remote + " gets no answer: blocked by a firewall, or not reachable from here"
+		return "TCP to " + e.Remote + " gets no answer: a firewall blocks it, or the address is not reachable from here"
+	case e.Mode == Plain && (errors.Is(e.Err, io.EOF) || errors.Is(e.Err, syscall.ECONNRESET)):
+		return e.Remote + " closed the connection during the handshake: " +
+			"if the peer runs an older version of EasyFind, update it"
 	}
 	return e.Err.Error()
 }
@@ -61,19 +61,18 @@ type Dialer struct {
 // Dial makes a link to a peer at an address ("host:port"). Its errors are
 // [*DialError].
 func (d Dialer) Dial(ctx context.Context, mode Mode, addr string, peer ident.PeerID) (link.Link, error) {
-	trust := func(id ident.PeerID) error {
+	s, err := newSecurity(mode, sideDialer, d.Key, func(id ident.PeerID) error {
 		if id != peer {
-			return fmt.Errorf("wanted %s", peer.Short())
+			return fmt.Errorf("expected %s", peer.Short())
 		}
 		return nil
-	}
-	client, err := ident.MutualTLS(d.Key, alpn, trust)
+	})
 	if err != nil {
 		return nil, &DialError{mode, addr, err}
 	}
-	j := join{}
-	if _, err := rand.Read(j.link[:]); err != nil {
-		return nil, &DialError{mode, addr, fmt.Errorf("draw a link's number: %w", err)}
+	number, err := newLinkNumber()
+	if err != nil {
+		return nil, &DialError{mode, addr, err}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -82,17 +81,16 @@ func (d Dialer) Dial(ctx context.Context, mode Mode, addr string, peer ident.Pee
 	var both sync.WaitGroup
 	for r := range halves {
 		both.Go(func() {
-			end := dialEnd{mode: mode, key: d.Key, tls: client, trust: trust, join: join{role(r), j.link}}
-			if halves[r], errs[r] = end.dial(ctx, addr); errs[r] != nil {
-				cancel() // one alone is of no use
+			if halves[r], errs[r] = dialHalf(ctx, s, addr, join{role(r), number}); errs[r] != nil {
+				cancel() // a link needs both
 			}
 		})
 	}
 	both.Wait()
-	if err := first(errs[:]); err != nil {
+	if err := firstCause(errs[:]); err != nil {
 		for _, h := range halves {
 			if h != nil {
-				_ = h.wire.Close()
+				_ = h.raw.Close()
 			}
 		}
 		return nil, &DialError{mode, addr, err}
@@ -100,8 +98,17 @@ func (d Dialer) Dial(ctx context.Context, mode Mode, addr string, peer ident.Pee
 	return newLink(mode, halves, peer, true), nil
 }
 
-// first is the error that explains most: what failed, not what was cancelled.
-func first(errs []error) error {
+func newLinkNumber() ([16]byte, error) {
+	var number [16]byte
+	if _, err := rand.Read(number[:]); err != nil {
+		return number, fmt.Errorf("draw a random link number: %w", err)
+	}
+	return number, nil
+}
+
+// firstCause returns the first error, and one that is not a cancellation if
+// there is any.
+func firstCause(errs []error) error {
 	var found error
 	for _, err := range errs {
 		if err != nil && (found == nil || errors.Is(found, context.Canceled)) {
@@ -111,63 +118,52 @@ func first(errs []error) error {
 	return found
 }
 
-// dialEnd is one connection that is being made.
-type dialEnd struct {
-	mode  Mode
-	key   ident.Key
-	tls   *tls.Config
-	trust func(ident.PeerID) error
-	join  join
-}
-
-func (e dialEnd) dial(ctx context.Context, addr string) (*half, error) {
-	dialer := net.Dialer{Timeout: handshakeTime}
+// dialHalf makes one of a link's two connections.
+func dialHalf(ctx context.Context, s *security, addr string, j join) (*half, error) {
+	dialer := net.Dialer{Timeout: handshakeTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	tune(conn)
-	w := &wire{Conn: conn}
-	secure, err := e.handshake(ctx, w)
+	h, err := joinHalf(ctx, s, &rawConn{Conn: conn}, j)
 	if err != nil {
 		_ = conn.Close()
-		return nil, err
 	}
-	return newHalf(w, secure), nil
+	return h, err
 }
 
-func (e dialEnd) handshake(ctx context.Context, w *wire) (net.Conn, error) {
-	release, err := limit(ctx, w)
+// joinHalf authenticates the peer and sends the join message.
+func joinHalf(ctx context.Context, s *security, raw *rawConn, j join) (*half, error) {
+	release, err := limitHandshake(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	var secure net.Conn
-	if e.mode == Plain {
-		secure, _, err = plainDial(w, e.key, e.trust)
-	} else {
-		t := tls.Client(w, e.tls)
-		secure, err = t, t.HandshakeContext(ctx)
-	}
+	secure, _, err := s.secure(ctx, raw)
 	if err == nil {
-		_, err = secure.Write(e.join.encode())
+		_, err = secure.Write(j.encode())
 	}
 	if ended := release(); ended != nil && err != nil {
 		err = ended
 	}
-	return secure, err
-}
-
-// limit gives a connection handshakeTime, or less if ctx ends earlier. release
-// lifts that, and returns ctx's error if it has ended.
-func limit(ctx context.Context, w *wire) (release func() error, err error) {
-	if err := w.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = w.SetDeadline(time.Unix(1, 0)) })
+	return newHalf(raw, secure), nil
+}
+
+// limitHandshake makes reads and writes fail after handshakeTimeout, or when
+// ctx ends. release removes the limit and returns the error of ctx if it has
+// ended.
+func limitHandshake(ctx context.Context, raw *rawConn) (release func() error, err error) {
+	if err := raw.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	return func() error {
 		if !stop() {
 			return context.Cause(ctx)
 		}
-		return w.SetDeadline(time.Time{})
+		return raw.SetDeadline(time.Time{})
 	}, nil
 }

@@ -3,19 +3,19 @@ package tcplink
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"testing"
+	"testing/iotest"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
-	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// Whatever comes, records are read within their bounds, and what was read is
-// what writing it again gives.
+// FuzzReadRecord checks that records are read within their bounds.
 func FuzzReadRecord(f *testing.F) {
 	var framed bytes.Buffer
 	if err := link.WriteFrame(&framed, linktest.Frame(tunnel.EndpointLane(1, 0x81), 7, 40)); err != nil {
@@ -40,57 +40,110 @@ func FuzzReadRecord(f *testing.F) {
 			}
 			if r.kind == recordFrame {
 				if err := r.frame.Check(); err != nil {
-					t.Fatalf("a frame was read that must not be: %v", err)
+					t.Fatalf("read a frame that breaks a bound: %v", err)
 				}
 			}
 			if len(r.reason) > link.MaxReason {
-				t.Fatalf("a reason of %d bytes", len(r.reason))
+				t.Fatalf("read a reason of %d bytes", len(r.reason))
 			}
 		}
 	})
 }
 
+// FuzzDecodeJoin checks that encoding a decoded join message gives the same bytes.
 func FuzzDecodeJoin(f *testing.F) {
 	f.Add(join{role: roleBulk, link: [16]byte{1, 2, 3}}.encode())
 	f.Add([]byte{2, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if j, err := decodeJoin(b); err == nil && !bytes.Equal(j.encode(), b) {
-			t.Fatalf("%x is read as %x", b, j.encode())
+			t.Fatalf("%x is decoded as %x", b, j.encode())
 		}
 	})
 }
 
-// endless reads what it was given and swallows what is written.
+// endless is a connection that reads from Reader and discards what is written.
 type endless struct {
-	net.Conn // nil: nothing else is called
+	net.Conn // nil: no other method is called
 	io.Reader
 }
 
 func (e endless) Read(b []byte) (int, error)  { return e.Reader.Read(b) }
 func (e endless) Write(b []byte) (int, error) { return len(b), nil }
 
-// Nobody passes the plain handshake without a key, whatever they send.
+// sink is a connection that writes to Writer.
+type sink struct {
+	net.Conn // nil: no other method is called
+	io.Writer
+}
+
+func (s sink) Write(b []byte) (int, error) { return s.Writer.Write(b) }
+
+// FuzzPlainHandshake checks that nobody passes the handshake of plain mode
+// without a key, on either side.
 func FuzzPlainHandshake(f *testing.F) {
-	key := newKey(f)
-	f.Add([]byte(plainMagic))
-	f.Add(append([]byte(plainMagic), make([]byte, helloSize+proofSize)...))
-	f.Add(bytes.Repeat([]byte{9}, len(plainMagic)+2*helloSize+2*proofSize))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, _, err := plainAccept(endless{Reader: bytes.NewReader(b)}, key, anyone); err == nil {
-			t.Fatal("accepted")
+	var peers []*security
+	for _, s := range []side{sideDialer, sideAcceptor} {
+		security, err := newSecurity(Plain, s, newKey(f), anyone)
+		if err != nil {
+			f.Fatal(err)
 		}
-		if _, _, err := plainDial(endless{Reader: bytes.NewReader(b)}, key, anyone); err == nil {
-			t.Fatal("dialed")
+		peers = append(peers, security)
+	}
+	f.Add(oldHello)
+	f.Add([]byte{22, 3, 1, 0, 4, 1, 0, 0, 0})
+	f.Add([]byte{21, 3, 3, 0, 2, 2, 40})
+	f.Add([]byte{23, 3, 3, 0, 1, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, s := range peers {
+			if _, _, err := s.secure(t.Context(), endless{Reader: bytes.NewReader(b)}); err == nil {
+				t.Fatalf("the %s accepted %x", s.side, b)
+			}
 		}
 	})
 }
 
-// Nothing comes out of sealed chunks that was not sealed.
-func FuzzSealedConn(f *testing.F) {
+// FuzzRecordReader checks that a recordReader returns all bytes in order, and
+// that none of its reads crosses the end of a TLS record.
+func FuzzRecordReader(f *testing.F) {
+	f.Add([]byte{22, 3, 3, 0, 2, 7, 7, 23, 3, 3, 0, 0, 23, 3, 3, 0, 1, 9}, uint8(100))
+	f.Add([]byte{22, 3, 3, 1, 0, 7}, uint8(3))
+	f.Fuzz(func(t *testing.T, b []byte, size uint8) {
+		ends := map[int]bool{} // the offsets of ends of records
+		for at := 0; at+tlsHeaderSize <= len(b); {
+			at += tlsHeaderSize + int(binary.BigEndian.Uint16(b[at+3:]))
+			ends[at] = true
+		}
+		r := &recordReader{Conn: endless{Reader: iotest.DataErrReader(bytes.NewReader(b))}}
+		buf := make([]byte, int(size)+1)
+		for at := 0; ; {
+			n, err := r.Read(buf)
+			if !bytes.Equal(buf[:n], b[at:at+n]) {
+				t.Fatalf("read %x at offset %d of %x", buf[:n], at, b)
+			}
+			for i := 1; i < n; i++ {
+				if ends[at+i] {
+					t.Fatalf("a read from %d to %d crosses the end of a record at %d", at, at+n, at+i)
+				}
+			}
+			at += n
+			if err == nil {
+				continue
+			}
+			if !errors.Is(err, io.EOF) || at != len(b) {
+				t.Fatalf("error %v at offset %d of %d", err, at, len(b))
+			}
+			return
+		}
+	})
+}
+
+// FuzzChunkConn checks that nothing is read from chunks that was not written to
+// them.
+func FuzzChunkConn(f *testing.F) {
 	key := bytes.Repeat([]byte{7}, keySize)
 	payload := bytes.Repeat([]byte("payload "), 20)
-	var sealed bytes.Buffer
-	w, err := newSealedConn(sink{Writer: &sealed}, key, key)
+	var chunks bytes.Buffer
+	w, err := newChunkConn(sink{Writer: &chunks}, key, key)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -99,67 +152,21 @@ func FuzzSealedConn(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	f.Add(sealed.Bytes())
-	f.Add(sealed.Bytes()[:len(sealed.Bytes())/2])
-	f.Add(append(sealed.Bytes()[sealed.Len()/2:], sealed.Bytes()[:sealed.Len()/2]...)) // swapped
+	all, half := chunks.Bytes(), chunks.Len()/2
+	f.Add(all)
+	f.Add(all[:half])
+	f.Add(append(bytes.Clone(all[half:]), all[:half]...))
 	f.Add([]byte{0, 0, 0, 0})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	honest := bytes.Repeat(payload, 2)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := newSealedConn(endless{Reader: bytes.NewReader(b)}, key, key)
+		r, err := newChunkConn(endless{Reader: bytes.NewReader(b)}, key, key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, _ := io.ReadAll(r) // its end is the input's, or that it was broken
+		out, _ := io.ReadAll(r) // fails at the first chunk that was changed
 		if !bytes.HasPrefix(honest, out) {
-			t.Fatalf("%d bytes came out that were never sealed", len(out))
+			t.Fatalf("read %d bytes that were never written", len(out))
 		}
 	})
-}
-
-// sink is a connection that is written only.
-type sink struct {
-	net.Conn // nil: nothing else is called
-	io.Writer
-}
-
-func (s sink) Write(b []byte) (int, error) { return s.Writer.Write(b) }
-
-// A proof is of one exchange, one role and one key.
-func TestProofsDoNotTravel(t *testing.T) {
-	a, b := newKey(t), newKey(t)
-	run := func() (x, y *exchange) {
-		x, y = must(newExchange(a)), must(newExchange(b))
-		for _, err := range []error{x.agree(x.mine, y.mine, y.mine), y.agree(x.mine, y.mine, x.mine)} {
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		return x, y
-	}
-	x, y := run()
-	proof := must(x.prove(sideDialer))
-	if err := y.verify(proof, sideDialer, a.Public()); err != nil {
-		t.Fatalf("an honest proof: %v", err)
-	}
-	_, elsewhere := run()
-	for name, err := range map[string]error{
-		"in another exchange": elsewhere.verify(proof, sideDialer, a.Public()),
-		"for the other role":  y.verify(proof, sideAcceptor, a.Public()),
-		"for another key":     y.verify(proof, sideDialer, b.Public()),
-		"cut":                 y.verify(proof[:len(proof)-1], sideDialer, a.Public()),
-		"with another mac":    y.verify(append(proof[:64:64], make([]byte, 32)...), sideDialer, a.Public()),
-		"without a signature": y.verify(append(make([]byte, 64), proof[64:]...), sideDialer, a.Public()),
-	} {
-		if !errors.Is(err, ident.ErrUntrusted) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }

@@ -2,14 +2,10 @@ package tcplink
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -19,97 +15,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-func eachMode(t *testing.T, test func(t *testing.T, mode Mode)) {
-	for _, mode := range bothModes {
-		t.Run(mode.String(), func(t *testing.T) { test(t, mode) })
-	}
-}
-
-func TestDialRefusesAnotherPeer(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		s := newServer(t, mode, anyone)
-		_, err := Dialer{Key: newKey(t)}.Dial(linktest.Context(t), mode, s.Addr().String(), newKey(t).ID())
-		failed, ok := errors.AsType[*DialError](err)
-		if !ok || !errors.Is(err, ident.ErrUntrusted) {
-			t.Fatalf("error %v", err)
-		}
-		if !strings.Contains(failed.Explain(), "somebody answers who is not this peer") {
-			t.Errorf("explained as %q", failed.Explain())
-		}
-	})
-}
-
-func TestListenerRefusesWhoIsNotTrusted(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		s := newServer(t, mode, func(ident.PeerID) error { return errors.New("not paired") })
-		l, err := Dialer{Key: newKey(t)}.Dial(linktest.Context(t), mode, s.Addr().String(), s.id)
-		if err == nil {
-			err = linktest.Within(t, linktest.Start(t, l, func(tunnel.Frame) error { return nil }), "the link to end")
-		}
-		if err == nil {
-			t.Error("an untrusted dialer was told nothing")
-		}
-		if len(s.accepted) > 0 {
-			t.Error("an untrusted dialer's link was accepted")
-		}
-	})
-}
-
-func TestNobodyListens(t *testing.T) {
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = gone.Close()
-	_, err = Dialer{Key: newKey(t)}.Dial(linktest.Context(t), TLS, gone.Addr().String(), newKey(t).ID())
-	if failed, ok := errors.AsType[*DialError](err); !ok || !strings.Contains(failed.Explain(), "nobody listens at") {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestModesDoNotMix(t *testing.T) {
-	s := newServer(t, TLS, anyone)
-	if _, err := (Dialer{Key: newKey(t)}).Dial(linktest.Context(t), Plain, s.Addr().String(), s.id); err == nil {
-		t.Error("a plain link came to be with a TLS listener")
-	}
-}
-
-// Whatever bit is flipped in the handshake, no link comes to be that delivers.
-func TestHandshakeThatIsTamperedWithFails(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		for _, at := range []int{0, 9, 40, 80, 103, 110, 150, 200} {
-			for _, toTarget := range []bool{true, false} {
-				t.Run(fmt.Sprint(at, toTarget), func(t *testing.T) {
-					s := newServer(t, mode, anyone)
-					var passed [2]atomic.Int64
-					proxy := linktest.TCPProxy(t, s.Addr().String(), func(to bool, b []byte) {
-						way := &passed[0]
-						if to {
-							way = &passed[1]
-						}
-						before := int(way.Add(int64(len(b)))) - len(b)
-						if to == toTarget && at >= before && at < before+len(b) {
-							b[at-before] ^= 0x10
-						}
-					})
-					l, err := Dialer{Key: newKey(t)}.Dial(linktest.Context(t), mode, proxy, s.id)
-					if err != nil {
-						return
-					}
-					if err := linktest.Within(t, linktest.Start(t, l, func(tunnel.Frame) error { return nil }), "the link to end"); err == nil {
-						t.Error("the link ended without a reason")
-					}
-					if len(s.accepted) > 0 {
-						t.Error("a handshake that was tampered with was accepted")
-					}
-				})
-			}
-		}
-	})
-}
-
-// Once the link is up every changed byte ends it, and nothing wrong arrives.
-func TestTamperingEndsTheLink(t *testing.T) {
+// An attacker who changes a byte of a link ends it, and the frame is not delivered.
+func TestTamperingEndsLink(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode Mode) {
 		s := newServer(t, mode, anyone)
 		var attack atomic.Bool
@@ -125,7 +32,7 @@ func TestTamperingEndsTheLink(t *testing.T) {
 		acceptor := linktest.Within(t, s.accepted, "the link to be accepted")
 		arrived := make(chan tunnel.Frame, 8)
 		ended := linktest.Start(t, acceptor, func(f tunnel.Frame) error { arrived <- f; return nil })
-		linktest.Start(t, dialer, func(tunnel.Frame) error { return nil })
+		linktest.Start(t, dialer, ignore)
 		if err := dialer.Send(linktest.Frame(tunnel.LaneSession, 1, 500)); err != nil {
 			t.Fatal(err)
 		}
@@ -135,32 +42,28 @@ func TestTamperingEndsTheLink(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := linktest.Within(t, ended, "the link to end"); err == nil {
-			t.Error("the link ended without a reason")
+			t.Error("the link ended without an error")
 		}
 		if len(arrived) > 0 {
-			t.Error("a frame that was changed on its way was delivered")
+			t.Error("the changed frame was delivered")
 		}
 	})
 }
 
-// raw is a hostile dialer that has a trusted key: it may write what it likes.
-func raw(t *testing.T, mode Mode, s *server, key ident.Key, j join) net.Conn {
+// rawJoin joins a connection to a link as a trusted dialer, and returns the
+// connection for bytes that no honest dialer sends.
+func rawJoin(t *testing.T, mode Mode, s *server, key ident.Key, j join) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	var secure net.Conn
-	if mode == Plain {
-		secure, _, err = plainDial(conn, key, anyone)
-	} else {
-		cfg, cerr := ident.MutualTLS(key, alpn, anyone)
-		if cerr != nil {
-			t.Fatal(cerr)
-		}
-		secure = tls.Client(conn, cfg)
+	security, err := newSecurity(mode, sideDialer, key, anyone)
+	if err != nil {
+		t.Fatal(err)
 	}
+	secure, _, err := security.secure(linktest.Context(t), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +73,7 @@ func raw(t *testing.T, mode Mode, s *server, key ident.Key, j join) net.Conn {
 	return secure
 }
 
-func TestMalformedRecordsEndTheLink(t *testing.T) {
+func TestMalformedRecordsEndLink(t *testing.T) {
 	header := func(size uint32, lane tunnel.Lane, seq uint64, kind tunnel.Kind) []byte {
 		b := binary.BigEndian.AppendUint32(nil, size)
 		b = binary.BigEndian.AppendUint32(b, uint32(lane))
@@ -184,21 +87,21 @@ func TestMalformedRecordsEndTheLink(t *testing.T) {
 		on role
 		b  []byte
 	}{
-		"unknown record":          {roleInteractive, []byte{77}},
-		"frame that is too large": {roleInteractive, header(tunnel.MaxFrame+1, 0x181, 1, tunnel.KindSubmit)},
-		"control that is large":   {roleBulk, header(tunnel.MaxControl+1, tunnel.LaneSession, 1, tunnel.KindDevices)},
-		"lane that is none":       {roleInteractive, header(1, 0x42, 1, tunnel.KindSubmit)},
-		"move on bulk":            {roleBulk, laneRecord(recordMove, 0x181)},
-		"end on interactive":      {roleInteractive, laneRecord(recordEnd, 0x181)},
-		"too many lanes":          {roleInteractive, manyLanes},
+		"unknown record":                {roleInteractive, []byte{77}},
+		"frame above the bound":         {roleInteractive, header(tunnel.MaxFrame+1, 0x181, 1, tunnel.KindSubmit)},
+		"large frame on a control lane": {roleBulk, header(tunnel.MaxControl+1, tunnel.LaneSession, 1, tunnel.KindDevices)},
+		"unknown lane":                  {roleInteractive, header(1, 0x42, 1, tunnel.KindSubmit)},
+		"move on bulk":                  {roleBulk, laneRecord(recordMove, 0x181)},
+		"end on interactive":            {roleInteractive, laneRecord(recordEnd, 0x181)},
+		"too many lanes":                {roleInteractive, manyLanes},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, key := newServer(t, Plain, anyone), newKey(t)
 			conns := [roles]net.Conn{
-				raw(t, Plain, s, key, join{role: roleInteractive}), raw(t, Plain, s, key, join{role: roleBulk}),
+				rawJoin(t, Plain, s, key, join{role: roleInteractive}), rawJoin(t, Plain, s, key, join{role: roleBulk}),
 			}
 			ended := linktest.Start(t, linktest.Within(t, s.accepted, "the link to be accepted"), func(tunnel.Frame) error {
-				t.Error("something was delivered")
+				t.Error("a frame was delivered")
 				return nil
 			})
 			if _, err := conns[c.on].Write(c.b); err != nil {
@@ -207,27 +110,27 @@ func TestMalformedRecordsEndTheLink(t *testing.T) {
 			if err := linktest.Within(t, ended, "the link to end"); !errors.Is(err, tunnel.ErrMalformed) {
 				t.Errorf("the link ended with %v", err)
 			}
-			told, _ := io.ReadAll(conns[roleInteractive]) // ends with the connection, cleanly or not
-			if !bytes.Contains(told, []byte(tunnel.ErrMalformed.Error())) {
-				t.Errorf("the other end is told %q", told)
+			reason, _ := io.ReadAll(conns[roleInteractive]) // ends with the connection, cleanly or not
+			if !bytes.Contains(reason, []byte(tunnel.ErrMalformed.Error())) {
+				t.Errorf("the peer received %q", reason)
 			}
 		})
 	}
 }
 
-func TestJoinOfAnotherPeerDoesNotCompleteALink(t *testing.T) {
+func TestJoinOfAnotherPeerDoesNotCompleteLink(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode Mode) {
 		s := newServer(t, mode, anyone)
 		honest := newKey(t)
-		raw(t, mode, s, honest, join{role: roleInteractive})
-		raw(t, mode, s, newKey(t), join{role: roleBulk}) // the same link, another key
-		second := raw(t, mode, s, honest, join{role: roleInteractive})
+		rawJoin(t, mode, s, honest, join{role: roleInteractive})
+		rawJoin(t, mode, s, newKey(t), join{role: roleBulk}) // the same link, another key
+		second := rawJoin(t, mode, s, honest, join{role: roleInteractive})
 		if _, err := second.Read(make([]byte, 1)); err == nil {
-			t.Error("a link's second interactive connection was kept")
+			t.Error("a second interactive connection of the link was accepted")
 		}
-		raw(t, mode, s, honest, join{role: roleBulk})
+		rawJoin(t, mode, s, honest, join{role: roleBulk})
 		if l := linktest.Within(t, s.accepted, "the honest link"); l.Info().Peer != honest.ID() {
-			t.Errorf("the link is %s's", l.Info().Peer)
+			t.Errorf("the link has the peer %s", l.Info().Peer)
 		} else {
 			l.Close("the test is over")
 		}
@@ -237,9 +140,9 @@ func TestJoinOfAnotherPeerDoesNotCompleteALink(t *testing.T) {
 	})
 }
 
-func TestStrangersAreBounded(t *testing.T) {
+func TestPendingConnectionsAreBounded(t *testing.T) {
 	s := newServer(t, TLS, anyone)
-	for i := range maxHalfOpenHost + 4 {
+	for i := range maxPendingPerHost + 4 {
 		conn, err := net.Dial("tcp", s.Addr().String())
 		if err != nil {
 			t.Fatal(err)
@@ -250,37 +153,37 @@ func TestStrangersAreBounded(t *testing.T) {
 			defer close(closed)
 			_, _ = conn.Read(make([]byte, 1))
 		}()
-		if i >= maxHalfOpenHost {
-			linktest.Within(t, closed, "a stranger too many to be turned away")
+		if i >= maxPendingPerHost {
+			linktest.Within(t, closed, "a connection above the bound to be closed")
 		}
 	}
 }
 
-func TestHalfOpenConnectionsAreGivenUp(t *testing.T) {
+func TestPendingConnectionsTimeOut(t *testing.T) {
 	s := newServer(t, Plain, anyone)
 	silent, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = silent.Close() })
-	alone := raw(t, Plain, s, newKey(t), join{role: roleBulk})
+	alone := rawJoin(t, Plain, s, newKey(t), join{role: roleBulk})
 	for _, conn := range []net.Conn{silent, alone} {
 		gone := make(chan error, 1)
 		go func() {
 			_, err := conn.Read(make([]byte, 1))
 			gone <- err
 		}()
-		if err := linktest.Within(t, gone, "a connection that goes nowhere to be closed"); err == nil {
-			t.Error("it was answered")
+		if err := linktest.Within(t, gone, "a pending connection to be closed"); err == nil {
+			t.Error("the listener answered")
 		}
 	}
 }
 
-func TestEndedLaneMayBeginAgain(t *testing.T) {
+func TestEndedLaneBeginsAgain(t *testing.T) {
 	dialer, acceptor := dial(t, TLS)
 	arrived := make(chan uint64, 64)
 	linktest.Start(t, acceptor, func(f tunnel.Frame) error { arrived <- f.Seq; return nil })
-	linktest.Start(t, dialer, func(tunnel.Frame) error { return nil })
+	linktest.Start(t, dialer, ignore)
 	lane := tunnel.EndpointLane(1, 0x81)
 	seq := uint64(0)
 	for range 20 {
@@ -294,35 +197,15 @@ func TestEndedLaneMayBeginAgain(t *testing.T) {
 	}
 	for want := uint64(1); want <= seq; want++ {
 		if got := linktest.Within(t, arrived, "the next frame"); got != want {
-			t.Fatalf("frame %d arrived where %d was due", got, want)
+			t.Fatalf("frame %d arrived, want %d", got, want)
 		}
 	}
 }
 
-func TestCancelledDialEnds(t *testing.T) {
-	eachMode(t, func(t *testing.T, mode Mode) {
-		mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts in the kernel and never answers
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = mute.Close() })
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() {
-			_, err := Dialer{Key: newKey(t)}.Dial(ctx, mode, mute.Addr().String(), newKey(t).ID())
-			ended <- err
-		}()
-		cancel()
-		if err := linktest.Within(t, ended, "a cancelled Dial"); !errors.Is(err, context.Canceled) {
-			t.Errorf("error %v", err)
-		}
-	})
-}
-
-func TestStatsMeasure(t *testing.T) {
+func TestStatsOfPlainLink(t *testing.T) {
 	dialer, acceptor := dial(t, Plain)
-	linktest.Start(t, acceptor, func(tunnel.Frame) error { return nil })
-	linktest.Start(t, dialer, func(tunnel.Frame) error { return nil })
+	linktest.Start(t, acceptor, ignore)
+	linktest.Start(t, dialer, ignore)
 	if err := dialer.Send(linktest.Frame(tunnel.LaneSession, 1, 1000)); err != nil {
 		t.Fatal(err)
 	}

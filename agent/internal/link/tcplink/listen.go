@@ -2,7 +2,6 @@ package tcplink
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,57 +16,57 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Bounds on strangers: connections that are not yet part of a link.
+// Bounds on pending connections, which are not yet part of a link.
 const (
-	acceptsPerSecond = 50
-	acceptBurst      = 100
-	maxHalfOpen      = 128
-	maxHalfOpenHost  = 16 // from one IP address
+	acceptsPerSecond  = 50
+	acceptBurst       = 100
+	maxPending        = 128
+	maxPendingPerHost = 16 // from one IP address
 )
 
-// Config is what [NewListener] needs.
+// Config configures a [Listener].
 type Config struct {
 	Key  ident.Key
 	Mode Mode
-	// Listen is the address to listen on, as ":7574" for TLS.
+	// Listen is the address to listen on, such as ":7574".
 	Listen string
-	// Trust says whether a peer may connect; nil accepts. It is required, and
-	// is asked by several goroutines at once.
+	// Trust returns nil if a peer may connect. It is required and must allow
+	// concurrent calls.
 	Trust func(ident.PeerID) error
-	// Accept takes over each link that a trusted peer has dialed. It must not
-	// block. Required.
+	// Accept takes over each link that a trusted peer has dialed. It is required
+	// and must not block.
 	Accept func(link.Link)
-	Logger *slog.Logger // nothing by default
+	Logger *slog.Logger // nil discards
 }
 
 // Listener accepts links in one mode.
 type Listener struct {
 	// Static after construction.
-	cfg    Config
-	tcp    net.Listener
-	serve  *tls.Config
-	accept *rate.Limiter // of new connections
+	cfg      Config
+	tcp      net.Listener
+	security *security
+	accepts  *rate.Limiter
 
-	strangers *limits.Counter[string] // connections that are not yet part of a link, by IP address
+	pending *limits.Counter[string] // pending connections, by IP address
 
 	mu      sync.Mutex
-	waiting map[waitingKey]*arrival // guarded by mu
+	waiting map[waitingKey]*waitingHalf // guarded by mu
 }
 
-// waitingKey is a link of which one connection has come.
+// waitingKey identifies a link of which one connection has joined.
 type waitingKey struct {
 	peer ident.PeerID
 	link [16]byte
 }
 
-// arrival is a connection that waits for the link's other one.
-type arrival struct {
+// waitingHalf is a connection that waits for the other one of its link.
+type waitingHalf struct {
 	half   *half
 	role   role
-	joined chan struct{} // closed when the other has come and taken half over
+	joined chan struct{} // closed when the other connection has taken over half
 }
 
-// NewListener opens the port. Run must follow, or Close.
+// NewListener opens the port. The caller must then call Run or Close.
 func NewListener(cfg Config) (*Listener, error) {
 	if cfg.Trust == nil || cfg.Accept == nil {
 		return nil, errors.New("TCP listener: Trust and Accept are required")
@@ -75,7 +74,7 @@ func NewListener(cfg Config) (*Listener, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	serve, err := ident.MutualTLS(cfg.Key, alpn, cfg.Trust)
+	s, err := newSecurity(cfg.Mode, sideAcceptor, cfg.Key, cfg.Trust)
 	if err != nil {
 		return nil, fmt.Errorf("TCP listener: %w", err)
 	}
@@ -84,28 +83,28 @@ func NewListener(cfg Config) (*Listener, error) {
 		return nil, fmt.Errorf("listen for links over TCP: %w", err)
 	}
 	return &Listener{
-		cfg: cfg, tcp: tcp, serve: serve, accept: rate.NewLimiter(acceptsPerSecond, acceptBurst),
-		strangers: limits.NewCounter[string](maxHalfOpenHost, maxHalfOpen), waiting: make(map[waitingKey]*arrival),
+		cfg: cfg, tcp: tcp, security: s, accepts: rate.NewLimiter(acceptsPerSecond, acceptBurst),
+		pending: limits.NewCounter[string](maxPendingPerHost, maxPending), waiting: make(map[waitingKey]*waitingHalf),
 	}, nil
 }
 
-// Addr is the address that is listened on.
+// Addr returns the address that the listener listens on.
 func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 
-// Close lets go of the port of a listener whose Run is never called.
+// Close closes the port of a listener whose Run is never called.
 func (l *Listener) Close() error { return l.tcp.Close() }
 
-// Run accepts links until ctx ends. Links that were handed over are not its
-// own any more and stay. It is called once.
+// Run accepts links until ctx ends. Links that Accept has taken over stay up. It
+// must be called once.
 func (l *Listener) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var strangers sync.WaitGroup
-	defer strangers.Wait()
+	var handshakes sync.WaitGroup
+	defer handshakes.Wait()
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = l.tcp.Close() })
 	defer stop()
 	for {
-		if err := l.accept.Wait(ctx); err != nil {
+		if err := l.accepts.Wait(ctx); err != nil {
 			return nil // ctx ended
 		}
 		conn, err := l.tcp.Accept()
@@ -118,20 +117,21 @@ func (l *Listener) Run(ctx context.Context) error {
 		if errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("accept TCP connections: %w", err)
 		}
-		if err != nil { // as for want of file descriptors; the limiter keeps this from spinning
-			l.cfg.Logger.Warn("cannot accept a TCP connection", "error", err)
+		if err != nil { // such as a lack of file descriptors; the limiter bounds the rate of this loop
+			l.cfg.Logger.Warn("cannot accept a TCP connection", "err", err)
 			continue
 		}
 		host := hostOf(conn)
-		if !l.strangers.Enter(host) {
+		if !l.pending.Enter(host) {
 			_ = conn.Close()
 			continue
 		}
-		strangers.Go(func() {
-			defer l.strangers.Leave(host)
-			if err := l.serveConn(ctx, conn); err != nil {
+		handshakes.Go(func() {
+			defer l.pending.Leave(host)
+			if err := l.serve(ctx, conn); err != nil {
 				_ = conn.Close()
-				l.cfg.Logger.Debug("TCP connection refused", "mode", l.cfg.Mode, "from", conn.RemoteAddr(), "error", err)
+				l.cfg.Logger.Debug("refused a TCP connection",
+					"transport", l.cfg.Mode, "remote_addr", conn.RemoteAddr(), "err", err)
 			}
 		})
 	}
@@ -144,17 +144,18 @@ func hostOf(conn net.Conn) string {
 	return ""
 }
 
-// serveConn takes a connection to its place in a link.
-func (l *Listener) serveConn(ctx context.Context, conn net.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
+// serve authenticates the peer on a new connection and joins the connection to
+// its link.
+func (l *Listener) serve(ctx context.Context, conn net.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	tune(conn)
-	w := &wire{Conn: conn}
-	release, err := limit(ctx, w)
+	raw := &rawConn{Conn: conn}
+	release, err := limitHandshake(ctx, raw)
 	if err != nil {
 		return err
 	}
-	secure, peer, err := l.handshake(ctx, w)
+	secure, peer, err := l.security.secure(ctx, raw)
 	if err != nil {
 		_ = release()
 		return err
@@ -165,40 +166,28 @@ func (l *Listener) serveConn(ctx context.Context, conn net.Conn) error {
 		return ended
 	}
 	if err != nil {
-		return handshakeRead(err)
+		return handshakeError(err)
 	}
 	j, err := decodeJoin(first)
 	if err != nil {
 		return err
 	}
-	return l.join(ctx, peer, j, newHalf(w, secure))
+	return l.join(ctx, peer, j, newHalf(raw, secure))
 }
 
-func (l *Listener) handshake(ctx context.Context, w *wire) (net.Conn, ident.PeerID, error) {
-	if l.cfg.Mode == Plain {
-		return plainAccept(w, l.cfg.Key, l.cfg.Trust)
-	}
-	t := tls.Server(w, l.serve)
-	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, ident.PeerID{}, handshakeRead(err)
-	}
-	peer, err := ident.PeerOf(t.ConnectionState())
-	return t, peer, err
-}
-
-// join brings a link's two connections together: the first to come waits, the
-// second makes the link.
+// join makes a link when its second connection joins. The call for the first
+// connection waits until then.
 func (l *Listener) join(ctx context.Context, peer ident.PeerID, j join, h *half) error {
 	key := waitingKey{peer, j.link}
 	l.mu.Lock()
 	other, ok := l.waiting[key]
-	me := &arrival{half: h, role: j.role, joined: make(chan struct{})}
+	me := &waitingHalf{half: h, role: j.role, joined: make(chan struct{})}
 	switch {
 	case !ok:
 		l.waiting[key] = me
 	case other.role == j.role:
 		l.mu.Unlock()
-		return fmt.Errorf("a link's second %s connection", j.role)
+		return fmt.Errorf("the link already has a connection for %s lanes", j.role)
 	default:
 		delete(l.waiting, key)
 		close(other.joined)
@@ -218,8 +207,8 @@ func (l *Listener) join(ctx context.Context, peer ident.PeerID, j join, h *half)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.waiting[key] != me {
-		return nil // the other came at the last moment
+		return nil // the other connection joined just now
 	}
 	delete(l.waiting, key)
-	return fmt.Errorf("the link's other connection has not come within %v", handshakeTime)
+	return fmt.Errorf("the link's other connection did not join within %v", handshakeTimeout)
 }

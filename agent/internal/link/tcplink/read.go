@@ -7,24 +7,24 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// read delivers what comes on one connection until the link ends. Its error
-// is what ended it.
+// read delivers the frames of one connection until the link ends. It returns
+// the error that ended the link.
 func (l *tcpLink) read(on role, h *half, deliver func(tunnel.Frame) error) error {
 	for {
-		r, err := readRecord(h.from, &l.frames)
+		r, err := readRecord(h.in, &l.frames)
 		if err != nil {
 			return err
 		}
 		switch r.kind {
 		case recordFrame:
-			if !l.due(on, r.frame.Lane) {
+			if !l.waitTurn(on, r.frame.Lane) {
 				return link.ErrClosed
 			}
 			err = deliver(r.frame)
 		case recordMove:
-			err = l.move(on, r.lane)
+			err = l.moveLane(on, r.lane)
 		case recordEnd:
-			err = l.endCrossing(on, r.lane)
+			err = l.endBulkLane(on, r.lane)
 		case recordAlive:
 		case recordClose:
 			err = &link.ClosedError{Reason: r.reason}
@@ -35,20 +35,20 @@ func (l *tcpLink) read(on role, h *half, deliver func(tunnel.Frame) error) error
 	}
 }
 
-// due waits until a frame of the lane that came on a connection is the lane's
-// next. It returns false when the link ends first.
-func (l *tcpLink) due(on role, lane tunnel.Lane) bool {
+// waitTurn waits until all earlier frames of the lane have been delivered from
+// the other connection. It returns false if the link ends first.
+func (l *tcpLink) waitTurn(on role, lane tunnel.Lane) bool {
 	var wait <-chan struct{}
 	l.mu.Lock()
-	c, ok := l.in[lane]
+	b, ok := l.in[lane]
 	switch {
 	case on == roleBulk && !ok:
-		c = l.newCrossing(lane)
-		wait = c.moved
+		b = l.newBulkLane(lane)
+		wait = b.moved
 	case on == roleBulk:
-		wait = c.moved
-	case ok && closed(c.moved):
-		wait = c.ended // the lane is begun again
+		wait = b.moved
+	case ok && closed(b.moved):
+		wait = b.ended // the lane begins again
 	}
 	over := l.err != nil
 	l.mu.Unlock()
@@ -63,21 +63,21 @@ func (l *tcpLink) due(on role, lane tunnel.Lane) bool {
 	}
 }
 
-// newCrossing notes a lane on the bulk connection. mu is held.
-func (l *tcpLink) newCrossing(lane tunnel.Lane) *crossing {
-	c := &crossing{moved: make(chan struct{}), ended: make(chan struct{})}
-	l.in[lane] = c
-	return c
+// newBulkLane adds a lane to l.in. mu must be held.
+func (l *tcpLink) newBulkLane(lane tunnel.Lane) *bulkLane {
+	b := &bulkLane{moved: make(chan struct{}), ended: make(chan struct{})}
+	l.in[lane] = b
+	return b
 }
 
-// move deals with a recordMove.
-func (l *tcpLink) move(on role, lane tunnel.Lane) error {
+// moveLane handles a recordMove.
+func (l *tcpLink) moveLane(on role, lane tunnel.Lane) error {
 	l.mu.Lock()
-	c, ok := l.in[lane]
-	again := ok && closed(c.moved) // a lane that was begun again, and moves again
+	b, ok := l.in[lane]
+	again := ok && closed(b.moved) // the lane began again and moves again
 	full := len(l.in) >= tunnel.MaxLanes
 	if !ok && !full {
-		c = l.newCrossing(lane)
+		b = l.newBulkLane(lane)
 	}
 	l.mu.Unlock()
 	switch {
@@ -86,23 +86,23 @@ func (l *tcpLink) move(on role, lane tunnel.Lane) error {
 	case !ok && full:
 		return fmt.Errorf("%w: more than %d lanes", tunnel.ErrMalformed, tunnel.MaxLanes)
 	case !again:
-		close(c.moved)
+		close(b.moved)
 		return nil
 	}
 	select {
-	case <-c.ended:
-		return l.move(on, lane)
+	case <-b.ended:
+		return l.moveLane(on, lane)
 	case <-l.done:
 		return link.ErrClosed
 	}
 }
 
-// endCrossing deals with a recordEnd.
-func (l *tcpLink) endCrossing(on role, lane tunnel.Lane) error {
+// endBulkLane handles a recordEnd.
+func (l *tcpLink) endBulkLane(on role, lane tunnel.Lane) error {
 	if on != roleBulk {
 		return fmt.Errorf("%w: a lane ends on the interactive connection", tunnel.ErrMalformed)
 	}
-	if !l.due(on, lane) {
+	if !l.waitTurn(on, lane) {
 		return link.ErrClosed
 	}
 	l.mu.Lock()

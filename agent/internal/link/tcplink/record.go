@@ -11,7 +11,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// recordKind says what a record is; see the package comment.
+// recordKind is the first byte of a record; see the package comment.
 type recordKind uint8
 
 const (
@@ -22,10 +22,10 @@ const (
 	recordClose recordKind = 4 // length 1 │ reason
 )
 
-// A frame's length must leave its first byte zero.
+// The first byte of a frame's length must be zero.
 const _ = uint(1<<24 - 1 - tunnel.MaxFrame)
 
-// record is one that was read.
+// record is a record that was read.
 type record struct {
 	kind   recordKind
 	frame  tunnel.Frame // of recordFrame
@@ -33,8 +33,8 @@ type record struct {
 	reason string       // of recordClose, cleaned
 }
 
-// readRecord reads a record. Its error is io.EOF where the connection ends
-// between two of them, and wraps tunnel.ErrMalformed where it is none.
+// readRecord reads a record. Its error is io.EOF if the connection ends between
+// two records. It wraps tunnel.ErrMalformed if the bytes are not a record.
 func readRecord(from *bufio.Reader, frames *link.FrameReader) (record, error) {
 	first, err := from.Peek(1)
 	if err != nil {
@@ -46,7 +46,7 @@ func readRecord(from *bufio.Reader, frames *link.FrameReader) (record, error) {
 		return r, err
 	}
 	if _, err = from.Discard(1); err == nil {
-		err = r.read(from)
+		err = r.readRest(from)
 	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF // inside a record
@@ -54,8 +54,8 @@ func readRecord(from *bufio.Reader, frames *link.FrameReader) (record, error) {
 	return r, err
 }
 
-// read reads what follows the kind.
-func (r *record) read(from *bufio.Reader) error {
+// readRest reads the part of a record after its kind.
+func (r *record) readRest(from *bufio.Reader) error {
 	switch r.kind {
 	case recordMove, recordEnd:
 		var lane [4]byte
@@ -77,18 +77,19 @@ func (r *record) read(from *bufio.Reader) error {
 	return fmt.Errorf("%w: a record of kind %d", tunnel.ErrMalformed, r.kind)
 }
 
-// laneRecord is a recordMove or recordEnd.
+// laneRecord encodes a recordMove or recordEnd.
 func laneRecord(kind recordKind, lane tunnel.Lane) []byte {
 	return binary.BigEndian.AppendUint32([]byte{byte(kind)}, uint32(lane))
 }
 
+// closeRecord encodes a recordClose.
 func closeRecord(reason string) []byte {
 	reason = link.CleanReason(reason)
 	reason = reason[:min(len(reason), 255)]
 	return append([]byte{byte(recordClose), byte(len(reason))}, reason...)
 }
 
-// role is what one of a link's two connections carries.
+// role is the kind of lanes that one of a link's two connections carries.
 type role uint8
 
 const (
@@ -109,7 +110,8 @@ const (
 	joinSize = 2 + 16
 )
 
-// join is what a connection says first: to which link it belongs, and as what.
+// join is the dialer's first message on a connection. It names the link and the
+// role of the connection in it.
 type join struct {
 	role role
 	link [16]byte
@@ -121,10 +123,11 @@ func (j join) encode() []byte {
 
 func decodeJoin(b []byte) (join, error) {
 	if len(b) != joinSize {
-		return join{}, fmt.Errorf("%w: a join of %d bytes", tunnel.ErrMalformed, len(b))
+		return join{}, fmt.Errorf("%w: a join message of %d bytes", tunnel.ErrMalformed, len(b))
 	}
 	if b[0] != version {
-		return join{}, fmt.Errorf("the other end speaks version %d of this link, this one speaks %d: update the older", b[0], version)
+		return join{}, fmt.Errorf("the peer speaks version %d of links over TCP and this agent version %d: "+
+			"update the older one", b[0], version)
 	}
 	if b[1] >= roles {
 		return join{}, fmt.Errorf("%w: a connection with role %d", tunnel.ErrMalformed, b[1])

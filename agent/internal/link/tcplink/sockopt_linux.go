@@ -7,18 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tune asks for BBR, which random loss does not stop, where the kernel has it.
+// tune selects the congestion control BBR, which random loss does not slow down,
+// if the kernel has it.
 func tune(conn net.Conn) {
 	control(conn, func(fd int) {
-		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "bbr") // stays as it is otherwise
+		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "bbr") // without BBR the default stays
 	})
 }
 
-// kernelCounters are what the kernel has measured on a connection.
+// kernelCounters are the kernel's measurements on a connection.
 type kernelCounters struct {
 	rtt           time.Duration // smoothed; 0 if not measured
-	segments      uint64        // with data, sent
-	retransmitted uint64        // of them, again
+	segments      uint64        // sent with data
+	retransmitted uint64        // segments that were sent again
 }
 
 // kernelStats reads TCP_INFO (include/uapi/linux/tcp.h).

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// tune leaves the connection as it is.
+// tune does nothing.
 func tune(net.Conn) {}
 
-// kernelCounters are what the kernel has measured on a connection.
+// kernelCounters are the kernel's measurements on a connection.
 type kernelCounters struct {
 	rtt           time.Duration // 0: not measured
 	segments      uint64
 	retransmitted uint64
 }
 
-// kernelStats measures nothing here.
+// kernelStats returns nothing.
 func kernelStats(net.Conn) kernelCounters { return kernelCounters{} }

@@ -15,7 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// Mode is how the connections are secured.
+// Mode is a way to secure the connections.
 type Mode uint8
 
 // The modes.
@@ -24,7 +24,7 @@ const (
 	Plain             // authenticated by the peers' keys, not encrypted
 )
 
-// String is the mode's name as in link.Path.Transport.
+// String returns the mode's name, as in link.Path.Transport.
 func (m Mode) String() string {
 	if m == Plain {
 		return "tcp"
@@ -32,7 +32,7 @@ func (m Mode) String() string {
 	return "tls"
 }
 
-// Rank is that of links in the mode.
+// Rank returns the rank of links in the mode.
 func (m Mode) Rank() link.Rank {
 	if m == Plain {
 		return link.RankPlainTCP
@@ -40,9 +40,9 @@ func (m Mode) Rank() link.Rank {
 	return link.RankTLS
 }
 
-// smallFrame is the size above which a frame moves its lane to the bulk
-// connection, in bytes of its body.
-const smallFrame = 4 << 10
+// maxSmallFrame is the largest body, in bytes, of a frame that does not move its
+// lane to the bulk connection.
+const maxSmallFrame = 4 << 10
 
 // tcpLink is a link.Link over two connections.
 type tcpLink struct {
@@ -53,29 +53,29 @@ type tcpLink struct {
 	done   chan struct{} // closed when the link has ended
 
 	mu    sync.Mutex
-	moved map[tunnel.Lane]struct{} // guarded by mu: lanes sent on the bulk connection
-	ends  []byte                   // guarded by mu: recordEnds to go before all else on that connection
-	in    map[tunnel.Lane]*crossing
-	err   error // guarded by mu: why the link has ended; link.ErrClosed if this end closed it
+	moved map[tunnel.Lane]struct{}  // guarded by mu: lanes that are sent on the bulk connection
+	ends  []byte                    // guarded by mu: recordEnds to be sent first on that connection
+	in    map[tunnel.Lane]*bulkLane // guarded by mu
+	err   error                     // guarded by mu: the error that ended the link; link.ErrClosed after Close
 }
 
-// crossing is a lane that arrives on the bulk connection.
-type crossing struct {
-	moved chan struct{} // closed when its recordMove has come
-	ended chan struct{} // closed when its recordEnd has
+// bulkLane is a lane that arrives on the bulk connection.
+type bulkLane struct {
+	moved chan struct{} // closed when its recordMove has arrived
+	ended chan struct{} // closed when its recordEnd has arrived
 }
 
 func newLink(mode Mode, halves [roles]*half, peer ident.PeerID, dialed bool) *tcpLink {
-	first := halves[roleInteractive].wire
+	raw := halves[roleInteractive].raw
 	return &tcpLink{
 		halves: halves,
 		info: link.Info{Peer: peer, Dialed: dialed, Path: link.Path{
 			Rank: mode.Rank(), Transport: mode.String(), Encrypted: mode == TLS,
-			Local: first.LocalAddr().String(), Remote: first.RemoteAddr().String(),
+			Local: raw.LocalAddr().String(), Remote: raw.RemoteAddr().String(),
 		}},
 		done:  make(chan struct{}),
 		moved: make(map[tunnel.Lane]struct{}),
-		in:    make(map[tunnel.Lane]*crossing),
+		in:    make(map[tunnel.Lane]*bulkLane),
 	}
 }
 
@@ -83,18 +83,18 @@ func (l *tcpLink) Info() link.Info { return l.info }
 
 func (l *tcpLink) Stats() link.Stats {
 	var s link.Stats
-	var sent, again uint64
+	var sent, retransmitted uint64
 	for r, h := range l.halves {
-		s.BytesSent += h.wire.sent.Load()
-		s.BytesReceived += h.wire.received.Load()
-		k := kernelStats(h.wire.Conn)
+		s.BytesSent += h.raw.sent.Load()
+		s.BytesReceived += h.raw.received.Load()
+		k := kernelStats(h.raw.Conn)
 		if role(r) == roleInteractive {
 			s.RTT = k.rtt
 		}
-		sent, again = sent+k.segments, again+k.retransmitted
+		sent, retransmitted = sent+k.segments, retransmitted+k.retransmitted
 	}
 	if sent > 0 {
-		s.Loss = min(1, float64(again)/float64(sent))
+		s.Loss = min(1, float64(retransmitted)/float64(sent))
 	}
 	return s
 }
@@ -103,25 +103,25 @@ func (l *tcpLink) Send(f tunnel.Frame) error {
 	if err := f.Check(); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
-	on, crosses := l.route(f)
-	if crosses {
-		if err := l.halves[roleInteractive].record(laneRecord(recordMove, f.Lane)); err != nil {
-			return l.lost(err)
+	on, moves := l.route(f)
+	if moves {
+		if err := l.halves[roleInteractive].writeRecord(laneRecord(recordMove, f.Lane)); err != nil {
+			return l.failNetwork(err)
 		}
 	}
 	before := func() []byte { return nil }
 	if on == roleBulk {
 		before = l.takeEnds
 	}
-	if err := l.halves[on].frame(f, before); err != nil {
-		return l.lost(err)
+	if err := l.halves[on].writeFrame(f, before); err != nil {
+		return l.failNetwork(err)
 	}
 	return nil
 }
 
-// route says on which connection a frame goes, and whether its lane moves
-// there with it.
-func (l *tcpLink) route(f tunnel.Frame) (on role, crosses bool) {
+// route returns the connection for a frame, and whether the frame moves its
+// lane there.
+func (l *tcpLink) route(f tunnel.Frame) (on role, moves bool) {
 	if f.Lane <= tunnel.LaneSession || f.Lane.Endpoint() == 0 {
 		return roleInteractive, false
 	}
@@ -130,7 +130,7 @@ func (l *tcpLink) route(f tunnel.Frame) (on role, crosses bool) {
 	if _, ok := l.moved[f.Lane]; ok {
 		return roleBulk, false
 	}
-	if len(f.Body) <= smallFrame || len(l.moved) >= tunnel.MaxLanes {
+	if len(f.Body) <= maxSmallFrame || len(l.moved) >= tunnel.MaxLanes {
 		return roleInteractive, false
 	}
 	l.moved[f.Lane] = struct{}{}
@@ -156,8 +156,8 @@ func (l *tcpLink) EndLane(lane tunnel.Lane) {
 	if !ok {
 		return
 	}
-	if err := l.halves[roleBulk].tryRecord(l.takeEnds); err != nil {
-		_ = l.fail(err) // told by Send and Run
+	if err := l.halves[roleBulk].tryWriteRecord(l.takeEnds); err != nil {
+		_ = l.fail(err) // Send and Run return it
 	}
 }
 
@@ -166,17 +166,17 @@ func (l *tcpLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) err
 	defer stop()
 	var workers sync.WaitGroup
 	for r, h := range l.halves {
-		h.wire.watched.Store(true)
+		h.raw.watched.Store(true)
 		workers.Go(func() {
 			err := l.read(role(r), h, deliver)
 			if role(r) == roleBulk && networkError(err) {
-				_ = l.lost(err)
+				_ = l.failNetwork(err)
 				return
 			}
 			_ = l.fail(err)
 		})
 	}
-	workers.Go(l.sayAlive)
+	workers.Go(l.sendProbes)
 	workers.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,9 +186,10 @@ func (l *tcpLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) err
 	return l.err
 }
 
-// sayAlive lets the other end tell a quiet link from a dead one.
-func (l *tcpLink) sayAlive() {
-	tick := time.NewTicker(aliveEvery)
+// sendProbes sends a record on each connection every link.TCPProbeInterval,
+// until the link ends.
+func (l *tcpLink) sendProbes() {
+	tick := time.NewTicker(link.TCPProbeInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -197,7 +198,7 @@ func (l *tcpLink) sayAlive() {
 		case <-tick.C:
 		}
 		for r, h := range l.halves {
-			err := h.tryRecord(func() []byte {
+			err := h.tryWriteRecord(func() []byte {
 				if role(r) == roleBulk {
 					return append(l.takeEnds(), byte(recordAlive))
 				}
@@ -211,8 +212,8 @@ func (l *tcpLink) sayAlive() {
 	}
 }
 
-// fail ends the link for a reason that this end found, and returns why it has
-// ended, which may be an earlier reason.
+// fail ends the link with an error, which the peer receives as the reason. It
+// returns the error that ended the link, which may be an earlier one.
 func (l *tcpLink) fail(err error) error {
 	switch closed, ok := errors.AsType[*link.ClosedError](err); {
 	case ok:
@@ -220,19 +221,20 @@ func (l *tcpLink) fail(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = fmt.Errorf("%w: TCP to %s", link.ErrSilent, l.info.Path.Remote)
 	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
-		err = fmt.Errorf("TCP to %s: the other end closed the connection: %w", l.info.Path.Remote, err)
+		err = fmt.Errorf("TCP to %s: the peer closed the connection: %w", l.info.Path.Remote, err)
 	}
 	return l.end(err, err.Error())
 }
 
-// lost is fail for an error of the network. The other end may have said why
-// on the interactive connection, which then is about to be read.
-func (l *tcpLink) lost(err error) error {
-	heard := time.NewTimer(lastWords)
-	defer heard.Stop()
+// failNetwork calls fail for an error of the network. First it waits a moment:
+// the peer may have sent a reason, which the reader of the interactive connection
+// is about to read.
+func (l *tcpLink) failNetwork(err error) error {
+	timeout := time.NewTimer(closeTimeout)
+	defer timeout.Stop()
 	select {
 	case <-l.done:
-	case <-heard.C:
+	case <-timeout.C:
 	}
 	return l.fail(err)
 }
@@ -242,7 +244,7 @@ func networkError(err error) bool {
 	return ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// Close ends the link; the reason is sent if that can be done at once.
+// Close ends the link. It sends the reason if the connection takes it at once.
 func (l *tcpLink) Close(reason string) { _ = l.end(link.ErrClosed, reason) }
 
 func (l *tcpLink) end(err error, reason string) error {
@@ -256,9 +258,9 @@ func (l *tcpLink) end(err error, reason string) error {
 	l.mu.Unlock()
 	for r, h := range l.halves {
 		if role(r) == roleInteractive {
-			h.shut(closeRecord(reason))
+			h.close(closeRecord(reason))
 		} else {
-			h.shut(nil)
+			h.close(nil)
 		}
 	}
 	return err
