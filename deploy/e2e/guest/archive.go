@@ -27,10 +27,10 @@ type entry struct {
 	major, minor int // of a device
 }
 
-// merged are the directories of / that are links into /usr, as in Debian.
+// merged lists the directories of / that are links into /usr, as in Debian.
 var merged = []string{"bin", "sbin", "lib", "lib64"}
 
-// archive is an initramfs in the making: paths without a leading slash.
+// archive is an initramfs that is being built. Its paths have no leading slash.
 type archive struct{ entries map[string]entry }
 
 func newArchive() *archive { return &archive{entries: map[string]entry{}} }
@@ -58,7 +58,7 @@ func (a *archive) skeleton() error {
 		a.file(name, []byte(text), 0o644)
 	}
 	for _, f := range []string{"/usr/share/misc/usb.ids"} {
-		if err := a.copyFile(f, place(f)); err != nil && !os.IsNotExist(err) {
+		if err := a.copyFile(f, inArchive(f)); err != nil && !os.IsNotExist(err) {
 			return err
 		}
 	}
@@ -87,8 +87,8 @@ func (a *archive) symlink(name, to string) error {
 	return nil
 }
 
-// place is where a file of this machine stands in the archive.
-func place(name string) string {
+// inArchive returns the path in the archive of a file of this machine.
+func inArchive(name string) string {
 	name = strings.TrimPrefix(path.Clean(name), "/")
 	if first, _, _ := strings.Cut(name, "/"); slices.Contains(merged, first) {
 		return "usr/" + name
@@ -109,7 +109,7 @@ func (a *archive) copyFile(from, to string) error {
 	return nil
 }
 
-// program adds a program of this machine and the libraries that it needs.
+// program adds a program of this machine and its libraries.
 func (a *archive) program(ctx context.Context, name string) error {
 	from, err := LookPath(name)
 	if err != nil {
@@ -122,7 +122,7 @@ func (a *archive) program(ctx context.Context, name string) error {
 	return a.libraries(ctx, from)
 }
 
-// libraries adds the libraries of a dynamic program; a static one has none.
+// libraries adds the libraries of a dynamic program; a static program has none.
 func (a *archive) libraries(ctx context.Context, program string) error {
 	said, err := output(ctx, "ldd", program)
 	if err != nil {
@@ -135,8 +135,8 @@ func (a *archive) libraries(ctx context.Context, program string) error {
 		if !strings.HasPrefix(word, "/") {
 			continue
 		}
-		if _, ok := a.entries[place(word)]; !ok {
-			if err := a.copyFile(word, place(word)); err != nil {
+		if _, ok := a.entries[inArchive(word)]; !ok {
+			if err := a.copyFile(word, inArchive(word)); err != nil {
 				return err
 			}
 		}
@@ -144,7 +144,7 @@ func (a *archive) libraries(ctx context.Context, program string) error {
 	return nil
 }
 
-// applets adds busybox under the names of all programs that are not there yet.
+// applets adds busybox under the names of all programs that the archive lacks.
 func (a *archive) applets(ctx context.Context) error {
 	list, err := output(ctx, "busybox", "--list-full")
 	if err != nil {
@@ -158,7 +158,7 @@ func (a *archive) applets(ctx context.Context) error {
 			there = there || ok
 		}
 		if !there {
-			if err := a.symlink(place(name), "/usr/bin/busybox"); err != nil {
+			if err := a.symlink(inArchive(name), "/usr/bin/busybox"); err != nil {
 				return err
 			}
 		}
@@ -166,7 +166,7 @@ func (a *archive) applets(ctx context.Context) error {
 	return nil
 }
 
-// bytes writes the archive in the "new ASCII" format.
+// bytes returns the archive in the "new ASCII" format.
 func (a *archive) bytes() []byte {
 	var b bytes.Buffer
 	pad := func() { b.Write(make([]byte, -b.Len()&3)) }

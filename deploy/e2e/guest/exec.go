@@ -13,20 +13,20 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/guest/frame"
 )
 
-// ErrGone is the error of a program whose guest has ended.
+// ErrGone is returned for a program whose guest has ended.
 var ErrGone = errors.New("the guest is gone")
 
-// backlog is how many frames of output may wait for their reader.
+// backlog is the number of output frames that may wait for their reader.
 const backlog = 256
 
-// session is one program in the guest.
+// session is one program that runs in the guest.
 type session struct {
 	frames chan frame.Frame
-	gone   chan struct{} // closed when no more frames will come
-	done   chan struct{} // closed when nobody reads them
+	gone   chan struct{} // closed after the last frame
+	done   chan struct{} // closed when nobody reads the frames any longer
 }
 
-// deliver hands a frame to its session's reader.
+// deliver passes a frame to the reader of its session.
 func (g *Guest) deliver(f frame.Frame) {
 	g.mu.Lock()
 	s := g.sessions[f.Session]
@@ -40,7 +40,7 @@ func (g *Guest) deliver(f frame.Frame) {
 	}
 }
 
-// hangUp ends all sessions. Doing it twice is fine.
+// hangUp ends all sessions. Further calls have no effect.
 func (g *Guest) hangUp() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -69,10 +69,10 @@ func (g *Guest) finish(id uint32, s *session) {
 	close(s.done)
 }
 
-// Stream runs a program in the guest until it ends and returns its exit
-// status, which is 128 and the signal's number if it was killed. The end of ctx
-// kills it and all that it started. A nil stdin is empty; reading stdin must not
-// block for ever after the program has ended.
+// Stream runs a program in the guest until it ends. It returns the exit status, which
+// is 128 plus the signal number for a killed program. When ctx ends, the program and
+// all programs that it started are killed. A nil stdin is empty. Read of stdin must
+// return at some time after the program has ended.
 func (g *Guest) Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, argv ...string) (int, error) {
 	id, s, err := g.open()
 	if err != nil {
@@ -119,13 +119,13 @@ func result(f frame.Frame) (int, error) {
 	return r.Code, nil
 }
 
-// feed sends the program's input, and its end.
+// feed sends the input of the program and its end.
 func (g *Guest) feed(id uint32, s *session, stdin io.Reader) {
 	buf := make([]byte, frame.MaxPayload)
 	for stdin != nil {
 		n, err := stdin.Read(buf)
 		if n > 0 && g.w.Write(frame.Stdin, id, buf[:n]) != nil {
-			return // the guest is gone, which its reader notices
+			return // the guest has ended, which its reader notices
 		}
 		if err != nil {
 			break
@@ -141,9 +141,9 @@ func (g *Guest) feed(id uint32, s *session, stdin io.Reader) {
 	}
 }
 
-// Exec runs a shell script in the guest and returns what it wrote to its
-// standard output, without the last newline. An exit status that is not 0 is an
-// error that quotes script and output, the standard error included.
+// Exec runs a shell script in the guest and returns its standard output without the
+// last newline. An exit status other than 0 is an error that quotes the script and its
+// output, including standard error.
 func (g *Guest) Exec(ctx context.Context, script string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	code, err := g.Stream(ctx, nil, &stdout, &stderr, "sh", "-c", script)

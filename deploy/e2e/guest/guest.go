@@ -1,6 +1,6 @@
-// Package guest boots small machines for tests: QEMU without KVM, Debian's
-// kernel, emulated USB devices, and an init program that runs what the test
-// wants. Nothing of it needs root but a network device in a namespace.
+// Package guest boots small virtual machines for tests: QEMU without KVM, the Debian
+// kernel, emulated USB devices, and an init program that runs commands for the test.
+// It needs root only for a network device in a namespace.
 //
 //	image, err := guest.Build(ctx, cacheDir)
 //	g, err := guest.Start(ctx, guest.Config{
@@ -12,9 +12,8 @@
 //	_, err = g.QMP("device_del", map[string]string{"id": "disk"})
 //	err = g.Close()
 //
-// It needs Linux on x86-64 and the packages that [Usable] names. Without KVM a
-// guest is ready after 3 to 6 seconds on an idle machine, and after 20 or more
-// on a busy one.
+// It needs Linux on x86-64 and the packages that [Usable] names. Without KVM a guest
+// boots in 3 to 6 seconds on an idle machine, and in 20 or more on a busy one.
 package guest
 
 import (
@@ -37,49 +36,49 @@ import (
 
 // Config describes a guest.
 type Config struct {
-	Name    string // 1 to 8 of a-z 0-9, as it is part of a device's name
+	Name    string // 1 to 8 of a-z 0-9; part of the name of a device
 	Image   *Image
 	Dir     string            // an existing directory for this guest's files
 	Memory  int               // MiB, default 512
 	NIC     *NIC              // nil: no network
-	USB     []USB             // plugged in from the start
-	Modules []string          // to load at the start, such as vhci_hcd
+	USB     []USB // plugged in at the start
+	Modules []string // loaded at the start, such as vhci_hcd
 	Files   map[string]string // more files: path in the guest, file on this machine
-	// Binaries are dynamic programs among Files whose libraries go along.
+	// Binaries names dynamic programs among Files whose libraries are added.
 	Binaries []string
 }
 
-// NIC is the guest's network device: a tap on a bridge of a namespace.
+// NIC is the guest's network device: a TAP device on a bridge in a namespace.
 type NIC struct {
-	Namespace string // as ip netns has it
+	Namespace string // in ip netns
 	Bridge    string
-	Addr      string // with its prefix length
+	Addr      string // with the prefix length
 	Gateway   string
 }
 
-// Guest is a machine that runs.
+// Guest is a running virtual machine.
 type Guest struct {
-	Boot  time.Duration // from QEMU's start until the guest was ready
+	Boot  time.Duration // from the start of QEMU until the guest was ready
 	Facts frame.Facts
 
-	// Static after Start.
+	// Immutable after Start.
 	cfg   Config
 	tap   string
 	cmd   *exec.Cmd
 	w     *frame.Writer
 	qmp   *monitor
-	dead  chan struct{} // closed when QEMU has ended, ...
-	ended error         // ... and how, readable after that
+	dead  chan struct{} // closed when QEMU has ended
+	ended error // the reason; readable once dead is closed
 	wg    sync.WaitGroup
 	once  sync.Once
 
 	mu       sync.Mutex
 	next     uint32              // guarded by mu: number of the next session
-	sessions map[uint32]*session // guarded by mu; nil when the guest is gone
+	sessions map[uint32]*session // guarded by mu; nil when the guest has ended
 }
 
-// Start boots a guest and returns when it is ready. The end of ctx while it
-// boots is the guest's; later it is not.
+// Start boots a guest and returns when it is ready. If ctx ends while it boots, the
+// guest ends too. Later ctx has no effect.
 func Start(ctx context.Context, c Config) (*Guest, error) {
 	if c.Memory == 0 {
 		c.Memory = 512
@@ -103,8 +102,8 @@ func Start(ctx context.Context, c Config) (*Guest, error) {
 	return g, nil
 }
 
-// initramfs returns the image's archive with this guest's files appended: the
-// kernel unpacks one archive after the other.
+// initramfs writes the image's archive with this guest's files appended. The kernel
+// unpacks one archive after the other.
 func (c Config) initramfs(ctx context.Context) (string, error) {
 	base, err := os.ReadFile(c.Image.Initramfs)
 	if err != nil {
@@ -112,7 +111,7 @@ func (c Config) initramfs(ctx context.Context) (string, error) {
 	}
 	a := newArchive()
 	for to, from := range c.Files {
-		if err := a.copyFile(from, place(to)); err != nil {
+		if err := a.copyFile(from, inArchive(to)); err != nil {
 			return "", err
 		}
 	}
@@ -125,7 +124,7 @@ func (c Config) initramfs(ctx context.Context) (string, error) {
 	return to, os.WriteFile(to, append(base, a.bytes()...), 0o644)
 }
 
-// plugTap makes the network device, where QEMU will open it.
+// plugTap creates the network device that QEMU opens.
 func (g *Guest) plugTap(ctx context.Context) error {
 	n := g.cfg.NIC
 	batch := fmt.Sprintf("tuntap add %[1]s mode tap\nlink set %[1]s master %[2]s\nlink set %[1]s up\n", g.tap, n.Bridge)
@@ -137,7 +136,7 @@ func (g *Guest) plugTap(ctx context.Context) error {
 	return nil
 }
 
-// boot starts QEMU and waits until the guest speaks.
+// boot starts QEMU and waits for the first frame of the guest.
 func (g *Guest) boot(ctx context.Context, initramfs string) error {
 	port, err := net.Listen("unix", g.file("guest.sock"))
 	if err != nil {
@@ -161,7 +160,7 @@ func (g *Guest) boot(ctx context.Context, initramfs string) error {
 		close(g.dead)
 		g.hangUp()
 	})
-	// Whatever ends first ends the waiting.
+	// The wait ends with whichever comes first.
 	waiting, ready := context.WithCancel(ctx)
 	defer ready()
 	g.wg.Go(func() {
@@ -179,7 +178,7 @@ func (g *Guest) boot(ctx context.Context, initramfs string) error {
 	return nil
 }
 
-// meet takes both connections that QEMU makes and waits for the first frame.
+// meet accepts both connections of QEMU and waits for the first frame.
 func (g *Guest) meet(ctx context.Context, port, control net.Listener) error {
 	q, err := control.Accept()
 	if err != nil {
@@ -217,7 +216,7 @@ func (g *Guest) meet(ctx context.Context, port, control net.Listener) error {
 	return nil
 }
 
-// explain adds what QEMU and the guest's kernel said.
+// explain adds the output of QEMU and of the guest's kernel to an error.
 func (g *Guest) explain(err error) error {
 	said, e := os.ReadFile(g.file("qemu.log"))
 	select {
@@ -230,7 +229,7 @@ func (g *Guest) explain(err error) error {
 
 func (g *Guest) file(name string) string { return filepath.Join(g.cfg.Dir, name) }
 
-// Console returns what the kernel and the init program wrote.
+// Console returns the output of the kernel and the init program.
 func (g *Guest) Console() string {
 	b, err := os.ReadFile(g.file("console.log"))
 	if err != nil {
@@ -245,7 +244,7 @@ func (g *Guest) QMP(command string, arguments any) (json.RawMessage, error) {
 	return g.qmp.do(command, arguments)
 }
 
-// Close ends the guest at once, as pulling its plug would.
+// Close ends the guest at once, like a power failure.
 func (g *Guest) Close() error {
 	var err error
 	g.once.Do(func() {

@@ -66,7 +66,7 @@ func TestGuestRunsPrograms(t *testing.T) {
 		return out
 	}
 	want := fmt.Sprintf("%x", sha256.Sum256(content))
-	run("until test -b /dev/sda; do usleep 20000; done") // the kernel scans a disk late
+	run("until test -b /dev/sda; do usleep 20000; done") // the kernel finds the disk late
 	if got := run("sha256sum < /dev/sda"); !strings.HasPrefix(got, want) {
 		t.Errorf("the USB disk has sum %s, want %s", got, want)
 	}
@@ -103,7 +103,7 @@ func TestGuestRunsPrograms(t *testing.T) {
 	if _, err := g.Exec(short, "sleep 1000 & sleep 1000"); err == nil {
 		t.Error("a program outlives its context")
 	}
-	run("while pgrep -x sleep; do :; done") // it and its child are killed
+	run("while pgrep -x sleep; do :; done") // both it and its child are killed
 
 	if _, err := g.QMP("device_del", map[string]string{"id": "disk"}); err != nil {
 		t.Fatal(err)

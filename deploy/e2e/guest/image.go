@@ -12,15 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Image is what guests boot: files on this machine.
+// Image holds the files on this machine that guests boot.
 type Image struct {
 	Kernel    string // the ELF kernel
 	Initramfs string // an uncompressed archive
 }
 
-// programs are copied from this machine into the guests, with the libraries
-// they need; the values are their packages. Those of qemu, kmod and xz-utils
-// run here.
+// programs are copied from this machine into the guests, with their libraries. The
+// values are their packages. The programs of qemu, kmod and xz-utils run here.
 var programs = map[string]string{
 	"ip": "iproute2", "tc": "iproute2", "usbip": "usbip", "usbipd": "usbip", "lsusb": "usbutils",
 	"mke2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "dd": "coreutils", "dash": "dash", "busybox": "busybox-static",
@@ -31,7 +30,7 @@ var hostPrograms = map[string]string{
 	"dpkg": "dpkg", "apt-get": "apt", "apt-cache": "apt",
 }
 
-// Usable says why no guest can be had on this machine, or nil.
+// Usable returns the reason why this machine cannot run a guest, or nil.
 func Usable() error {
 	var missing []string
 	for _, set := range []map[string]string{programs, hostPrograms} {
@@ -47,7 +46,7 @@ func Usable() error {
 	return nil
 }
 
-// LookPath looks for a program also where only root's PATH leads.
+// LookPath finds a program, also in the directories that only root's PATH contains.
 func LookPath(name string) (string, error) {
 	if p, err := exec.LookPath(name); err == nil {
 		return p, nil
@@ -60,9 +59,9 @@ func LookPath(name string) (string, error) {
 	return "", fmt.Errorf("program %s is not installed", name)
 }
 
-// Build makes the image in the cache directory, which it creates. The first
-// time it downloads Debian's kernel (70 MB; it is not installed); after that it
-// takes a few seconds. Builds in several processes take turns.
+// Build creates the image in the cache directory, which it creates too. The first call
+// downloads the Debian kernel (70 MB; it is not installed). Later calls take a few
+// seconds. A file lock serializes builds in several processes.
 func Build(ctx context.Context, cache string) (*Image, error) {
 	if err := Usable(); err != nil {
 		return nil, err
@@ -74,7 +73,7 @@ func Build(ctx context.Context, cache string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache of guests: %w", err)
 	}
-	defer lock.Close() // which releases it
+	defer lock.Close() // closing releases the lock
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return nil, fmt.Errorf("cache of guests: lock: %w", err)
 	}
@@ -106,7 +105,7 @@ func buildInitramfs(ctx context.Context, k *kernel, to string) error {
 			return err
 		}
 	}
-	// dash, because busybox's shell prefers its own applets to the PATH.
+	// sh is dash, because busybox's shell prefers its own applets to programs in PATH.
 	if err := a.symlink("usr/bin/sh", "dash"); err != nil {
 		return err
 	}
@@ -119,7 +118,7 @@ func buildInitramfs(ctx context.Context, k *kernel, to string) error {
 	return writeFile(to, a.bytes())
 }
 
-// writeFile replaces a file at once: a guest may be reading the old one.
+// writeFile replaces a file atomically, because a guest may be reading the old one.
 func writeFile(to string, data []byte) error {
 	if err := os.WriteFile(to+".new", data, 0o644); err != nil {
 		return err
@@ -127,8 +126,8 @@ func writeFile(to string, data []byte) error {
 	return os.Rename(to+".new", to)
 }
 
-// GoBuild builds a package of this module into a file, with more environment
-// such as "CGO_ENABLED=0".
+// GoBuild builds a package of this module into a file. env is added to the
+// environment, for example "CGO_ENABLED=0".
 func GoBuild(ctx context.Context, to, pkg string, env ...string) error {
 	return goTool(ctx, env, "build", "-trimpath", "-ldflags=-s -w", "-o", to, pkg)
 }
@@ -147,7 +146,7 @@ func goTool(ctx context.Context, env []string, args ...string) error {
 	return nil
 }
 
-// output runs a program and returns what it writes.
+// output runs a program and returns its output.
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	path, err := LookPath(name)
 	if err != nil {

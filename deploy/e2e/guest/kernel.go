@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// kernelPackage depends on the current kernel's package.
+// kernelPackage depends on the package of the current kernel.
 const kernelPackage = "linux-image-amd64"
 
 // kernel is an unpacked kernel package.
@@ -21,8 +21,8 @@ type kernel struct {
 	modules string // directory with modules.dep and kernel/
 }
 
-// fetchKernel downloads and unpacks the kernel once; a newer one is taken when
-// the cache has been removed.
+// fetchKernel downloads and unpacks the kernel once. It downloads a newer one only
+// after the cache has been removed.
 func fetchKernel(ctx context.Context, cache string) (*kernel, error) {
 	dir := filepath.Join(cache, "kernel")
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
@@ -45,7 +45,7 @@ func fetchKernel(ctx context.Context, cache string) (*kernel, error) {
 	return &kernel{elf: filepath.Join(dir, "vmlinux"), version: filepath.Base(found[0]), modules: found[0]}, nil
 }
 
-// unpackKernel makes dir, all of it or nothing.
+// unpackKernel creates dir completely or not at all.
 func unpackKernel(ctx context.Context, cache, dir string) error {
 	deb, err := downloadKernel(ctx, cache)
 	if err != nil {
@@ -80,7 +80,7 @@ func unpackKernel(ctx context.Context, cache, dir string) error {
 	return os.Rename(fresh, dir)
 }
 
-// downloadKernel returns the package's file, as apt gives it.
+// downloadKernel downloads the package with apt and returns its file.
 func downloadKernel(ctx context.Context, cache string) (string, error) {
 	debs := filepath.Join(cache, "debs")
 	if err := os.MkdirAll(debs, 0o755); err != nil {
@@ -112,8 +112,8 @@ func downloadKernel(ctx context.Context, cache string) (string, error) {
 	return found[len(found)-1], nil
 }
 
-// extractELF unpacks the kernel out of its self-extracting image, so that QEMU
-// enters it directly (PVH): emulating the decompressor takes seconds.
+// extractELF unpacks the kernel from its self-extracting image, so that QEMU can start
+// it directly (PVH). Emulating the decompressor takes seconds.
 func extractELF(ctx context.Context, image string) ([]byte, error) {
 	raw, err := os.ReadFile(image)
 	if err != nil {
@@ -130,7 +130,7 @@ func extractELF(ctx context.Context, image string) ([]byte, error) {
 			c.Stdin = bytes.NewReader(raw[at:])
 			out, err := c.Output()
 			if bytes.HasPrefix(out, []byte("\x7fELF")) {
-				return out, nil // what follows the kernel makes the tool fail
+				return out, nil // the tool fails on the bytes after the kernel
 			}
 			if errors.Is(err, exec.ErrNotFound) {
 				return nil, fmt.Errorf("%s: %w; apt-get install %s", image, err, tool)

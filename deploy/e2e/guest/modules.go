@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// modules go into the guests with all that they depend on.
+// modules lists the kernel modules in the guests; their dependencies are added.
 var modules = []string{
 	// platform
 	"virtio_pci", "virtio_console", "virtio_net", "virtio_rng",
@@ -18,14 +18,14 @@ var modules = []string{
 	// class drivers
 	"usb_storage", "uas", "sd_mod", "sg", "usbhid", "hid_generic", "evdev",
 	"cdc_acm", "usbserial", "ftdi_sio", "cdc_ether", "snd_usb_audio",
-	// the network's shape, file systems
+	// networking, file systems
 	"sch_netem", "sch_fq", "sch_tbf", "tcp_bbr", "ext4", "vfat", "nls_ascii", "nls_cp437",
 }
 
-// softDependencies are used by those above without being named as needed.
+// softDependencies are used by the modules above but not named as dependencies.
 var softDependencies = []string{"crc32c_generic", "libcrc32c"}
 
-// moduleTable is a modules.dep: module files and what each needs.
+// moduleTable is a modules.dep file: module files and their dependencies.
 type moduleTable struct {
 	file  map[string]string // by module name
 	needs map[string][]string
@@ -91,7 +91,7 @@ func (a *archive) modules(k *kernel) error {
 	return nil
 }
 
-// choose marks a module and what it needs, and reports whether it exists.
+// choose adds a module and its dependencies to chosen, and reports whether it exists.
 func (t moduleTable) choose(name string, chosen map[string]bool) bool {
 	if _, ok := t.file[name]; !ok {
 		return false
@@ -103,7 +103,7 @@ func (t moduleTable) choose(name string, chosen map[string]bool) bool {
 	return true
 }
 
-// tableOf keeps the lines that name a chosen module: "alias PATTERN MODULE",
+// tableOf returns the lines that name a chosen module: "alias PATTERN MODULE",
 // "softdep MODULE ...".
 func tableOf(raw string, chosen map[string]bool) string {
 	var b strings.Builder

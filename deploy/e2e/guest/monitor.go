@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// monitor speaks the QEMU Machine Protocol, one command at a time.
+// monitor is a client of the QEMU Machine Protocol. It runs one command at a time.
 type monitor struct {
 	mu   sync.Mutex
 	conn net.Conn
 	d    *json.Decoder
 }
 
-// monitorPatience bounds the wait for an answer.
-const monitorPatience = 30 * time.Second
+// monitorTimeout bounds the wait for an answer.
+const monitorTimeout = 30 * time.Second
 
 func newMonitor(c net.Conn) (*monitor, error) {
 	m := &monitor{conn: c, d: json.NewDecoder(c)}
@@ -35,7 +35,7 @@ func (m *monitor) do(command string, arguments any) (json.RawMessage, error) {
 	if arguments != nil {
 		request["arguments"] = arguments
 	}
-	if err := m.conn.SetDeadline(time.Now().Add(monitorPatience)); err != nil {
+	if err := m.conn.SetDeadline(time.Now().Add(monitorTimeout)); err != nil {
 		return nil, fmt.Errorf("QEMU's monitor: %w", err)
 	}
 	if err := json.NewEncoder(m.conn).Encode(request); err != nil {
@@ -52,7 +52,7 @@ func (m *monitor) do(command string, arguments any) (json.RawMessage, error) {
 		if answer.Error != nil {
 			return nil, fmt.Errorf("QEMU's monitor: %s: %s", command, answer.Error.Desc)
 		}
-		if answer.Return != nil { // else it is an event
+		if answer.Return != nil { // otherwise it is an event
 			return answer.Return, nil
 		}
 	}

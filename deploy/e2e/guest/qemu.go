@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-// cpu is the emulated processor: the plain one, whose kernel boots fastest, with
-// what makes hashes and ChaCha20 fast. It has no AES instructions on purpose:
-// emulated, AES-GCM does 19 MB/s with them and ChaCha20-Poly1305 does 78 MB/s,
-// which is what Go's TLS chooses where there are none.
+// cpu is the emulated processor: the plain one, whose kernel boots fastest, with the
+// instructions that make hashes and ChaCha20 fast. It has no AES instructions on
+// purpose. Go's TLS then chooses ChaCha20-Poly1305, which reaches 78 MB/s under
+// emulation; AES-GCM with emulated AES instructions reaches 19 MB/s.
 const cpu = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+rdrand"
 
-// USB is a device to plug in: QEMU's arguments.
+// USB holds QEMU's arguments for one USB device.
 type USB struct{ Args []string }
 
-// Disk is a SuperSpeed USB disk with the content of a file.
+// Disk returns a SuperSpeed USB disk with the content of a file.
 func Disk(id, file string) USB {
 	return USB{[]string{
 		"-blockdev", "driver=raw,node-name=" + id + "-file,file.driver=file,file.filename=" + file,
@@ -26,14 +26,14 @@ func Disk(id, file string) USB {
 	}}
 }
 
-// Keyboard is a USB keyboard; QMP's send-key presses its keys.
+// Keyboard returns a USB keyboard. QMP's send-key presses its keys.
 func Keyboard(id string) USB { return USB{[]string{"-device", "usb-kbd,id=" + id + ",bus=xhci.0"}} }
 
-// Tablet is a USB tablet; QMP's input-send-event moves its pointer.
+// Tablet returns a USB tablet. QMP's input-send-event moves its pointer.
 func Tablet(id string) USB { return USB{[]string{"-device", "usb-tablet,id=" + id + ",bus=xhci.0"}} }
 
-// Serial is a USB serial adapter (FTDI); its other end is a Unix socket that
-// QEMU listens on. The adapter drops what arrives while nobody is connected.
+// Serial returns a USB serial adapter (FTDI) that is connected to a Unix socket on which
+// QEMU listens. The adapter drops data while nobody is connected.
 func Serial(id, socket string) USB {
 	return USB{[]string{
 		"-chardev", "socket,id=" + id + "-line,path=" + socket + ",server=on,wait=off",
@@ -41,13 +41,13 @@ func Serial(id, socket string) USB {
 	}}
 }
 
-// startQEMU starts the machine.
+// startQEMU starts QEMU.
 func (g *Guest) startQEMU(initramfs string) error {
 	c := &g.cfg
 	params := []string{
-		"console=ttyS0", "quiet", "panic=-1", // the end of init is the end of the guest
-		"nokaslr", "tsc=reliable", "mitigations=off", // a faster start
-		"no_timer_check", // which a busy machine does not stand
+		"console=ttyS0", "quiet", "panic=-1", // the guest ends with its init program
+		"nokaslr", "tsc=reliable", "mitigations=off", // boots faster
+		"no_timer_check", // the check fails on a busy machine
 		"guest.name=" + c.Name,
 	}
 	args := []string{
@@ -78,14 +78,14 @@ func (g *Guest) startQEMU(initramfs string) error {
 	defer log.Close()
 	g.cmd = exec.Command(args[0], args[1:]...)
 	g.cmd.Stdout, g.cmd.Stderr = log, log
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a test's interrupt is not the guest's
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt of the test does not reach the guest
 	if err := g.cmd.Start(); err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
 	}
 	return nil
 }
 
-// mac is a locally administered address made from the name.
+// mac returns a locally administered address derived from the name.
 func (c *Config) mac() string {
 	sum := uint32(0)
 	for _, r := range c.Name {

@@ -23,15 +23,15 @@ func (t *Topology) node(name string) *Node {
 	return nil
 }
 
-// portOf names a node's port on its parent's bridge.
+// portOf returns the name of a node's port on the bridge of its parent.
 func portOf(node string) string { return "v-" + node }
 
-// script collects ip commands of one namespace, which ip runs as a batch.
+// script collects ip commands for one namespace, which ip runs as a batch.
 type script struct{ strings.Builder }
 
 func (s *script) add(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
 
-// build makes one node and ties it to its parent.
+// build creates one node and connects it to its parent.
 func (l *Lab) build(n *Node) error {
 	ns, router := l.Namespace(n.Name), len(n.LAN) > 0
 	if err := run("", "ip", "netns", "add", ns); err != nil {
@@ -74,7 +74,7 @@ func (l *Lab) build(n *Node) error {
 	return nil
 }
 
-// connect ties n to its parent: the link, its addresses and routes, its NAT.
+// connect connects n to its parent: link, addresses, routes, NAT.
 func (l *Lab) connect(n *Node, s *script) error {
 	if err := l.uplink(n); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (l *Lab) connect(n *Node, s *script) error {
 	return nil
 }
 
-// uplink makes up0 and its other end on the parent's bridge.
+// uplink creates up0 and its port on the parent's bridge.
 func (l *Lab) uplink(n *Node) error {
 	child, parent, port := l.Namespace(n.Name), l.Namespace(n.Via), portOf(n.Name)
 	if n.Link == nil {
@@ -131,10 +131,10 @@ func (l *Lab) uplink(n *Node) error {
 	return run("", "ip", "-n", parent, "link", "set", port, "master", "lan0", "up")
 }
 
-// translate sends everything from the LAN, and everything for the public
-// address, through a TUN device to a natBox. The router itself does not own the
-// address (packets for it would be delivered locally), so it answers ARP by
-// proxy and cannot itself be pinged.
+// translate routes all packets from the LAN and all packets for the public address
+// through a TUN device to a natBox. The router does not own the public address, or the
+// kernel would deliver packets for it locally. Therefore it answers ARP by proxy and
+// does not answer pings.
 func (l *Lab) translate(n *Node, s *script) error {
 	fd, err := openTun(l.Namespace(n.Name), "nat0", unix.IFF_TUN)
 	if err != nil {
@@ -143,7 +143,7 @@ func (l *Lab) translate(n *Node, s *script) error {
 	if err := l.Do(n.Name, func() error {
 		return errors.Join(
 			sysctl("ipv6/conf/nat0/disable_ipv6", "1"),
-			// Else proxied ARP answers come up to 0.8 s late.
+			// Without this, proxied ARP answers come up to 0.8 s late.
 			sysctl("ipv4/neigh/up0/proxy_delay", "0"),
 		)
 	}); err != nil {
@@ -162,7 +162,7 @@ func (l *Lab) translate(n *Node, s *script) error {
 	return nil
 }
 
-// routesTo lets the ancestors reach n's LAN, up to the first NAT (IPv4).
+// routesTo adds routes to n's LAN to its ancestors, for IPv4 up to the first NAT.
 func (l *Lab) routesTo(n *Node) error {
 	for _, a := range n.LAN {
 		p := netip.MustParsePrefix(a)
@@ -179,7 +179,7 @@ func (l *Lab) routesTo(n *Node) error {
 	return nil
 }
 
-// address is the node's first uplink address of one family.
+// address returns the node's first uplink address of one family.
 func (n *Node) address(six bool) (netip.Addr, bool) {
 	for _, a := range n.Addr {
 		if h := netip.MustParsePrefix(a).Addr(); h.Is6() == six {
@@ -205,7 +205,7 @@ func (l *Lab) seed(n *Node) uint64 {
 	return h.Sum64() ^ l.topo.Seed
 }
 
-// gateway is the parent's LAN address in the network of n's address.
+// gateway returns the parent's LAN address in the network of n's address.
 func gateway(parent, n *Node, six bool) (netip.Addr, bool) {
 	for _, a := range n.Addr {
 		h := netip.MustParsePrefix(a)
@@ -218,8 +218,8 @@ func gateway(parent, n *Node, six bool) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// sysctl sets a value below /proc/sys/net. A machine without IPv6 has none of
-// its settings, which is fine.
+// sysctl sets a value below /proc/sys/net. A machine without IPv6 has no ipv6
+// settings; these are skipped.
 func sysctl(name, value string) error {
 	err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0)
 	if strings.HasPrefix(name, "ipv6/") && errors.Is(err, fs.ErrNotExist) {
@@ -228,8 +228,8 @@ func sysctl(name, value string) error {
 	return err
 }
 
-// sysctls undoes what would falsify a lab: settings inherited from the
-// machine, duplicate address detection, redirects.
+// sysctls resets settings that would falsify a lab: values inherited from the machine,
+// duplicate address detection, redirects.
 func sysctls(router bool) error {
 	set := map[string]string{
 		"ipv4/icmp_ratelimit": "0",
@@ -253,7 +253,7 @@ func sysctls(router bool) error {
 			return err
 		}
 	}
-	// Netfilter on bridged packets: there only where its module is loaded.
+	// Netfilter for bridged packets exists only if its module is loaded.
 	for _, name := range []string{"iptables", "ip6tables", "arptables"} {
 		if err := sysctl("bridge/bridge-nf-call-"+name, "0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

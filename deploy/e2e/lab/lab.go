@@ -1,10 +1,10 @@
-// Package lab builds small internets out of network namespaces, for tests: a
-// router, servers, NATs and hosts, joined by kernel links (veth) or emulated
-// ones (delay, jitter, loss, rate, reordering). Nothing leaves the namespaces:
-// they have no link to the machine's own network.
+// Package lab builds small internets from network namespaces for tests: routers,
+// servers, NATs and hosts, connected by kernel links (veth) or emulated links
+// (delay, jitter, loss, rate, reordering). The namespaces have no link to the
+// machine's own network, so no packet leaves them.
 //
 // It needs Linux, root, ip and nft (packages iproute2 and nftables) and
-// /dev/net/tun. Without them [Start] skips the test and says why.
+// /dev/net/tun. Without them [Start] skips the test and gives the reason.
 //
 //	l := lab.Start(t, &lab.Topology{Prefix: "ef-mytest-", Nodes: []lab.Node{
 //		{Name: "inet", LAN: []string{"198.51.100.1/24", "203.0.113.1/24"}},
@@ -14,20 +14,20 @@
 //		{Name: "a", Via: "gwa", Addr: []string{"192.168.1.2/24"}},
 //	}})
 //	cmd := l.Command("a", "program", "-flag")     // a process in a node
-//	err := l.Do("srv", func() (err error) {       // a socket in a node, for good
+//	err := l.Do("srv", func() (err error) { // a socket in a node, until it is closed
 //		ln, err = net.Listen("tcp4", ":443")
 //		return err
 //	})
 //	err = l.Cut("gwa", true)
 //
-// A node with a LAN is a router with a bridge lan0, on which its children
-// hang; two hosts of one LAN see each other's broadcasts. A NAT behind a NAT is
-// CGNAT. IPv6 addresses are routed, behind a stateful firewall.
+// A node with a LAN is a router with a bridge lan0, to which its children are
+// connected. Two hosts of one LAN receive each other's broadcasts. A NAT behind a
+// NAT is a CGNAT. IPv6 addresses are routed, behind a stateful firewall.
 //
 // An emulated link is a TAP device in each namespace and one thread that moves
-// frames between them; a NAT of the "go" engine is a TUN device that its router
-// sends all LAN traffic through. Both run in the test's process, at real-time
-// priority, so that a busy machine does not look like a bad link.
+// frames between them. A NAT of the "go" engine is a TUN device to which its router
+// sends all LAN traffic. Both run in the process of the test at real-time priority,
+// so that a busy machine does not look like a bad link.
 package lab
 
 import (
@@ -46,17 +46,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lab is a topology that is up.
+// Lab is a running topology.
 type Lab struct {
 	topo  Topology
 	wires map[string]*wire
 	nats  map[string]*natBox
-	lock  net.Listener // an abstract socket, which vanishes with its process
+	lock  net.Listener // an abstract socket, which disappears with its process
 	once  sync.Once
 	err   error
 }
 
-// Usable says why no lab can be had on this machine, or nil.
+// Usable returns the reason why this machine cannot run a lab, or nil.
 func Usable() error {
 	if os.Geteuid() != 0 {
 		return errors.New("network laboratory: needs root for network namespaces; run as root")
@@ -73,9 +73,9 @@ func Usable() error {
 	return unix.Close(fd)
 }
 
-// Start brings t up for a test and takes it down afterwards. It skips the test
-// where no lab can be had. Packages whose tests may run at once need different
-// prefixes.
+// Start builds t for a test and removes it afterwards. It skips the test if this
+// machine cannot run a lab. Packages whose tests may run at the same time need
+// different prefixes.
 func Start(tb testing.TB, t *Topology) *Lab {
 	tb.Helper()
 	if err := Usable(); err != nil {
@@ -93,8 +93,8 @@ func Start(tb testing.TB, t *Topology) *Lab {
 	return l
 }
 
-// Up builds t, after removing what an earlier lab of the same prefix left.
-// The emulated links and NATs run in this process until Close.
+// Up builds t. It first removes what an earlier lab with the same prefix left
+// behind. The emulated links and NATs run in this process until Close.
 func Up(t *Topology) (_ *Lab, err error) {
 	if err := Usable(); err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func Up(t *Topology) (_ *Lab, err error) {
 	return l, nil
 }
 
-// Close takes the lab down and kills what still runs in its nodes.
+// Close removes the lab and kills the processes that still run in its nodes.
 func (l *Lab) Close() error {
 	l.once.Do(func() {
 		for _, w := range l.wires {
@@ -132,8 +132,8 @@ func (l *Lab) Close() error {
 	return l.err
 }
 
-// Clean removes the namespaces of a prefix and kills the processes in them.
-// It is no error if there are none.
+// Clean removes the namespaces of a prefix and kills the processes in them. It
+// returns nil if there are none.
 func Clean(prefix string) error {
 	if !prefixRE.MatchString(prefix) {
 		return fmt.Errorf("network laboratory: bad prefix %q", prefix)
@@ -147,7 +147,7 @@ func Clean(prefix string) error {
 	for _, f := range names {
 		ns := filepath.Base(f)
 		if !mine.MatchString(ns) {
-			continue // another prefix, of which this one is a prefix
+			continue // belongs to a longer prefix that starts with this one
 		}
 		pids, err := exec.Command("ip", "netns", "pids", ns).Output()
 		errs = append(errs, err)
@@ -163,19 +163,19 @@ func Clean(prefix string) error {
 	return errors.Join(errs...)
 }
 
-// Namespace is the name of a node's namespace, as ip netns has it.
+// Namespace returns the name of a node's namespace in ip netns.
 func (l *Lab) Namespace(node string) string { return l.topo.Prefix + node }
 
-// Command prepares a command that runs in a node.
+// Command returns a command that runs in a node.
 func (l *Lab) Command(node, name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", l.Namespace(node), name}, args...)...)
 }
 
-// Do calls f on a thread that is in the node's namespace: sockets that f itself
-// opens belong to the node for good. Goroutines that f starts are not in it.
+// Do calls f on a thread in the node's namespace. Sockets that f itself opens stay
+// in the node. Goroutines that f starts are not in it.
 func (l *Lab) Do(node string, f func() error) error { return inNamespace(l.Namespace(node), f) }
 
-// SetLink changes an emulated uplink while it runs.
+// SetLink changes a running emulated uplink.
 func (l *Lab) SetLink(node string, link Link) error {
 	w := l.wires[node]
 	if w == nil {
@@ -187,17 +187,17 @@ func (l *Lab) SetLink(node string, link Link) error {
 
 func cutTable(node string) string { return "cut-" + node }
 
-// Cut drops everything that a node's uplink carries, in both directions and
-// without either end noticing, or restores it. Saying either twice is fine.
+// Cut drops all packets of a node's uplink in both directions, without a sign to
+// either end, or restores the uplink. Repeating either has no effect.
 func (l *Lab) Cut(node string, cut bool) error {
 	n := l.topo.node(node)
 	if n == nil || n.Via == "" {
 		return fmt.Errorf("network laboratory: %s has no uplink", node)
 	}
-	// Both ends drop what arrives at them. Carrier, addresses and routes stay,
-	// as on a radio link without reception.
+	// Both ends drop arriving packets. Carrier, addresses and routes stay, as on a
+	// radio link without reception.
 	for ns, device := range map[string]string{l.Namespace(n.Name): "up0", l.Namespace(n.Via): portOf(node)} {
-		rules := fmt.Sprintf("add table netdev %[1]s\ndelete table netdev %[1]s\n", cutTable(node)) // also where there is none
+		rules := fmt.Sprintf("add table netdev %[1]s\ndelete table netdev %[1]s\n", cutTable(node)) // also works if there is no table
 		if cut {
 			rules = fmt.Sprintf("table netdev %s {\nchain in { type filter hook ingress device %q priority 0; policy drop;\n}\n}\n", cutTable(node), device)
 		}
@@ -208,8 +208,8 @@ func (l *Lab) Cut(node string, cut bool) error {
 	return nil
 }
 
-// FlushNAT makes a NAT forget its mappings, as a restarted one does. Ports
-// that Ports "preserve" would keep come out different afterwards.
+// FlushNAT deletes the mappings of a NAT, as a restart does. Ports that Ports
+// "preserve" would keep are different afterwards.
 func (l *Lab) FlushNAT(node string) error {
 	if n := l.nats[node]; n != nil {
 		n.flush.Store(true)

@@ -28,8 +28,8 @@ func sock(t *testing.T, l *Lab, node, addr string) *net.UDPConn {
 	return c
 }
 
-// pass sends from one socket and says whether, and from where, it arrives at
-// another within a while.
+// pass sends a packet from one socket to another. It returns the source address that
+// arrives, or false if nothing arrives in time.
 func pass(t *testing.T, from *net.UDPConn, to netip.AddrPort, at *net.UDPConn) (netip.AddrPort, bool) {
 	t.Helper()
 	buf := make([]byte, 100)
@@ -114,7 +114,7 @@ func TestMappingEndsByTimeoutAndByFlush(t *testing.T) {
 	if _, ok := pass(t, s, m, a); !ok {
 		t.Error("no answer passes")
 	}
-	for { // answers refresh nothing
+	for { // answers do not refresh the mapping
 		if _, ok := pass(t, s, m, a); !ok {
 			break
 		}
@@ -137,9 +137,10 @@ func TestMappingEndsByTimeoutAndByFlush(t *testing.T) {
 	}
 }
 
-// Two hosts that use the same port: a NAT with endpoint-independent mapping
-// moves the second to another port for good; Linux lets both have it until they
-// talk to the same remote, so what the second learnt before is then wrong.
+// Two hosts behind one NAT use the same port. A NAT with endpoint-independent mapping
+// gives the second host another port permanently. Linux gives both the same port until
+// they talk to the same remote, so the port that the second host learned before is
+// then wrong.
 func TestTwoHostsWithTheSamePort(t *testing.T) {
 	for name, same := range map[string]bool{"portrestrict": true, "linux": false} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +157,8 @@ func TestTwoHostsWithTheSamePort(t *testing.T) {
 	}
 }
 
-// A stranger's packet that arrives before the host behind the NAT has sent
-// anything must not change the port the host then gets.
+// A packet from a stranger that arrives before the host behind the NAT has sent
+// anything must not change the port that the host then gets.
 func TestEarlyPacketPoisonsOnlyAnOpenWAN(t *testing.T) {
 	for _, wan := range []string{"drop", "accept"} {
 		t.Run(wan, func(t *testing.T) {
@@ -225,7 +226,7 @@ func TestCutDropsEverythingUntilRestored(t *testing.T) {
 			if !ok {
 				t.Fatal("no way out")
 			}
-			for i, cut := range []bool{false, true, false, true, false} { // the first also fills the ARP caches
+			for i, cut := range []bool{false, true, false, true, false} { // the first round also fills the ARP caches
 				if err := l.Cut("gw", cut); err != nil {
 					t.Fatal(err)
 				}

@@ -12,19 +12,19 @@ import (
 
 var epoch = time.Now()
 
-// nanos is the time that links and NATs go by.
+// nanos is the clock of links and NATs, in nanoseconds.
 func nanos() int64 { return int64(time.Since(epoch)) }
 
-// loop is a thread that waits for descriptors and deadlines with a precision
-// the Go scheduler's timers do not have.
+// loop is a thread that waits for descriptors and deadlines more precisely than the
+// timers of the Go scheduler.
 type loop struct {
 	fds  []int
 	wake int
 	done chan struct{}
 }
 
-// start runs turn whenever a descriptor is readable and at the time that turn
-// returned last; -1 is never. It owns the descriptors, also when it fails.
+// start calls turn whenever a descriptor is readable and at the time that turn last
+// returned (-1 is never). It owns the descriptors, also if it fails.
 func (l *loop) start(fds []int, turn func(ready []unix.PollFd) (next int64)) error {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -33,7 +33,7 @@ func (l *loop) start(fds []int, turn func(ready []unix.PollFd) (next int64)) err
 	l.fds, l.wake, l.done = fds, wake, make(chan struct{})
 	go func() {
 		defer close(l.done)
-		runtime.LockOSThread() // never unlocked: the thread ends with its settings
+		runtime.LockOSThread() // never unlocked, so the thread ends with its settings
 		hurry(int(loops.Add(1)))
 		var set []unix.PollFd
 		for _, fd := range append(fds[:len(fds):len(fds)], wake) {
@@ -55,10 +55,10 @@ func (l *loop) start(fds []int, turn func(ready []unix.PollFd) (next int64)) err
 
 var loops atomic.Int32
 
-// hurry makes this thread precise, as far as the machine permits: a busy
-// machine must not look like a bad link. Niceness would not do, because
-// autogroups confine it to one session's processes. The thread stays on one
-// CPU, since packets written on one can overtake those just written on another.
+// hurry gives this thread real-time priority if the machine permits, so that a busy
+// machine does not look like a bad link. A nice value is not enough, because
+// autogroups limit it to the processes of one login session. The thread stays on one CPU,
+// because packets written on one CPU can overtake those just written on another.
 func hurry(i int) {
 	if unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) != nil ||
 		unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1}, 0) != nil {
@@ -86,7 +86,7 @@ func hurry(i int) {
 // close stops the thread and closes its descriptors, which removes the devices.
 func (l *loop) close() {
 	if _, err := unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
-		panic(fmt.Sprintf("network laboratory: waking a link: %v", err)) // an eventfd of our own
+		panic(fmt.Sprintf("network laboratory: waking a link: %v", err)) // our own eventfd cannot fail
 	}
 	<-l.done
 	if err := closeAll(append(l.fds, l.wake)); err != nil {

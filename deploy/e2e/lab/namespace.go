@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces is where ip netns keeps them.
+// namespaces is the directory in which ip netns keeps namespaces.
 const namespaces = "/run/netns/"
 
 // inNamespace calls f on a thread in the namespace ns.
@@ -26,7 +26,7 @@ func inNamespace(ns string, f func() error) error {
 	back := unix.Setns(home, unix.CLONE_NEWNET)
 	if back == nil {
 		runtime.UnlockOSThread()
-	} // else the thread, still locked, dies with the goroutine
+	} // otherwise the thread, still locked, ends with the goroutine
 	return errors.Join(err, back, unix.Close(home))
 }
 
@@ -41,8 +41,8 @@ func enter(ns string, f func() error) error {
 	return errors.Join(f(), unix.Close(there))
 }
 
-// openTun makes a TUN or TAP device in a namespace. It lives as long as the
-// descriptor.
+// openTun creates a TUN or TAP device in a namespace. The device exists until the
+// descriptor is closed.
 func openTun(ns, name string, kind uint16) (fd int, err error) {
 	err = inNamespace(ns, func() error {
 		if fd, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
@@ -61,7 +61,8 @@ func openTun(ns, name string, kind uint16) (fd int, err error) {
 	return fd, err
 }
 
-// run runs a command that reads in. Its output is part of its error.
+// run runs a command with in as its standard input. The returned error contains the
+// command's output.
 func run(in, name string, args ...string) error {
 	c := exec.Command(name, args...)
 	c.Stdin = strings.NewReader(in)

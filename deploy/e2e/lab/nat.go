@@ -20,7 +20,7 @@ type NATStats struct{ Out, In, Filtered, Unmapped, Hairpin, Unhandled, Mappings 
 type natKey struct {
 	proto byte
 	in    netip.AddrPort
-	to    netip.AddrPort // cleared as far as the mapping does not depend on it
+	to    netip.AddrPort // without the parts on which the mapping does not depend
 }
 
 type natPort struct {
@@ -32,14 +32,13 @@ type mapping struct {
 	key  natKey
 	port uint16
 	last int64
-	open map[netip.AddrPort]int64 // remotes sent to, as far as the filter looks, and when
+	open map[netip.AddrPort]int64 // remotes that the host sent to, cut to what the filter compares, and when
 }
 
-// natBox is a NAPT with one public address. It reads packets from a TUN device
-// that its router sends LAN and public traffic to, and writes them back
-// translated.
+// natBox is a NAPT with one public address. Its router sends LAN and public traffic
+// to a TUN device, from which natBox reads packets. It writes them back translated.
 type natBox struct {
-	// Static after construction.
+	// Immutable after construction.
 	cfg    NAT
 	pub    netip.Addr
 	inside []netip.Prefix
@@ -55,7 +54,7 @@ type natBox struct {
 	swept   int64
 	buf     []byte
 
-	// For everyone.
+	// Used by all goroutines.
 	flush atomic.Bool
 	n     struct{ out, in, filtered, unmapped, hairpin, unhandled, mappings atomic.Uint64 }
 	loop
@@ -129,7 +128,7 @@ func (n *natBox) timeout(proto byte) int64 {
 	return int64(n.cfg.Timeout)
 }
 
-// live reports whether m still exists, and forgets it if its time is up.
+// live reports whether m still exists, and deletes it if it has expired.
 func (n *natBox) live(m *mapping, now int64) bool {
 	if m == nil || now-m.last <= n.timeout(m.key.proto) {
 		return m != nil
@@ -139,7 +138,7 @@ func (n *natBox) live(m *mapping, now int64) bool {
 	return false
 }
 
-// translate rewrites p in place and reports whether to send it on.
+// translate rewrites p in place and reports whether to forward it.
 func (n *natBox) translate(p []byte, now int64) bool {
 	ip, ok := parse(p)
 	if !ok {
@@ -173,7 +172,7 @@ func (n *natBox) translate(p []byte, now int64) bool {
 	return ok
 }
 
-// cut clears what an address that behaviour b looks at does not depend on.
+// cut returns a without the parts that behaviour b ignores.
 func cut(b string, a netip.AddrPort) netip.AddrPort {
 	switch b {
 	case "ei":
@@ -201,7 +200,7 @@ func (n *natBox) keyOf(proto byte, in, to netip.AddrPort) natKey {
 	return natKey{proto, in, cut(n.cfg.Map, to)}
 }
 
-// outbound finds the public port of a packet from inside, and makes its mapping
+// outbound returns the public port for a packet from the LAN. It creates a mapping
 // if there is none.
 func (n *natBox) outbound(ip *ipPacket, now int64) (port uint16, ok bool) {
 	for public, to := range n.open {
@@ -240,8 +239,8 @@ func (n *natBox) allocate(proto byte, want uint16) (uint16, bool) {
 	return 0, false
 }
 
-// inbound sends a packet for the public address to the mapping's owner if the
-// filter lets it.
+// inbound forwards a packet for the public address to the owner of the mapping if
+// the filter permits it.
 func (n *natBox) inbound(ip *ipPacket, now int64) bool {
 	port := natPort{ip.proto, ip.dst.Port()}
 	if to, ok := n.open[port]; ok && ip.dst.Addr() == n.pub {
@@ -267,10 +266,10 @@ func (n *natBox) inbound(ip *ipPacket, now int64) bool {
 	return true
 }
 
-// translateError handles ICMP errors, which quote the packet they are about.
+// translateError handles ICMP errors, which quote the packet that caused them.
 func (n *natBox) translateError(ip *ipPacket, inside bool, now int64) bool {
 	q := ip.inner
-	if inside { // about a packet that came in: from q.src to q.dst
+	if inside { // the error is about a packet that came in: from q.src to q.dst
 		m := n.byKey[n.keyOf(q.proto, q.dst, q.src)]
 		if !n.live(m, now) {
 			return false

@@ -12,8 +12,8 @@ const (
 	protoUDP  = 17
 )
 
-// ipPacket is a view of an IPv4 packet. For ICMP echo the identifier stands
-// for both ports.
+// ipPacket is a view of an IPv4 packet. For an ICMP echo, both ports are its
+// identifier.
 type ipPacket struct {
 	b        []byte
 	hl       int
@@ -22,8 +22,8 @@ type ipPacket struct {
 	inner    *ipPacket // the packet an ICMP error quotes
 }
 
-// parse returns a view of b, or false for what the NAT does not handle: other
-// protocols, fragments, other ICMP messages.
+// parse returns a view of b. It returns false for packets that the NAT does not
+// handle: other protocols, fragments, other ICMP messages.
 func parse(b []byte) (*ipPacket, bool) {
 	p, ok := parseHeader(b)
 	if !ok || p.proto != protoICMP || len(b) < p.hl+8 {
@@ -65,13 +65,13 @@ func parseHeader(b []byte) (*ipPacket, bool) {
 func (p *ipPacket) setSrc(a netip.AddrPort) { p.src = a; p.set(12, 0, a) }
 func (p *ipPacket) setDst(a netip.AddrPort) { p.dst = a; p.set(16, 2, a) }
 
-// set writes an address and port and keeps the checksums right (RFC 1624).
+// set writes an address and port and updates the checksums (RFC 1624).
 func (p *ipPacket) set(addrAt, portAt int, a netip.AddrPort) {
 	addr, t := a.Addr().As4(), p.b[p.hl:]
 	old := append([]byte(nil), p.b[addrAt:addrAt+4]...)
 	copy(p.b[addrAt:], addr[:])
 	patch(p.b[10:], old, addr[:])
-	at := -1 // of the transport checksum
+	at := -1 // offset of the transport checksum
 	switch p.proto {
 	case protoICMP:
 		if p.inner != nil {
@@ -97,14 +97,14 @@ func (p *ipPacket) set(addrAt, portAt int, a netip.AddrPort) {
 	}
 }
 
-// sumICMP computes the checksum of an ICMP message anew.
+// sumICMP computes the checksum of an ICMP message.
 func (p *ipPacket) sumICMP() {
 	icmp := p.b[p.hl:]
 	binary.BigEndian.PutUint16(icmp[2:], 0)
 	binary.BigEndian.PutUint16(icmp[2:], ^fold(sum(0, icmp)))
 }
 
-// patch updates the checksum at c for bytes that changed from before to after.
+// patch updates the checksum at c after bytes changed from before to after.
 func patch(c, before, after []byte) {
 	s := uint32(^binary.BigEndian.Uint16(c))
 	for i := 0; i < len(before); i += 2 {
@@ -124,7 +124,7 @@ func sum(s uint32, b []byte) uint32 {
 	return s
 }
 
-// fold ends a sum.
+// fold returns the checksum of a sum.
 func fold(s uint32) uint16 {
 	for s > 0xffff {
 		s = s>>16 + s&0xffff

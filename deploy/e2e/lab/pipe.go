@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxFrame = 9216    // bytes, of an emulated link
+	maxFrame = 9216 // bytes, on an emulated link
 	maxQueue = 200_000 // packets held in one direction, a bound on memory
 )
 
@@ -19,7 +19,7 @@ type packet struct {
 	b  []byte
 }
 
-// fifo is a queue of packets in order of departure.
+// fifo is a queue of packets, ordered by departure.
 type fifo struct {
 	p    []packet
 	head int
@@ -47,14 +47,14 @@ func (f *fifo) pop() packet {
 	return p
 }
 
-// pipe is one direction of a link: frames read from in leave at out. All but
-// cfg and n belong to the link's thread.
+// pipe is one direction of a link: it writes the frames that it reads from in to out.
+// The link's thread owns all fields but cfg and n.
 type pipe struct {
 	in, out int
 	cfg     atomic.Pointer[Impair]
-	rng     *rand.Rand // three draws a packet, so fate depends on seed and packet number only
+	rng     *rand.Rand // three draws per packet, so its fate depends on the seed and its number only
 	bad     bool       // Gilbert state
-	idle    int64      // when the rate-limited line falls idle
+	idle    int64 // when the rate-limited line becomes idle
 	wander  jitter
 	line    fifo // in order
 	held    fifo // taken out of order
@@ -68,12 +68,12 @@ func (p *pipe) stats() LinkStats {
 	}
 }
 
-// jitter wanders between random knots spaced its size apart; its slope never
-// exceeds 1, so it alone reorders nothing.
+// jitter moves linearly between random values at intervals of its size. Its slope
+// never exceeds 1, so it alone reorders nothing.
 type jitter struct {
 	rng  *rand.Rand
-	at   int64    // time of the knot before now ...
-	knot [2]int64 // ... and the jitter at that knot and the next
+	at   int64 // time of the last value ...
+	knot [2]int64 // ... that value and the next
 }
 
 func (j *jitter) now(size, now int64) int64 {
@@ -88,7 +88,7 @@ func (j *jitter) now(size, now int64) int64 {
 	return j.knot[0] + (j.knot[1]-j.knot[0])*(now-j.at)/size
 }
 
-// lose draws whether a packet is lost.
+// lose decides whether a packet is lost.
 func (p *pipe) lose(c *Impair, draw float64) bool {
 	switch {
 	case c.Burst <= 1:
@@ -101,7 +101,7 @@ func (p *pipe) lose(c *Impair, draw float64) bool {
 	return p.bad
 }
 
-// accept decides the fate of a frame that arrived now and reports whether the
+// accept decides what happens to a frame that arrived now, and reports whether the
 // pipe keeps b.
 func (p *pipe) accept(b []byte, now int64) bool {
 	c := p.cfg.Load()
@@ -146,8 +146,8 @@ func (p *pipe) accept(b []byte, now int64) bool {
 	return true
 }
 
-// due pops the next packet that should have left by now, or says when one will;
-// -1 is never.
+// due returns the next packet whose departure is not after now, or the time of the
+// next departure; -1 is never.
 func (p *pipe) due(now int64) (b []byte, next int64) {
 	next = -1
 	for _, q := range [...]*fifo{&p.line, &p.held} {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// firewallRules are the nftables chains of a router's firewall.
+// firewallRules returns the nftables chains of a router's firewall.
 func firewallRules(n *Node) string {
 	if len(n.LAN) == 0 {
 		return ""
@@ -41,7 +41,7 @@ func firewallRules(n *Node) string {
 	return s.String()
 }
 
-// natRules are the nftables chains of a NAT of the "linux" engine.
+// natRules returns the nftables chains of a NAT of the "linux" engine.
 func natRules(n *Node) string {
 	nat := n.NAT
 	if nat == nil || nat.Engine != "linux" {
@@ -49,7 +49,7 @@ func natRules(n *Node) string {
 	}
 	var s script
 	if nat.WAN != "accept" {
-		// Were these only refused, conntrack would remember the sender and
+		// If these packets were only rejected, conntrack would remember the sender and
 		// give a later flow to it another port.
 		s.add(`chain input { type filter hook input priority 0; policy accept;
 			meta nfproto ipv4 iifname "up0" ct state new drop
@@ -77,7 +77,7 @@ func natRules(n *Node) string {
 	}
 	flag := ""
 	if strings.HasSuffix(nat.Map, "random") {
-		flag = nat.Map // nftables has the same words
+		flag = nat.Map // nftables uses the same words
 	}
 	s.add(`chain post { type nat hook postrouting priority srcnat; policy accept;
 		meta nfproto ipv4 oifname "up0" masquerade %s

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// Topology is a tree of nodes. Nodes must be listed parents first; the node
-// without Via is the root, "the internet".
+// Topology is a tree of nodes. Parents come before their children. The first node
+// has no Via; it is the root, "the internet".
 type Topology struct {
 	Prefix string // of namespace names, "ef-" and at most 16 of a-z 0-9 -; default "ef-"
 	Seed   uint64 // of every emulated link and NAT
 	Nodes  []Node
 }
 
-// Node is one network namespace. Its uplink (device up0) leads to the LAN
+// Node is one network namespace. Its uplink (device up0) connects it to the LAN
 // bridge (device lan0) of Via.
 type Node struct {
 	Name string   // 1 to 12 of a-z 0-9
@@ -29,31 +29,31 @@ type Node struct {
 	Link *Link // emulated uplink; nil is a plain veth
 }
 
-// NAT says how a router translates IPv4 (IPv6 is never translated). The words
-// for behaviour are RFC 4787's: "ei" endpoint-independent, "ad"
-// address-dependent, "apd" address-and-port-dependent.
+// NAT describes how a router translates IPv4. IPv6 is never translated. Behaviours
+// are named as in RFC 4787: "ei" endpoint-independent, "ad" address-dependent, "apd"
+// address-and-port-dependent.
 type NAT struct {
 	Type      string        // a preset, see Presets; the fields below override it
 	Engine    string        // "go" (default) or "linux" (nftables)
 	Map       string        // go: ei|ad|apd. linux: masq|random|fully-random|fullcone
 	Filter    string        // go: ei|ad|apd
 	Ports     string        // go: preserve|random|seq
-	NoHairpin bool          // go: refuse what the LAN sends to the public address
+	NoHairpin bool // go: refuse packets from the LAN to the public address
 	Timeout   time.Duration // idle time of a UDP mapping, default 120 s (linux: 30 s until a reply)
 	Inbound   bool          // go: inbound packets refresh mappings too
 	WAN       string        // linux: unsolicited packets to the public address: drop (default) or accept
-	Forward   []Forward     // ports that stand open, as an owner sets them
+	Forward   []Forward // permanent port forwardings
 }
 
-// Forward sends what reaches a port of the public address to a host inside.
+// Forward sends packets for a port of the public address to a host of the LAN.
 type Forward struct {
 	Proto string // "tcp" or "udp"
 	Port  uint16
 	To    string // an IPv4 address and port of the LAN
 }
 
-// Firewall is a router's, applied to what its LAN sends. IPv6 from outside is
-// admitted only as part of an established flow, unless Open6.
+// Firewall filters what the LAN of a router sends. IPv6 packets from outside pass
+// only as part of an established flow, unless Open6 is set.
 type Firewall struct {
 	Allow  []string // "tcp", "udp", "icmp", "tcp/443", ...; empty allows all
 	Reject bool     // answer with an ICMP error instead of silence
@@ -68,20 +68,20 @@ type Link struct {
 	MTU      int // default 1500
 }
 
-// Impair is what one direction of a link does to packets.
+// Impair describes the impairments of one direction of a link.
 type Impair struct {
 	Delay     time.Duration
 	Jitter    time.Duration // uniform in [0,Jitter], order kept
 	Loss      float64       // probability 0..1
-	Burst     float64       // mean length of a run of losses (Gilbert); up to 1 they are independent
-	Rate      float64       // Mbit/s of IP packets; 0 is as fast as it goes
-	Queue     time.Duration // drop-tail bound of the rate's backlog, default 50 ms
+	Burst     float64 // mean length of a run of losses (Gilbert); up to 1 losses are independent
+	Rate      float64 // Mbit/s of IP packets; 0 is unlimited
+	Queue     time.Duration // bound of the backlog of the rate, drop-tail; default 50 ms
 	Reorder   float64       // probability that a packet is held back ...
 	ReorderBy time.Duration // ... this long, while others overtake it; default 5 ms
 	Dup       float64       // probability of a second copy
 }
 
-// Presets returns the values of NAT.Type and what each stands for.
+// Presets returns the NATs that NAT.Type names.
 func Presets() map[string]NAT {
 	return map[string]NAT{
 		"fullcone":     {Map: "ei", Filter: "ei", Ports: "preserve"},
@@ -107,7 +107,7 @@ var (
 	prefixRE = regexp.MustCompile(`^` + prefixPattern + `$`)
 )
 
-// copied returns t with its own nodes and NATs, which check may fill in.
+// copied returns a copy of t with its own nodes and NATs, which check may change.
 func (t *Topology) copied() Topology {
 	c := *t
 	c.Nodes = slices.Clone(t.Nodes)
@@ -120,7 +120,7 @@ func (t *Topology) copied() Topology {
 	return c
 }
 
-// check fills in defaults and refuses what cannot be built.
+// check sets defaults and returns an error for a topology that cannot be built.
 func (t *Topology) check() error {
 	if t.Prefix == "" {
 		t.Prefix = "ef-"
@@ -213,7 +213,7 @@ func oneOf(v, list string) error {
 	return nil
 }
 
-// public is the node's first IPv4 uplink address, or the zero Addr.
+// public returns the node's first IPv4 uplink address, or the zero Addr.
 func (n *Node) public() netip.Addr {
 	for _, a := range n.Addr {
 		if p, err := netip.ParsePrefix(a); err == nil && p.Addr().Is4() {

@@ -9,7 +9,7 @@ import (
 
 const (
 	ethernetHeader = 14 // bytes
-	batch          = 64 // frames read before those that are due leave
+	batch          = 64 // frames read before due frames are sent
 )
 
 // wire runs both directions of an emulated link on one thread.
@@ -38,7 +38,7 @@ func (w *wire) set(up, down Impair) {
 	w.down.cfg.Store(&down)
 }
 
-// turn moves what can be moved now and says when to be called again.
+// turn moves the frames that can be moved now and returns when to call it again.
 func (w *wire) turn(ready []unix.PollFd) (next int64) {
 	next = -1
 	for i, p := range [...]*pipe{&w.up, &w.down} {
@@ -72,7 +72,7 @@ func (w *wire) take(p *pipe) bool {
 	return true
 }
 
-// deliver sends what is due and says when there is more to send.
+// deliver sends the frames that are due and returns when the next one is.
 func (w *wire) deliver(p *pipe) (next int64) {
 	now := nanos()
 	for {
@@ -86,7 +86,7 @@ func (w *wire) deliver(p *pipe) (next int64) {
 	}
 }
 
-// send reports whether the device took the frame: one that is down does not.
+// send reports whether the device accepted the frame. A device that is down does not.
 func (w *wire) send(p *pipe, b []byte) bool {
 	_, err := unix.Write(p.out, b)
 	w.free = append(w.free, b)
@@ -102,9 +102,9 @@ func (w *wire) buffer() []byte {
 	return make([]byte, maxFrame)
 }
 
-// neighbour reports ARP and IPv6 neighbour discovery (RFC 4861, ICMPv6 types
-// 133 to 137), which links pass untouched so that they do not blur the first
-// packets' delay and loss.
+// neighbour reports whether a frame is ARP or IPv6 neighbour discovery (RFC 4861,
+// ICMPv6 types 133 to 137). Links forward these unchanged, so that they do not add to
+// the first packets' delay and loss.
 func neighbour(b []byte) bool {
 	const (
 		ipv4, ipv6 = 0x0800, 0x86dd

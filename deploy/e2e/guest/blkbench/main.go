@@ -1,5 +1,5 @@
-// Command blkbench measures a block device of a test's guest, past the page
-// cache, and writes what it saw as one JSON document.
+// Command blkbench measures a block device of a guest, bypassing the page cache, and
+// prints the result as one JSON document.
 //
 //	blkbench read -block 1048576 -for 6s /dev/sda       from the start on
 //	blkbench read -block 4096 -random -most 500 /dev/sda
@@ -47,7 +47,7 @@ func run(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(result)
 }
 
-// readings are reads of one size, one after the other.
+// readings holds the times of reads of one size, one after the other.
 type readings struct {
 	Bytes        int64     `json:"bytes"`
 	Seconds      float64   `json:"seconds"`
@@ -99,8 +99,8 @@ func read(args []string) (*readings, error) {
 	return r, nil
 }
 
-// contiguous returns n bytes in huge pages: vhci_hcd takes 32 segments, so that
-// a read of 1 MiB into scattered pages becomes up to 8 commands, at random.
+// contiguous returns n bytes in huge pages. vhci_hcd accepts 32 segments, so a read of
+// 1 MiB into scattered pages becomes up to 8 commands, at random.
 func contiguous(n int) ([]byte, error) {
 	const huge = 2 << 20
 	if err := os.WriteFile("/proc/sys/vm/nr_hugepages", []byte("2"), 0); err != nil {
@@ -114,17 +114,16 @@ func contiguous(n int) ([]byte, error) {
 	return room[:n], nil
 }
 
-// appearance is how long a disk was in coming.
+// appearance holds the time until a disk was ready.
 type appearance struct {
 	Disk    string  `json:"disk"`
-	Seconds float64 `json:"seconds"` // from the command's start until a block could be read
-	Command float64 `json:"command"` // seconds, until the command had ended
+	Seconds float64 `json:"seconds"` // from the start of the command until a block could be read
+	Command float64 `json:"command"` // seconds until the command ended
 }
 
 const patience = time.Minute
 
-// appear runs a command and waits for the machine's only disk, as which a block
-// of it can be read.
+// appear runs a command and waits until a block of the guest's only disk can be read.
 func appear(argv []string) (*appearance, error) {
 	began := time.Now()
 	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
@@ -147,7 +146,7 @@ func appear(argv []string) (*appearance, error) {
 	return nil, fmt.Errorf("no disk %v after %s", patience, strings.Join(argv, " "))
 }
 
-// readable reports whether a disk has a size and gives its first block.
+// readable reports whether a disk has a size and its first block can be read.
 func readable(disk string) bool {
 	size, err := os.ReadFile("/sys/block/" + disk + "/size")
 	if err != nil || strings.TrimSpace(string(size)) == "0" {

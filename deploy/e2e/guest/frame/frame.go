@@ -1,5 +1,5 @@
-// Package frame is what the test and the init program of a guest say to each
-// other over a virtio serial port.
+// Package frame defines the messages between a test and the init program of a guest,
+// over a virtio serial port.
 //
 //	guest  ---- Ready ---->  test      once, with [Facts]: the guest is up
 //	guest  <--- Exec ------  test      run this; the session's number is the test's choice
@@ -23,7 +23,7 @@ import (
 // Type is the first byte of a frame.
 type Type byte
 
-// The types.
+// The types of frames.
 const (
 	Ready  Type = 'r' // payload: Facts as JSON
 	Exec   Type = 'X' // payload: Program as JSON
@@ -34,33 +34,33 @@ const (
 	Exit   Type = 'R' // payload: Result as JSON
 )
 
-// MaxPayload bounds a frame's payload, in bytes.
+// MaxPayload bounds the payload of a frame, in bytes.
 const MaxPayload = 32 << 10
 
 const header = 9 // bytes
 
-// Facts are what a guest says of its start: its uptime in seconds, as the
-// kernel writes it, when init began and when all devices were there.
+// Facts describe the boot of a guest: its uptime in seconds, as the kernel prints it,
+// when init started and when all devices were present.
 type Facts struct{ Init, Settled string }
 
-// Program is what to run: its name is looked up in the guest's PATH.
+// Program is a command to run. Its name is looked up in the guest's PATH.
 type Program struct{ Argv []string }
 
-// Result is how a program ended: its exit status, 128 and the signal's number
-// if it was killed, and the reason if it could not be run.
+// Result is the end of a program: its exit status, which is 128 plus the signal number
+// for a killed program, and an error if it could not be run.
 type Result struct {
 	Code  int
 	Error string `json:",omitempty"`
 }
 
-// Frame is one frame.
+// Frame is one message.
 type Frame struct {
 	Type    Type
 	Session uint32
 	Payload []byte
 }
 
-// Writer writes frames. It may be used concurrently.
+// Writer writes frames. It is safe for concurrent use.
 type Writer struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -69,7 +69,7 @@ type Writer struct {
 // NewWriter returns a Writer to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Write sends p in as many frames as it takes, at least one.
+// Write sends p in as many frames as necessary, at least one.
 func (w *Writer) Write(t Type, session uint32, p []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -88,7 +88,7 @@ func (w *Writer) Write(t Type, session uint32, p []byte) error {
 	}
 }
 
-// Read reads one frame. At the end of the stream the error is io.EOF.
+// Read reads one frame. It returns io.EOF at the end of the stream.
 func Read(r io.Reader) (Frame, error) {
 	var h [header]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {

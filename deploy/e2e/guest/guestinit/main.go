@@ -1,6 +1,6 @@
-// Command guestinit is the init program of a test's guest. It mounts what a
-// program expects, loads modules for the devices that appear, sets the network
-// up as the kernel's command line says, and runs programs for the test.
+// Command guestinit is the init program of a guest. It mounts the usual file systems,
+// loads modules for the devices that appear, configures the network from the kernel
+// command line, and runs programs for the test.
 //
 // The command line's parameters are guest.name, guest.ip and guest.gw (the
 // network device's address with its prefix length, and the router), and
@@ -22,20 +22,20 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/guest/frame"
 )
 
-// patience bounds the wait for a device that the guest has.
-const patience = 60 * time.Second
+// deviceTimeout bounds the wait for a device that the guest has.
+const deviceTimeout = 60 * time.Second
 
 func main() {
 	if os.Getpid() == 1 {
 		fmt.Fprintln(os.Stderr, "guest init:", firstProcess())
-		return // and the kernel panics, which ends the guest
+		return // the kernel panics, which ends the guest
 	}
 	fmt.Fprintln(os.Stderr, "guest init:", serve()) // the port never closes by itself
 	os.Exit(1)
 }
 
-// firstProcess mounts, starts the server as a child and reaps orphans until the
-// server ends.
+// firstProcess mounts file systems, starts the server as a child process and reaps
+// orphans until the server ends.
 func firstProcess() error {
 	mounts := []struct{ kind, at string }{
 		{"proc", "/proc"},
@@ -69,7 +69,7 @@ func firstProcess() error {
 	}
 }
 
-// serve brings the guest up and runs programs until the port closes.
+// serve sets the guest up and runs programs until the port closes.
 func serve() error {
 	facts := frame.Facts{Init: uptime()}
 	p := parameters()
@@ -79,7 +79,7 @@ func serve() error {
 	if err := modprobe("virtio_pci", "virtio_console"); err != nil {
 		return err
 	}
-	plug, err := watchPlugging()
+	plug, err := watchDevices()
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func serve() error {
 	return s.run(bufio.NewReader(port))
 }
 
-// parameters are the kernel's parameters that begin with "guest.".
+// parameters returns the kernel parameters that begin with "guest.".
 func parameters() map[string]string {
 	raw, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
@@ -144,7 +144,7 @@ func modprobe(names ...string) error {
 	return run(append([]string{"modprobe", "-b", "-a"}, names...)...)
 }
 
-// network sets the guest's one network device up.
+// network configures the guest's only network device.
 func network(ip, gw string) error {
 	if err := run("ip", "link", "set", "lo", "up"); err != nil || ip == "" {
 		return err
@@ -165,19 +165,19 @@ func network(ip, gw string) error {
 	)
 }
 
-// await looks every 20 ms whether there is what it waits for.
+// await checks a condition every 20 ms until it is true.
 func await(what string, there func() bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); !there(); <-tick.C {
+	for end := time.Now().Add(deviceTimeout); !there(); <-tick.C {
 		if time.Now().After(end) {
-			return fmt.Errorf("%s: not there after %v", what, patience)
+			return fmt.Errorf("%s: not there after %v", what, deviceTimeout)
 		}
 	}
 	return nil
 }
 
-// openPort opens the virtio serial port of a name.
+// openPort opens the virtio serial port with a name.
 func openPort(name string) (*os.File, error) {
 	device := ""
 	if err := await("serial port "+name, func() bool {
@@ -191,7 +191,7 @@ func openPort(name string) (*os.File, error) {
 	}); err != nil {
 		return nil, err
 	}
-	// A blocking descriptor: the runtime's poller and virtio ports do not get along.
+	// The descriptor is blocking, because the runtime's poller does not work with virtio ports.
 	fd, err := syscall.Open(device, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("serial port %s: %w", device, err)

@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	quiet       = 300 * time.Millisecond // without events: all devices are there
+	quiet       = 300 * time.Millisecond // without events: all devices are present
 	maxSettling = 20 * time.Second
 	maxEvent    = 64 << 10 // bytes
 )
 
-// plugging loads modules for devices as they appear, as udev does.
-type plugging struct {
-	last    atomic.Int64 // when something happened, Unix time in nanoseconds
+// moduleLoader loads modules for devices as they appear, as udev does.
+type moduleLoader struct {
+	last    atomic.Int64 // time of the last event, Unix time in nanoseconds
 	aliases chan string
 }
 
-// watchPlugging listens to the kernel and lets it tell of the devices that it
-// found before.
-func watchPlugging() (*plugging, error) {
+// watchDevices listens for events of the kernel and triggers events for the devices
+// that are already present.
+func watchDevices() (*moduleLoader, error) {
 	fd, err := syscall.Socket(syscall.AF_NETLINK, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, syscall.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, fmt.Errorf("device events: %w", err)
@@ -36,7 +36,7 @@ func watchPlugging() (*plugging, error) {
 	if err := syscall.Bind(fd, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK, Groups: 1}); err != nil {
 		return nil, fmt.Errorf("device events: %w", err)
 	}
-	p := &plugging{aliases: make(chan string, 4096)}
+	p := &moduleLoader{aliases: make(chan string, 4096)}
 	p.touch()
 	go p.load()
 	go p.listen(fd)
@@ -54,15 +54,15 @@ func watchPlugging() (*plugging, error) {
 	return p, nil
 }
 
-func (p *plugging) touch() { p.last.Store(time.Now().UnixNano()) }
+func (p *moduleLoader) touch() { p.last.Store(time.Now().UnixNano()) }
 
-// listen runs for as long as the guest.
-func (p *plugging) listen(fd int) {
+// listen runs until the guest ends.
+func (p *moduleLoader) listen(fd int) {
 	buf := make([]byte, maxEvent)
 	for {
 		n, _, err := syscall.Recvfrom(fd, buf, 0)
 		if err != nil {
-			continue // ENOBUFS: some were lost, more will come
+			continue // ENOBUFS: the kernel dropped events, more will come
 		}
 		p.touch()
 		add, alias := false, ""
@@ -78,14 +78,14 @@ func (p *plugging) listen(fd int) {
 	}
 }
 
-// load runs for as long as the guest.
-func (p *plugging) load() {
+// load runs until the guest ends.
+func (p *moduleLoader) load() {
 	seen := map[string]bool{}
 	for alias := range p.aliases {
 		if !seen[alias] {
 			seen[alias] = true
-			// Most aliases have no module in this small guest; the program that
-			// misses a device says so better.
+			// Most aliases have no module in this small guest. The program that needs the device
+			// gives a better error.
 			if err := exec.Command("modprobe", "-q", "-b", alias).Run(); err == nil {
 				p.touch()
 			}
@@ -93,8 +93,8 @@ func (p *plugging) load() {
 	}
 }
 
-// settle waits until nothing has appeared for a while.
-func (p *plugging) settle() {
+// settle waits until no event has come for a while.
+func (p *moduleLoader) settle() {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(maxSettling); time.Now().Before(end); <-tick.C {

@@ -14,9 +14,9 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/guest/frame"
 )
 
-// lingering is how long to wait for output after a program has ended: daemons
-// that it started hold its pipes.
-const lingering = 200 * time.Millisecond
+// outputGrace is how long to wait for output after a program has ended. Daemons that
+// it started may keep its pipes open.
+const outputGrace = 200 * time.Millisecond
 
 // server runs programs for the test.
 type server struct {
@@ -25,7 +25,7 @@ type server struct {
 	sessions map[uint32]*session // guarded by mu
 }
 
-// session is one program.
+// session is one running program.
 type session struct {
 	id    uint32
 	cmd   *exec.Cmd
@@ -33,7 +33,7 @@ type session struct {
 	done  chan struct{}
 }
 
-// run answers frames until reading fails.
+// run handles frames until reading fails.
 func (s *server) run(r io.Reader) error {
 	for {
 		f, err := frame.Read(r)
@@ -92,7 +92,7 @@ func (s *server) start(f frame.Frame) error {
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	c.Stdout = output{s.w, f.Session, frame.Stdout}
 	c.Stderr = output{s.w, f.Session, frame.Stderr}
-	c.WaitDelay = lingering
+	c.WaitDelay = outputGrace
 	from, to, err := os.Pipe()
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (s *server) start(f frame.Frame) error {
 	return nil
 }
 
-// feed writes the program's input until its end or the program's.
+// feed writes the input of the program until its end or the program's end.
 func (c *session) feed(to io.WriteCloser) {
 	defer to.Close()
 	for {
@@ -121,7 +121,7 @@ func (c *session) feed(to io.WriteCloser) {
 				return
 			}
 			if _, err := to.Write(b); err != nil {
-				return // the program does not want it
+				return // the program does not read its input
 			}
 		case <-c.done:
 			return
@@ -129,7 +129,7 @@ func (c *session) feed(to io.WriteCloser) {
 	}
 }
 
-// reap waits for the program and reports its end.
+// reap waits for the program and reports its result.
 func (s *server) reap(c *session) {
 	err := c.cmd.Wait()
 	close(c.done)
@@ -152,7 +152,7 @@ func (s *server) reap(c *session) {
 	}
 }
 
-// output sends what a program writes.
+// output sends the output of a program.
 type output struct {
 	w       *frame.Writer
 	session uint32
