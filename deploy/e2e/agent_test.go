@@ -17,21 +17,21 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
 )
 
-// patience bounds one command on a busy machine whose processor is emulated.
-const patience = 2 * time.Minute
+// commandTimeout bounds one command on a busy machine whose processor is emulated.
+const commandTimeout = 2 * time.Minute
 
-// place is where programs run: a guest, or a node of the lab.
-type place interface {
+// runner runs programs: a guest, or a node of the lab.
+type runner interface {
 	Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, argv ...string) (int, error)
 }
 
-// node is a node of the lab as a place for processes of this machine.
+// node runs processes of this machine in a node of the lab.
 type node struct {
 	lab  *lab.Lab
 	name string
 }
 
-// Stream runs a program in the node until it ends or ctx does.
+// Stream runs a program in the node until it or ctx ends.
 func (n node) Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, argv ...string) (int, error) {
 	c := n.lab.Command(n.name, argv[0], argv[1:]...)
 	c.Stdin, c.Stdout, c.Stderr, c.WaitDelay = stdin, stdout, stderr, time.Second
@@ -51,22 +51,21 @@ func (n node) Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Wri
 	return c.ProcessState.ExitCode(), err
 }
 
-// agent is an easyfind that runs somewhere.
+// agent is a running or stopped easyfind.
 type agent struct {
 	name    string
-	at      place
-	program string // path there
-	dir     string // for its state and socket, there
-	log     string // file of this machine
+	on      runner
+	program string // path in the guest or node
+	dir     string // directory for state and socket, in the guest or node
+	log     string // file on this machine
 	ended   chan error
-	life    *testing.T // the test that it ends with, whichever part of it starts it again
+	life    *testing.T // the agent ends with this test, also if a subtest starts it again
 }
 
-// newAgent makes an agent that does not run yet. Its log is shown if the test
-// fails.
-func newAgent(t *testing.T, name string, at place, program, dir string) *agent {
+// newAgent returns an agent that is not started. Its log is printed if the test fails.
+func newAgent(t *testing.T, name string, on runner, program, dir string) *agent {
 	t.Helper()
-	a := &agent{name: name, at: at, program: program, dir: dir, log: filepath.Join(t.TempDir(), name+".log"), life: t}
+	a := &agent{name: name, on: on, program: program, dir: dir, log: filepath.Join(t.TempDir(), name+".log"), life: t}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of agent %s:\n%s", name, tail(a.log))
@@ -75,7 +74,7 @@ func newAgent(t *testing.T, name string, at place, program, dir string) *agent {
 	return a
 }
 
-// tail is the end of a file, for a person.
+// tail returns the end of a file for a test message.
 func tail(name string) string {
 	const most = 8 << 10
 	b, err := os.ReadFile(name)
@@ -94,12 +93,13 @@ func (a *agent) up(t *testing.T, flags ...string) {
 	}
 	argv := append([]string{
 		"sh", "-c", `mkdir -p "$0" && echo $$ > "$0/pid" && exec "$@"`, a.dir,
-		a.program, "up", "--state", a.dir + "/state", "--socket", a.dir + "/socket", "--name", a.name, "--log-level", "DEBUG",
+		a.program, "up", "--state", a.dir + "/state", "--socket", a.dir +
+			"/socket", "--name", a.name, "--log-level", "DEBUG",
 	}, flags...)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // for the clean-up to end
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // so that the clean-up can end it
 	ended := make(chan error, 1)
 	go func() {
-		code, err := a.at.Stream(ctx, nil, log, log, argv...)
+		code, err := a.on.Stream(ctx, nil, log, log, argv...)
 		ended <- errors.Join(err, exitStatus(code), log.Close())
 		close(ended)
 	}()
@@ -108,7 +108,7 @@ func (a *agent) up(t *testing.T, flags ...string) {
 		cancel()
 		<-ended
 	})
-	eventually(t, patience, func(ctx context.Context) error {
+	eventually(t, commandTimeout, func(ctx context.Context) error {
 		select {
 		case err := <-ended:
 			t.Fatalf("agent %s ended at once: %v\n%s", a.name, err, tail(a.log))
@@ -126,13 +126,13 @@ func exitStatus(code int) error {
 	return nil
 }
 
-// kill ends the agent with -9 and waits until it has ended.
+// kill ends the agent with SIGKILL and waits until it has ended.
 func (a *agent) kill(t *testing.T) {
 	t.Helper()
 	a.signal(t, "KILL")
 }
 
-// stop ends the agent as a service manager does; it must end by itself.
+// stop ends the agent as a service manager does and waits until it has ended.
 func (a *agent) stop(t *testing.T) {
 	t.Helper()
 	if err := a.signal(t, "TERM"); err != nil {
@@ -142,10 +142,10 @@ func (a *agent) stop(t *testing.T) {
 
 func (a *agent) signal(t *testing.T, name string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	var said bytes.Buffer
-	code, err := a.at.Stream(ctx, nil, &said, &said, "sh", "-c", `kill -"$1" "$(cat "$0/pid")"`, a.dir, name)
+	code, err := a.on.Stream(ctx, nil, &said, &said, "sh", "-c", `kill -"$1" "$(cat "$0/pid")"`, a.dir, name)
 	if err := errors.Join(err, exitStatus(code)); err != nil {
 		t.Fatalf("kill agent %s: %v: %s", a.name, err, &said)
 	}
@@ -158,7 +158,7 @@ func (a *agent) signal(t *testing.T, name string) error {
 	}
 }
 
-// failure is what the command line says of a problem.
+// failure is the error document of a command.
 type failure struct {
 	exit         int
 	Code, Detail string
@@ -166,12 +166,12 @@ type failure struct {
 
 func (f *failure) Error() string { return fmt.Sprintf("%s (%s, exit %d)", f.Detail, f.Code, f.exit) }
 
-// run runs a command of the command line and returns its last document. An
-// error of the command is a *failure.
+// run runs a command and returns its last JSON document. If the command fails, the
+// error wraps a *failure.
 func (a *agent) run(ctx context.Context, args ...string) (json.RawMessage, error) {
 	var stdout, stderr bytes.Buffer
 	argv := append([]string{a.program, args[0], "--json", "--socket", a.dir + "/socket"}, args[1:]...)
-	code, err := a.at.Stream(ctx, nil, &stdout, &stderr, argv...)
+	code, err := a.on.Stream(ctx, nil, &stdout, &stderr, argv...)
 	if err != nil {
 		return nil, fmt.Errorf("agent %s: %s: %w", a.name, strings.Join(args, " "), err)
 	}
@@ -187,11 +187,10 @@ func (a *agent) run(ctx context.Context, args ...string) (json.RawMessage, error
 	return last, nil
 }
 
-// must runs a command that has to succeed, and decodes its result into v if
-// that is not nil.
+// must runs a command that must succeed, and decodes its result into v if v is not nil.
 func (a *agent) must(t *testing.T, v any, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	raw, err := a.run(ctx, args...)
 	if err == nil && v != nil {
@@ -202,11 +201,11 @@ func (a *agent) must(t *testing.T, v any, args ...string) {
 	}
 }
 
-// fails runs a command that must be refused with an exit status and a sentence
-// that has these words.
+// fails runs a command that must be refused with the given exit status and one sentence
+// that contains words.
 func (a *agent) fails(t *testing.T, exit int, words string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	_, err := a.run(ctx, args...)
 	var f *failure
@@ -216,30 +215,37 @@ func (a *agent) fails(t *testing.T, exit int, words string, args ...string) {
 	case !errors.As(err, &f):
 		t.Error(err)
 	case f.exit != exit || !strings.Contains(f.Detail, words) || strings.Contains(f.Detail, "\n"):
-		t.Errorf("easyfind %s: exit %d, %q; want exit %d and one sentence with %q", strings.Join(args, " "), f.exit, f.Detail, exit, words)
+		t.Errorf(
+			"easyfind %s: exit %d, %q; want exit %d and one sentence with %q",
+			strings.Join(args, " "),
+			f.exit,
+			f.Detail,
+			exit,
+			words,
+		)
 	default:
 		t.Logf("easyfind %s: exit %d, %s", strings.Join(args, " "), f.exit, f.Detail)
 	}
 }
 
-// offer is what "easyfind pair" shows first.
+// offer is the first document of "easyfind pair".
 type offer struct{ Address, PIN string }
 
-// offering is a running "easyfind pair".
-type offering struct {
+// pairCommand is a running "easyfind pair".
+type pairCommand struct {
 	offer
-	ended chan error // a *failure if it was refused
+	ended chan error // receives nil, or a *failure if the pairing was refused
 }
 
-// offerPairing starts "easyfind pair" and returns what it shows. It ends with
-// ctx at the latest.
-func (a *agent) offerPairing(ctx context.Context, t *testing.T) offering {
+// offerPairing starts "easyfind pair" and returns its offer. The command ends at most
+// when ctx ends.
+func (a *agent) offerPairing(ctx context.Context, t *testing.T) pairCommand {
 	t.Helper()
-	o := offering{ended: make(chan error, 1)}
+	o := pairCommand{ended: make(chan error, 1)}
 	stdout := &firstLine{line: make(chan []byte, 1)}
 	go func() {
 		var stderr bytes.Buffer
-		code, err := a.at.Stream(ctx, nil, stdout, &stderr, a.program, "pair", "--json", "--socket", a.dir+"/socket")
+		code, err := a.on.Stream(ctx, nil, stdout, &stderr, a.program, "pair", "--json", "--socket", a.dir+"/socket")
 		if err == nil && code != 0 {
 			err = &failure{exit: code, Detail: strings.TrimSpace(stderr.String())}
 		}
@@ -256,9 +262,9 @@ func (a *agent) offerPairing(ctx context.Context, t *testing.T) offering {
 	return o
 }
 
-// firstLine hands the first line that is written to whoever waits for it.
+// firstLine is a writer that sends the first line written to it on a channel.
 type firstLine struct {
-	line    chan []byte // with room for it
+	line    chan []byte // has room for the line
 	written bytes.Buffer
 	done    bool
 }
@@ -275,7 +281,7 @@ func (f *firstLine) Write(p []byte) (int, error) {
 // pair pairs two agents by address and PIN.
 func pair(t *testing.T, host, client *agent) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	o := host.offerPairing(ctx, t)
 	client.must(t, nil, "pair", o.Address, o.PIN)

@@ -12,41 +12,60 @@ import (
 	"time"
 )
 
-// report is what the benchmark has seen.
+// report holds the samples of the benchmark.
 type report struct {
 	cells      []cell
-	samples    map[cell]map[string][]sample // by the way's name
-	rtt        map[cell]float64             // ms, as ping has it
+	samples    map[cell]map[string][]sample // by the name of the way
+	rtt        map[cell]float64             // ms, measured by ping
 	local      sample                       // on the host itself
 	kernel     string                       // of the guests
-	congestion string                       // control of their TCP
+	congestion string                       // of the guests' TCP
 	took       time.Duration
 }
 
 func (s sample) String() string {
 	f := figuresOf([]sample{s})
-	text := fmt.Sprintf("read %s MB/s, 4 KiB %s / %s ms (median / p99 of %d)", rounded(f.sequential), rounded(f.median), rounded(f.p99), len(s.small))
+	text := fmt.Sprintf(
+		"read %s MB/s, 4 KiB %s / %s ms (median / p99 of %d)",
+		rounded(f.sequential),
+		rounded(f.median),
+		rounded(f.p99),
+		len(s.small),
+	)
 	if s.appears > 0 {
-		text += fmt.Sprintf(", ready after %s s (command %s s), over %s", rounded(s.appears), rounded(s.command), s.path)
+		text += fmt.Sprintf(
+			", ready after %s s (command %s s), over %s",
+			rounded(s.appears),
+			rounded(s.command),
+			s.path,
+		)
 	}
 	return text
 }
 
-// figures are what a table shows of a way in a cell.
+// figures are the values of one way in one cell of the table.
 type figures struct{ sequential, median, p99, appears float64 }
 
-// figuresOf takes the medians of samples; the small reads of all of them are one
+// figuresOf returns the medians of samples. The small reads of all samples form one
 // population.
 func figuresOf(samples []sample) figures {
 	var sequential, appears, small []float64
 	for _, s := range samples {
-		sequential, appears, small = append(sequential, s.sequential), append(appears, s.appears), append(small, s.small...)
+		sequential, appears, small = append(
+			sequential,
+			s.sequential,
+		), append(
+			appears,
+			s.appears,
+		), append(
+			small,
+			s.small...)
 	}
 	return figures{quantile(sequential, 0.5), quantile(small, 0.5), quantile(small, 0.99), quantile(appears, 0.5)}
 }
 
-// quantile is the value below which a part q of all lies, between two of them
-// where none is there exactly.
+// quantile returns the value below which a part q of all values lies. It interpolates
+// between two values.
 func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -58,7 +77,8 @@ func quantile(values []float64, q float64) float64 {
 	return sorted[below] + (at-float64(below))*(sorted[above]-sorted[below])
 }
 
-// rounded writes three significant digits, as more would pretend precision.
+// rounded formats three significant digits; more would suggest a precision that the
+// measurement does not have.
 func rounded(v float64) string {
 	switch {
 	case v >= 99.95:
@@ -76,10 +96,12 @@ func ratio(ours, theirs float64) string {
 	return rounded(ours / theirs)
 }
 
-// tables is the table, and how often each cell was measured.
+// tables returns the table in Markdown.
 func (r *report) tables() string {
 	var b strings.Builder
-	b.WriteString("| RTT ms (ping) | loss % | read MB/s: usbip | EasyFind | ÷ | 4 KiB ms, median / p99: usbip | EasyFind | ÷ (median) | ÷ (p99) | there after s: usbip | EasyFind | ÷ |\n")
+	b.WriteString(
+		"| RTT ms (ping) | loss % | read MB/s: usbip | EasyFind | ÷ | 4 KiB ms, median / p99: usbip | EasyFind | ÷ (median) | ÷ (p99) | there after s: usbip | EasyFind | ÷ |\n",
+	)
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, c := range r.cells {
 		theirs, ours, ok := r.pair(c)
@@ -96,13 +118,13 @@ func (r *report) tables() string {
 	return b.String()
 }
 
-// pair returns both ways' figures, if both were measured.
+// pair returns the figures of both ways, and whether both were measured.
 func (r *report) pair(c cell) (theirs, ours figures, ok bool) {
 	usbip, easyfind := r.samples[c][ways[0].name], r.samples[c][ways[1].name]
 	return figuresOf(usbip), figuresOf(easyfind), len(usbip) > 0 && len(easyfind) > 0
 }
 
-// slower says in which cells and by how much EasyFind is worse, beyond noise.
+// slower lists the cells in which EasyFind is worse beyond noise, and by how much.
 func (r *report) slower() []string {
 	const noise = 1.05
 	var all []string
@@ -132,7 +154,7 @@ func (r *report) slower() []string {
 	return all
 }
 
-// paths names what carried EasyFind's disk.
+// paths lists the paths that carried EasyFind's disk.
 func (r *report) paths() string {
 	var all []string
 	for _, c := range r.cells {
@@ -144,7 +166,7 @@ func (r *report) paths() string {
 	return strings.Join(slices.Compact(all), "; ")
 }
 
-// rounds is how often the cells were measured.
+// rounds returns how often the cells were measured.
 func (r *report) rounds() int {
 	n := 0
 	for _, c := range r.cells {

@@ -22,20 +22,24 @@ var (
 	benchWrite  = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks.md")
 	benchTime   = flag.Duration("bench-time", 25*time.Minute, "begin no round of measurements that would end later")
 	benchRounds = flag.Int("bench-rounds", 3, "measurements of each cell")
-	benchCells  = flag.String("bench-cells", "0/0 0/1 20/0 20/1 50/0 50/1 100/0 100/1", "round trip in ms / loss in %, of each cell")
+	benchCells  = flag.String(
+		"bench-cells",
+		"0/0 0/1 20/0 20/1 50/0 50/1 100/0 100/1",
+		"round trip in ms / loss in %, of each cell",
+	)
 )
 
 // cell is a condition of the network between the guests.
 type cell struct {
-	rtt  time.Duration // added by the link, half of it each way
-	loss float64       // probability that a packet is lost, each way
+	rtt  time.Duration // added by the link, half in each direction
+	loss float64       // probability that a packet is lost, in each direction
 }
 
 func (c cell) String() string {
 	return fmt.Sprintf("RTT %d ms, loss %g %%", c.rtt.Milliseconds(), c.loss*100)
 }
 
-// cells reads what -bench-cells says.
+// cells parses -bench-cells.
 func cells(t *testing.T) []cell {
 	t.Helper()
 	var all []cell
@@ -53,14 +57,14 @@ func cells(t *testing.T) []cell {
 
 // sample is one measurement of one way in one cell.
 type sample struct {
-	appears    float64   // seconds from the command until a block could be read
-	command    float64   // seconds until the command had ended
+	appears    float64   // seconds from the start of the command until a block could be read
+	command    float64   // seconds until the command ended
 	sequential float64   // MB/s, 1 MiB at a time
 	small      []float64 // ms of each read of 4 KiB at a random offset
-	path       string    // what carried it
+	path       string    // the path that carried the disk
 }
 
-// way is how the disk gets to the client.
+// way connects the disk to the client.
 type way struct {
 	name    string
 	measure func(*testing.T, *bench) sample
@@ -68,9 +72,9 @@ type way struct {
 
 var ways = []way{{"usbip", measureUSBIP}, {"EasyFind", measureEasyFind}}
 
-// TestBenchUSB measures the same disk in the same two guests over the same
-// emulated link, through Linux's own usbip and through EasyFind, in turns, so
-// that what else this machine does meets both.
+// TestBenchUSB measures the same disk in the same two guests over the same emulated
+// link, alternately through Linux's usbip and through EasyFind, so that other work of
+// this machine affects both.
 func TestBenchUSB(t *testing.T) {
 	if !*benchUSB {
 		t.Skip("a benchmark, run by make bench")
@@ -83,7 +87,12 @@ func TestBenchUSB(t *testing.T) {
 	var longest time.Duration
 	for round := 0; ok && round < *benchRounds; round++ {
 		if left := *benchTime - time.Since(began); round > 0 && left < longest {
-			t.Logf("no round %d: it would take %v and %v are left", round+1, longest.Round(time.Second), left.Round(time.Second))
+			t.Logf(
+				"no round %d: it would take %v and %v are left",
+				round+1,
+				longest.Round(time.Second),
+				left.Round(time.Second),
+			)
 			break
 		}
 		from := time.Now()
@@ -99,8 +108,8 @@ func TestBenchUSB(t *testing.T) {
 	}
 }
 
-// bench is a host guest and a client guest that reach each other without a NAT,
-// over one emulated link:
+// bench has a host guest and a client guest that reach each other without a NAT over one
+// emulated link:
 //
 //	guest c ───┬─── inet ─── srv (rendezvous)
 //	           └─ emulated link ─── gws ─── guest s
@@ -108,18 +117,18 @@ type bench struct {
 	lab          *lab.Lab
 	s, c         *machine
 	host, client *agent
-	flags        []string // of both agents
-	disk         string   // its bus id on s
+	flags        []string // flags of both agents
+	disk         string   // the disk's bus id on s
 }
 
-// addressS is the host guest's, for usbip.
+// addressS is the address of the host guest, for usbip.
 const addressS = "203.0.113.2"
 
 func startBench(t *testing.T, r *report) *bench {
 	t.Helper()
 	p := built(t)
 	reader := filepath.Join(scratch, "blkbench")
-	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
+	ctx, cancel := context.WithTimeout(t.Context(), buildTimeout)
 	defer cancel()
 	if err := guest.GoBuild(ctx, reader, module+"deploy/e2e/guest/blkbench", "CGO_ENABLED=0"); err != nil {
 		t.Fatal(err)
@@ -127,7 +136,13 @@ func startBench(t *testing.T, r *report) *bench {
 	b := &bench{lab: lab.Start(t, &lab.Topology{Prefix: "ef-bench-", Seed: 1, Nodes: []lab.Node{
 		{Name: "inet", LAN: []string{"198.51.100.1/24"}},
 		{Name: "srv", Via: "inet", Addr: []string{"198.51.100.10/24"}},
-		{Name: "gws", Via: "inet", Addr: []string{"198.51.100.20/24"}, LAN: []string{"203.0.113.1/25"}, Link: &lab.Link{}},
+		{
+			Name: "gws",
+			Via:  "inet",
+			Addr: []string{"198.51.100.20/24"},
+			LAN:  []string{"203.0.113.1/25"},
+			Link: &lab.Link{},
+		},
 	}})}
 	rendezvous := startRendezvous(t, b.lab, p)
 	image := filepath.Join(t.TempDir(), "disk.img")
@@ -135,23 +150,34 @@ func startBench(t *testing.T, r *report) *bench {
 	files := map[string]string{guestProgram: p.agent, "/usr/bin/blkbench": reader}
 	guests := boot(t, guest.Config{
 		Name: "s", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"usbip_host"}, USB: []guest.USB{guest.Disk("disk", image)},
-		NIC: &guest.NIC{Namespace: b.lab.Namespace("gws"), Bridge: "lan0", Addr: addressS + "/25", Gateway: "203.0.113.1"},
+		NIC: &guest.NIC{
+			Namespace: b.lab.Namespace("gws"),
+			Bridge:    "lan0",
+			Addr:      addressS + "/25",
+			Gateway:   "203.0.113.1",
+		},
 	}, guest.Config{
-		Name: "c", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"vhci_hcd", "usb_storage", "sd_mod"},
-		NIC: &guest.NIC{Namespace: b.lab.Namespace("inet"), Bridge: "lan0", Addr: "198.51.100.30/24", Gateway: "198.51.100.1"},
+		Name: "c", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"vhci_hcd", "usb_storage",
+			"sd_mod"},
+		NIC: &guest.NIC{
+			Namespace: b.lab.Namespace("inet"),
+			Bridge:    "lan0",
+			Addr:      "198.51.100.30/24",
+			Gateway:   "198.51.100.1",
+		},
 	})
 	b.s, b.c = guests[0], guests[1]
 	for _, m := range guests {
-		// A connection must not begin with what an earlier one has learned.
-		m.must(t, patience, "echo 1 > /proc/sys/net/ipv4/tcp_no_metrics_save")
+		// A connection must not reuse what TCP learned from an earlier one.
+		m.must(t, commandTimeout, "echo 1 > /proc/sys/net/ipv4/tcp_no_metrics_save")
 	}
-	b.s.must(t, patience, "usbipd -D")
-	b.s.readDisk(t, b.s.must(t, patience, awaitDisk), &r.local)
-	r.kernel = b.s.must(t, patience, "uname -r")
-	r.congestion = b.s.must(t, patience, "cat /proc/sys/net/ipv4/tcp_congestion_control")
+	b.s.must(t, commandTimeout, "usbipd -D")
+	b.s.readDisk(t, b.s.must(t, commandTimeout, awaitDisk), &r.local)
+	r.kernel = b.s.must(t, commandTimeout, "uname -r")
+	r.congestion = b.s.must(t, commandTimeout, "cat /proc/sys/net/ipv4/tcp_congestion_control")
 	t.Logf("on s itself: %v", r.local)
 
-	// Without a listener for TLS there is QUIC only, which is what is measured.
+	// Without a TLS listener only QUIC remains, which is to be measured.
 	b.flags = []string{"--rendezvous", rendezvous.link, "--tls-listen=", "--usbip-listen=", "--log-level", "INFO"}
 	b.host = newAgent(t, "workshop", b.s, guestProgram, guestDir)
 	b.client = newAgent(t, "laptop", b.c, guestProgram, guestDir)
@@ -163,13 +189,13 @@ func startBench(t *testing.T, r *report) *bench {
 	return b
 }
 
-// up starts both agents and waits until the rendezvous knows them: what is
-// measured begins with a link that is not there yet, and with nothing else.
+// up starts both agents and waits until the rendezvous knows them. A measurement then
+// starts without a link between them.
 func (b *bench) up(t *testing.T) {
 	t.Helper()
 	for _, a := range []*agent{b.host, b.client} {
 		a.up(t, b.flags...)
-		a.has(t, patience, "the rendezvous", func(s status) bool { return s.Rendezvous.Connected })
+		a.has(t, commandTimeout, "the rendezvous", func(s status) bool { return s.Rendezvous.Connected })
 	}
 }
 
@@ -179,7 +205,7 @@ func (b *bench) down(t *testing.T) {
 	b.host.stop(t)
 }
 
-// round measures every way once in a cell, each in its turn the first.
+// round measures every way once in a cell; the first one changes with each round.
 func (b *bench) round(t *testing.T, r *report, c cell, round int) (ok bool) {
 	t.Helper()
 	if err := b.lab.SetLink("gws", lab.Link{Impair: lab.Impair{Delay: c.rtt / 2, Loss: c.loss}}); err != nil {
@@ -209,7 +235,7 @@ func (b *bench) round(t *testing.T, r *report, c cell, round int) (ok bool) {
 // ping returns the mean round trip between the guests in ms.
 func (b *bench) ping(t *testing.T) float64 {
 	t.Helper()
-	out := b.c.must(t, patience, "ping -q -c 10 -i 0.2 "+addressS+" | tail -1")
+	out := b.c.must(t, commandTimeout, "ping -q -c 10 -i 0.2 "+addressS+" | tail -1")
 	_, figures, _ := strings.Cut(out, "= ")
 	f := strings.Split(figures, "/")
 	if len(f) < 3 {
@@ -223,35 +249,40 @@ func (b *bench) ping(t *testing.T) float64 {
 }
 
 func measureUSBIP(t *testing.T, b *bench) sample {
-	b.s.must(t, patience, "usbip bind -b "+b.disk)
+	b.s.must(t, commandTimeout, "usbip bind -b "+b.disk)
 	disk, s := b.c.appears(t, "usbip", "attach", "-r", addressS, "-b", b.disk)
 	b.c.readDisk(t, disk, &s)
 	s.path = "TCP, not encrypted"
-	b.c.must(t, patience, detachUSBIP)
-	b.c.must(t, patience, diskIsGone)
-	b.s.must(t, patience, "until usbip unbind -b "+b.disk+"; do usleep 200000; done")
-	b.s.must(t, patience, awaitDisk)
+	b.c.must(t, commandTimeout, detachUSBIP)
+	b.c.must(t, commandTimeout, diskIsGone)
+	b.s.must(t, commandTimeout, "until usbip unbind -b "+b.disk+"; do usleep 200000; done")
+	b.s.must(t, commandTimeout, awaitDisk)
 	return s
 }
 
-// detachUSBIP detaches the one device that usbip has attached.
+// detachUSBIP detaches the only device that usbip has attached.
 const detachUSBIP = `usbip detach -p "$(usbip port 2>/dev/null | sed -n 's/^Port \([0-9]*\):.*/\1/p')"`
 
 func measureEasyFind(t *testing.T, b *bench) sample {
 	b.up(t)
 	disk, s := b.c.appears(t, guestProgram, "use", "--socket", guestDir+"/socket", b.host.name, b.disk)
-	// A relay may have been there first.
-	p := b.client.peer(t, b.host.name, patience, func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "direct") })
+	// The link may have started over a relay.
+	p := b.client.peer(
+		t,
+		b.host.name,
+		commandTimeout,
+		func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "direct") },
+	)
 	b.c.readDisk(t, disk, &s)
 	s.path = p.Link.Rank + " " + p.Link.Transport
 	b.client.must(t, nil, "release", b.disk)
-	b.c.must(t, patience, diskIsGone)
-	b.s.must(t, patience, awaitDisk)
+	b.c.must(t, commandTimeout, diskIsGone)
+	b.s.must(t, commandTimeout, awaitDisk)
 	b.down(t)
 	return s
 }
 
-// appears runs a command that brings the disk and measures the coming.
+// appears runs a command that attaches the disk and measures the time until it is ready.
 func (m *machine) appears(t *testing.T, argv ...string) (disk string, s sample) {
 	t.Helper()
 	var a struct {
@@ -262,7 +293,7 @@ func (m *machine) appears(t *testing.T, argv ...string) (disk string, s sample) 
 	return a.Disk, sample{appears: a.Seconds, command: a.Command}
 }
 
-// readDisk measures a disk that is there.
+// readDisk measures an attached disk.
 func (m *machine) readDisk(t *testing.T, disk string, s *sample) {
 	t.Helper()
 	var large, small struct {
@@ -277,7 +308,7 @@ func (m *machine) readDisk(t *testing.T, disk string, s *sample) {
 // blkbench runs blkbench in the guest.
 func (m *machine) blkbench(t *testing.T, result any, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	code, err := m.Stream(ctx, nil, &stdout, &stderr, append([]string{"blkbench"}, args...)...)
@@ -285,6 +316,13 @@ func (m *machine) blkbench(t *testing.T, result any, args ...string) {
 		err = json.Unmarshal(stdout.Bytes(), result)
 	}
 	if err != nil || code != 0 {
-		t.Fatalf("blkbench %s: exit %d, %v, %s\nkernel: %s", strings.Join(args, " "), code, err, &stderr, m.kernelLog(t))
+		t.Fatalf(
+			"blkbench %s: exit %d, %v, %s\nkernel: %s",
+			strings.Join(args, " "),
+			code,
+			err,
+			&stderr,
+			m.kernelLog(t),
+		)
 	}
 }

@@ -21,9 +21,9 @@ type chain struct {
 	programs   programs
 	rendezvous rendezvous
 	s, c       *machine
-	host       *agent   // on s
-	client     *agent   // on c
-	files      contents // of the disk of s
+	host       *agent   // in s
+	client     *agent   // in c
+	files      contents // on the disk of s
 }
 
 const (
@@ -31,8 +31,7 @@ const (
 	guestDir     = "/run/easyfind"
 )
 
-// startChain boots both guests and pairs their agents, which run with these
-// flags.
+// startChain boots both guests and pairs their agents. The agents run with flags.
 func startChain(t *testing.T, n network, flags ...string) *chain {
 	t.Helper()
 	k := &chain{programs: built(t)}
@@ -50,8 +49,7 @@ func startChain(t *testing.T, n network, flags ...string) *chain {
 	return k
 }
 
-// share shares a device of the host, found by a word of its name, and returns
-// its bus id.
+// share shares the host's device whose name contains word, and returns its bus id.
 func (k *chain) share(t *testing.T, word string) string {
 	t.Helper()
 	d := k.host.device(t, word)
@@ -64,10 +62,10 @@ func (k *chain) share(t *testing.T, word string) string {
 	return d.ID
 }
 
-// TestChainThroughPortRestrictedNATs is the whole chain, once, in one pair of
-// guests: its parts build on each other.
+// TestChainThroughPortRestrictedNATs runs everything a user does once, in one pair of
+// guests. Its subtests build on each other.
 func TestChainThroughPortRestrictedNATs(t *testing.T) {
-	t.Parallel() // a good part of the time is waiting
+	t.Parallel() // most of its time is waiting
 	k := startChain(t, network{host: nat("portrestrict"), client: nat("portrestrict")})
 	disk := k.share(t, "harddrive")
 	for _, part := range []struct {
@@ -96,25 +94,25 @@ func TestChainThroughPortRestrictedNATs(t *testing.T) {
 	}
 }
 
-// guestsStandBehindNATs checks what the rest stands on.
+// guestsStandBehindNATs checks the assumptions of the other subtests.
 func (k *chain) guestsStandBehindNATs(t *testing.T, _ string) {
-	k.s.must(t, patience, "ping -c 1 -W 20 198.51.100.10")
-	k.c.must(t, patience, "ping -c 1 -W 20 198.51.100.10")
+	k.s.must(t, commandTimeout, "ping -c 1 -W 20 198.51.100.10")
+	k.c.must(t, commandTimeout, "ping -c 1 -W 20 198.51.100.10")
 	if _, err := k.c.Exec(t.Context(), "ping -c 1 -W 2 192.168.1.2"); err == nil {
 		t.Error("the client reaches the host's private address")
 	}
-	k.s.must(t, patience, "mount -t ext4 -o ro /dev/$("+awaitDisk+") /mnt")
-	if got := k.s.must(t, patience, "sha256sum < /mnt/part"); !strings.HasPrefix(got, k.files.part.sum) {
+	k.s.must(t, commandTimeout, "mount -t ext4 -o ro /dev/$("+awaitDisk+") /mnt")
+	if got := k.s.must(t, commandTimeout, "sha256sum < /mnt/part"); !strings.HasPrefix(got, k.files.part.sum) {
 		t.Errorf("the disk's file has sum %s in the guest, want %s", got, k.files.part.sum)
 	}
-	k.s.must(t, patience, "umount /mnt; test -e /dev/ttyUSB0; test -e /dev/input/event0")
-	k.c.must(t, patience, "test -w /sys/devices/platform/vhci_hcd.0/attach")
+	k.s.must(t, commandTimeout, "umount /mnt; test -e /dev/ttyUSB0; test -e /dev/input/event0")
+	k.c.must(t, commandTimeout, "test -w /sys/devices/platform/vhci_hcd.0/attach")
 }
 
 func (k *chain) mountedDiskIsRefused(t *testing.T, disk string) {
-	k.s.must(t, patience, "mount -t ext4 -o ro /dev/$("+awaitDisk+") /mnt")
+	k.s.must(t, commandTimeout, "mount -t ext4 -o ro /dev/$("+awaitDisk+") /mnt")
 	k.client.fails(t, exitInUse, "mounted", "use", "workshop", disk)
-	k.s.must(t, patience, "umount /mnt")
+	k.s.must(t, commandTimeout, "umount /mnt")
 }
 
 func (k *chain) diskIsUsedAndGivenBack(t *testing.T, disk string) {
@@ -125,41 +123,49 @@ func (k *chain) diskIsUsedAndGivenBack(t *testing.T, disk string) {
 	if out, err := k.s.Exec(t.Context(), "ls /sys/block | grep '^sd'"); err == nil {
 		t.Errorf("the host still has %s while the client uses it", out)
 	}
-	k.c.must(t, patience, "umount /mnt")
+	k.c.must(t, commandTimeout, "umount /mnt")
 	k.giveBack(t, u.ID)
 	k.s.hasDiskBack(t, sum)
 }
 
 func (k *chain) pathIsDirect(t *testing.T, disk string) {
 	u := k.client.use(t, "workshop", disk)
-	p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "direct") })
+	p := k.client.peer(
+		t,
+		"workshop",
+		time.Minute,
+		func(p peerStatus) bool { return strings.HasPrefix(p.Link.Rank, "direct") },
+	)
 	if !strings.Contains(p.Link.Remote, "203.0.113.10:") || p.Link.Relay != "" || !p.Link.Encrypted {
 		t.Errorf("the link is not one to the host's NAT: %+v", p.Link)
 	}
 	k.giveBack(t, u.ID)
 }
 
-// releasedIsUsedAgainAtOnce gives the disk back while the client's kernel is
-// still busy with it, at some moments: what is used next is not taken for what
-// was there before.
+// releasedIsUsedAgainAtOnce releases the disk at several moments while the client's
+// kernel still probes it. The next use must not be mistaken for the one before.
 func (k *chain) releasedIsUsedAgainAtOnce(t *testing.T, disk string) {
 	for moment := range 5 {
 		first := k.client.use(t, "workshop", disk)
-		k.c.must(t, patience, fmt.Sprint("usleep ", moment*100_000))
+		k.c.must(t, commandTimeout, fmt.Sprint("usleep ", moment*100_000))
 		k.client.must(t, nil, "release", first.ID)
 		second := k.client.use(t, "workshop", disk)
 		if second.Port == first.Port {
 			t.Errorf("both times in port %d", first.Port)
 		}
-		k.c.must(t, patience, awaitDisk)
+		k.c.must(t, commandTimeout, awaitDisk)
 		k.giveBack(t, second.ID)
 	}
 }
 
 func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {
 	u := k.client.use(t, "workshop", k.share(t, "keyboard"))
-	event := k.c.must(t, patience, `until f=$(grep -l "USB Keyboard" /sys/class/input/event*/device/name) && e=/dev/input/$(echo "$f" | cut -d/ -f5) && test -c "$e"; do usleep 100000; done; echo "$e"`)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	event := k.c.must(
+		t,
+		commandTimeout,
+		`until f=$(grep -l "USB Keyboard" /sys/class/input/event*/device/name) && e=/dev/input/$(echo "$f" | cut -d/ -f5) && test -c "$e"; do usleep 100000; done; echo "$e"`,
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
@@ -167,7 +173,7 @@ func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {
 		ended <- err
 	}()
 	press := map[string]any{"keys": []map[string]string{{"type": "qcode", "data": "a"}}}
-	eventually(t, patience, func(context.Context) error {
+	eventually(t, commandTimeout, func(context.Context) error {
 		if _, err := k.s.QMP("send-key", press); err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +185,10 @@ func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {
 		}
 	})
 	// struct input_event: 16 bytes of time, type, code, value; KEY_A is 30.
-	if got := k.c.must(t, patience, "od -An -tu1 /tmp/event"); !strings.Contains(strings.Join(strings.Fields(got), " "), "1 0 30 0") {
+	if got := k.c.must(t, commandTimeout, "od -An -tu1 /tmp/event"); !strings.Contains(
+		strings.Join(strings.Fields(got), " "),
+		"1 0 30 0",
+	) {
 		t.Errorf("the event is not the letter a: %s", got)
 	}
 	k.client.must(t, nil, "release", u.ID)
@@ -187,16 +196,20 @@ func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {
 
 func (k *chain) serialBytesGoBothWays(t *testing.T, _ string) {
 	u := k.client.use(t, "workshop", k.share(t, "serial"))
-	k.c.must(t, patience, "until test -c /dev/ttyUSB0; do usleep 100000; done; stty -F /dev/ttyUSB0 115200 raw -echo")
+	k.c.must(
+		t,
+		commandTimeout,
+		"until test -c /dev/ttyUSB0; do usleep 100000; done; stty -F /dev/ttyUSB0 115200 raw -echo",
+	)
 	line, err := net.Dial("unix", filepath.Join(k.s.dir, "serial.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer line.Close()
-	if err := line.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := line.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	type outcome struct {
 		out string
@@ -226,14 +239,14 @@ func (k *chain) serialBytesGoBothWays(t *testing.T, _ string) {
 
 func (k *chain) stockUSBIPAttaches(t *testing.T, disk string) {
 	u := k.client.use(t, "workshop", disk, "--endpoint")
-	if list := k.c.must(t, patience, "usbip list -r 127.0.0.1"); !strings.Contains(list, u.BusID+": ") {
+	if list := k.c.must(t, commandTimeout, "usbip list -r 127.0.0.1"); !strings.Contains(list, u.BusID+": ") {
 		t.Fatalf("usbip list does not show %s:\n%s", u.BusID, list)
 	}
-	k.c.must(t, patience, "usbip attach -r 127.0.0.1 -b "+u.BusID)
+	k.c.must(t, commandTimeout, "usbip attach -r 127.0.0.1 -b "+u.BusID)
 	d := k.c.mountDisk(t)
 	k.c.copyOut(t, d, k.files.little)
-	k.c.must(t, patience, "umount /mnt")
-	k.c.must(t, patience, detachUSBIP)
+	k.c.must(t, commandTimeout, "umount /mnt")
+	k.c.must(t, commandTimeout, detachUSBIP)
 	k.giveBack(t, u.ID)
 }
 
@@ -242,7 +255,7 @@ func (k *chain) killedClientFreesTheDevice(t *testing.T, disk string) {
 	other.up(t, "--rendezvous", k.rendezvous.link)
 	pair(t, k.host, other)
 	k.client.use(t, "workshop", disk)
-	k.c.must(t, patience, awaitDisk)
+	k.c.must(t, commandTimeout, awaitDisk)
 	other.fails(t, exitInUse, "", "use", "workshop", disk, "--endpoint")
 
 	k.client.kill(t)
@@ -256,11 +269,11 @@ func (k *chain) killedClientFreesTheDevice(t *testing.T, disk string) {
 		return json.Unmarshal(raw, &u)
 	})
 	t.Logf("the device is another's %v after its user was killed", time.Since(began).Round(100*time.Millisecond))
-	k.c.nothingHangs(t, patience)
+	k.c.nothingHangs(t, commandTimeout)
 	other.must(t, nil, "release", u.ID)
 
 	k.client.up(t, "--rendezvous", k.rendezvous.link, "--budget", shortBudget.String())
-	k.client.has(t, patience, "its use again after its restart", func(s status) bool {
+	k.client.has(t, commandTimeout, "its use again after its restart", func(s status) bool {
 		return len(s.Uses) == 1 && s.Uses[0].State == "attached"
 	})
 	k.giveBack(t, k.client.status(t).Uses[0].ID)

@@ -11,11 +11,11 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/guest"
 )
 
-// testDevice is the variable by which the backends' own tests are given a device.
+// testDevice names the variable that gives a device to the backends' own tests.
 const testDevice = "EASYFIND_TEST_USB_DEVICE"
 
-// TestBackendsKeepTheContractInAGuest runs the tests of the backends that need
-// real devices, in a machine that has some.
+// TestBackendsKeepTheContractInAGuest runs the backend tests that need real devices, in a
+// guest that has some.
 func TestBackendsKeepTheContractInAGuest(t *testing.T) {
 	t.Parallel()
 	needs(t, guest.Usable)
@@ -28,7 +28,7 @@ func TestBackendsKeepTheContractInAGuest(t *testing.T) {
 		Name: "u", Image: image, Dir: t.TempDir(), Files: map[string]string{},
 		USB: []guest.USB{guest.Disk("disk", disk), guest.Keyboard("keyboard"), guest.Tablet("tablet")},
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
+	ctx, cancel := context.WithTimeout(t.Context(), buildTimeout)
 	defer cancel()
 	backends := []struct{ name, tags, cgo string }{
 		{"usbfs", "", "CGO_ENABLED=0"},
@@ -50,10 +50,14 @@ func TestBackendsKeepTheContractInAGuest(t *testing.T) {
 	}
 }
 
-// contract runs a backend's tests on the device with a word in its name.
+// contract runs the tests of a backend on the device whose name contains word.
 func (m *machine) contract(t *testing.T, backend, word string) {
 	t.Helper()
-	id := m.must(t, patience, `f=$(grep -l "`+word+`" /sys/bus/usb/devices/*/product) && basename "$(dirname "$f")"`)
+	id := m.must(
+		t,
+		commandTimeout,
+		`f=$(grep -l "`+word+`" /sys/bus/usb/devices/*/product) && basename "$(dirname "$f")"`,
+	)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer

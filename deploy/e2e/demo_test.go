@@ -11,12 +11,12 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/guest"
 )
 
-// TestDemoInAKernel runs the demo where the far disk becomes a disk of the
-// kernel, which it cannot on most machines.
+// TestDemoInAKernel runs the demo in a guest, where the kernel attaches the remote disk.
+// Most machines that run the tests cannot do that.
 func TestDemoInAKernel(t *testing.T) {
 	t.Parallel()
 	p := built(t)
-	ctx, cancel := context.WithTimeout(t.Context(), buildTime)
+	ctx, cancel := context.WithTimeout(t.Context(), buildTimeout)
 	defer cancel()
 	demo := filepath.Join(t.TempDir(), "easyfind-demo")
 	if err := guest.GoBuild(ctx, demo, module+"agent/cmd/easyfind-demo", "CGO_ENABLED=0"); err != nil {
@@ -24,7 +24,8 @@ func TestDemoInAKernel(t *testing.T) {
 	}
 	m := boot(t, guest.Config{
 		Name: "demo", Image: p.image, Dir: t.TempDir(), Modules: []string{"vhci_hcd", "usb_storage", "sd_mod"},
-		Files: map[string]string{"/usr/bin/easyfind": p.agent, "/usr/bin/easyfind-rendezvous": p.rendezvous, "/usr/bin/easyfind-demo": demo},
+		Files: map[string]string{"/usr/bin/easyfind": p.agent, "/usr/bin/easyfind-rendezvous": p.rendezvous,
+			"/usr/bin/easyfind-demo": demo},
 	})[0]
 	out := m.must(t, 15*time.Minute, "easyfind-demo --json --limit=14m && ! ls -d /tmp/easyfind-* >/dev/null 2>&1")
 	var found struct {
@@ -39,7 +40,9 @@ func TestDemoInAKernel(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &found); err != nil {
 		t.Fatalf("%v in %q", err, out)
 	}
-	if !found.OK || !found.InKernel || !strings.HasPrefix(found.Disk.Where, "/dev/sd") || found.Disk.SHA256 != found.Disk.Source || found.Disk.SHA256 == "" {
+	if !found.OK || !found.InKernel || !strings.HasPrefix(found.Disk.Where, "/dev/sd") ||
+		found.Disk.SHA256 != found.Disk.Source ||
+		found.Disk.SHA256 == "" {
 		t.Errorf("findings: %s", out)
 	}
 }

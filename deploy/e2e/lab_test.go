@@ -19,21 +19,21 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
 )
 
-// bootTime bounds the start of a guest on a busy machine.
-const bootTime = 5 * time.Minute
+// bootTimeout bounds the start of a guest on a busy machine.
+const bootTimeout = 5 * time.Minute
 
-// network is what lies between the machines of a test.
+// network describes the network between the machines of a test.
 type network struct {
-	host, client lab.Node // Name, Via, Addr and LAN are filled in
+	host, client lab.Node // their Name, Via, Addr and LAN are set by start
 }
 
-// nat is a router with a NAT of a preset's type.
+// nat returns a router with a NAT of a preset type.
 func nat(kind string) lab.Node { return lab.Node{NAT: &lab.NAT{Type: kind}} }
 
-// labs counts the networks of this process, which may be up at once.
+// labs counts the networks of this process, which may exist at the same time.
 var labs atomic.Int32
 
-// start brings the network up.
+// start builds the network.
 func (n network) start(t *testing.T) *lab.Lab {
 	t.Helper()
 	n.host.Name, n.host.Addr, n.host.LAN = "gws", []string{"203.0.113.10/24"}, []string{"192.168.1.1/24"}
@@ -43,22 +43,28 @@ func (n network) start(t *testing.T) *lab.Lab {
 		{Name: "inet", LAN: []string{"198.51.100.1/24", "203.0.113.1/24"}},
 		{Name: "srv", Via: "inet", Addr: []string{"198.51.100.10/24"}},
 		n.host, n.client,
-		{Name: "gwo", Via: "inet", Addr: []string{"203.0.113.30/24"}, LAN: []string{"192.168.3.1/24"}, NAT: &lab.NAT{Type: "portrestrict"}},
+		{
+			Name: "gwo",
+			Via:  "inet",
+			Addr: []string{"203.0.113.30/24"},
+			LAN:  []string{"192.168.3.1/24"},
+			NAT:  &lab.NAT{Type: "portrestrict"},
+		},
 		{Name: "o", Via: "gwo", Addr: []string{"192.168.3.2/24"}},
 		{Name: "p", Via: "gwo", Addr: []string{"192.168.3.3/24"}},
 	}})
 }
 
-// machine is a guest on a lab's LAN.
+// machine is a guest on a LAN of the lab.
 type machine struct {
 	*guest.Guest
 	dir string
 }
 
-// boot starts guests, all at once, and ends them with the test.
+// boot starts guests at the same time. They end with the test.
 func boot(t *testing.T, configs ...guest.Config) []*machine {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
+	ctx, cancel := context.WithTimeout(t.Context(), bootTimeout)
 	defer cancel()
 	machines, errs := make([]*machine, len(configs)), make([]error, len(configs))
 	var starting sync.WaitGroup
@@ -96,31 +102,40 @@ func (m *machine) endWith(t *testing.T, name string) {
 	t.Logf("guest %s is up after %v", name, m.Boot.Round(100*time.Millisecond))
 }
 
-// hostGuest is the guest that has the devices.
+// hostGuest returns the guest that has the devices.
 func hostGuest(t *testing.T, l *lab.Lab, p programs, image string) guest.Config {
 	t.Helper()
 	dir := t.TempDir()
 	return guest.Config{
 		Name: "s", Image: p.image, Dir: dir, Files: map[string]string{"/usr/bin/easyfind": p.agent},
 		NIC: &guest.NIC{Namespace: l.Namespace("gws"), Bridge: "lan0", Addr: "192.168.1.2/24", Gateway: "192.168.1.1"},
-		USB: []guest.USB{guest.Disk("disk", image), guest.Keyboard("keyboard"), guest.Serial("serial", filepath.Join(dir, "serial.sock"))},
+		USB: []guest.USB{
+			guest.Disk("disk", image),
+			guest.Keyboard("keyboard"),
+			guest.Serial("serial", filepath.Join(dir, "serial.sock")),
+		},
 	}
 }
 
-// clientGuest is the guest that uses them.
+// clientGuest returns the guest that uses the devices.
 func clientGuest(t *testing.T, l *lab.Lab, p programs) guest.Config {
 	t.Helper()
 	return guest.Config{
 		Name: "c", Image: p.image, Dir: t.TempDir(), Files: map[string]string{"/usr/bin/easyfind": p.agent},
-		NIC:     &guest.NIC{Namespace: l.Namespace("gwc"), Bridge: "lan0", Addr: "192.168.2.2/24", Gateway: "192.168.2.1"},
+		NIC: &guest.NIC{
+			Namespace: l.Namespace("gwc"),
+			Bridge:    "lan0",
+			Addr:      "192.168.2.2/24",
+			Gateway:   "192.168.2.1",
+		},
 		Modules: []string{"vhci_hcd", "usb_storage", "sd_mod", "ext4"},
 	}
 }
 
-// must runs a script in a machine.
-func (m *machine) must(t *testing.T, patience time.Duration, script string) string {
+// must runs a script in a guest. It must succeed within timeout.
+func (m *machine) must(t *testing.T, timeout time.Duration, script string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	out, err := m.Exec(ctx, script)
 	if err != nil {
@@ -129,7 +144,7 @@ func (m *machine) must(t *testing.T, patience time.Duration, script string) stri
 	return out
 }
 
-// kernelLog is the end of what the machine's kernel has said.
+// kernelLog returns the end of the guest's kernel log.
 func (m *machine) kernelLog(t *testing.T) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
 	defer cancel()
@@ -140,7 +155,7 @@ func (m *machine) kernelLog(t *testing.T) string {
 	return out
 }
 
-// inSize is that of the file that is copied in, in bytes.
+// inSize is the size of the file that is copied to the disk, in bytes.
 const inSize = 8 << 20
 
 // file is a file on the host's disk.
@@ -150,11 +165,11 @@ type file struct {
 	sum  string // SHA-256
 }
 
-// contents are the files that are copied out: all of them, or a part where
-// something other than the amount matters.
+// contents are the files that tests copy from the disk: all of them, or a part if the
+// amount does not matter.
 type contents struct{ all, part, little file }
 
-// randomFile writes size bytes that are the same for the same seed.
+// randomFile writes size bytes that depend only on seed.
 func randomFile(t *testing.T, name string, size int64, seed byte) {
 	t.Helper()
 	data := make([]byte, size)
@@ -166,7 +181,7 @@ func randomFile(t *testing.T, name string, size int64, seed byte) {
 	}
 }
 
-// diskImage makes an ext4 file system with the files.
+// diskImage creates an ext4 file system with the files.
 func diskImage(t *testing.T) (image string, c contents) {
 	t.Helper()
 	dir := t.TempDir()
@@ -185,7 +200,8 @@ func diskImage(t *testing.T) (image string, c contents) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said, err := exec.Command(mke2fs, "-q", "-t", "ext4", "-L", "easyfind", "-d", content, image, "128M").CombinedOutput()
+	said, err := exec.Command(mke2fs, "-q", "-t", "ext4", "-L", "easyfind", "-d", content, image, "128M").
+		CombinedOutput()
 	if err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, said)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
 )
 
-// TestSymmetricNATsAreRelayed: two symmetric NATs cannot be punched.
+// TestSymmetricNATsAreRelayed: hole punching cannot work between two symmetric NATs.
 func TestSymmetricNATsAreRelayed(t *testing.T) {
 	t.Parallel()
 	k := startChain(t, network{host: nat("symmetric"), client: nat("symmetric")})
@@ -20,15 +20,15 @@ func TestSymmetricNATsAreRelayed(t *testing.T) {
 	if !strings.Contains(p.WhyNoBetter, "NAT") || !strings.Contains(q.WhyNoBetter, "NAT") {
 		t.Errorf("the status does not say why: %q, %q", p.WhyNoBetter, q.WhyNoBetter)
 	}
-	// One end has an allocation at the relay; to the other it is the remote end.
+	// One peer has an allocation at the relay, which the other sees as its remote address.
 	if !strings.HasPrefix(p.Link.Relay+q.Link.Relay, "198.51.100.10:") {
 		t.Errorf("the status names no relay: %+v, %+v", p.Link, q.Link)
 	}
-	k.c.must(t, patience, "umount /mnt")
+	k.c.must(t, commandTimeout, "umount /mnt")
 	k.giveBack(t, u.ID)
 }
 
-// TestBlockedUDPFallsBackToTCP: a network that lets only TCP out.
+// TestBlockedUDPFallsBackToTCP: the client's network only lets TCP out.
 func TestBlockedUDPFallsBackToTCP(t *testing.T) {
 	t.Parallel()
 	client := nat("portrestrict")
@@ -43,11 +43,11 @@ func TestBlockedUDPFallsBackToTCP(t *testing.T) {
 	if !strings.Contains(p.WhyNoBetter, "UDP") {
 		t.Errorf("the status does not say that UDP does not get through: %+v", p)
 	}
-	k.c.must(t, patience, "umount /mnt")
+	k.c.must(t, commandTimeout, "umount /mnt")
 	k.giveBack(t, u.ID)
 }
 
-// TestLinksWithoutRendezvous: paired peers need none where one can be reached.
+// TestLinksWithoutRendezvous: paired peers need no rendezvous if one can reach the other.
 func TestLinksWithoutRendezvous(t *testing.T) {
 	t.Parallel()
 	host := nat("symmetric")
@@ -75,17 +75,22 @@ func TestLinksWithoutRendezvous(t *testing.T) {
 			d := k.c.mountDisk(t)
 			k.c.copyOut(t, d, k.files.all)
 			sum := k.c.copyIn(t)
-			p := k.client.peer(t, "workshop", time.Minute, func(p peerStatus) bool { return p.Link.Transport == way.transport })
+			p := k.client.peer(
+				t,
+				"workshop",
+				time.Minute,
+				func(p peerStatus) bool { return p.Link.Transport == way.transport },
+			)
 			if p.Link.Encrypted != way.encrypted || !strings.HasSuffix(way.address, p.Link.Remote) {
 				t.Errorf("the link: %+v", p.Link)
 			}
 			if !strings.Contains(p.WhyNoBetter, "no rendezvous") {
 				t.Errorf("the status does not say that there is no rendezvous: %q", p.WhyNoBetter)
 			}
-			k.c.must(t, patience, "umount /mnt")
+			k.c.must(t, commandTimeout, "umount /mnt")
 			k.giveBack(t, u.ID)
 			k.s.hasDiskBack(t, sum)
-			// The next way begins without this one's link.
+			// The next case starts without this link.
 			k.client.must(t, nil, "reach", "workshop", "--clear")
 			k.client.stop(t)
 			k.client.up(t)

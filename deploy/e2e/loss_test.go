@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// shortBudget is that of a client whose host does not come back.
+// shortBudget is the budget of a client whose host does not come back.
 const shortBudget = 15 * time.Second
 
-// cut cuts the host's network off, makes sure that the client has noticed, and
-// mends it after a time.
+// cut interrupts the host's network, waits until the client has noticed, and restores the
+// network after length.
 func (k *chain) cut(t *testing.T, length time.Duration) {
 	t.Helper()
-	over := time.After(length) // what is tested is the time itself
+	over := time.After(length) // this time is what the test is about
 	began := time.Now()
 	if err := k.lab.Cut("gws", true); err != nil {
 		t.Fatal(err)
 	}
-	k.client.has(t, patience, "no link with the host", func(s status) bool {
+	k.client.has(t, commandTimeout, "no link with the host", func(s status) bool {
 		return slices.ContainsFunc(s.Peers, func(p peerStatus) bool { return p.Name == "workshop" && !p.Up })
 	})
 	t.Logf("the client notices the cut after %v", time.Since(began).Round(100*time.Millisecond))
@@ -34,14 +34,14 @@ func (k *chain) cut(t *testing.T, length time.Duration) {
 	t.Logf("cut for %v", time.Since(began).Round(100*time.Millisecond))
 }
 
-// undisturbed copies from the used disk through what meanwhile does, of which
-// the client's kernel must not notice more than a pause.
+// undisturbed copies from the used disk while it calls meanwhile. The client's kernel must
+// notice no more than a pause.
 func (k *chain) undisturbed(t *testing.T, disk string, meanwhile ...func()) {
 	t.Helper()
 	u := k.client.use(t, "workshop", disk)
 	d := k.c.mountDisk(t)
 	for timer, least := range map[string]int{"timeout": 60 + 30, "eh_timeout": 60 + 10} {
-		got := k.c.must(t, patience, "cat /sys/block/"+d+"/device/"+timer)
+		got := k.c.must(t, commandTimeout, "cat /sys/block/"+d+"/device/"+timer)
 		if n, err := strconv.Atoi(got); err != nil || n < least {
 			t.Errorf("the kernel's %s for the far disk is %s s, want %d: its own and the budget", timer, got, least)
 		}
@@ -51,7 +51,7 @@ func (k *chain) undisturbed(t *testing.T, disk string, meanwhile ...func()) {
 	if said := k.c.troubles(t); said != "" {
 		t.Errorf("the client's kernel has noticed:\n%s", said)
 	}
-	k.c.must(t, patience, "umount /mnt")
+	k.c.must(t, commandTimeout, "umount /mnt")
 	k.giveBack(t, u.ID)
 }
 
@@ -60,8 +60,8 @@ func (k *chain) copySurvivesThreeCuts(t *testing.T, disk string) {
 	k.undisturbed(t, disk, cut(20*time.Second), cut(17*time.Second), cut(15*time.Second))
 }
 
-// copySurvivesALongCut is within the default budget, and longer than what Linux
-// gives a disk for a command.
+// copySurvivesALongCut cuts the network for less than the default budget and longer than
+// Linux's time-out for a disk command.
 func (k *chain) copySurvivesALongCut(t *testing.T, disk string) {
 	k.undisturbed(t, disk, func() { k.cut(t, 45*time.Second) })
 }
@@ -74,22 +74,26 @@ func (k *chain) copySurvivesForgetfulNATs(t *testing.T, disk string) {
 	})
 }
 
-// mark begins what troubles looks at in the machine's kernel log.
+// mark writes a line to the guest's kernel log after which troubles looks.
 func (m *machine) mark(t *testing.T) {
 	t.Helper()
-	m.must(t, patience, "echo the test begins > /dev/kmsg")
+	m.must(t, commandTimeout, "echo the test begins > /dev/kmsg")
 }
 
-// troubles are the kernel's words, since mark, of an unplug, of a reset, or of
-// errors.
+// troubles returns the lines of the kernel log since mark that report an unplug, a reset or
+// an error.
 func (m *machine) troubles(t *testing.T) string {
 	t.Helper()
-	return m.must(t, patience, `dmesg | tac | sed '/the test begins/q' | tac | sed 1d | grep -iE 'disconnect|reset|error|fail|tim(ed|ing) out|offline|abort|vhci' || true`)
+	return m.must(
+		t,
+		commandTimeout,
+		`dmesg | tac | sed '/the test begins/q' | tac | sed 1d | grep -iE 'disconnect|reset|error|fail|tim(ed|ing) out|offline|abort|vhci' || true`,
+	)
 }
 
-// goneAfter reads a mounted disk in a machine until the disk is no more, and
-// returns how long that was after the last bytes came: by the machine's clock,
-// whatever keeps this one busy. It says on started that it reads.
+// goneAfter reads a mounted disk in a guest until the disk disappears. It returns the time
+// since the last bytes arrived, by the guest's clock, which other work of this machine does
+// not affect. It closes started when it reads.
 func (m *machine) goneAfter(t *testing.T, disk string, started chan<- struct{}) (time.Duration, error) {
 	const script = `
 		while dd if=/dev/$0 of=/dev/null bs=64k count=1 iflag=direct 2>/dev/null; do
@@ -99,7 +103,7 @@ func (m *machine) goneAfter(t *testing.T, disk string, started chan<- struct{}) 
 		while test -e /sys/block/$0; do usleep 20000; done
 		read -r gone rest < /proc/uptime
 		echo "$came $gone"`
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	said := &lastLine{first: started}
 	if code, err := m.Stream(ctx, nil, said, said, "sh", "-c", script, disk); err != nil || code != 0 {
@@ -115,11 +119,11 @@ func (m *machine) goneAfter(t *testing.T, disk string, started chan<- struct{}) 
 	return time.Duration((seconds[1] - seconds[0]) * float64(time.Second)), nil
 }
 
-// lastLine keeps the last line that is written, and tells of the first.
+// lastLine is a writer that keeps the last line and announces the first.
 type lastLine struct {
-	first chan<- struct{} // closed then, and nil after it
+	first chan<- struct{} // closed at the first line, then nil
 	line  string
-	open  bool // more of line may follow
+	open  bool // line is incomplete
 }
 
 func (l *lastLine) Write(p []byte) (int, error) {
@@ -141,8 +145,8 @@ func (l *lastLine) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// unplugged runs cause while the client's disk is being read, and returns how
-// long after the last sign of life the client's kernel has seen the unplug.
+// unplugged calls cause while the client reads its disk. It returns the time from the last
+// sign of life until the client's kernel saw the unplug.
 func (k *chain) unplugged(t *testing.T, d string, cause func()) time.Duration {
 	t.Helper()
 	k.c.mark(t)
@@ -165,8 +169,8 @@ func (k *chain) unplugged(t *testing.T, d string, cause func()) time.Duration {
 	if said := k.c.troubles(t); !strings.Contains(said, "USB disconnect") {
 		t.Errorf("the client's kernel has not seen an unplug, but:\n%s", said)
 	}
-	k.c.must(t, patience, "umount /mnt")
-	k.c.nothingHangs(t, patience)
+	k.c.must(t, commandTimeout, "umount /mnt")
+	k.c.nothingHangs(t, commandTimeout)
 	return after
 }
 
@@ -175,15 +179,20 @@ func (k *chain) killedHostIsACleanUnplug(t *testing.T, disk string) {
 	after := k.unplugged(t, k.c.mountDisk(t), func() { k.host.kill(t) })
 	t.Logf("the client's kernel sees the unplug %v after the last sign of life; the budget is %v", after, shortBudget)
 	if after > shortBudget {
-		t.Errorf("the client's kernel sees the unplug %v after the last sign of life, beyond the budget of %v", after, shortBudget)
+		t.Errorf(
+			"the client's kernel sees the unplug %v after the last sign of life, beyond the budget of %v",
+			after,
+			shortBudget,
+		)
 	}
-	if u := k.client.status(t).Uses; len(u) != 1 || u[0].State == "attached" || !strings.Contains(u[0].Reason, "budget") {
+	if u := k.client.status(t).Uses; len(u) != 1 || u[0].State == "attached" ||
+		!strings.Contains(u[0].Reason, "budget") {
 		t.Errorf("the client's status does not say that it waits and why: %+v", u)
 	}
 }
 
-// hostDiskIsUnpluggedAndBack pulls the disk out of the host while the client
-// reads it, and plugs it in again.
+// hostDiskIsUnpluggedAndBack unplugs the disk from the host while the client reads it, and
+// plugs it in again.
 func (k *chain) hostDiskIsUnpluggedAndBack(t *testing.T, disk string) {
 	k.client.use(t, "workshop", disk)
 	after := k.unplugged(t, k.c.mountDisk(t), func() {
@@ -192,19 +201,26 @@ func (k *chain) hostDiskIsUnpluggedAndBack(t *testing.T, disk string) {
 		}
 	})
 	t.Logf("the client's kernel sees the unplug %v after the last bytes", after)
-	if after > 5*time.Second { // nobody waits for anything
+	if after > 5*time.Second { // a device that is known to be gone is removed at once
 		t.Errorf("the client's kernel sees the unplug only %v after the last bytes", after)
 	}
-	k.client.has(t, patience, "the use, waiting, and why", func(s status) bool {
+	k.client.has(t, commandTimeout, "the use, waiting, and why", func(s status) bool {
 		return len(s.Uses) == 1 && s.Uses[0].State == "waiting" && s.Uses[0].Reason != ""
 	})
-	k.host.has(t, patience, "nothing lent", func(s status) bool { return len(s.Exports) == 0 })
+	k.host.has(t, commandTimeout, "nothing lent", func(s status) bool { return len(s.Exports) == 0 })
 
-	device := map[string]string{"driver": "usb-storage", "id": "disk", "drive": "disk-file", "serial": "EF-disk", "bus": "xhci.0", "port": "1"} // where it was
+	device := map[string]string{
+		"driver": "usb-storage",
+		"id":     "disk",
+		"drive":  "disk-file",
+		"serial": "EF-disk",
+		"bus":    "xhci.0",
+		"port":   "1",
+	} // the same port
 	if _, err := k.s.QMP("device_add", device); err != nil {
 		t.Fatal(err)
 	}
 	k.c.copyOut(t, k.c.mountDisk(t), k.files.little)
-	k.c.must(t, patience, "umount /mnt")
+	k.c.must(t, commandTimeout, "umount /mnt")
 	k.giveBack(t, k.client.status(t).Uses[0].ID)
 }

@@ -16,10 +16,10 @@ import (
 
 const module = "github.com/easyfind-usb/easyfind/"
 
-// mustRun turns skips into failures, for a machine that has all it takes.
+// mustRun turns skips into failures, for machines that can run every test.
 var mustRun = os.Getenv("EASYFIND_E2E_MUST_RUN") == "1"
 
-// scratch holds what is built once for all tests.
+// scratch contains what is built once for all tests.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -52,17 +52,17 @@ func needs(t *testing.T, usable ...func() error) {
 	}
 }
 
-// buildTime bounds what is made before the first test.
-const buildTime = 15 * time.Minute
+// buildTimeout bounds what is built before the first test.
+const buildTimeout = 15 * time.Minute
 
-// programs are the built binaries and the guests' image.
+// programs are the built binaries and the image of the guests.
 type programs struct {
 	agent, rendezvous string
 	image             *guest.Image
 }
 
 var buildPrograms = sync.OnceValues(func() (programs, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	p := programs{agent: filepath.Join(scratch, "easyfind"), rendezvous: filepath.Join(scratch, "easyfind-rendezvous")}
 	return p, errors.Join(
@@ -72,7 +72,7 @@ var buildPrograms = sync.OnceValues(func() (programs, error) {
 })
 
 var buildImage = sync.OnceValues(func() (*guest.Image, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -81,8 +81,8 @@ var buildImage = sync.OnceValues(func() (*guest.Image, error) {
 	return guest.Build(ctx, filepath.Join(cache, "easyfind-e2e"))
 })
 
-// built returns the programs and the guests' image, and skips the test where no
-// lab or guest can be had.
+// built returns the programs and the image of the guests. It skips the test if this machine
+// cannot run labs or guests.
 func built(t *testing.T) programs {
 	t.Helper()
 	needs(t, guest.Usable)
@@ -95,7 +95,7 @@ func built(t *testing.T) programs {
 	return p
 }
 
-// builtPrograms returns the programs alone, for a lab without guests.
+// builtPrograms returns only the programs, for a lab without guests.
 func builtPrograms(t *testing.T) programs {
 	t.Helper()
 	needs(t, lab.Usable)
@@ -106,27 +106,27 @@ func builtPrograms(t *testing.T) programs {
 	return p
 }
 
-// eventually asks until the answer is yes. The error of the last no is what the
-// test fails with.
-func eventually(t *testing.T, patience time.Duration, ask func(ctx context.Context) error) {
+// eventually calls check until it returns nil. After timeout the test fails with its last
+// error.
+func eventually(t *testing.T, timeout time.Duration, check func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var last error
 	for {
-		err := ask(ctx)
+		err := check(ctx)
 		if err == nil {
 			return
 		}
 		if last == nil || ctx.Err() == nil {
-			last = err // not that of an answer cut short
+			last = err // a check that was cut short does not replace the error
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("after %v: %v", patience, last)
+			t.Fatalf("after %v: %v", timeout, last)
 		}
 	}
 }

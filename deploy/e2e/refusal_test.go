@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Exit codes of the command line, as its help lists them.
+// Exit statuses of the command line, as listed in its help.
 const (
 	exitUsage       = 2
 	exitNotRunning  = 3
@@ -23,9 +23,9 @@ const (
 	exitUnsupported = 9
 )
 
-// TestRefusalsSayWhatToDo: whatever cannot be done ends with one sentence and an
-// exit code of its kind. Both agents are processes of this machine with software
-// devices.
+// TestRefusalsSayWhatToDo: a command that cannot be carried out prints one sentence and ends
+// with the exit status for the kind of its error. Both agents are processes of this machine
+// with software devices.
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	p := builtPrograms(t)
@@ -61,21 +61,26 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 	nothingClaimed(t, host, client)
 	u := client.use(t, "workshop", disk.ID, "--endpoint")
-	host.has(t, patience, "an export", func(s status) bool { return len(s.Exports) == 1 })
+	host.has(t, commandTimeout, "an export", func(s status) bool { return len(s.Exports) == 1 })
 	client.must(t, nil, "release", u.ID)
-	host.has(t, patience, "nothing claimed", func(s status) bool { return len(s.Exports) == 0 })
+	host.has(t, commandTimeout, "nothing claimed", func(s status) bool { return len(s.Exports) == 0 })
 
 	t.Run("Starting", func(t *testing.T) { refusedStart(t, client) })
 
 	r.stop()
-	client.has(t, patience, "the loss of its rendezvous", func(s status) bool { return !s.Rendezvous.Connected && s.Rendezvous.Detail != "" })
+	client.has(
+		t,
+		commandTimeout,
+		"the loss of its rendezvous",
+		func(s status) bool { return !s.Rendezvous.Connected && s.Rendezvous.Detail != "" },
+	)
 	client.fails(t, exitUnreachable, "rendezvous", "pair", burned.Address, burned.PIN)
 	host.stop(t)
 	client.fails(t, exitUnreachable, "workshop cannot be reached", "use", "workshop", disk.ID, "--endpoint")
 	nothingClaimed(t, client)
 }
 
-// nothingClaimed checks that what was refused has left nothing behind.
+// nothingClaimed checks that a refused command has no effect.
 func nothingClaimed(t *testing.T, agents ...*agent) {
 	t.Helper()
 	for _, a := range agents {
@@ -85,15 +90,15 @@ func nothingClaimed(t *testing.T, agents ...*agent) {
 	}
 }
 
-// withdrawnPairing uses an address after the host has given up, as it does by
-// itself after ten minutes.
+// withdrawnPairing uses an address after the host has given up, as it does by itself after
+// ten minutes.
 func withdrawnPairing(t *testing.T, host, client *agent) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	o := host.offerPairing(ctx, t)
 	cancel()
 	<-o.ended
-	eventually(t, patience, func(ctx context.Context) error {
+	eventually(t, commandTimeout, func(ctx context.Context) error {
 		_, err := client.run(ctx, "pair", o.Address, o.PIN)
 		var f *failure
 		switch {
@@ -106,20 +111,20 @@ func withdrawnPairing(t *testing.T, host, client *agent) {
 	})
 }
 
-// user is a place in which programs are somebody other than root.
+// user runs programs as a user other than root.
 type user struct {
-	place
+	runner
 	name string
 }
 
 // Stream runs a program as the user.
 func (u user) Stream(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, argv ...string) (int, error) {
 	as := []string{"start-stop-daemon", "-S", "-c", u.name, "-p", "/nonexistent", "-a", argv[0], "--"}
-	return u.place.Stream(ctx, stdin, stdout, stderr, append(as, argv[1:]...)...)
+	return u.runner.Stream(ctx, stdin, stdout, stderr, append(as, argv[1:]...)...)
 }
 
-// othersNeedPermission runs an agent on the host's machine that is not root: it
-// can neither open a device nor have one.
+// othersNeedPermission runs an agent without root on the host. It can neither open a device
+// nor attach one.
 func (k *chain) othersNeedPermission(t *testing.T, disk string) {
 	visitor := newAgent(t, "visitor", user{k.s, "nobody"}, guestProgram, "/tmp/visitor")
 	visitor.up(t, "--rendezvous", k.rendezvous.link, "--tls-listen", "", "--usbip-listen", "")
@@ -129,18 +134,18 @@ func (k *chain) othersNeedPermission(t *testing.T, disk string) {
 
 	pair(t, k.host, visitor)
 	visitor.fails(t, exitUnsupported, "modprobe vhci_hcd", "use", "workshop", disk)
-	k.s.must(t, patience, "modprobe vhci_hcd")
+	k.s.must(t, commandTimeout, "modprobe vhci_hcd")
 	visitor.fails(t, exitPermission, "run the agent as root", "use", "workshop", disk)
 	nothingClaimed(t, k.host, k.client, visitor)
 	k.client.must(t, nil, "forget", "visitor")
 	k.host.must(t, nil, "forget", "visitor")
-	k.s.must(t, patience, awaitDisk)
+	k.s.must(t, commandTimeout, awaitDisk)
 }
 
-// refusedPairing tries wrong PINs until the address is burned, and returns it.
+// refusedPairing tries wrong PINs until the address is invalid, and returns it.
 func refusedPairing(t *testing.T, host, client *agent) offer {
 	client.fails(t, exitUsage, "", "pair", "not an address", "1234")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	o := host.offerPairing(ctx, t)
 	wrong := "0000-0000"
@@ -163,7 +168,7 @@ func refusedPairing(t *testing.T, host, client *agent) offer {
 	return o.offer
 }
 
-// refusedStart runs second agents that cannot work.
+// refusedStart starts agents that cannot work.
 func refusedStart(t *testing.T, running *agent) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
@@ -177,15 +182,18 @@ func refusedStart(t *testing.T, running *agent) {
 		words string
 		argv  []string
 	}{
-		"busy port":     {"7574", []string{"up", "--state", dir + "/a", "--socket", dir + "/a.sock", "--usbip-listen", ""}},
-		"busy socket":   {"", []string{"up", "--state", dir + "/b", "--socket", running.dir + "/socket", "--tls-listen", "", "--usbip-listen", ""}},
-		"unknown key":   {"no-such-key", []string{"--config", file("unknown.yaml", "no-such-key: 1\n"), "up", "--state", dir + "/c"}},
+		"busy port": {"7574", []string{"up", "--state", dir + "/a", "--socket", dir + "/a.sock", "--usbip-listen",
+			""}},
+		"busy socket": {"", []string{"up", "--state", dir + "/b", "--socket", running.dir + "/socket", "--tls-listen",
+			"", "--usbip-listen", ""}},
+		"unknown key": {"no-such-key", []string{"--config", file("unknown.yaml", "no-such-key: 1\n"), "up", "--state",
+			dir + "/c"}},
 		"broken file":   {"YAML", []string{"--config", file("broken.yaml", "a: [\n"), "up", "--state", dir + "/d"}},
 		"broken budget": {"budget", []string{"up", "--budget", "soon", "--state", dir + "/e"}},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 		var said bytes.Buffer
-		code, err := running.at.Stream(ctx, nil, &said, &said, append([]string{running.program}, c.argv...)...)
+		code, err := running.on.Stream(ctx, nil, &said, &said, append([]string{running.program}, c.argv...)...)
 		cancel()
 		if err != nil || code == 0 || !strings.Contains(said.String(), c.words) {
 			t.Errorf("%s: exit %d, %v, %s", name, code, err, &said)

@@ -12,16 +12,16 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/lab"
 )
 
-// joinLink is what the rendezvous prints at its start.
+// joinLink matches the link that the rendezvous prints at its start.
 var joinLink = regexp.MustCompile(`https://[0-9.]+:[0-9]+/?#\S*[A-Za-z0-9_=-]`)
 
-// rendezvous is one that runs in the lab's public node.
+// rendezvous is a rendezvous that runs in the lab's public node.
 type rendezvous struct {
-	link string // what agents join with
-	stop func() // ends it; doing it twice is fine
+	link string // the join link
+	stop func() // ends it; further calls have no effect
 }
 
-// startRendezvous runs the rendezvous until the end of the test.
+// startRendezvous runs the rendezvous until the test ends.
 func startRendezvous(t *testing.T, l *lab.Lab, p programs) rendezvous {
 	t.Helper()
 	dir := t.TempDir()

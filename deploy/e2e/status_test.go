@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What the command line's documents say, as far as the tests look.
+// JSON documents of the command line, as far as the tests read them.
 type (
 	status struct {
 		Rendezvous struct {
@@ -48,7 +48,7 @@ type (
 	}
 )
 
-// status asks how things are.
+// status returns the agent's status.
 func (a *agent) status(t *testing.T) status {
 	t.Helper()
 	var s status
@@ -56,7 +56,7 @@ func (a *agent) status(t *testing.T) status {
 	return s
 }
 
-// peer waits until the session with a peer is up over a link that is wanted, and
+// peer waits until the session with a peer is up over a link that satisfies wanted, and
 // returns its status.
 func (a *agent) peer(t *testing.T, name string, within time.Duration, wanted func(peerStatus) bool) peerStatus {
 	t.Helper()
@@ -83,7 +83,7 @@ func (a *agent) peer(t *testing.T, name string, within time.Duration, wanted fun
 	return found
 }
 
-// has waits until a predicate holds for an agent's status.
+// has waits until holds returns true for the agent's status.
 func (a *agent) has(t *testing.T, within time.Duration, what string, holds func(status) bool) {
 	t.Helper()
 	eventually(t, within, func(ctx context.Context) error {
@@ -102,7 +102,7 @@ func (a *agent) has(t *testing.T, within time.Duration, what string, holds func(
 	})
 }
 
-// device finds a device of the agent's machine by a word of its name.
+// device returns the device of the agent's machine whose name contains word.
 func (a *agent) device(t *testing.T, word string) device {
 	t.Helper()
 	var all []device

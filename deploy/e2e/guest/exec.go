@@ -169,7 +169,18 @@ func (g *Guest) Put(ctx context.Context, from, to string) error {
 		return err
 	}
 	var said bytes.Buffer
-	code, err := g.Stream(ctx, f, &said, &said, "sh", "-c", `cat > "$1" && chmod "$2" "$1"`, "put", to, fmt.Sprintf("%o", info.Mode().Perm()))
+	code, err := g.Stream(
+		ctx,
+		f,
+		&said,
+		&said,
+		"sh",
+		"-c",
+		`cat > "$1" && chmod "$2" "$1"`,
+		"put",
+		to,
+		fmt.Sprintf("%o", info.Mode().Perm()),
+	)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit status %d: %s", code, &said)
 	}

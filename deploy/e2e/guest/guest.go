@@ -41,8 +41,8 @@ type Config struct {
 	Dir     string            // an existing directory for this guest's files
 	Memory  int               // MiB, default 512
 	NIC     *NIC              // nil: no network
-	USB     []USB // plugged in at the start
-	Modules []string // loaded at the start, such as vhci_hcd
+	USB     []USB             // plugged in at the start
+	Modules []string          // loaded at the start, such as vhci_hcd
 	Files   map[string]string // more files: path in the guest, file on this machine
 	// Binaries names dynamic programs among Files whose libraries are added.
 	Binaries []string
@@ -68,7 +68,7 @@ type Guest struct {
 	w     *frame.Writer
 	qmp   *monitor
 	dead  chan struct{} // closed when QEMU has ended
-	ended error // the reason; readable once dead is closed
+	ended error         // the reason; readable once dead is closed
 	wg    sync.WaitGroup
 	once  sync.Once
 

@@ -88,11 +88,13 @@ func TestGuestRunsPrograms(t *testing.T) {
 	if err := g.Put(ctx, file, "/tmp/put"); err != nil {
 		t.Fatal(err)
 	}
-	if got := run("sha256sum < /tmp/put; stat -c %a /tmp/put"); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "750") {
+	if got := run("sha256sum < /tmp/put; stat -c %a /tmp/put"); !strings.HasPrefix(got, want) ||
+		!strings.HasSuffix(got, "750") {
 		t.Errorf("after put: %s", got)
 	}
 
-	if out, err := g.Exec(ctx, "echo said; exit 3"); err == nil || out != "said" || !strings.Contains(err.Error(), "status 3") {
+	if out, err := g.Exec(ctx, "echo said; exit 3"); err == nil || out != "said" ||
+		!strings.Contains(err.Error(), "status 3") {
 		t.Errorf("a failing script: %q, %v", out, err)
 	}
 	if code, err := g.Stream(ctx, nil, &bytes.Buffer{}, &bytes.Buffer{}, "no-such-program"); err == nil || code != 127 {
@@ -139,7 +141,8 @@ func TestTableKeepsChosenModules(t *testing.T) {
 	if got := tableOf(raw, map[string]bool{"ftdi_sio": true}); got != "alias usb:v0403* ftdi_sio\n" {
 		t.Errorf("aliases: %q", got)
 	}
-	if got := tableOf("softdep ext4 pre: crc32c\nsoftdep xfs pre: x\n", map[string]bool{"ext4": true}); got != "softdep ext4 pre: crc32c\n" {
+	if got := tableOf("softdep ext4 pre: crc32c\nsoftdep xfs pre: x\n",
+		map[string]bool{"ext4": true}); got != "softdep ext4 pre: crc32c\n" {
 		t.Errorf("soft dependencies: %q", got)
 	}
 }

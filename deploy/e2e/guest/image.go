@@ -94,7 +94,8 @@ func buildInitramfs(ctx context.Context, k *kernel, to string) error {
 		return err
 	}
 	initProgram := filepath.Join(filepath.Dir(to), "guestinit")
-	if err := GoBuild(ctx, initProgram, "github.com/easyfind-usb/easyfind/deploy/e2e/guest/guestinit", "CGO_ENABLED=0"); err != nil {
+	if err := GoBuild(ctx, initProgram, "github.com/easyfind-usb/easyfind/deploy/e2e/guest/guestinit",
+		"CGO_ENABLED=0"); err != nil {
 		return err
 	}
 	if err := a.copyFile(initProgram, "init"); err != nil {

@@ -101,7 +101,8 @@ func (l *Lab) connect(n *Node, s *script) error {
 func (l *Lab) uplink(n *Node) error {
 	child, parent, port := l.Namespace(n.Name), l.Namespace(n.Via), portOf(n.Name)
 	if n.Link == nil {
-		if err := run("", "ip", "-n", child, "link", "add", "up0", "type", "veth", "peer", "name", port, "netns", parent); err != nil {
+		if err := run("", "ip", "-n", child, "link", "add", "up0", "type", "veth", "peer", "name", port, "netns",
+			parent); err != nil {
 			return err
 		}
 	} else {
@@ -123,7 +124,8 @@ func (l *Lab) uplink(n *Node) error {
 			mtu = 1500
 		}
 		for _, d := range [][2]string{{child, "up0"}, {parent, port}} {
-			if err := run("", "ip", "-n", d[0], "link", "set", d[1], "mtu", strconv.Itoa(mtu), "txqueuelen", "10000"); err != nil {
+			if err := run("", "ip", "-n", d[0], "link", "set", d[1], "mtu", strconv.Itoa(mtu), "txqueuelen",
+				"10000"); err != nil {
 				return err
 			}
 		}
@@ -171,7 +173,8 @@ func (l *Lab) routesTo(n *Node) error {
 			if !ok {
 				continue
 			}
-			if err := run("", "ip", "-n", l.Namespace(c.Via), "route", "add", p.Masked().String(), "via", via.String()); err != nil {
+			if err := run("", "ip", "-n", l.Namespace(c.Via), "route", "add", p.Masked().String(), "via",
+				via.String()); err != nil {
 				return err
 			}
 		}

@@ -197,9 +197,16 @@ func (l *Lab) Cut(node string, cut bool) error {
 	// Both ends drop arriving packets. Carrier, addresses and routes stay, as on a
 	// radio link without reception.
 	for ns, device := range map[string]string{l.Namespace(n.Name): "up0", l.Namespace(n.Via): portOf(node)} {
-		rules := fmt.Sprintf("add table netdev %[1]s\ndelete table netdev %[1]s\n", cutTable(node)) // also works if there is no table
+		rules := fmt.Sprintf(
+			"add table netdev %[1]s\ndelete table netdev %[1]s\n",
+			cutTable(node),
+		) // also works if there is no table
 		if cut {
-			rules = fmt.Sprintf("table netdev %s {\nchain in { type filter hook ingress device %q priority 0; policy drop;\n}\n}\n", cutTable(node), device)
+			rules = fmt.Sprintf(
+				"table netdev %s {\nchain in { type filter hook ingress device %q priority 0; policy drop;\n}\n}\n",
+				cutTable(node),
+				device,
+			)
 		}
 		if err := run(rules, "ip", "netns", "exec", ns, "nft", "-f", "-"); err != nil {
 			return err

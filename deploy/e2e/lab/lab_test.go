@@ -60,7 +60,14 @@ func house(nat *NAT, link *Link) *Topology {
 	return &Topology{Prefix: "ef-lab-", Seed: 1, Nodes: []Node{
 		{Name: "inet", LAN: []string{"198.51.100.1/24", "203.0.113.1/24"}},
 		{Name: "srv", Via: "inet", Addr: []string{"198.51.100.10/24", "198.51.100.11/24"}},
-		{Name: "gw", Via: "inet", Addr: []string{"203.0.113.10/24"}, LAN: []string{"192.168.1.1/24"}, NAT: nat, Link: link},
+		{
+			Name: "gw",
+			Via:  "inet",
+			Addr: []string{"203.0.113.10/24"},
+			LAN:  []string{"192.168.1.1/24"},
+			NAT:  nat,
+			Link: link,
+		},
 		{Name: "a", Via: "gw", Addr: []string{"192.168.1.2/24"}},
 		{Name: "a2", Via: "gw", Addr: []string{"192.168.1.3/24"}},
 	}}
@@ -191,7 +198,11 @@ func TestForwardedPortIsReachedFromOutside(t *testing.T) {
 			}
 			var ln net.Listener
 			var c net.Conn
-			if err := l.Do("a", func() (err error) { ln, err = net.Listen("tcp4", "192.168.1.2:7574"); return err }); err != nil {
+			if err := l.Do("a", func() (err error) {
+				ln, err = net.Listen("tcp4",
+					"192.168.1.2:7574")
+				return err
+			}); err != nil {
 				t.Fatal(err)
 			}
 			defer ln.Close()
@@ -301,13 +312,14 @@ func TestImpossibleTopologiesAreRefused(t *testing.T) {
 		return Node{Name: "y", Via: "x", Addr: []string{"10.0.0.2/24"}, LAN: []string{"10.1.0.1/24"}, NAT: n}
 	}
 	for name, bad := range map[string]*Topology{
-		"prefix":       {Prefix: "eth"},
-		"node name":    {Nodes: []Node{{Name: "a-b"}}},
-		"unknown via":  {Nodes: []Node{root, {Name: "y", Via: "z"}}},
-		"twice":        {Nodes: []Node{root, root}},
-		"no address":   {Nodes: []Node{root, {Name: "y", Via: "x"}}},
-		"NAT type":     {Nodes: []Node{root, under(&NAT{Type: "?"})}},
-		"NAT forward":  {Nodes: []Node{root, under(&NAT{Type: "fullcone", Forward: []Forward{{Proto: "sctp", Port: 1, To: "10.1.0.2:1"}}})}},
+		"prefix":      {Prefix: "eth"},
+		"node name":   {Nodes: []Node{{Name: "a-b"}}},
+		"unknown via": {Nodes: []Node{root, {Name: "y", Via: "z"}}},
+		"twice":       {Nodes: []Node{root, root}},
+		"no address":  {Nodes: []Node{root, {Name: "y", Via: "x"}}},
+		"NAT type":    {Nodes: []Node{root, under(&NAT{Type: "?"})}},
+		"NAT forward": {Nodes: []Node{root, under(&NAT{Type: "fullcone",
+			Forward: []Forward{{Proto: "sctp", Port: 1, To: "10.1.0.2:1"}}})}},
 		"NAT no words": {Nodes: []Node{root, under(&NAT{})}},
 	} {
 		if err := bad.check(); err == nil {

@@ -61,7 +61,11 @@ var loops atomic.Int32
 // because packets written on one CPU can overtake those just written on another.
 func hurry(i int) {
 	if unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) != nil ||
-		unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1}, 0) != nil {
+		unix.SchedSetAttr(
+			0,
+			&unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1},
+			0,
+		) != nil {
 		return
 	}
 	var may, one unix.CPUSet

@@ -70,7 +70,9 @@ func newNAT(fd int, node *Node, seed uint64) (*natBox, error) {
 		n.inside = append(n.inside, netip.MustParsePrefix(s).Masked())
 	}
 	for _, f := range n.cfg.Forward {
-		n.open[natPort{map[string]byte{"tcp": protoTCP, "udp": protoUDP}[f.Proto], f.Port}] = netip.MustParseAddrPort(f.To)
+		n.open[natPort{map[string]byte{"tcp": protoTCP, "udp": protoUDP}[f.Proto], f.Port}] = netip.MustParseAddrPort(
+			f.To,
+		)
 	}
 	n.nextSeq = 20000 + uint16(n.rng.IntN(20000))
 	return n, n.start([]int{fd}, n.turn)

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxFrame = 9216 // bytes, on an emulated link
+	maxFrame = 9216    // bytes, on an emulated link
 	maxQueue = 200_000 // packets held in one direction, a bound on memory
 )
 
@@ -54,7 +54,7 @@ type pipe struct {
 	cfg     atomic.Pointer[Impair]
 	rng     *rand.Rand // three draws per packet, so its fate depends on the seed and its number only
 	bad     bool       // Gilbert state
-	idle    int64 // when the rate-limited line becomes idle
+	idle    int64      // when the rate-limited line becomes idle
 	wander  jitter
 	line    fifo // in order
 	held    fifo // taken out of order
@@ -72,7 +72,7 @@ func (p *pipe) stats() LinkStats {
 // never exceeds 1, so it alone reorders nothing.
 type jitter struct {
 	rng  *rand.Rand
-	at   int64 // time of the last value ...
+	at   int64    // time of the last value ...
 	knot [2]int64 // ... that value and the next
 }
 

@@ -38,11 +38,11 @@ type NAT struct {
 	Map       string        // go: ei|ad|apd. linux: masq|random|fully-random|fullcone
 	Filter    string        // go: ei|ad|apd
 	Ports     string        // go: preserve|random|seq
-	NoHairpin bool // go: refuse packets from the LAN to the public address
+	NoHairpin bool          // go: refuse packets from the LAN to the public address
 	Timeout   time.Duration // idle time of a UDP mapping, default 120 s (linux: 30 s until a reply)
 	Inbound   bool          // go: inbound packets refresh mappings too
 	WAN       string        // linux: unsolicited packets to the public address: drop (default) or accept
-	Forward   []Forward // permanent port forwardings
+	Forward   []Forward     // permanent port forwardings
 }
 
 // Forward sends packets for a port of the public address to a host of the LAN.
@@ -73,8 +73,8 @@ type Impair struct {
 	Delay     time.Duration
 	Jitter    time.Duration // uniform in [0,Jitter], order kept
 	Loss      float64       // probability 0..1
-	Burst     float64 // mean length of a run of losses (Gilbert); up to 1 losses are independent
-	Rate      float64 // Mbit/s of IP packets; 0 is unlimited
+	Burst     float64       // mean length of a run of losses (Gilbert); up to 1 losses are independent
+	Rate      float64       // Mbit/s of IP packets; 0 is unlimited
 	Queue     time.Duration // bound of the backlog of the rate, drop-tail; default 50 ms
 	Reorder   float64       // probability that a packet is held back ...
 	ReorderBy time.Duration // ... this long, while others overtake it; default 5 ms
@@ -177,7 +177,8 @@ func (n *NAT) check() error {
 		if !ok {
 			return fmt.Errorf("unknown type %q", n.Type)
 		}
-		for dst, v := range map[*string]string{&n.Engine: p.Engine, &n.Map: p.Map, &n.Filter: p.Filter, &n.Ports: p.Ports} {
+		for dst, v := range map[*string]string{&n.Engine: p.Engine, &n.Map: p.Map, &n.Filter: p.Filter,
+			&n.Ports: p.Ports} {
 			if *dst == "" {
 				*dst = v
 			}
@@ -198,7 +199,8 @@ func (n *NAT) check() error {
 	if n.Engine == "linux" {
 		return oneOf(n.Map, "masq random fully-random fullcone")
 	}
-	for _, c := range [][2]string{{n.Engine, "go linux"}, {n.Map, "ei ad apd"}, {n.Filter, "ei ad apd"}, {n.Ports, "preserve random seq"}} {
+	for _, c := range [][2]string{{n.Engine, "go linux"}, {n.Map, "ei ad apd"}, {n.Filter, "ei ad apd"},
+		{n.Ports, "preserve random seq"}} {
 		if err := oneOf(c[0], c[1]); err != nil {
 			return err
 		}

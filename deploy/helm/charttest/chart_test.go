@@ -83,13 +83,15 @@ func checkPorts(t *testing.T, s corev1.Service, d appsv1.Deployment) {
 	t.Helper()
 	container := d.Spec.Template.Spec.Containers[0]
 	for _, p := range s.Spec.Ports {
-		i := slices.IndexFunc(container.Ports, func(c corev1.ContainerPort) bool { return intstr.FromString(c.Name) == p.TargetPort })
+		i := slices.IndexFunc(container.Ports,
+			func(c corev1.ContainerPort) bool { return intstr.FromString(c.Name) == p.TargetPort })
 		if i < 0 || protocol(container.Ports[i].Protocol) != protocol(p.Protocol) {
 			t.Errorf("service %s: no container has the port %s", s.Name, p.TargetPort.String())
 		}
 	}
 	probe := container.ReadinessProbe.HTTPGet.Port
-	if probe.Type == intstr.String && !slices.ContainsFunc(container.Ports, func(c corev1.ContainerPort) bool { return c.Name == probe.StrVal }) {
+	if probe.Type == intstr.String && !slices.ContainsFunc(container.Ports,
+		func(c corev1.ContainerPort) bool { return c.Name == probe.StrVal }) {
 		t.Errorf("the probe of %s asks an unknown port %s", d.Name, probe.StrVal)
 	}
 }
@@ -166,7 +168,8 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for _, d := range render(t, kinds["a certificate from an authority"]...).deployments {
-		if args := d.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--acme=true") || slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--tls-") }) {
+		if args := d.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--acme=true") ||
+			slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--tls-") }) {
 			t.Errorf("%s: its certificate is not the authority's: %q", d.Name, args)
 		}
 	}
@@ -189,10 +192,12 @@ func TestUpdatesAndScaling(t *testing.T) {
 	if h.Spec.ScaleTargetRef.Name != "home" || h.Spec.MaxReplicas != 7 || r.deployments["home"].Spec.Replicas != nil {
 		t.Errorf("the scaler is not of the instances alone: %+v", h.Spec)
 	}
-	if m := h.Spec.Metrics; len(m) != 2 || m[0].Pods == nil || m[0].Pods.Metric.Name != "easyfind_peers_connected" || m[0].Pods.Target.AverageValue.Value() != 15000 {
+	if m := h.Spec.Metrics; len(m) != 2 || m[0].Pods == nil || m[0].Pods.Metric.Name != "easyfind_peers_connected" ||
+		m[0].Pods.Target.AverageValue.Value() != 15000 {
 		t.Errorf("the scaler does not go by connected peers: %+v", m)
 	}
-	if m := render(t, "autoscaling.enabled=true", "autoscaling.averagePeers=0").scalers["home"].Spec.Metrics; len(m) != 1 || m[0].Resource == nil {
+	if m := render(t, "autoscaling.enabled=true",
+		"autoscaling.averagePeers=0").scalers["home"].Spec.Metrics; len(m) != 1 || m[0].Resource == nil {
 		t.Errorf("without the metric of peers the scaler does not go by memory: %+v", m)
 	}
 }

@@ -61,7 +61,7 @@ func (s *Swarm) registerOne(ctx context.Context, r *rest, number int) (*Peer, ti
 	if err != nil {
 		return nil, 0, err
 	}
-	p := &Peer{ID: key.ID(), key: key, source: s.source(), only: anyHost}
+	p := &Peer{ID: key.ID(), swarm: s, key: key, source: s.source(), only: anyHost}
 	if s.resume {
 		p.cache = newTicket()
 	}
@@ -98,14 +98,16 @@ func (s *Swarm) Remove(ctx context.Context, peers []*Peer, conns int) error {
 		return r.call(ctx, http.MethodDelete, api.PathSelf, p.token, nil, nil)
 	})
 	if left > 0 {
-		return fmt.Errorf("%d of %d peers stay registered, an administrator can remove those named load: %w", left, len(peers), last)
+		return fmt.Errorf("%d of %d peers stay registered, an administrator can remove those named load: %w", left,
+			len(peers), last)
 	}
 	return nil
 }
 
 // requests makes one request for each of many, over so many connections, and
 // returns how many have failed and why the last one did.
-func (s *Swarm) requests(ctx context.Context, peers []*Peer, conns int, request func(r *rest, p *Peer) error) (failed int, last error) {
+func (s *Swarm) requests(ctx context.Context, peers []*Peer, conns int,
+	request func(r *rest, p *Peer) error) (failed int, last error) {
 	conns = max(1, min(conns, maxConnections, len(peers)))
 	var mu sync.Mutex
 	ended := each(ctx, conns, conns, func(ctx context.Context, worker int) error {

@@ -30,8 +30,8 @@ type rest struct {
 	closing  bool // the server said that it closes the connection
 }
 
-func (s *Swarm) rest(ctx context.Context, source netip.Addr) (*rest, error) {
-	conn, _, err := s.dial(ctx, source, anyHost, "http/1.1", nil)
+func (d *dialer) rest(ctx context.Context, source netip.Addr) (*rest, error) {
+	conn, _, err := d.dial(ctx, source, anyHost, "http/1.1", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (s *Swarm) rest(ctx context.Context, source netip.Addr) (*rest, error) {
 		conn.Close()
 		return nil, err
 	}
-	return &rest{conn: conn, in: bufio.NewReader(conn), host: s.join.Host, exporter: exporter}, nil
+	return &rest{conn: conn, in: bufio.NewReader(conn), host: d.join.Host, exporter: exporter}, nil
 }
 
 func (r *rest) close() { r.conn.Close() }

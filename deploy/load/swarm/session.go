@@ -29,7 +29,7 @@ func (s *Swarm) Connect(ctx context.Context, peers []*Peer, parallel int) error 
 	gate := make(chan struct{}, max(1, parallel))
 	first := make(chan struct{}, len(peers))
 	for _, p := range peers {
-		s.living.Go(func() { s.live(p, gate, first) })
+		s.living.Go(func() { p.live(gate, first) })
 	}
 	for n := range peers {
 		select {
@@ -47,14 +47,15 @@ func (s *Swarm) Connect(ctx context.Context, peers []*Peer, parallel int) error 
 
 // live keeps a peer connected. The first attempt waits for the gate; first is
 // told once it is connected.
-func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
+func (p *Peer) live(gate chan struct{}, first chan<- struct{}) {
+	s := p.swarm
 	select {
 	case gate <- struct{}{}:
 	case <-s.life.Done():
 		return
 	}
 	tried, entered := false, false
-	s.keep(p, nil, nil, func(ok bool) {
+	p.keep(nil, nil, func(ok bool) {
 		if !tried {
 			<-gate
 		}
@@ -68,21 +69,22 @@ func (s *Swarm) live(p *Peer, gate chan struct{}, first chan<- struct{}) {
 // keep keeps a peer connected, at first by a connection that there is already,
 // nil for none, until the peer has moved to one that another keep has. tried is
 // called after each attempt to connect.
-func (s *Swarm) keep(p *Peer, conn *tls.Conn, frames *signal.Reader, tried func(ok bool)) {
+func (p *Peer) keep(conn *tls.Conn, frames *signal.Reader, tried func(ok bool)) {
+	s := p.swarm
 	var retry signal.Backoff
 	var err error
 	began := time.Now()
 	for s.life.Err() == nil {
 		if conn == nil {
 			began = time.Now()
-			if conn, frames, err = s.open(p); err == nil {
-				s.enter(p, conn)
+			if conn, frames, err = p.open(); err == nil {
+				p.enter(conn)
 			}
 			tried(err == nil)
 		}
 		if conn != nil {
-			err = s.read(p, conn, frames)
-			if moved := s.leave(p, conn); moved || s.life.Err() != nil {
+			err = p.read(conn, frames)
+			if moved := p.leave(conn); moved || s.life.Err() != nil {
 				return
 			}
 		}
@@ -93,7 +95,8 @@ func (s *Swarm) keep(p *Peer, conn *tls.Conn, frames *signal.Reader, tried func(
 		}
 		s.mu.Unlock()
 		s.log.Debug("a peer is not connected", "peer", p.ID.Short(), "reason", err)
-		delay := time.NewTimer(retry.Next(conn != nil && (time.Since(began) > signal.Steady || errors.Is(err, errDraining))))
+		delay := time.NewTimer(retry.Next(conn != nil && (time.Since(began) > signal.Steady ||
+			errors.Is(err, errDraining))))
 		select {
 		case <-delay.C:
 		case <-s.life.Done():
@@ -105,13 +108,14 @@ func (s *Swarm) keep(p *Peer, conn *tls.Conn, frames *signal.Reader, tried func(
 
 // succeed moves a peer to a connection of another instance, unless the old one
 // ends first.
-func (s *Swarm) succeed(p *Peer, old *tls.Conn) {
+func (p *Peer) succeed(old *tls.Conn) {
+	s := p.swarm
 	var retry signal.Backoff
 	for s.life.Err() == nil && p.on(old) {
-		conn, frames, err := s.open(p)
+		conn, frames, err := p.open()
 		if err == nil {
-			if s.move(p, old, conn) {
-				s.keep(p, conn, frames, func(bool) {})
+			if p.move(old, conn) {
+				p.keep(conn, frames, func(bool) {})
 			} else {
 				conn.NetConn().Close()
 			}
@@ -135,7 +139,8 @@ func (p *Peer) on(conn *tls.Conn) bool {
 
 // move makes conn the peer's connection in place of the old one, which is read
 // until the rendezvous ends it.
-func (s *Swarm) move(p *Peer, old, conn *tls.Conn) bool {
+func (p *Peer) move(old, conn *tls.Conn) bool {
+	s := p.swarm
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conn != old || s.life.Err() != nil {
@@ -157,7 +162,8 @@ func reason(err error) string {
 }
 
 // open makes a signalling connection up to its Welcome.
-func (s *Swarm) open(p *Peer) (*tls.Conn, *signal.Reader, error) {
+func (p *Peer) open() (*tls.Conn, *signal.Reader, error) {
+	s := p.swarm
 	select {
 	case s.opening <- struct{}{}:
 		defer func() { <-s.opening }()
@@ -209,7 +215,8 @@ func (p *Peer) greet(conn *tls.Conn, frames *signal.Reader) error {
 	}
 }
 
-func (s *Swarm) enter(p *Peer, conn *tls.Conn) {
+func (p *Peer) enter(conn *tls.Conn) {
+	s := p.swarm
 	p.mu.Lock()
 	p.conn, p.waits = conn, false
 	p.mu.Unlock()
@@ -222,7 +229,8 @@ func (s *Swarm) enter(p *Peer, conn *tls.Conn) {
 
 // leave ends a connection. It reports whether the peer has moved to another
 // before; otherwise it is lost.
-func (s *Swarm) leave(p *Peer, conn *tls.Conn) (moved bool) {
+func (p *Peer) leave(conn *tls.Conn) (moved bool) {
+	s := p.swarm
 	conn.NetConn().Close()
 	p.mu.Lock()
 	cut := map[uint32]outgoing{}
@@ -246,7 +254,8 @@ func (s *Swarm) leave(p *Peer, conn *tls.Conn) (moved bool) {
 }
 
 // read handles what the rendezvous sends until the connection ends.
-func (s *Swarm) read(p *Peer, conn *tls.Conn, frames *signal.Reader) error {
+func (p *Peer) read(conn *tls.Conn, frames *signal.Reader) error {
+	s := p.swarm
 	for {
 		m, err := frames.FromRendezvous()
 		if err != nil {
@@ -263,7 +272,7 @@ func (s *Swarm) read(p *Peer, conn *tls.Conn, frames *signal.Reader) error {
 				return err
 			}
 		case signal.Move:
-			s.living.Go(func() { s.succeed(p, conn) })
+			s.living.Go(func() { p.succeed(conn) })
 		case signal.Sent:
 			s.traffic.Load().answered(p.answer(m.ID), 0)
 		case signal.Failed:

@@ -48,10 +48,7 @@ const (
 // Swarm is many peers of one rendezvous. Its methods may be called concurrently.
 type Swarm struct {
 	// Static after New.
-	join    api.JoinLink
-	hosts   []string
-	sources netip.Prefix
-	tls     *tls.Config
+	dialer
 	resume  bool
 	log     *slog.Logger
 	began   time.Time       // moments are counted from here
@@ -59,9 +56,6 @@ type Swarm struct {
 	end     context.CancelFunc
 	living  sync.WaitGroup
 	opening chan struct{} // a place for each peer in a handshake
-
-	dialed  atomic.Uint64 // picks the next host
-	sourced atomic.Uint64 // picks the next source
 
 	online  atomic.Int64
 	lost    atomic.Int64
@@ -82,6 +76,7 @@ type Swarm struct {
 type Peer struct {
 	// Static after Register.
 	ID     ident.PeerID
+	swarm  *Swarm
 	key    ident.Key
 	token  string
 	source netip.Addr
@@ -113,7 +108,10 @@ func New(c Config) (*Swarm, error) {
 	if c.Join.Host == "" {
 		return nil, errors.New("swarm: no rendezvous")
 	}
-	s := &Swarm{join: c.Join, hosts: c.Hosts, sources: c.Sources.Masked(), resume: c.Resume, log: c.Logger, began: time.Now(), opening: make(chan struct{}, maxOpening)}
+	s := &Swarm{
+		dialer: dialer{join: c.Join, hosts: c.Hosts, sources: c.Sources.Masked()},
+		resume: c.Resume, log: c.Logger, began: time.Now(), opening: make(chan struct{}, maxOpening),
+	}
 	if len(s.hosts) == 0 {
 		s.hosts = []string{c.Join.Host}
 	}
@@ -170,69 +168,12 @@ func (s *Swarm) Pings() (sent, silent int) { return int(s.pings.Load()), int(s.s
 // now is the moment, counted from the swarm's beginning and never 0.
 func (s *Swarm) now() int64 { return max(1, int64(time.Since(s.began))) }
 
-// source returns the next address of the network of sources, or none.
-func (s *Swarm) source() netip.Addr {
-	if !s.sources.IsValid() {
-		return netip.Addr{}
-	}
-	raw := s.sources.Addr().AsSlice()
-	host := len(raw)*8 - s.sources.Bits()
-	n := s.sourced.Add(1)
-	if host < 64 {
-		first, last := uint64(1), uint64(1)<<host-2 // neither the network's nor the broadcast address
-		if host < 2 {
-			first, last = 0, uint64(1)<<host-1
-		}
-		n = first + n%(last-first+1)
-	}
-	for i := len(raw) - 1; i >= 0 && n > 0; i-- {
-		raw[i] |= byte(n)
-		n >>= 8
-	}
-	a, _ := netip.AddrFromSlice(raw)
-	return a
-}
-
-// anyHost is all hosts in turn.
-const anyHost = -1
-
 // Bind has peers connect to one host only, by its index, from their next
 // connection on. It must not be called while they are connected.
 func (s *Swarm) Bind(peers []*Peer, host int) {
 	for _, p := range peers {
 		p.only = host
 	}
-}
-
-// dial opens a TLS connection from a source to a host, or to the next of all.
-func (s *Swarm) dial(ctx context.Context, source netip.Addr, host int, alpn string, cache tls.ClientSessionCache) (*tls.Conn, int, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	tries := 1
-	if host == anyHost {
-		host, tries = int((s.dialed.Add(1)-1)%uint64(len(s.hosts))), len(s.hosts)
-	}
-	d := net.Dialer{KeepAlive: -1}
-	if source.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
-	}
-	raw, err := d.DialContext(ctx, "tcp", s.hosts[host])
-	for ; err != nil && tries > 1; tries-- {
-		host = (host + 1) % len(s.hosts)
-		raw, err = d.DialContext(ctx, "tcp", s.hosts[host])
-	}
-	if err != nil {
-		return nil, host, fmt.Errorf("connect to the rendezvous: %w", err)
-	}
-	config := s.tls.Clone()
-	config.NextProtos = []string{alpn}
-	config.ClientSessionCache = cache
-	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, host, fmt.Errorf("TLS with the rendezvous: %w", err)
-	}
-	return conn, host, nil
 }
 
 // each runs f for the numbers below n in so many goroutines and returns the

@@ -91,8 +91,10 @@ func TestPeersRegisterConnectTalkAndLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, err := s.Send(ctx, pairs, swarm.Load{PerSecond: 80, During: time.Second, Bytes: 416})
-	if err != nil || m.Offered != 80 || len(m.Delivered) != 70 || len(m.Confirmed) != 70 || m.Lost+m.Cut+m.Untrue+m.Unwritten != 0 {
-		t.Errorf("%d messages, %d delivered, %d confirmed, %d lost, %d unwritten: %v", m.Offered, len(m.Delivered), len(m.Confirmed), m.Lost, m.Unwritten, err)
+	if err != nil || m.Offered != 80 || len(m.Delivered) != 70 || len(m.Confirmed) != 70 ||
+		m.Lost+m.Cut+m.Untrue+m.Unwritten != 0 {
+		t.Errorf("%d messages, %d delivered, %d confirmed, %d lost, %d unwritten: %v", m.Offered, len(m.Delivered),
+			len(m.Confirmed), m.Lost, m.Unwritten, err)
 	}
 	failed := 0
 	for _, n := range m.Failed {

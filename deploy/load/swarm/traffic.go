@@ -96,12 +96,14 @@ type Messages struct {
 	Delivered Latencies              `json:"delivered"` // from before the write to the receiver
 	Confirmed Latencies              `json:"confirmed"` // from before the write to the sender's Sent
 	Failed    map[signal.Failure]int `json:"failed,omitempty"`
-	Cut       int                    `json:"cut"`        // of which the sender was told nothing because its connection ended
-	Lost      int                    `json:"lost"`       // of which the sender was told nothing although its connection stood
-	Untrue    int                    `json:"untrue"`     // of which the sender was told Sent, and the receiver has none
-	Slowest   time.Duration          `json:"slowest_ns"` // until an answer of any kind
-	Late      Latencies              `json:"late"`       // the load itself, behind its schedule
-	Took      time.Duration          `json:"took_ns"`
+	// of which the sender was told nothing because its connection ended
+	Cut int `json:"cut"`
+	// of which the sender was told nothing although its connection stood
+	Lost    int           `json:"lost"`
+	Untrue  int           `json:"untrue"`     // of which the sender was told Sent, and the receiver has none
+	Slowest time.Duration `json:"slowest_ns"` // until an answer of any kind
+	Late    Latencies     `json:"late"`       // the load itself, behind its schedule
+	Took    time.Duration `json:"took_ns"`
 }
 
 // traffic is one run of messages.
@@ -131,7 +133,8 @@ func (s *Swarm) Send(ctx context.Context, pairs []Pair, l Load) (Messages, error
 		return Messages{}, fmt.Errorf("swarm: want pairs, a rate, and %d to %d bytes", minBody, signal.MaxBody)
 	}
 	began := time.Now()
-	t := &traffic{number: uint64(began.UnixNano()), began: began, arrived: map[uint64]bool{}, complete: make(chan struct{})}
+	t := &traffic{number: uint64(began.UnixNano()), began: began, arrived: map[uint64]bool{},
+		complete: make(chan struct{})}
 	t.m.Failed = map[signal.Failure]int{}
 	if !s.traffic.CompareAndSwap(nil, t) {
 		return Messages{}, errors.New("swarm: messages are being sent already")

@@ -107,7 +107,13 @@ func contiguous(n int) ([]byte, error) {
 		return nil, fmt.Errorf("huge pages: %w", err)
 	}
 	size := (n + huge - 1) / huge * huge
-	room, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_HUGETLB)
+	room, err := syscall.Mmap(
+		-1,
+		0,
+		size,
+		syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_HUGETLB,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("huge pages: %w", err)
 	}

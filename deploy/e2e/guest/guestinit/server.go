@@ -56,7 +56,8 @@ func (s *server) run(r io.Reader) error {
 			}
 		case frame.Kill:
 			if c := s.session(f.Session); c != nil {
-				if err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				if err := syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL); err != nil &&
+					!errors.Is(err, syscall.ESRCH) {
 					return fmt.Errorf("kill: %w", err)
 				}
 			}

@@ -107,7 +107,8 @@ func (c *command) run(ctx context.Context, out, log io.Writer) (err error) {
 }
 
 // measure returns the peers that were registered, also with an error.
-func (c *command) measure(ctx context.Context, s *swarm.Swarm, log *slog.Logger, r *report) (peers []*swarm.Peer, err error) {
+func (c *command) measure(ctx context.Context, s *swarm.Swarm, log *slog.Logger, r *report) (peers []*swarm.Peer,
+	err error) {
 	setUp, cancel := context.WithTimeoutCause(ctx, c.SetUp, errors.New("--set-up is over"))
 	defer cancel()
 	log.Info("registering", "peers", c.Peers)
@@ -164,7 +165,8 @@ func (r *report) write(out io.Writer, asJSON bool) error {
 	line("connections", "%.0f/s; %d online at the end, %d lost meanwhile", r.Connections.PerSecond(), r.Online, r.Lost)
 	line("pings", "%d, %d without an answer", r.Pings, r.Unanswered)
 	if m := r.Messages; m.Offered > 0 {
-		line("messages", "%.0f/s, %d sent, %d delivered, %d confirmed, %d lost, %d unwritten", float64(m.Offered)/m.Took.Seconds(),
+		line("messages", "%.0f/s, %d sent, %d delivered, %d confirmed, %d lost, %d unwritten",
+			float64(m.Offered)/m.Took.Seconds(),
 			m.Offered, len(m.Delivered), len(m.Confirmed), m.Lost, m.Unwritten)
 		line("  delivery", "%s", times(m.Delivered))
 		line("  confirmed", "%s", times(m.Confirmed))
