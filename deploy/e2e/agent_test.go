@@ -136,7 +136,7 @@ func (a *agent) kill(t *testing.T) {
 func (a *agent) stop(t *testing.T) {
 	t.Helper()
 	if err := a.signal(t, "TERM"); err != nil {
-		t.Errorf("agent %s was told to end: %v", a.name, err)
+		t.Errorf("agent %s did not end cleanly: %v", a.name, err)
 	}
 }
 

@@ -100,7 +100,8 @@ func ratio(ours, theirs float64) string {
 func (r *report) tables() string {
 	var b strings.Builder
 	b.WriteString(
-		"| RTT ms (ping) | loss % | read MB/s: usbip | EasyFind | ÷ | 4 KiB ms, median / p99: usbip | EasyFind | ÷ (median) | ÷ (p99) | there after s: usbip | EasyFind | ÷ |\n",
+		"| RTT ms (ping) | loss % | read MB/s: usbip | EasyFind | ÷ | 4 KiB ms, median / p99: usbip | EasyFind " +
+			"| ÷ (median) | ÷ (p99) | ready after s: usbip | EasyFind | ÷ |\n",
 	)
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, c := range r.cells {
@@ -184,8 +185,10 @@ func (r *report) write(t *testing.T, name string) {
 	}
 	var b strings.Builder
 	if err := page.Execute(&b, map[string]any{
-		"Date": time.Now().Format(time.DateOnly), "Cores": runtime.NumCPU(), "Kernel": r.kernel, "Congestion": r.congestion,
-		"Paths": r.paths(), "Rounds": r.rounds(), "Took": r.took.Round(time.Second), "Local": r.local, "Table": r.tables(), "Slower": r.slower(),
+		"Date": time.Now().Format(time.DateOnly), "Cores": runtime.NumCPU(), "Kernel": r.kernel,
+		"Congestion": r.congestion,
+		"Paths":      r.paths(), "Rounds": r.rounds(), "Took": r.took.Round(time.Second), "Local": r.local,
+		"Table": r.tables(), "Slower": r.slower(),
 	}); err != nil {
 		t.Fatal(err)
 	}

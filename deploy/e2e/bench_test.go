@@ -18,9 +18,9 @@ import (
 )
 
 var (
-	benchUSB    = flag.Bool("bench-usb", false, "measure a far disk beside stock usbip, for up to -bench-time")
+	benchUSB    = flag.Bool("bench-usb", false, "measure a remote disk and stock usbip, for up to -bench-time")
 	benchWrite  = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks.md")
-	benchTime   = flag.Duration("bench-time", 25*time.Minute, "begin no round of measurements that would end later")
+	benchTime   = flag.Duration("bench-time", 25*time.Minute, "start no round that would end later")
 	benchRounds = flag.Int("bench-rounds", 3, "measurements of each cell")
 	benchCells  = flag.String(
 		"bench-cells",
@@ -149,7 +149,8 @@ func startBench(t *testing.T, r *report) *bench {
 	randomFile(t, image, 128<<20, 2)
 	files := map[string]string{guestProgram: p.agent, "/usr/bin/blkbench": reader}
 	guests := boot(t, guest.Config{
-		Name: "s", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"usbip_host"}, USB: []guest.USB{guest.Disk("disk", image)},
+		Name: "s", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"usbip_host"},
+		USB: []guest.USB{guest.Disk("disk", image)},
 		NIC: &guest.NIC{
 			Namespace: b.lab.Namespace("gws"),
 			Bridge:    "lan0",

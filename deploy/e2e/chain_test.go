@@ -163,7 +163,8 @@ func (k *chain) keyboardEventsArrive(t *testing.T, _ string) {
 	event := k.c.must(
 		t,
 		commandTimeout,
-		`until f=$(grep -l "USB Keyboard" /sys/class/input/event*/device/name) && e=/dev/input/$(echo "$f" | cut -d/ -f5) && test -c "$e"; do usleep 100000; done; echo "$e"`,
+		`until f=$(grep -l "USB Keyboard" /sys/class/input/event*/device/name) &&
+			e=/dev/input/$(echo "$f" | cut -d/ -f5) && test -c "$e"; do usleep 100000; done; echo "$e"`,
 	)
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()

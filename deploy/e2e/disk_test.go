@@ -121,7 +121,8 @@ func (m *machine) hasDiskBack(t *testing.T, sum string) {
 }
 
 // stuck lists tasks in uninterruptible sleep.
-const stuck = `grep -l '^[0-9]* (.*) D ' /proc/[0-9]*/stat 2>/dev/null | while read f; do cat "$f" "${f%stat}stack" 2>/dev/null; done`
+const stuck = `grep -l '^[0-9]* (.*) D ' /proc/[0-9]*/stat 2>/dev/null | while read f; do
+	 cat "$f" "${f%stat}stack" 2>/dev/null; done`
 
 // nothingHangs waits until no task is in uninterruptible sleep.
 func (m *machine) nothingHangs(t *testing.T, within time.Duration) {

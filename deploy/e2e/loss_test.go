@@ -43,7 +43,8 @@ func (k *chain) undisturbed(t *testing.T, disk string, meanwhile ...func()) {
 	for timer, least := range map[string]int{"timeout": 60 + 30, "eh_timeout": 60 + 10} {
 		got := k.c.must(t, commandTimeout, "cat /sys/block/"+d+"/device/"+timer)
 		if n, err := strconv.Atoi(got); err != nil || n < least {
-			t.Errorf("the kernel's %s for the far disk is %s s, want %d: its own and the budget", timer, got, least)
+			t.Errorf("the kernel's %s for the remote disk is %s s, want %d: its default and the budget", timer, got,
+				least)
 		}
 	}
 	k.c.mark(t)
@@ -87,7 +88,8 @@ func (m *machine) troubles(t *testing.T) string {
 	return m.must(
 		t,
 		commandTimeout,
-		`dmesg | tac | sed '/the test begins/q' | tac | sed 1d | grep -iE 'disconnect|reset|error|fail|tim(ed|ing) out|offline|abort|vhci' || true`,
+		`dmesg | tac | sed '/the test begins/q' | tac | sed 1d |
+			grep -iE 'disconnect|reset|error|fail|tim(ed|ing) out|offline|abort|vhci' || true`,
 	)
 }
 

@@ -5,7 +5,8 @@
 //	image, err := guest.Build(ctx, cacheDir)
 //	g, err := guest.Start(ctx, guest.Config{
 //		Name: "s", Image: image, Dir: t.TempDir(),
-//		NIC: &guest.NIC{Namespace: l.Namespace("gwa"), Bridge: "lan0", Addr: "192.168.1.2/24", Gateway: "192.168.1.1"},
+//		NIC: &guest.NIC{Namespace: l.Namespace("gwa"), Bridge: "lan0",
+//			Addr: "192.168.1.2/24", Gateway: "192.168.1.1"},
 //		USB: []guest.USB{guest.Disk("disk", "disk.img"), guest.Keyboard("keyboard")},
 //	})
 //	out, err := g.Exec(ctx, "lsusb -t")
@@ -252,11 +253,11 @@ func (g *Guest) Close() error {
 			if e := g.cmd.Process.Signal(syscall.SIGTERM); e != nil && !errors.Is(e, os.ErrProcessDone) {
 				err = e
 			}
-			patience := time.NewTimer(10 * time.Second)
-			defer patience.Stop()
+			timeout := time.NewTimer(10 * time.Second)
+			defer timeout.Stop()
 			select {
 			case <-g.dead:
-			case <-patience.C:
+			case <-timeout.C:
 				err = errors.Join(err, g.cmd.Process.Kill())
 			}
 		}

@@ -55,7 +55,8 @@ func (g *Guest) startQEMU(initramfs string) error {
 		"-m", strconv.Itoa(c.Memory), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", c.Image.Kernel, "-initrd", initramfs,
 		"-serial", "file:" + g.file("console.log"), "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-		"-chardev", "socket,id=guest,path=" + g.file("guest.sock"), "-device", "virtserialport,chardev=guest,name=guest",
+		"-chardev", "socket,id=guest,path=" + g.file("guest.sock"),
+		"-device", "virtserialport,chardev=guest,name=guest",
 		"-chardev", "socket,id=qmp,path=" + g.file("qmp.sock"), "-mon", "chardev=qmp,mode=control",
 	}
 	if n := c.NIC; n != nil {

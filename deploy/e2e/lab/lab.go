@@ -133,7 +133,7 @@ func (l *Lab) Close() error {
 }
 
 // Clean removes the namespaces of a prefix and kills the processes in them. It
-// returns nil if there are none.
+// is no error if nothing matches.
 func Clean(prefix string) error {
 	if !prefixRE.MatchString(prefix) {
 		return fmt.Errorf("network laboratory: bad prefix %q", prefix)

@@ -202,8 +202,8 @@ func (n *natBox) keyOf(proto byte, in, to netip.AddrPort) natKey {
 	return natKey{proto, in, cut(n.cfg.Map, to)}
 }
 
-// outbound returns the public port for a packet from the LAN. It creates a mapping
-// if there is none.
+// outbound returns the public port for a packet from the LAN. It creates a missing
+// mapping.
 func (n *natBox) outbound(ip *ipPacket, now int64) (port uint16, ok bool) {
 	for public, to := range n.open {
 		if public.proto == ip.proto && to == ip.src {

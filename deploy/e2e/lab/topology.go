@@ -210,7 +210,7 @@ func (n *NAT) check() error {
 
 func oneOf(v, list string) error {
 	if !slices.Contains(strings.Fields(list), v) {
-		return fmt.Errorf("%q is none of: %s", v, list)
+		return fmt.Errorf("%q: want one of: %s", v, list)
 	}
 	return nil
 }

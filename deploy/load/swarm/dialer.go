@@ -23,7 +23,7 @@ type dialer struct {
 	sourced atomic.Uint64 // chooses the next source address
 }
 
-// source returns the next address of the network of sources, or none.
+// source returns the next source address, or the zero Addr if the system chooses.
 func (d *dialer) source() netip.Addr {
 	if !d.sources.IsValid() {
 		return netip.Addr{}
@@ -32,7 +32,7 @@ func (d *dialer) source() netip.Addr {
 	host := len(raw)*8 - d.sources.Bits()
 	n := d.sourced.Add(1)
 	if host < 64 {
-		first, last := uint64(1), uint64(1)<<host-2 // neither the network's nor the broadcast address
+		first, last := uint64(1), uint64(1)<<host-2 // without the network's and the broadcast address
 		if host < 2 {
 			first, last = 0, uint64(1)<<host-1
 		}
@@ -46,10 +46,10 @@ func (d *dialer) source() netip.Addr {
 	return a
 }
 
-// anyHost is all hosts in turn.
+// anyHost stands for all hosts in turn.
 const anyHost = -1
 
-// dial opens a TLS connection from a source to a host, or to the next of all.
+// dial opens a TLS connection from a source to a host or, with anyHost, to the next host.
 func (d *dialer) dial(ctx context.Context, source netip.Addr, host int, alpn string,
 	cache tls.ClientSessionCache) (*tls.Conn, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)

@@ -7,12 +7,11 @@ import (
 	"syscall"
 )
 
-// spare is for files beside those of the peers.
+// spare is the number of open files in addition to those of the peers.
 const spare = 100
 
-// RaiseFiles lets this process have so many connections open, and returns an
-// error that says what to do where it may not. Go has raised the soft limit
-// already.
+// RaiseFiles raises the limit of open files to the given number of connections. If that
+// is not permitted, the error says what to do. Go has already raised the soft limit.
 func RaiseFiles(connections int) error {
 	var l syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
@@ -24,13 +23,14 @@ func RaiseFiles(connections int) error {
 	}
 	raised := syscall.Rlimit{Cur: want, Max: max(l.Max, want)}
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
-		return fmt.Errorf("this process may have %d files open, and needs %d: raise the hard limit (ulimit -Hn, LimitNOFILE=), or simulate fewer peers: %w", l.Max, want, err)
+		return fmt.Errorf("this process may open %d files and needs %d: raise the hard limit (ulimit -Hn, "+
+			"LimitNOFILE=) or simulate fewer agents: %w", l.Max, want, err)
 	}
 	return nil
 }
 
-// MaxConnections is how many connections this process can have open, and the
-// processes that it starts.
+// MaxConnections returns how many connections this process and its child processes can have
+// open.
 func MaxConnections() int {
 	var l syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {

@@ -13,18 +13,18 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// PerConnection is how many peers register over one connection: as many as one
-// source address may at once.
+// PerConnection is the number of peers that register over one connection. It is what a
+// rendezvous lets one source address register at once.
 const PerConnection = 30
 
-// maxConnections bounds those of one kind of request.
+// maxConnections bounds the connections for one kind of request.
 const maxConnections = 1024
 
-// Register makes n peers and registers them over so many connections at a time,
-// each of which registers up to perConnection peers, from an address of its own.
-// The latency of each is that of the registration itself, without the challenge
-// before it. Where the rendezvous asks to come back later it is done so. The
-// peers that were registered are returned with an error too.
+// Register creates n peers and registers them over conns connections at a time. Each
+// connection has its own source address and registers up to perConnection peers. The
+// measured latency is that of the registration without the challenge before it. If the
+// rendezvous asks to come back later, Register waits. It returns the registered peers also
+// with an error.
 func (s *Swarm) Register(ctx context.Context, n, conns, perConnection int) ([]*Peer, Rate, error) {
 	var mu sync.Mutex
 	var rate Rate
@@ -66,7 +66,7 @@ func (s *Swarm) registerOne(ctx context.Context, r *rest, number int) (*Peer, ti
 		p.cache = newTicket()
 	}
 	var challenge api.Challenge
-	err = patiently(ctx, func() error { return r.call(ctx, http.MethodPost, api.PathChallenges, "", nil, &challenge) })
+	err = retry(ctx, func() error { return r.call(ctx, http.MethodPost, api.PathChallenges, "", nil, &challenge) })
 	if err != nil {
 		return nil, 0, fmt.Errorf("take a challenge: %w", err)
 	}
@@ -77,7 +77,7 @@ func (s *Swarm) registerOne(ctx context.Context, r *rest, number int) (*Peer, ti
 	registration.Sign(key, r.exporter)
 	var registered api.Registered
 	began := time.Now()
-	err = patiently(ctx, func() error {
+	err = retry(ctx, func() error {
 		began = time.Now()
 		return r.call(ctx, http.MethodPost, api.PathPeers, "", registration, &registered)
 	})
@@ -91,8 +91,8 @@ func (s *Swarm) registerOne(ctx context.Context, r *rest, number int) (*Peer, ti
 	return p, time.Since(began), nil
 }
 
-// Remove takes peers off the rendezvous again, so that nothing of the load
-// stays. All are tried; the error says how many stayed.
+// Remove removes peers from the rendezvous, so that nothing of the load remains. It tries
+// all of them. The error contains the number that could not be removed.
 func (s *Swarm) Remove(ctx context.Context, peers []*Peer, conns int) error {
 	left, last := s.requests(ctx, peers, conns, func(r *rest, p *Peer) error {
 		return r.call(ctx, http.MethodDelete, api.PathSelf, p.token, nil, nil)
@@ -104,8 +104,8 @@ func (s *Swarm) Remove(ctx context.Context, peers []*Peer, conns int) error {
 	return nil
 }
 
-// requests makes one request for each of many, over so many connections, and
-// returns how many have failed and why the last one did.
+// requests makes one request for each peer over conns connections. It returns the number of
+// failed requests and the last error.
 func (s *Swarm) requests(ctx context.Context, peers []*Peer, conns int,
 	request func(r *rest, p *Peer) error) (failed int, last error) {
 	conns = max(1, min(conns, maxConnections, len(peers)))
@@ -118,7 +118,7 @@ func (s *Swarm) requests(ctx context.Context, peers []*Peer, conns int,
 			}
 		}()
 		for i := worker; i < len(peers); i += conns {
-			err := patiently(ctx, func() (err error) {
+			err := retry(ctx, func() (err error) {
 				if r == nil {
 					if r, err = s.rest(ctx, s.source()); err != nil {
 						return err

@@ -19,15 +19,15 @@ import (
 
 const maxAnswer = 1 << 20 // bytes
 
-// rest is one HTTP/1.1 connection to the REST interface, for one request at a
-// time. It is leaner than net/http's client, which would cost more than what is
-// measured.
+// rest is one HTTP/1.1 connection to the REST interface for one request at a time. It needs
+// less processor time than the client of net/http, which would cost more than the server
+// that is measured.
 type rest struct {
 	conn     *tls.Conn
 	in       *bufio.Reader
 	host     string
 	exporter []byte
-	closing  bool // the server said that it closes the connection
+	closing  bool // the server closes the connection after this answer
 }
 
 func (d *dialer) rest(ctx context.Context, source netip.Addr) (*rest, error) {
@@ -46,8 +46,8 @@ func (d *dialer) rest(ctx context.Context, source netip.Addr) (*rest, error) {
 
 func (r *rest) close() { r.conn.Close() }
 
-// call makes a request. A nil in is no body, a nil out drops the answer's. An
-// answer that is a problem is a *api.Problem.
+// call makes a request. A nil in sends no body, a nil out drops the body of the answer. An
+// answer with a problem is returned as a *api.Problem.
 func (r *rest) call(ctx context.Context, method, path, token string, in, out any) error {
 	deadline := time.Now().Add(callTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
@@ -118,9 +118,9 @@ func problem(res *http.Response, raw []byte) error {
 	return p
 }
 
-// patiently repeats a call for as long as the rendezvous says to come back
-// later, and ctx allows.
-func patiently(ctx context.Context, call func() error) error {
+// retry repeats a call for as long as the rendezvous asks to come back later and ctx
+// permits.
+func retry(ctx context.Context, call func() error) error {
 	for {
 		err := call()
 		var p *api.Problem

@@ -15,9 +15,9 @@ var errDraining = errors.New("the instance of the rendezvous is stopping")
 
 var errUnanswered = errors.New("the rendezvous does not answer pings any more")
 
-// Connect connects peers, at most parallel of them at a time, and returns once
-// all are. From then on they stay connected, and come back at once and all
-// together when they lose their connections, until Close.
+// Connect connects peers, at most parallel at a time, and returns once all are
+// connected. Until Close they stay connected: they reconnect when they lose their
+// connections, without the limit of parallel.
 func (s *Swarm) Connect(ctx context.Context, peers []*Peer, parallel int) error {
 	s.mu.Lock()
 	s.peers = append(s.peers, peers...)
@@ -45,8 +45,8 @@ func (s *Swarm) Connect(ctx context.Context, peers []*Peer, parallel int) error 
 	return nil
 }
 
-// live keeps a peer connected. The first attempt waits for the gate; first is
-// told once it is connected.
+// live keeps a peer connected. The first attempt waits for the gate. live sends on first
+// once the peer is connected.
 func (p *Peer) live(gate chan struct{}, first chan<- struct{}) {
 	s := p.swarm
 	select {
@@ -66,9 +66,9 @@ func (p *Peer) live(gate chan struct{}, first chan<- struct{}) {
 	})
 }
 
-// keep keeps a peer connected, at first by a connection that there is already,
-// nil for none, until the peer has moved to one that another keep has. tried is
-// called after each attempt to connect.
+// keep keeps a peer connected, starting with conn if it is not nil. It returns when the
+// peer has moved to a connection that another keep serves. It calls tried after each
+// attempt to connect.
 func (p *Peer) keep(conn *tls.Conn, frames *signal.Reader, tried func(ok bool)) {
 	s := p.swarm
 	var retry signal.Backoff
@@ -106,7 +106,7 @@ func (p *Peer) keep(conn *tls.Conn, frames *signal.Reader, tried func(ok bool)) 
 	}
 }
 
-// succeed moves a peer to a connection of another instance, unless the old one
+// succeed moves a peer to a connection to another instance, unless the old connection
 // ends first.
 func (p *Peer) succeed(old *tls.Conn) {
 	s := p.swarm
@@ -130,15 +130,15 @@ func (p *Peer) succeed(old *tls.Conn) {
 	}
 }
 
-// on reports whether the peer's connection is that one.
+// on reports whether conn is the peer's connection.
 func (p *Peer) on(conn *tls.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.conn == conn
 }
 
-// move makes conn the peer's connection in place of the old one, which is read
-// until the rendezvous ends it.
+// move replaces the peer's connection by conn. The old connection is read until the
+// rendezvous ends it.
 func (p *Peer) move(old, conn *tls.Conn) bool {
 	s := p.swarm
 	p.mu.Lock()
@@ -152,7 +152,7 @@ func (p *Peer) move(old, conn *tls.Conn) bool {
 	return true
 }
 
-// reason is an error without the addresses that make it one of its own.
+// reason returns the text of an error without the addresses that make it unique.
 func reason(err error) string {
 	var network *net.OpError
 	if errors.As(err, &network) {
@@ -161,7 +161,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// open makes a signalling connection up to its Welcome.
+// open opens a signalling connection and returns after its Welcome.
 func (p *Peer) open() (*tls.Conn, *signal.Reader, error) {
 	s := p.swarm
 	select {
@@ -222,18 +222,18 @@ func (p *Peer) enter(conn *tls.Conn) {
 	p.mu.Unlock()
 	p.connected.Store(s.now())
 	s.online.Add(1)
-	if s.life.Err() != nil { // Close has looked for connections already, perhaps
+	if s.life.Err() != nil { // Close may have closed the connections already
 		conn.NetConn().Close()
 	}
 }
 
-// leave ends a connection. It reports whether the peer has moved to another
-// before; otherwise it is lost.
+// leave closes a connection. It reports whether the peer has moved to another one before;
+// otherwise the connection counts as lost.
 func (p *Peer) leave(conn *tls.Conn) (moved bool) {
 	s := p.swarm
 	conn.NetConn().Close()
 	p.mu.Lock()
-	cut := map[uint32]outgoing{}
+	cut := map[uint32]pendingMessage{}
 	for id, o := range p.sent {
 		if o.on == conn {
 			cut[id] = o
@@ -253,7 +253,7 @@ func (p *Peer) leave(conn *tls.Conn) (moved bool) {
 	return moved
 }
 
-// read handles what the rendezvous sends until the connection ends.
+// read handles frames from the rendezvous until the connection ends.
 func (p *Peer) read(conn *tls.Conn, frames *signal.Reader) error {
 	s := p.swarm
 	for {
@@ -290,14 +290,14 @@ func (p *Peer) read(conn *tls.Conn, frames *signal.Reader) error {
 
 var errNotConnected = errors.New("the peer is not connected")
 
-// write sends one frame on a connection of the peer's.
+// write sends one frame on a connection of the peer.
 func (p *Peer) write(conn *tls.Conn, m signal.FromPeer) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return writeTo(conn, m)
 }
 
-// writeLocked sends one frame on the peer's connection.
+// writeLocked sends one frame on the peer's connection. mu must be held.
 func (p *Peer) writeLocked(m signal.FromPeer) error {
 	if p.conn == nil {
 		return errNotConnected
@@ -314,8 +314,8 @@ func writeTo(conn *tls.Conn, m signal.FromPeer) error {
 	return nil
 }
 
-// ping has every peer ping in its turn, each once in signal.PingEvery, until
-// Close, and then ends all connections.
+// ping lets each peer ping once per signal.PingEvery until Close, and then closes all
+// connections.
 func (s *Swarm) ping() {
 	const turn = 20 * time.Millisecond
 	tick := time.NewTicker(turn)
@@ -343,15 +343,14 @@ func (s *Swarm) ping() {
 	}
 }
 
-// taken returns the peers that Connect has taken so far.
+// taken returns the peers that Connect has taken.
 func (s *Swarm) taken() []*Peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.peers[:len(s.peers):len(s.peers)]
 }
 
-// ping sends a Ping, unless the one before is unanswered: then the connection is
-// dead.
+// ping sends a Ping. If the previous Ping is unanswered, it closes the connection instead.
 func (p *Peer) ping() (sent bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -366,8 +365,8 @@ func (p *Peer) ping() (sent bool, err error) {
 	return true, p.writeLocked(signal.Ping{Token: [8]byte(p.ID[:8])})
 }
 
-// Drop ends the connections of peers as a network does that changes: nobody is
-// told. They come back.
+// Drop cuts the connections of peers without a Bye, like a change of network. The peers
+// reconnect.
 func (s *Swarm) Drop(peers []*Peer) {
 	for _, p := range peers {
 		p.hangUp()

@@ -11,7 +11,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// At counts the connected peers by the index of the host they are connected to.
+// At counts the connected peers by the index of their host.
 func (s *Swarm) At() map[int]int {
 	at := map[int]int{}
 	for _, p := range s.taken() {
@@ -22,20 +22,20 @@ func (s *Swarm) At() map[int]int {
 	return at
 }
 
-// Return is how peers came back that had lost their connections.
+// Return is the result of Await: peers that lost their connections and came back.
 type Return struct {
 	Lost int       `json:"lost"`
-	Back Latencies `json:"back"` // from the event to the new Welcome, of those that came back
-	Gaps Latencies `json:"gaps"` // from the loss of the last connection to that
+	Back Latencies `json:"back"` // from the event to the new Welcome, for peers that came back
+	Gaps Latencies `json:"gaps"` // from the loss of the last connection to the new Welcome
 }
 
-// Await waits, after an event that cost peers their connections, until all who
-// lost theirs since are back, and have been for quiet, or ctx ends.
+// Await waits after an event that cut connections. It returns when all peers that lost their
+// connection since then have been back for quiet, or when ctx ends.
 func (s *Swarm) Await(ctx context.Context, since time.Time, quiet time.Duration) Return {
 	event := int64(since.Sub(s.began))
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	var whole time.Time // since when nobody is missing; zero while somebody is
+	var whole time.Time // since when no peer is missing; zero while one is
 	for {
 		var r Return
 		for _, p := range s.taken() {
@@ -66,15 +66,15 @@ func (s *Swarm) Await(ctx context.Context, since time.Time, quiet time.Duration)
 	}
 }
 
-// Handshakes is how many TLS connections were made.
+// Handshakes is the result of Handshake.
 type Handshakes struct {
 	Rate
 	Resumed int `json:"resumed"`
 }
 
-// Handshake makes TLS connections up to the rendezvous's Challenge and ends them
-// again, so many at a time, for a while. With resume each worker resumes the
-// session of its connection before, where the rendezvous lets it.
+// Handshake opens TLS connections up to the rendezvous's Challenge and closes them, with
+// workers at a time, until the given time has passed. With resume each worker tries to
+// resume the TLS session of its previous connection.
 func (s *Swarm) Handshake(ctx context.Context, workers int, during time.Duration, resume bool) (Handshakes, error) {
 	var mu sync.Mutex
 	var h Handshakes
@@ -112,7 +112,7 @@ func (s *Swarm) handshake(ctx context.Context, cache tls.ClientSessionCache) (re
 	}
 	defer conn.NetConn().Close()
 	conn.SetDeadline(time.Now().Add(dialTimeout))
-	// The tickets, if any, come before.
+	// TLS tickets, if any, arrive before the Challenge.
 	if _, err := signal.NewReader(conn).FromRendezvous(); err != nil {
 		return false, fmt.Errorf("greeting of the rendezvous: %w", err)
 	}
@@ -127,14 +127,14 @@ type ticket struct {
 
 func newTicket() *ticket { return &ticket{} }
 
-// Get returns the session; whose it is does not matter, there is one rendezvous.
+// Get returns the session. The server's name does not matter: there is one rendezvous.
 func (t *ticket) Get(string) (*tls.ClientSessionState, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.state, t.state != nil
 }
 
-// Put keeps a session, or forgets the one that was refused.
+// Put stores a session, or removes one that was refused.
 func (t *ticket) Put(_ string, state *tls.ClientSessionState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -19,40 +19,39 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Config is what a swarm needs.
+// Config configures a swarm.
 type Config struct {
 	Join api.JoinLink
-	// Hosts are the addresses that peers connect to in turn, the next one where
-	// one does not answer, as those of one name would be; none is the join
-	// link's.
+	// Hosts are the addresses to which peers connect in turn, like the addresses of one DNS
+	// name: if one does not answer, the peer tries the next. Default: the host of the join
+	// link.
 	Hosts []string
-	// Sources is the network from whose addresses the peers connect, each from
-	// one of its own: a rendezvous limits what one address may do, and from one
-	// address at most some 28,000 connections lead to another. It must be this
-	// machine's, as all of 127.0.0.0/8 is. The zero value leaves the source to
-	// the system.
+	// Sources is the network of source addresses; each peer has its own. A rendezvous limits
+	// each address, and one address can have at most about 28,000 connections to another. The
+	// network must belong to this machine, as 127.0.0.0/8 does. With the zero value the
+	// system chooses the source.
 	Sources netip.Prefix
-	// Resume has the peers keep what they need to resume their TLS sessions.
+	// Resume lets the peers resume their TLS sessions.
 	Resume bool
 	Logger *slog.Logger
 }
 
-// Bounds of what a swarm waits for.
+// Bounds.
 const (
-	dialTimeout = 10 * time.Second // TCP and TLS, then Challenge to Welcome; that of the agent
-	callTimeout = 20 * time.Second // of one request
+	dialTimeout = 10 * time.Second // for TCP and TLS, then for Challenge to Welcome; as in the agent
+	callTimeout = 20 * time.Second // for one request
 	writeWait   = 5 * time.Second
-	maxOpening  = 1024 // peers in a handshake: these share the cores that real ones do not
+	maxOpening  = 1024 // peers in a handshake, which share the cores of this machine
 )
 
-// Swarm is many peers of one rendezvous. Its methods may be called concurrently.
+// Swarm is a set of simulated agents of one rendezvous. It is safe for concurrent use.
 type Swarm struct {
-	// Static after New.
+	// Immutable after New.
 	dialer
 	resume  bool
 	log     *slog.Logger
-	began   time.Time       // moments are counted from here
-	life    context.Context // of the peers' connections
+	began   time.Time       // times are relative to this
+	life    context.Context // ends with Close
 	end     context.CancelFunc
 	living  sync.WaitGroup
 	opening chan struct{} // a place for each peer in a handshake
@@ -61,49 +60,49 @@ type Swarm struct {
 	lost    atomic.Int64
 	moved   atomic.Int64
 	pings   atomic.Int64
-	silent  atomic.Int64 // connections that ended for want of a Pong
+	silent  atomic.Int64 // connections that ended because a Pong was missing
 	traffic atomic.Pointer[traffic]
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	peers   []*Peer        // those that Connect has taken
-	lastErr error          // why a peer is not connected
-	reasons map[string]int // why connections were lost, and how many
+	lastErr error          // why some peer is not connected
+	reasons map[string]int // lost connections by reason
 	pinging bool
 }
 
 // Peer is one simulated agent.
 type Peer struct {
-	// Static after Register.
+	// Immutable after Register.
 	ID     ident.PeerID
 	swarm  *Swarm
 	key    ident.Key
 	token  string
 	source netip.Addr
 	cache  tls.ClientSessionCache // nil unless sessions are resumed
-	only   int                    // the index of the host that it connects to; anyHost for all in turn
+	only   int                    // the index of its only host, or anyHost
 
-	// The moments, in nanoseconds since the swarm began, of the last connection
-	// and of its loss; 0 for never.
+	// The times of the last connection and of its loss, in nanoseconds since the swarm
+	// began; 0 is never.
 	connected, lost atomic.Int64
-	host            atomic.Int32 // the index of the host it is or was connected to
+	host            atomic.Int32 // the index of the last host
 
 	// Guarded by mu.
 	mu     sync.Mutex
 	conn   *tls.Conn // nil while not connected
 	waits  bool      // for a Pong
 	lastID uint32
-	sent   map[uint32]outgoing // messages that are not answered; nil without
+	sent   map[uint32]pendingMessage // unanswered messages; nil if there are none
 }
 
-// outgoing is a message that is not answered yet.
-type outgoing struct {
+// pendingMessage is an unanswered message.
+type pendingMessage struct {
 	at     time.Time
 	number uint64
 	on     *tls.Conn
 }
 
-// New makes a swarm without peers. It starts nothing.
+// New returns a swarm without peers. It starts nothing.
 func New(c Config) (*Swarm, error) {
 	if c.Join.Host == "" {
 		return nil, errors.New("swarm: no rendezvous")
@@ -126,10 +125,10 @@ func New(c Config) (*Swarm, error) {
 	if err != nil {
 		return nil, fmt.Errorf("swarm: address of the rendezvous: %w", err)
 	}
-	s.tls.ServerName = name // the same whichever of the hosts is dialed
+	s.tls.ServerName = name // the same for all hosts
 	if s.sources.IsValid() {
 		var random [8]byte
-		rand.Read(random[:]) // never fails: crypto/rand ends the program instead
+		rand.Read(random[:]) // cannot fail: crypto/rand ends the program instead
 		s.sourced.Store(binary.BigEndian.Uint64(random[:]))
 	}
 	s.reasons = map[string]int{}
@@ -137,47 +136,46 @@ func New(c Config) (*Swarm, error) {
 	return s, nil
 }
 
-// Close ends all connections and waits until they have ended. What is
-// registered stays so; see Remove.
+// Close closes all connections and waits for them. Registrations remain; see Remove.
 func (s *Swarm) Close() {
 	s.end()
 	s.living.Wait()
 }
 
-// Online is how many peers are connected now.
+// Online returns the number of connected peers.
 func (s *Swarm) Online() int { return int(s.online.Load()) }
 
-// Lost is how many connections were lost so far.
+// Lost returns the number of connections that were lost.
 func (s *Swarm) Lost() int { return int(s.lost.Load()) }
 
-// Moved is how many connections were left for one to another instance, because
-// the rendezvous said so.
+// Moved returns the number of connections that were replaced by one to another instance
+// on request of the rendezvous.
 func (s *Swarm) Moved() int { return int(s.moved.Load()) }
 
-// Reasons is why connections were lost so far, and how many for each reason.
+// Reasons returns the number of lost connections by reason.
 func (s *Swarm) Reasons() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.reasons)
 }
 
-// Pings is how many pings were sent so far, and how many connections were given
-// up because no answer came.
+// Pings returns the number of sent pings, and of connections that were closed because no
+// answer came.
 func (s *Swarm) Pings() (sent, silent int) { return int(s.pings.Load()), int(s.silent.Load()) }
 
-// now is the moment, counted from the swarm's beginning and never 0.
+// now returns the time since the swarm began in nanoseconds, never 0.
 func (s *Swarm) now() int64 { return max(1, int64(time.Since(s.began))) }
 
-// Bind has peers connect to one host only, by its index, from their next
-// connection on. It must not be called while they are connected.
+// Bind makes peers connect only to the host with an index, from their next connection on.
+// It must not be called while they are connected.
 func (s *Swarm) Bind(peers []*Peer, host int) {
 	for _, p := range peers {
 		p.only = host
 	}
 }
 
-// each runs f for the numbers below n in so many goroutines and returns the
-// first error, after which no more begin.
+// each calls f for 0 to n-1 on up to workers goroutines. After the first error it starts
+// no further calls and returns that error.
 func each(ctx context.Context, n, workers int, f func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

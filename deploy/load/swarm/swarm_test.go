@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = time.Minute
+const timeout = time.Minute
 
 // server is a rendezvous that can be stopped and started again.
 type server struct {
@@ -59,7 +59,7 @@ func (s *server) start() {
 	}
 }
 
-// newSwarm makes a swarm of n peers that are registered.
+// newSwarm returns a swarm of n registered peers.
 func newSwarm(t *testing.T, link string, n int) (*swarm.Swarm, []*swarm.Peer) {
 	t.Helper()
 	join, err := api.ParseJoinLink(link)
@@ -81,7 +81,7 @@ func newSwarm(t *testing.T, link string, n int) (*swarm.Swarm, []*swarm.Peer) {
 func TestPeersRegisterConnectTalkAndLeave(t *testing.T) {
 	server := newServer(t)
 	s, peers := newSwarm(t, server.link, 23)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	if err := s.Connect(ctx, peers, 8); err != nil || s.Online() != len(peers) || s.At()[0] != len(peers) {
 		t.Fatalf("%d online: %v", s.Online(), err)
@@ -118,7 +118,7 @@ func TestPeersRegisterConnectTalkAndLeave(t *testing.T) {
 func TestPeersComeBack(t *testing.T) {
 	server := newServer(t)
 	s, peers := newSwarm(t, server.link, 10)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	if err := s.Connect(ctx, peers, 10); err != nil {
 		t.Fatal(err)

@@ -13,10 +13,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// Pair is a peer and another one, which lets it find and signal it.
+// Pair is a peer and another one that it may find and signal.
 type Pair struct{ From, To *Peer }
 
-// Allow has To let From find and signal it, in each pair.
+// Allow makes To permit From to find and signal it, for each pair.
 func (s *Swarm) Allow(ctx context.Context, pairs []Pair, conns int) error {
 	from := map[*Peer]*Peer{}
 	owners := make([]*Peer, len(pairs))
@@ -35,7 +35,7 @@ func (s *Swarm) Allow(ctx context.Context, pairs []Pair, conns int) error {
 	return err
 }
 
-// Seen reports whether the first of a pair sees the second online.
+// Seen reports whether From sees To online.
 func (s *Swarm) Seen(ctx context.Context, pair Pair) (bool, error) {
 	r, err := s.rest(ctx, s.source())
 	if err != nil {
@@ -47,8 +47,8 @@ func (s *Swarm) Seen(ctx context.Context, pair Pair) (bool, error) {
 	return peer.Online, err
 }
 
-// Lookup has the first of each pair ask for the second, over so many
-// connections, one request after the other on each, for a while.
+// Lookup makes From look up To for each pair, over conns connections with one request at a
+// time, until the given time has passed.
 func (s *Swarm) Lookup(ctx context.Context, pairs []Pair, conns int, during time.Duration) (Rate, error) {
 	var mu sync.Mutex
 	var rate Rate
@@ -81,53 +81,53 @@ func (s *Swarm) Lookup(ctx context.Context, pairs []Pair, conns int, during time
 	return rate, err
 }
 
-// Load is how much the pairs say to each other.
+// Load describes the messages that pairs send.
 type Load struct {
-	PerSecond int           // messages in all, evenly spaced
-	During    time.Duration // then what is under way is waited for
-	Bytes     int           // of each message; 24 to signal.MaxBody
+	PerSecond int           // messages of all pairs, evenly spaced
+	During    time.Duration // then Send waits for the messages under way
+	Bytes     int           // per message; 24 to signal.MaxBody
 }
 
-// Messages is how they fared. The sending does not wait for anything that was
-// sent before, so that a slow rendezvous cannot make itself look better.
+// Messages is the result of Send. Sending never waits for earlier messages, so a slow
+// rendezvous cannot make its figures look better.
 type Messages struct {
 	Offered   int                    `json:"offered"`   // written
-	Unwritten int                    `json:"unwritten"` // their sender was not connected
+	Unwritten int                    `json:"unwritten"` // the sender was not connected
 	Delivered Latencies              `json:"delivered"` // from before the write to the receiver
-	Confirmed Latencies              `json:"confirmed"` // from before the write to the sender's Sent
+	Confirmed Latencies              `json:"confirmed"` // from before the write to the sender's Sent frame
 	Failed    map[signal.Failure]int `json:"failed,omitempty"`
-	// of which the sender was told nothing because its connection ended
+	// messages without an answer because the sender's connection ended
 	Cut int `json:"cut"`
-	// of which the sender was told nothing although its connection stood
+	// messages without an answer although the sender's connection stayed open
 	Lost    int           `json:"lost"`
-	Untrue  int           `json:"untrue"`     // of which the sender was told Sent, and the receiver has none
-	Slowest time.Duration `json:"slowest_ns"` // until an answer of any kind
-	Late    Latencies     `json:"late"`       // the load itself, behind its schedule
+	Untrue  int           `json:"untrue"`     // messages with an answer Sent that did not reach the receiver
+	Slowest time.Duration `json:"slowest_ns"` // longest time until any answer
+	Late    Latencies     `json:"late"`       // delay of the load generator behind its schedule
 	Took    time.Duration `json:"took_ns"`
 }
 
 // traffic is one run of messages.
 type traffic struct {
-	number uint64 // distinguishes the run
+	number uint64 // identifies the run
 	began  time.Time
 
 	// Guarded by mu.
 	mu       sync.Mutex
 	m        Messages
-	arrived  map[uint64]bool // by the message's number
+	arrived  map[uint64]bool // by the number of the message
 	answers  int
-	complete chan struct{} // closed by the last answer once expected is known
-	expected int           // 0 until all is written
+	complete chan struct{} // closed by the last answer once expected is set
+	expected int           // 0 until all messages are written
 }
 
 const (
 	minBody = 24               // bytes: the run's number, the moment and the message's number
-	settle  = 12 * time.Second // for the last answers: longer than a rendezvous waits for a confirmation
-	pacers  = 4                // goroutines that send
+	settle  = 12 * time.Second // for the last answers; longer than a rendezvous waits for a confirmation
+	pacers  = 4                // sending goroutines
 	grain   = 200 * time.Microsecond
 )
 
-// Send has the pairs say so much to each other. One run at a time.
+// Send makes the pairs send messages. Only one Send may run at a time.
 func (s *Swarm) Send(ctx context.Context, pairs []Pair, l Load) (Messages, error) {
 	if l.PerSecond < 1 || len(pairs) == 0 || l.Bytes < minBody || l.Bytes > signal.MaxBody {
 		return Messages{}, fmt.Errorf("swarm: want pairs, a rate, and %d to %d bytes", minBody, signal.MaxBody)
@@ -208,10 +208,10 @@ func (p Pair) send(body []byte) bool {
 		return false
 	}
 	if from.sent == nil {
-		from.sent = map[uint32]outgoing{}
+		from.sent = map[uint32]pendingMessage{}
 	}
 	from.lastID++
-	from.sent[from.lastID] = outgoing{time.Now(), binary.BigEndian.Uint64(body[16:]), from.conn}
+	from.sent[from.lastID] = pendingMessage{time.Now(), binary.BigEndian.Uint64(body[16:]), from.conn}
 	if err := from.writeLocked(signal.Send{ID: from.lastID, To: p.To.ID, Body: body}); err != nil {
 		delete(from.sent, from.lastID)
 		return false
@@ -219,8 +219,8 @@ func (p Pair) send(body []byte) bool {
 	return true
 }
 
-// answer returns the message with the ID, which is answered.
-func (p *Peer) answer(id uint32) outgoing {
+// answer removes and returns the message with an ID.
+func (p *Peer) answer(id uint32) pendingMessage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o := p.sent[id]
@@ -228,7 +228,7 @@ func (p *Peer) answer(id uint32) outgoing {
 	return o
 }
 
-// delivered notes a message that has arrived; one of an earlier run is none.
+// delivered records a message that has arrived. It ignores messages of an earlier run.
 func (t *traffic) delivered(body []byte) {
 	if t == nil || len(body) < minBody || binary.BigEndian.Uint64(body) != t.number {
 		return
@@ -240,8 +240,8 @@ func (t *traffic) delivered(body []byte) {
 	t.arrived[binary.BigEndian.Uint64(body[16:])] = true
 }
 
-// answered notes the answer to a message.
-func (t *traffic) answered(o outgoing, code signal.Failure) {
+// answered records the answer to a message.
+func (t *traffic) answered(o pendingMessage, code signal.Failure) {
 	if t == nil || o.at.Before(t.began) {
 		return
 	}
@@ -260,8 +260,8 @@ func (t *traffic) answered(o outgoing, code signal.Failure) {
 	t.answerLocked()
 }
 
-// cut notes messages whose sender's connection has ended.
-func (t *traffic) cut(sent map[uint32]outgoing) {
+// cut records messages whose sender's connection has ended.
+func (t *traffic) cut(sent map[uint32]pendingMessage) {
 	if t == nil {
 		return
 	}
@@ -289,8 +289,8 @@ func (t *traffic) closeLocked() {
 	}
 }
 
-// Pairs makes n pairs of peers, or as many as there are: the first half sends,
-// the other half receives.
+// Pairs returns n pairs of peers, or as many as possible: the first half of the peers sends,
+// the second half receives.
 func Pairs(peers []*Peer, n int) []Pair {
 	half := len(peers) / 2
 	pairs := make([]Pair, min(n, half))

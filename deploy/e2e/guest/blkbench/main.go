@@ -87,12 +87,12 @@ func read(args []string) (*readings, error) {
 		if *random {
 			at = rand.Int64N(blocks)
 		}
-		asked := time.Now()
+		start := time.Now()
 		got, err := f.ReadAt(room, at*int64(*block))
 		if err != nil {
 			return nil, err
 		}
-		r.Milliseconds = append(r.Milliseconds, time.Since(asked).Seconds()*1000)
+		r.Milliseconds = append(r.Milliseconds, time.Since(start).Seconds()*1000)
 		r.Bytes += int64(got)
 	}
 	r.Seconds = time.Since(began).Seconds()
@@ -127,7 +127,7 @@ type appearance struct {
 	Command float64 `json:"command"` // seconds until the command ended
 }
 
-const patience = time.Minute
+const timeout = time.Minute
 
 // appear runs a command and waits until a block of the guest's only disk can be read.
 func appear(argv []string) (*appearance, error) {
@@ -139,7 +139,7 @@ func appear(argv []string) (*appearance, error) {
 	a := &appearance{Command: time.Since(began).Seconds()}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for ; time.Since(began) < patience; <-tick.C {
+	for ; time.Since(began) < timeout; <-tick.C {
 		found, err := filepath.Glob("/sys/block/sd*")
 		if err != nil {
 			return nil, err
@@ -149,7 +149,7 @@ func appear(argv []string) (*appearance, error) {
 			return a, nil
 		}
 	}
-	return nil, fmt.Errorf("no disk %v after %s", patience, strings.Join(argv, " "))
+	return nil, fmt.Errorf("no disk %v after %s", timeout, strings.Join(argv, " "))
 }
 
 // readable reports whether a disk has a size and its first block can be read.

@@ -14,7 +14,7 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/e2e/guest/frame"
 )
 
-// outputGrace is how long to wait for output after a program has ended. Daemons that
+// outputGrace bounds the wait for output after a program has ended. Daemons that
 // it started may keep its pipes open.
 const outputGrace = 200 * time.Millisecond
 

@@ -20,23 +20,23 @@ import (
 // command is the command line.
 type command struct {
 	Config   kong.ConfigFlag `help:"Read settings from this YAML file." type:"existingfile"`
-	LogLevel slog.Level      `name:"log-level" help:"Least level of what is logged: debug, info, warn or error." default:"info"`
+	LogLevel slog.Level      `name:"log-level" help:"Log level: debug, info, warn or error." default:"info"`
 
-	Rendezvous string        `help:"The rendezvous' join link." placeholder:"LINK"`
-	Hosts      []string      `help:"Addresses that peers connect to in turn, instead of the join link's, as those of one name would be." placeholder:"HOST:PORT"`
+	Rendezvous string        `help:"Join link of the rendezvous." placeholder:"LINK"`
+	Hosts      []string      `help:"Connect to these addresses, not to the join link's." placeholder:"HOST:PORT"`
 	Peers      int           `help:"Simulated agents." default:"1000"`
-	For        time.Duration `help:"How long they stay connected, and messages are sent." default:"60s"`
-	Messages   int           `help:"Messages a second from peer to peer, in all; 0 is none." default:"100"`
-	Bytes      int           `help:"Size of a message." default:"416"`
-	Pairs      int           `help:"Pairs of peers that send each other messages." default:"256"`
-	Lookups    time.Duration `help:"How long to look peers up as fast as the rendezvous answers; 0 is not." default:"0s"`
-	At         int           `name:"at-a-time" help:"Peers that register, or connect for the first time, at once." default:"64"`
-	Sources    string        `help:"A network of this machine's from whose addresses the agents connect, each from one of its own, such as 127.0.0.0/8. From a single address a rendezvous lets 30 agents register, and 30 more each minute." placeholder:"CIDR"`
-	SetUp      time.Duration `name:"set-up" help:"At most so long for registering and connecting, and for removing afterwards." default:"10m"`
+	For        time.Duration `help:"Time for which agents stay connected and send messages." default:"60s"`
+	Messages   int           `help:"Messages per second of all agents; 0 sends none." default:"100"`
+	Bytes      int           `help:"Size of a message in bytes." default:"416"`
+	Pairs      int           `help:"Pairs of agents that send messages." default:"256"`
+	Lookups    time.Duration `help:"Time for lookups at full speed; 0 skips them." default:"0s"`
+	At         int           `name:"at-a-time" help:"Agents that register or connect at the same time." default:"64"`
+	Sources    string        `help:"Local network of source addresses, such as 127.0.0.0/8." placeholder:"CIDR"`
+	SetUp      time.Duration `name:"set-up" help:"Time limit for registering and connecting." default:"10m"`
 	JSON       bool          `name:"json" help:"Report as JSON."`
 }
 
-// report is what is printed in the end. Rates are per second.
+// report is the result of a run. Rates are per second.
 type report struct {
 	Rendezvous    string         `json:"rendezvous"`
 	Peers         int            `json:"peers"`
@@ -69,14 +69,14 @@ func (c *command) check() (swarm.Config, error) {
 	case c.Messages < 0 || c.Bytes < 24 || c.Bytes > 32<<10:
 		return config, errors.New("--messages and --bytes: want a rate, and 24 to 32768 bytes")
 	case c.Messages > 0 && (c.Peers < 2 || c.Pairs < 1):
-		return config, errors.New("--messages: it takes two --peers and one of --pairs to send any; or set it to 0")
+		return config, errors.New("--messages: sending needs two --peers and one of --pairs; set --messages 0 to send none")
 	case c.At < 1 || c.For <= 0 || c.SetUp <= 0 || c.Lookups < 0:
 		return config, errors.New("--at-a-time, --for, --set-up and --lookups: want positive values")
 	}
 	return config, nil
 }
 
-// run measures until ctx ends or all is measured, and removes what it
+// run measures until ctx ends or the measurement is complete, and removes the peers that it
 // registered.
 func (c *command) run(ctx context.Context, out, log io.Writer) (err error) {
 	config, err := c.check()
@@ -106,7 +106,7 @@ func (c *command) run(ctx context.Context, out, log io.Writer) (err error) {
 	return r.write(out, c.JSON)
 }
 
-// measure returns the peers that were registered, also with an error.
+// measure returns the registered peers, also with an error.
 func (c *command) measure(ctx context.Context, s *swarm.Swarm, log *slog.Logger, r *report) (peers []*swarm.Peer,
 	err error) {
 	setUp, cancel := context.WithTimeoutCause(ctx, c.SetUp, errors.New("--set-up is over"))
@@ -117,7 +117,7 @@ func (c *command) measure(ctx context.Context, s *swarm.Swarm, log *slog.Logger,
 	if err != nil {
 		return peers, err
 	}
-	log.Info("connecting", "peers", c.Peers, "registrations_per_second", int(r.PerSecond))
+	log.Info("connecting", "peers", c.Peers)
 	began := time.Now()
 	if err := s.Connect(setUp, peers, c.At); err != nil {
 		return peers, err
@@ -130,12 +130,12 @@ func (c *command) measure(ctx context.Context, s *swarm.Swarm, log *slog.Logger,
 		}
 	}
 	if c.Lookups > 0 {
-		log.Info("looking peers up", "for", c.Lookups)
+		log.Info("looking peers up", "duration", c.Lookups)
 		if r.Lookups, err = s.Lookup(ctx, pairs, c.At, c.Lookups); err != nil {
 			return peers, err
 		}
 	}
-	log.Info("the peers are connected", "online", s.Online(), "for", c.For, "messages_per_second", c.Messages)
+	log.Info("sending messages", "peers", s.Online(), "duration", c.For)
 	if c.Messages > 0 {
 		r.Messages, err = s.Send(ctx, pairs, swarm.Load{PerSecond: c.Messages, During: c.For, Bytes: c.Bytes})
 		return peers, err
@@ -180,7 +180,7 @@ func (r *report) write(out io.Writer, asJSON bool) error {
 	return err
 }
 
-// times are the quantiles of latencies for a person.
+// times formats the quantiles of latencies for people.
 func times(l swarm.Latencies) string {
 	ms := func(q float64) float64 { return float64(l.Quantile(q).Microseconds()) / 1000 }
 	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms", ms(0.5), ms(0.99), ms(0.999))
