@@ -53,8 +53,10 @@ func TestBenchPeers(t *testing.T) {
 	m := boot(t, guest.Config{
 		Name: "s", Image: p.image, Dir: t.TempDir(), Memory: 2048,
 		Files: map[string]string{"/usr/bin/easyfind-rendezvous": p.rendezvous},
-		NIC: &guest.NIC{Namespace: l.Namespace("inet"), Bridge: "lan0", Addr: "198.51.100.10/24",
-			Gateway: "198.51.100.1"},
+		NIC: &guest.NIC{
+			Namespace: l.Namespace("inet"), Bridge: "lan0", Addr: "198.51.100.10/24",
+			Gateway: "198.51.100.1",
+		},
 	})[0]
 	m.must(t, commandTimeout, `mkdir /tmp/data; ulimit -n 65536
 		easyfind-rendezvous --listen :8443 --public-url https://198.51.100.10:8443 --relay-ip 198.51.100.10 \

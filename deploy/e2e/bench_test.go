@@ -158,8 +158,10 @@ func startBench(t *testing.T, r *report) *bench {
 			Gateway:   "203.0.113.1",
 		},
 	}, guest.Config{
-		Name: "c", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{"vhci_hcd", "usb_storage",
-			"sd_mod"},
+		Name: "c", Image: p.image, Dir: t.TempDir(), Files: files, Modules: []string{
+			"vhci_hcd", "usb_storage",
+			"sd_mod",
+		},
 		NIC: &guest.NIC{
 			Namespace: b.lab.Namespace("inet"),
 			Bridge:    "lan0",

@@ -24,8 +24,10 @@ func TestDemoInAKernel(t *testing.T) {
 	}
 	m := boot(t, guest.Config{
 		Name: "demo", Image: p.image, Dir: t.TempDir(), Modules: []string{"vhci_hcd", "usb_storage", "sd_mod"},
-		Files: map[string]string{"/usr/bin/easyfind": p.agent, "/usr/bin/easyfind-rendezvous": p.rendezvous,
-			"/usr/bin/easyfind-demo": demo},
+		Files: map[string]string{
+			"/usr/bin/easyfind": p.agent, "/usr/bin/easyfind-rendezvous": p.rendezvous,
+			"/usr/bin/easyfind-demo": demo,
+		},
 	})[0]
 	out := m.must(t, 15*time.Minute, "easyfind-demo --json --limit=14m && ! ls -d /tmp/easyfind-* >/dev/null 2>&1")
 	var found struct {

@@ -182,12 +182,18 @@ func refusedStart(t *testing.T, running *agent) {
 		words string
 		argv  []string
 	}{
-		"busy port": {"7574", []string{"up", "--state", dir + "/a", "--socket", dir + "/a.sock", "--usbip-listen",
-			""}},
-		"busy socket": {"", []string{"up", "--state", dir + "/b", "--socket", running.dir + "/socket", "--tls-listen",
-			"", "--usbip-listen", ""}},
-		"unknown key": {"no-such-key", []string{"--config", file("unknown.yaml", "no-such-key: 1\n"), "up", "--state",
-			dir + "/c"}},
+		"busy port": {"7574", []string{
+			"up", "--state", dir + "/a", "--socket", dir + "/a.sock", "--usbip-listen",
+			"",
+		}},
+		"busy socket": {"", []string{
+			"up", "--state", dir + "/b", "--socket", running.dir + "/socket", "--tls-listen",
+			"", "--usbip-listen", "",
+		}},
+		"unknown key": {"no-such-key", []string{
+			"--config", file("unknown.yaml", "no-such-key: 1\n"), "up", "--state",
+			dir + "/c",
+		}},
 		"broken file":   {"YAML", []string{"--config", file("broken.yaml", "a: [\n"), "up", "--state", dir + "/d"}},
 		"broken budget": {"budget", []string{"up", "--budget", "soon", "--state", dir + "/e"}},
 	} {

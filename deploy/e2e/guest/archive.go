@@ -37,8 +37,10 @@ func newArchive() *archive { return &archive{entries: map[string]entry{}} }
 
 // skeleton adds the directories and files that programs expect.
 func (a *archive) skeleton() error {
-	for _, d := range []string{"usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "root", "mnt", "proc", "sys",
-		"tmp", "run", "var/lib", "dev"} {
+	for _, d := range []string{
+		"usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "root", "mnt", "proc", "sys",
+		"tmp", "run", "var/lib", "dev",
+	} {
 		a.directory(d)
 	}
 	for _, d := range merged {

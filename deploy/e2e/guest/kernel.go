@@ -119,8 +119,10 @@ func extractELF(ctx context.Context, image string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for magic, tool := range map[string]string{"\xfd7zXZ\x00": "xz", "\x28\xb5\x2f\xfd": "zstd",
-		"\x1f\x8b\x08": "gzip"} {
+	for magic, tool := range map[string]string{
+		"\xfd7zXZ\x00": "xz", "\x28\xb5\x2f\xfd": "zstd",
+		"\x1f\x8b\x08": "gzip",
+	} {
 		for at := 0; ; at++ {
 			i := bytes.Index(raw[at:], []byte(magic))
 			if i < 0 {

@@ -318,8 +318,10 @@ func TestImpossibleTopologiesAreRefused(t *testing.T) {
 		"twice":       {Nodes: []Node{root, root}},
 		"no address":  {Nodes: []Node{root, {Name: "y", Via: "x"}}},
 		"NAT type":    {Nodes: []Node{root, under(&NAT{Type: "?"})}},
-		"NAT forward": {Nodes: []Node{root, under(&NAT{Type: "fullcone",
-			Forward: []Forward{{Proto: "sctp", Port: 1, To: "10.1.0.2:1"}}})}},
+		"NAT forward": {Nodes: []Node{root, under(&NAT{
+			Type:    "fullcone",
+			Forward: []Forward{{Proto: "sctp", Port: 1, To: "10.1.0.2:1"}},
+		})}},
 		"NAT no words": {Nodes: []Node{root, under(&NAT{})}},
 	} {
 		if err := bad.check(); err == nil {

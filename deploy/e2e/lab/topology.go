@@ -177,8 +177,10 @@ func (n *NAT) check() error {
 		if !ok {
 			return fmt.Errorf("unknown type %q", n.Type)
 		}
-		for dst, v := range map[*string]string{&n.Engine: p.Engine, &n.Map: p.Map, &n.Filter: p.Filter,
-			&n.Ports: p.Ports} {
+		for dst, v := range map[*string]string{
+			&n.Engine: p.Engine, &n.Map: p.Map, &n.Filter: p.Filter,
+			&n.Ports: p.Ports,
+		} {
 			if *dst == "" {
 				*dst = v
 			}
@@ -199,8 +201,12 @@ func (n *NAT) check() error {
 	if n.Engine == "linux" {
 		return oneOf(n.Map, "masq random fully-random fullcone")
 	}
-	for _, c := range [][2]string{{n.Engine, "go linux"}, {n.Map, "ei ad apd"}, {n.Filter, "ei ad apd"},
-		{n.Ports, "preserve random seq"}} {
+	for _, c := range [][2]string{
+		{n.Engine, "go linux"},
+		{n.Map, "ei ad apd"},
+		{n.Filter, "ei ad apd"},
+		{n.Ports, "preserve random seq"},
+	} {
 		if err := oneOf(c[0], c[1]); err != nil {
 			return err
 		}

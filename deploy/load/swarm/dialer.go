@@ -51,7 +51,8 @@ const anyHost = -1
 
 // dial opens a TLS connection from a source to a host or, with anyHost, to the next host.
 func (d *dialer) dial(ctx context.Context, source netip.Addr, host int, alpn string,
-	cache tls.ClientSessionCache) (*tls.Conn, int, error) {
+	cache tls.ClientSessionCache,
+) (*tls.Conn, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	tries := 1

@@ -107,7 +107,8 @@ func (s *Swarm) Remove(ctx context.Context, peers []*Peer, conns int) error {
 // requests makes one request for each peer over conns connections. It returns the number of
 // failed requests and the last error.
 func (s *Swarm) requests(ctx context.Context, peers []*Peer, conns int,
-	request func(r *rest, p *Peer) error) (failed int, last error) {
+	request func(r *rest, p *Peer) error,
+) (failed int, last error) {
 	conns = max(1, min(conns, maxConnections, len(peers)))
 	var mu sync.Mutex
 	ended := each(ctx, conns, conns, func(ctx context.Context, worker int) error {

@@ -133,8 +133,10 @@ func (s *Swarm) Send(ctx context.Context, pairs []Pair, l Load) (Messages, error
 		return Messages{}, fmt.Errorf("swarm: want pairs, a rate, and %d to %d bytes", minBody, signal.MaxBody)
 	}
 	began := time.Now()
-	t := &traffic{number: uint64(began.UnixNano()), began: began, arrived: map[uint64]bool{},
-		complete: make(chan struct{})}
+	t := &traffic{
+		number: uint64(began.UnixNano()), began: began, arrived: map[uint64]bool{},
+		complete: make(chan struct{}),
+	}
 	t.m.Failed = map[signal.Failure]int{}
 	if !s.traffic.CompareAndSwap(nil, t) {
 		return Messages{}, errors.New("swarm: messages are being sent already")

@@ -69,7 +69,7 @@ func (c *command) check() (swarm.Config, error) {
 	case c.Messages < 0 || c.Bytes < 24 || c.Bytes > 32<<10:
 		return config, errors.New("--messages and --bytes: want a rate, and 24 to 32768 bytes")
 	case c.Messages > 0 && (c.Peers < 2 || c.Pairs < 1):
-		return config, errors.New("--messages: sending needs two --peers and one of --pairs; set --messages 0 to send none")
+		return config, errors.New("--messages: sending needs two --peers and one of --pairs; 0 sends none")
 	case c.At < 1 || c.For <= 0 || c.SetUp <= 0 || c.Lookups < 0:
 		return config, errors.New("--at-a-time, --for, --set-up and --lookups: want positive values")
 	}
@@ -108,7 +108,8 @@ func (c *command) run(ctx context.Context, out, log io.Writer) (err error) {
 
 // measure returns the registered peers, also with an error.
 func (c *command) measure(ctx context.Context, s *swarm.Swarm, log *slog.Logger, r *report) (peers []*swarm.Peer,
-	err error) {
+	err error,
+) {
 	setUp, cancel := context.WithTimeoutCause(ctx, c.SetUp, errors.New("--set-up is over"))
 	defer cancel()
 	log.Info("registering", "peers", c.Peers)

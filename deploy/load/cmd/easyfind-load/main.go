@@ -20,8 +20,8 @@ func main() {
 	var c command
 	kong.Parse(&c, settings.Options("easyfind-load",
 		"Loads a rendezvous with many simulated agents and reports its performance. It removes the agents that it "+
-			"registered. A rendezvous lets one address register 30 agents at once and 30 more per minute: --sources gives "+
-			"each agent its own address.")...)
+			"registered. A rendezvous lets one address register 30 agents at once and 30 more per minute: "+
+			"--sources gives each agent its own address.")...)
 	if err := c.run(ctx, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "easyfind-load:", err)
 		os.Exit(1)
