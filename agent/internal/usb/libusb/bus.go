@@ -17,7 +17,8 @@ import (
 	"github.com/google/gousb"
 )
 
-// pollInterval is how often Watch looks: gousb tells of no change.
+// pollInterval is the time between two readings of the list of devices in Watch.
+// libusb has hotplug events, but gousb does not give access to them.
 const pollInterval = 2 * time.Second
 
 // controlTimeout bounds a control transfer, which gousb cannot cancel.
@@ -28,10 +29,10 @@ type bus struct {
 	inUse func(usb.Info) string
 
 	mu     sync.Mutex
-	opened map[string]bool
+	opened map[string]bool // IDs of the devices that are open
 }
 
-// New returns the machine's bus.
+// New returns the bus of this machine.
 func New(c Config) (usb.Bus, error) {
 	if c.InUse == nil {
 		c.InUse = func(usb.Info) string { return "" }
@@ -39,19 +40,19 @@ func New(c Config) (usb.Bus, error) {
 	return &bus{inUse: c.InUse, opened: make(map[string]bool)}, nil
 }
 
-// newContext is gousb's, whose panic it turns into an error. Every context has
-// a goroutine, so that none is kept longer than it is used.
+// newContext returns a new gousb context. It returns an error where gousb
+// panics. Every context has a goroutine, so the caller should close it soon.
 func newContext() (c *gousb.Context, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("libusb does not start: %v", r)
+			err = fmt.Errorf("libusb cannot be started: %v", r)
 		}
 	}()
 	return gousb.NewContext(), nil
 }
 
-// idOf names a device as Linux does: bus, and the port of every hub on the way.
-// It is empty for a root hub.
+// idOf returns the ID of a device in Linux's form: the number of the bus and the
+// port number at each hub, "1-1.2". It returns "" for a root hub.
 func idOf(d *gousb.DeviceDesc) string {
 	if len(d.Path) == 0 {
 		return ""
@@ -63,8 +64,8 @@ func idOf(d *gousb.DeviceDesc) string {
 	return strconv.Itoa(d.Bus) + "-" + strings.Join(ports, ".")
 }
 
-// Devices implements [usb.Bus]. A device that may not be opened is listed
-// without its descriptors and strings.
+// Devices implements [usb.Bus]. Devices that cannot be opened are listed without
+// descriptors and strings.
 func (b *bus) Devices() ([]usb.Info, error) {
 	var list []usb.Info
 	err := each(func(d *gousb.DeviceDesc, open func() (*gousb.Device, error)) {
@@ -76,9 +77,9 @@ func (b *bus) Devices() ([]usb.Info, error) {
 			if err := read(handle, &info); err != nil {
 				info.InUse = "it cannot be read: " + err.Error()
 			}
-			_ = handle.Close() // nothing is claimed
+			_ = handle.Close() // fails only while interfaces are claimed
 		}
-		list = append(list, b.judge(info))
+		list = append(list, b.withUse(info))
 	})
 	if err != nil {
 		return nil, err
@@ -87,14 +88,14 @@ func (b *bus) Devices() ([]usb.Info, error) {
 	return list, nil
 }
 
-// each calls f for every device but root hubs, with a function that opens it.
+// each calls f for every device except root hubs. open opens the device.
 func each(f func(d *gousb.DeviceDesc, open func() (*gousb.Device, error))) error {
 	c, err := newContext()
 	if err != nil {
 		return err
 	}
 	var all []*gousb.DeviceDesc
-	// A description that cannot be read is that of a device being unplugged.
+	// An error means that a device was unplugged while its description was read.
 	_, _ = c.OpenDevices(func(d *gousb.DeviceDesc) bool {
 		if idOf(d) != "" {
 			all = append(all, d)
@@ -110,9 +111,9 @@ func each(f func(d *gousb.DeviceDesc, open func() (*gousb.Device, error))) error
 	return nil
 }
 
-// openIn opens one device.
+// openIn opens the device with that ID in context c.
 func openIn(c *gousb.Context, id string) (*gousb.Device, error) {
-	seen := id == "" // as every root hub is
+	seen := id == "" // idOf returns "" for root hubs, which must not be opened
 	found, err := c.OpenDevices(func(d *gousb.DeviceDesc) bool {
 		wanted := !seen && idOf(d) == id
 		seen = seen || wanted
@@ -123,7 +124,7 @@ func openIn(c *gousb.Context, id string) (*gousb.Device, error) {
 		found[0].ControlTimeout = controlTimeout
 		return found[0], nil
 	case errors.Is(err, gousb.ErrorAccess):
-		return nil, fmt.Errorf("%w: run the agent as root, or let it write the device's node", usb.ErrPermission)
+		return nil, fmt.Errorf("%w: run the agent as root, or let it write to the device's node", usb.ErrPermission)
 	case err == nil, errors.Is(err, gousb.ErrorNoDevice):
 		return nil, usb.ErrNotFound
 	}
@@ -131,19 +132,23 @@ func openIn(c *gousb.Context, id string) (*gousb.Device, error) {
 }
 
 var speeds = map[gousb.Speed]usb.Speed{
-	gousb.SpeedLow: usb.SpeedLow, gousb.SpeedFull: usb.SpeedFull, gousb.SpeedHigh: usb.SpeedHigh, gousb.SpeedSuper: usb.SpeedSuper,
+	gousb.SpeedLow: usb.SpeedLow, gousb.SpeedFull: usb.SpeedFull,
+	gousb.SpeedHigh: usb.SpeedHigh, gousb.SpeedSuper: usb.SpeedSuper,
 }
 
-// describe says what is known without opening the device.
+// describe returns the part of the description that is known before the device
+// is opened.
 func describe(d *gousb.DeviceDesc) usb.Info {
 	return usb.Info{
-		ID: idOf(d), Backend: "libusb", BusNumber: uint32(d.Bus), DeviceNumber: uint32(d.Address), Speed: speeds[d.Speed],
+		ID: idOf(d), Backend: "libusb",
+		BusNumber: uint32(d.Bus), DeviceNumber: uint32(d.Address), Speed: speeds[d.Speed],
 		Vendor: uint16(d.Vendor), Product: uint16(d.Product), Release: uint16(d.Device),
-		Class: uint8(d.Class), SubClass: uint8(d.SubClass), Protocol: uint8(d.Protocol), NumConfigurations: uint8(len(d.Configs)),
+		Class: uint8(d.Class), SubClass: uint8(d.SubClass), Protocol: uint8(d.Protocol),
+		NumConfigurations: uint8(len(d.Configs)),
 	}
 }
 
-// read asks an opened device for its descriptors and strings.
+// read reads descriptors and strings from an opened device into info.
 func read(h *gousb.Device, info *usb.Info) error {
 	raw := make([]byte, 18)
 	if n, err := h.Control(0x80, 6, 0x0100, 0, raw); err != nil || n != len(raw) {
@@ -171,23 +176,24 @@ func read(h *gousb.Device, info *usb.Info) error {
 	}
 	info.Descriptors = raw
 	d.Describe(info, uint8(active))
-	for text, index := range map[*string]byte{&info.Manufacturer: raw[14], &info.ProductName: raw[15], &info.Serial: raw[16]} {
-		if s, err := h.GetStringDescriptor(int(index)); err == nil {
-			*text = s // a device whose strings cannot be read has none
+	for n, text := range []*string{&info.Manufacturer, &info.ProductName, &info.Serial} {
+		if s, err := h.GetStringDescriptor(int(raw[14+n])); err == nil {
+			*text = s // on an error the string stays empty
 		}
 	}
 	return nil
 }
 
+// orShort returns err, or an error for a short answer if err is nil.
 func orShort(err error) error {
 	if err == nil {
-		return errors.New("a short answer")
+		return errors.New("the answer is too short")
 	}
 	return err
 }
 
-// judge fills in InUse.
-func (b *bus) judge(i usb.Info) usb.Info {
+// withUse returns i with InUse set.
+func (b *bus) withUse(i usb.Info) usb.Info {
 	b.mu.Lock()
 	opened := b.opened[i.ID]
 	b.mu.Unlock()
@@ -224,11 +230,12 @@ func (b *bus) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// fingerprint changes with what is plugged in or opened. It opens nothing.
+// fingerprint returns a string that changes when a device is plugged in,
+// unplugged, opened or closed. It opens no device.
 func (b *bus) fingerprint() (string, error) {
 	var list []string
 	err := each(func(d *gousb.DeviceDesc, _ func() (*gousb.Device, error)) {
-		i := b.judge(describe(d))
+		i := b.withUse(describe(d))
 		list = append(list, fmt.Sprintf("%s %d %s", i.ID, i.DeviceNumber, i.InUse))
 	})
 	slices.Sort(list)

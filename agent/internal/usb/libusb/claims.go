@@ -12,31 +12,34 @@ import (
 	"github.com/google/gousb"
 )
 
-// claims are the interfaces of a configuration, claimed. Nothing may be at
-// work on an interface's endpoints while it changes.
+// claims holds the claimed interfaces of a configuration. While an interface
+// changes, no transfer may run on its endpoints.
 type claims struct {
 	handle     *gousb.Device
-	config     *gousb.Config // nil while nothing is claimed
-	interfaces map[int]*gousb.Interface
+	config     *gousb.Config            // nil while nothing is claimed
+	interfaces map[int]*gousb.Interface // by number
 
-	mu  sync.Mutex // the maps are replaced while other interfaces are at work
+	// Guarded by mu: index replaces the maps while transfers run on other
+	// interfaces.
+	mu  sync.Mutex
 	in  map[usb.Endpoint]*gousb.InEndpoint
 	out map[usb.Endpoint]*gousb.OutEndpoint
 }
 
-// endpoint returns one of the current settings: in or out, or neither.
+// endpoint returns the endpoint e of the current settings, as an IN or as an OUT
+// endpoint. Both results are nil if it does not exist.
 func (c *claims) endpoint(e usb.Endpoint) (*gousb.InEndpoint, *gousb.OutEndpoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.in[e], c.out[e]
 }
 
-// claim takes every interface of a configuration from the kernel's drivers,
-// where there are any.
+// claim claims every interface of a configuration. It unbinds the kernel's
+// drivers on systems where libusb supports that.
 func claim(h *gousb.Device, configuration int) (*claims, error) {
 	c := &claims{handle: h}
 	if err := h.SetAutoDetach(true); err != nil && err != gousb.ErrorNotSupported {
-		return nil, fmt.Errorf("taking it from the kernel's driver: %w", err)
+		return nil, fmt.Errorf("detaching the kernel's driver: %w", err)
 	}
 	if err := c.all(configuration); err != nil {
 		c.release()
@@ -45,7 +48,7 @@ func claim(h *gousb.Device, configuration int) (*claims, error) {
 	return c, nil
 }
 
-// all claims a configuration's interfaces in alternate setting 0.
+// all claims all interfaces of a configuration in alternate setting 0.
 func (c *claims) all(configuration int) error {
 	config, err := c.handle.Config(configuration)
 	if err != nil {
@@ -53,8 +56,8 @@ func (c *claims) all(configuration int) error {
 	}
 	c.config, c.interfaces = config, make(map[int]*gousb.Interface)
 	for i, d := range config.Desc.Interfaces {
-		if d.Number != i { // gousb takes the one for the other
-			return fmt.Errorf("interfaces that are not numbered one after the other cannot be used through libusb")
+		if d.Number != i { // gousb uses the number as an index
+			return errors.New("the libusb backend supports only devices whose interfaces have consecutive numbers")
 		}
 		if err := c.set(d.Number, 0); err != nil {
 			return err
@@ -63,7 +66,8 @@ func (c *claims) all(configuration int) error {
 	return nil
 }
 
-// set claims an interface in an alternate setting, letting go of it first.
+// set claims an interface in an alternate setting. It releases the interface
+// first if it is claimed.
 func (c *claims) set(number, alternate int) error {
 	if old := c.interfaces[number]; old != nil {
 		old.Close()
@@ -78,7 +82,8 @@ func (c *claims) set(number, alternate int) error {
 	return errors.Join(err, c.index())
 }
 
-// inUse tells apart what gousb has made text of.
+// inUse wraps usb.ErrInUse around an error that means "busy". gousb does not wrap
+// libusb's errors here, so only the text is left.
 func inUse(err error) error {
 	if strings.Contains(err.Error(), gousb.ErrorBusy.Error()) {
 		return fmt.Errorf("%w: another program has claimed it (%w)", usb.ErrInUse, err)
@@ -86,7 +91,7 @@ func inUse(err error) error {
 	return err
 }
 
-// index finds the endpoints of the settings.
+// index rebuilds the maps of endpoints from the claimed interfaces.
 func (c *claims) index() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,26 +115,27 @@ func (c *claims) index() error {
 	return nil
 }
 
-// release lets go of everything; the kernel's drivers take over.
+// release releases all interfaces. libusb then binds the kernel's drivers again.
 func (c *claims) release() {
 	for _, i := range c.interfaces {
 		i.Close()
 	}
 	c.interfaces = nil
-	_ = c.index() // of nothing
+	_ = c.index() // cannot fail without interfaces
 	if c.config != nil {
 		_ = c.config.Close() // fails only while an interface is claimed
 		c.config = nil
 	}
 }
 
-// configure selects another configuration.
+// configure selects another configuration and claims its interfaces.
 func (c *claims) configure(value int) error {
 	c.release()
 	return c.all(value)
 }
 
-// reset resets the device's port, which gousb permits while nothing is claimed.
+// reset resets the port of the device and claims its interfaces again. gousb
+// permits a reset only while nothing is claimed.
 func (c *claims) reset(configuration int) error {
 	c.release()
 	if err := c.handle.Reset(); err != nil {

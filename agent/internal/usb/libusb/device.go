@@ -12,35 +12,38 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// device is an opened device: a lane for each endpoint that has been used. The
-// lane of endpoint 0 also changes the claims, with the other lanes paused.
+// device is an opened device. It has a lane for each endpoint that has been
+// used. The lane of endpoint 0 also performs changes of state; it pauses the
+// affected lanes meanwhile.
 type device struct {
-	// Static after construction.
+	// Constant after construction.
 	info        usb.Info
 	descriptors usb.Descriptors
 	close       func() error
-	gone        chan struct{}
+	gone        chan struct{} // closed when ending is set
 	joined      sync.WaitGroup
-	once        sync.Once
-	closeErr    error
+	once        sync.Once // runs the body of Close
+	closeErr    error     // the result of Close
 
-	claims        *claims // changed by the lane of endpoint 0 while the others are paused
-	configuration uint8   // owned by that lane
+	claims        *claims // changed by the lane of endpoint 0 while the affected lanes are paused
+	configuration uint8   // bConfigurationValue; owned by the lane of endpoint 0
 
 	mu      sync.Mutex
 	lanes   map[usb.Endpoint]*lane
 	pending map[*usb.URB]bool
-	stalled map[usb.Endpoint]bool // those that have stalled since their halt was cleared
-	ending  usb.Status            // not 0: the reason for which no URB runs any more
+	stalled map[usb.Endpoint]bool // endpoints that stalled after their halt was cleared last
+	ending  usb.Status            // not StatusOK: the device has ended, and new URBs get this status
 }
 
-func newDevice(info usb.Info, c *claims, closing func() error) (*device, error) {
+// newDevice returns a device, whose Close calls closeHandle at the end.
+func newDevice(info usb.Info, c *claims, closeHandle func() error) (*device, error) {
 	d, err := usb.ParseDescriptors(info.Descriptors)
 	if err != nil {
 		return nil, err
 	}
 	return &device{
-		info: info, descriptors: d, close: closing, gone: make(chan struct{}), claims: c, configuration: info.Configuration,
+		info: info, descriptors: d, close: closeHandle, gone: make(chan struct{}),
+		claims: c, configuration: info.Configuration,
 		lanes: make(map[usb.Endpoint]*lane), pending: make(map[*usb.URB]bool), stalled: make(map[usb.Endpoint]bool),
 	}, nil
 }
@@ -48,8 +51,8 @@ func newDevice(info usb.Info, c *claims, closing func() error) (*device, error) 
 // Info implements [usb.Device].
 func (d *device) Info() usb.Info { return d.info }
 
-// Gone implements [usb.Device]. That a device was unplugged is noticed by the
-// next transfer.
+// Gone implements [usb.Device]. The channel is closed when a transfer fails
+// because the device was unplugged, not earlier.
 func (d *device) Gone() <-chan struct{} { return d.gone }
 
 // Submit implements [usb.Device].
@@ -84,8 +87,8 @@ func (d *device) enqueue(u *usb.URB) usb.Status {
 	return usb.StatusOK
 }
 
-// key names an endpoint's lane. Only endpoints that some setting declares have
-// one, so that there are few.
+// key returns the key of an endpoint's lane. known is false if no setting of the
+// device has the endpoint. That bounds the number of lanes.
 func (d *device) key(e usb.Endpoint) (key usb.Endpoint, known bool) {
 	if e.Number() == 0 {
 		return 0, true
@@ -102,7 +105,7 @@ func (d *device) key(e usb.Endpoint) (key usb.Endpoint, known bool) {
 	return 0, false
 }
 
-// finish completes an URB.
+// finish completes an URB and notes a stall or an unplugged device.
 func (d *device) finish(u *usb.URB, s usb.Status) {
 	d.mu.Lock()
 	delete(d.pending, u)
@@ -138,7 +141,7 @@ func (d *device) transfer(ctx context.Context, u *usb.URB) usb.Status {
 	switch {
 	case u.In() && in != nil:
 		u.Actual, err = in.ReadContext(ctx, u.Data)
-		clear(u.Data[u.Actual:]) // gousb has put there what was in its own memory
+		clear(u.Data[u.Actual:]) // gousb fills the rest from memory that was not initialized
 	case !u.In() && out != nil:
 		u.Actual, err = out.WriteContext(ctx, u.Data)
 		whole := len(u.Data) > 0 && len(u.Data)%out.Desc.MaxPacketSize == 0
@@ -148,10 +151,10 @@ func (d *device) transfer(ctx context.Context, u *usb.URB) usb.Status {
 	default:
 		return usb.StatusInvalid
 	}
-	return judge(u, err)
+	return result(u, err)
 }
 
-// control runs a control URB. Once begun it is not cancelled.
+// control runs a control URB. gousb cannot cancel it after it has started.
 func (d *device) control(ctx context.Context, u *usb.URB) usb.Status {
 	if ctx.Err() != nil {
 		return usb.StatusReset
@@ -162,26 +165,28 @@ func (d *device) control(ctx context.Context, u *usb.URB) usb.Status {
 	}
 	n, err := d.claims.handle.Control(s.Type, s.Request, s.Value, s.Index, u.Data[:min(len(u.Data), int(s.Length))])
 	u.Actual = max(n, 0)
-	return judge(u, err)
+	return result(u, err)
 }
 
-// change does what a control request would do to the state that libusb keeps.
+// change performs a request whose [usb.Setup.Change] is not NoChange, through
+// libusb, which keeps a copy of the state that the request changes.
 //
-// CLEAR_FEATURE(ENDPOINT_HALT) is sent as it is, and only after a stall: gousb
-// has no libusb_clear_halt, which would reset the toggle at this end too. An
-// xHCI controller has done so when the endpoint stalled; behind an older one
-// the next transfer may be lost and repeated by the driver.
+// CLEAR_FEATURE(ENDPOINT_HALT) is sent to the device as it is, and only after a
+// stall. gousb lacks libusb_clear_halt, which would also reset the data toggle of
+// the host controller. An xHCI controller resets it when the endpoint stalls.
+// Behind an older controller the next transfer may be lost, and the driver
+// repeats it.
 func (d *device) change(s usb.Setup) error {
 	switch s.Change() {
 	case usb.SetConfiguration:
 		if s.Value == uint16(d.configuration) {
-			return nil // setting it again would only cost the device its state
+			return nil // the device would lose its state for nothing
 		}
 		c, ok := d.descriptors.Configuration(uint8(s.Value))
 		if !ok || s.Value > 0xff {
 			return gousb.ErrorPipe
 		}
-		return d.alone(nil, func() error {
+		return d.paused(nil, func() error {
 			d.configuration = c.Value
 			return d.claims.configure(int(c.Value))
 		})
@@ -194,7 +199,7 @@ func (d *device) change(s usb.Setup) error {
 			return gousb.ErrorPipe
 		}
 		own := func(e usb.Endpoint) bool { return belongs(c, uint8(s.Index), e) }
-		return d.alone(own, func() error { return d.claims.set(int(s.Index), int(s.Value)) })
+		return d.paused(own, func() error { return d.claims.set(int(s.Index), int(s.Value)) })
 	case usb.ClearHalt:
 		e := usb.Endpoint(s.Index)
 		d.mu.Lock()
@@ -207,10 +212,10 @@ func (d *device) change(s usb.Setup) error {
 		_, err := d.claims.handle.Control(s.Type, s.Request, s.Value, s.Index, nil)
 		return err
 	}
-	return d.alone(nil, func() error { return d.claims.reset(int(d.configuration)) })
+	return d.paused(nil, func() error { return d.claims.reset(int(d.configuration)) })
 }
 
-// belongs reports whether some setting of an interface has the endpoint.
+// belongs reports whether any setting of the interface has the endpoint.
 func belongs(c usb.Configuration, number uint8, e usb.Endpoint) bool {
 	for _, s := range c.Settings {
 		for _, declared := range s.Endpoints {
@@ -222,9 +227,10 @@ func belongs(c usb.Configuration, number uint8, e usb.Endpoint) bool {
 	return false
 }
 
-// alone calls f while nothing is at work on the endpoints that which chooses
-// (nil: all but 0). What was at work or queued there ends, as in the kernel.
-func (d *device) alone(which func(usb.Endpoint) bool, f func() error) error {
+// paused calls f while the lanes of the endpoints for which which returns true
+// (if nil: of all endpoints other than 0) are paused. It first completes their
+// URBs with StatusShutdown, as the kernel does.
+func (d *device) paused(which func(usb.Endpoint) bool, f func() error) error {
 	d.mu.Lock()
 	var lanes []*lane
 	for e, l := range d.lanes {
@@ -260,14 +266,14 @@ func (d *device) Close() error {
 		}
 		d.joined.Wait()
 		d.claims.release()
-		_ = d.claims.handle.Reset() // a device that is gone needs none
+		_ = d.claims.handle.Reset() // fails if the device is unplugged
 		d.closeErr = d.close()
 	})
 	return d.closeErr
 }
 
-// judge turns the result of a transfer into the URB's status.
-func judge(u *usb.URB, err error) usb.Status {
+// result returns the status of an URB whose transfer ended with err.
+func result(u *usb.URB, err error) usb.Status {
 	if err == nil && u.In() && u.Flags&usb.ShortNotOK != 0 && u.Actual < len(u.Data) {
 		return usb.StatusShortRead
 	}
@@ -281,8 +287,9 @@ var statuses = map[error]usb.Status{
 	gousb.TransferOverflow: usb.StatusOverflow, gousb.ErrorOverflow: usb.StatusOverflow,
 	gousb.TransferTimedOut: usb.StatusTimeout, gousb.ErrorTimeout: usb.StatusTimeout,
 	gousb.TransferError:     usb.StatusProtocol,
-	gousb.ErrorInvalidParam: usb.StatusInvalid, gousb.ErrorNotFound: usb.StatusInvalid, gousb.ErrorNotSupported: usb.StatusInvalid,
-	gousb.ErrorNoMem: usb.StatusNoMemory,
+	gousb.ErrorInvalidParam: usb.StatusInvalid, gousb.ErrorNotFound: usb.StatusInvalid,
+	gousb.ErrorNotSupported: usb.StatusInvalid,
+	gousb.ErrorNoMem:        usb.StatusNoMemory,
 }
 
 func statusOf(err error) usb.Status {

@@ -1,17 +1,19 @@
-// Package libusb is the portable bus, through github.com/google/gousb. It needs
-// cgo and libusb-1.0, and is therefore built only with the tag libusb.
+// Package libusb implements [usb.Bus] on all systems that libusb supports,
+// through github.com/google/gousb. It needs cgo and libusb-1.0 and is therefore
+// built only with the tag "libusb".
 //
-// What gousb does not offer is missing here: isochronous transfers, SuperSpeed
-// streams, more than one transfer at work on an endpoint, cancelling a control
-// transfer that has begun. It has no "clear halt" either, see [device.change].
-// On Linux the package usbfs does all of that.
+// The package lacks the features that gousb lacks: isochronous transfers,
+// SuperSpeed streams, several transfers in flight on one endpoint, and the
+// cancellation of a control transfer that has started. For "clear halt" see
+// device.change. On Linux, package usbfs has all of them.
 package libusb
 
 import "github.com/easyfind-usb/easyfind/agent/internal/usb"
 
-// Config says what libusb cannot find out.
+// Config holds the parameters of New.
 type Config struct {
-	// InUse says why a device is not to be taken, or "". It may be nil: then
-	// nobody keeps a mounted disk from being taken.
+	// InUse returns the value of [usb.Info.InUse]: the reason why the device must
+	// not be opened, or "". libusb cannot find it out. If InUse is nil, devices
+	// such as mounted disks are not protected.
 	InUse func(usb.Info) string
 }

@@ -10,19 +10,19 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// lane runs the URBs of one endpoint one after the other: gousb keeps no order
-// among several.
+// lane runs the URBs of one endpoint one after the other. gousb does not keep
+// the order of several transfers.
 type lane struct {
-	run func(context.Context, *usb.URB) usb.Status // static
+	run func(context.Context, *usb.URB) usb.Status // constant after construction
 
-	mu      sync.Mutex
-	cond    *sync.Cond // on mu: anything below has changed
-	queue   []*usb.URB
-	current *usb.URB
-	cancel  context.CancelFunc // of current
-	instead usb.Status         // what current says if it is cancelled
-	paused  bool
-	ended   bool
+	mu           sync.Mutex
+	cond         *sync.Cond         // on mu: signalled when a field below changes
+	queue        []*usb.URB         // oldest first
+	current      *usb.URB           // the URB that runs, or nil
+	cancel       context.CancelFunc // cancels current
+	cancelStatus usb.Status         // status of current if it is cancelled
+	paused       bool
+	ended        bool
 }
 
 func newLane(run func(context.Context, *usb.URB) usb.Status) *lane {
@@ -39,13 +39,13 @@ func (l *lane) push(u *usb.URB) {
 	l.cond.Broadcast()
 }
 
-// drop cancels an URB. It reports whether it took it off the queue, so that
-// the caller completes it.
+// drop cancels an URB. It returns true if the URB was still queued: then the
+// caller must complete it.
 func (l *lane) drop(u *usb.URB) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.current == u {
-		l.instead = usb.StatusReset
+		l.cancelStatus = usb.StatusReset
 		l.cancel()
 		return false
 	}
@@ -57,14 +57,15 @@ func (l *lane) drop(u *usb.URB) bool {
 	return true
 }
 
-// pause ends what is at work with that status, waits for it, and returns what
-// was queued. Until resume nothing is begun.
+// pause cancels the current URB with status s, waits for its end and returns the
+// queued URBs, which the caller must complete. The lane starts no URB until
+// resume.
 func (l *lane) pause(s usb.Status) []*usb.URB {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.paused = true
 	if l.current != nil {
-		l.instead = s
+		l.cancelStatus = s
 		l.cancel()
 	}
 	for l.current != nil {
@@ -90,7 +91,8 @@ func (l *lane) end() {
 	l.cond.Broadcast()
 }
 
-// work runs URBs until the end and hands each to finish.
+// work runs the queued URBs until end is called. It passes each with its status
+// to finish.
 func (l *lane) work(finish func(*usb.URB, usb.Status)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,13 +106,13 @@ func (l *lane) work(finish func(*usb.URB, usb.Status)) {
 		u := l.queue[0]
 		l.queue = l.queue[1:]
 		ctx, cancel := context.WithCancel(context.Background())
-		l.current, l.cancel, l.instead = u, cancel, usb.StatusOK
+		l.current, l.cancel, l.cancelStatus = u, cancel, usb.StatusOK
 		l.mu.Unlock()
 		status := l.run(ctx, u)
 		cancel()
 		l.mu.Lock()
-		if status.Cancelled() && l.instead != usb.StatusOK {
-			status = l.instead
+		if status.Cancelled() && l.cancelStatus != usb.StatusOK {
+			status = l.cancelStatus
 		}
 		l.current = nil
 		l.cond.Broadcast()

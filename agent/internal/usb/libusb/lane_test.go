@@ -10,12 +10,12 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// TestLane runs URBs through a lane whose transfers wait to be released or
-// cancelled.
-func TestLane(t *testing.T) {
-	began, release := make(chan *usb.URB), make(chan struct{})
+// TestCancelAndPauseOfLane runs URBs through a lane whose transfers last until
+// the test releases or cancels them.
+func TestCancelAndPauseOfLane(t *testing.T) {
+	started, release := make(chan *usb.URB), make(chan struct{})
 	l := newLane(func(ctx context.Context, u *usb.URB) usb.Status {
-		began <- u
+		started <- u
 		select {
 		case <-ctx.Done():
 			return usb.StatusReset
@@ -36,25 +36,25 @@ func TestLane(t *testing.T) {
 	expect := func(c <-chan *usb.URB, u *usb.URB, s usb.Status, what string) {
 		t.Helper()
 		if got := <-c; got != u || got.Status != s {
-			t.Errorf("%s: not the URB that was expected, or status %d", what, got.Status)
+			t.Errorf("%s: wrong URB, or status %d", what, got.Status)
 		}
 	}
-	expect(began, urbs[0], usb.StatusOK, "first")
+	expect(started, urbs[0], usb.StatusOK, "first")
 	if l.drop(urbs[0]) || !l.drop(urbs[1]) || l.drop(urbs[1]) {
-		t.Error("drop takes what is at work, or not what is queued")
+		t.Error("drop must return true for a queued URB only, and only once")
 	}
-	expect(finished, urbs[0], usb.StatusReset, "cancelled at work")
-	expect(began, urbs[2], usb.StatusOK, "next")
+	expect(finished, urbs[0], usb.StatusReset, "cancelled while it ran")
+	expect(started, urbs[2], usb.StatusOK, "next")
 	release <- struct{}{}
 	expect(finished, urbs[2], usb.StatusOK, "next")
-	expect(began, urbs[3], usb.StatusOK, "third")
+	expect(started, urbs[3], usb.StatusOK, "third")
 	if rest := l.pause(usb.StatusShutdown); len(rest) != 1 || rest[0] != urbs[4] {
 		t.Errorf("pause returns %d URBs", len(rest))
 	}
-	expect(finished, urbs[3], usb.StatusShutdown, "paused at work")
+	expect(finished, urbs[3], usb.StatusShutdown, "running at the pause")
 	l.push(urbs[1])
 	l.resume()
-	expect(began, urbs[1], usb.StatusOK, "after the pause")
+	expect(started, urbs[1], usb.StatusOK, "after the pause")
 	release <- struct{}{}
 	expect(finished, urbs[1], usb.StatusOK, "after the pause")
 	l.end()

@@ -12,8 +12,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// deviceVariable names the environment variable with the ID of a device that
-// the tests may take.
+// deviceVariable is the name of the environment variable with the ID of a device
+// that the tests may open.
 const deviceVariable = "EASYFIND_TEST_USB_DEVICE"
 
 func TestContract(t *testing.T) {
@@ -23,13 +23,14 @@ func TestContract(t *testing.T) {
 	}
 	id := os.Getenv(deviceVariable)
 	if id == "" {
-		t.Skip(deviceVariable + " names no USB device, such as 1-2, that this test may take from the machine")
+		t.Skip("set " + deviceVariable + " to the ID of a USB device, such as 1-2, that this test may open")
 	}
 	usbtest.Run(t, func(*testing.T) usb.Bus { return bus }, id)
 }
 
-// TestListing needs no device: a machine without any has an empty list.
-func TestListing(t *testing.T) {
+// TestListedDevicesHaveIDs also passes on a machine without devices, where the
+// list is empty.
+func TestListedDevicesHaveIDs(t *testing.T) {
 	bus, err := libusb.New(libusb.Config{})
 	if err != nil {
 		t.Skip(err)
@@ -40,7 +41,7 @@ func TestListing(t *testing.T) {
 	}
 	for _, i := range list {
 		if i.ID == "" || i.Backend != "libusb" || i.DeviceNumber == 0 {
-			t.Errorf("Info lacks something: %+v", i)
+			t.Errorf("Info has empty fields: %+v", i)
 		}
 	}
 }

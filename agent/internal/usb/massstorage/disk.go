@@ -12,31 +12,32 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// ErrNotDisk says that a device has no mass-storage interface of the
-// bulk-only kind.
-var ErrNotDisk = errors.New("the device is no bulk-only mass storage")
+// ErrNotDisk is returned for a device that has no mass-storage interface with
+// Bulk-Only Transport.
+var ErrNotDisk = errors.New("the device is not a bulk-only mass storage device")
 
-// Disk runs SCSI commands, one at a time, on logical unit 0. Methods may be
+// Disk runs SCSI commands on logical unit 0, one at a time. Methods may be
 // called concurrently.
 type Disk struct {
-	// Static after construction.
+	// Constant after construction.
 	device  usb.Device
-	number  uint8 // interface
+	number  uint8 // bInterfaceNumber
 	in, out usb.Endpoint
 	timeout time.Duration
 
-	mu    sync.Mutex
-	tag   uint32
-	dirty bool // a command was given up: the device wants a reset first
+	mu         sync.Mutex // held while a command runs
+	tag        uint32     // dCBWTag of the latest command
+	needsReset bool       // the latest command did not end properly
 }
 
-// Config says what to read.
+// Config holds the parameters of New.
 type Config struct {
-	Device  usb.Device    // stays the caller's: nothing here closes it
-	Timeout time.Duration // of one command; default 30 s, as Linux has it
+	Device  usb.Device    // the caller must close it
+	Timeout time.Duration // for one command; default 30 s, as in Linux
 }
 
-// New finds the mass-storage interface. It transfers nothing.
+// New returns the disk of the device's mass-storage interface. It transfers
+// nothing. Errors wrap ErrNotDisk or usb.ErrDescriptors.
 func New(c Config) (*Disk, error) {
 	info := c.Device.Info()
 	d, err := usb.ParseDescriptors(info.Descriptors)
@@ -68,14 +69,14 @@ func New(c Config) (*Disk, error) {
 	return nil, fmt.Errorf("%s (%s): %w", info.ID, info.Name(), ErrNotDisk)
 }
 
-// Inquiry is what a disk says of itself (SPC-4, 6.6.2).
+// Inquiry holds the standard inquiry data of a disk (SPC-4, 6.6.2).
 type Inquiry struct {
-	Type                      uint8 // 0: direct-access block device
+	Type                      uint8 // peripheral device type; 0: direct-access block device
 	Removable                 bool
-	Vendor, Product, Revision string
+	Vendor, Product, Revision string // printable ASCII, without trailing spaces
 }
 
-// Inquiry asks the disk what it is.
+// Inquiry runs the command INQUIRY.
 func (d *Disk) Inquiry(ctx context.Context) (Inquiry, error) {
 	b := make([]byte, 36)
 	n, err := d.Do(ctx, Command{Block: []byte{0x12, 0, 0, 0, byte(len(b)), 0}, In: b})
@@ -83,7 +84,7 @@ func (d *Disk) Inquiry(ctx context.Context) (Inquiry, error) {
 	case err != nil:
 		return Inquiry{}, fmt.Errorf("inquiry: %w", err)
 	case n < len(b):
-		return Inquiry{}, fmt.Errorf("inquiry: an answer of %d bytes only", n)
+		return Inquiry{}, fmt.Errorf("inquiry: the answer has only %d bytes", n)
 	}
 	return Inquiry{
 		Type: b[0] & 0x1f, Removable: b[1]&0x80 != 0,
@@ -91,7 +92,8 @@ func (d *Disk) Inquiry(ctx context.Context) (Inquiry, error) {
 	}, nil
 }
 
-// text returns printable ASCII without the blanks behind.
+// text returns b without trailing spaces and with '?' for every byte that is not
+// printable ASCII.
 func text(b []byte) string {
 	var out []byte
 	end := 0
@@ -107,19 +109,20 @@ func text(b []byte) string {
 	return string(out[:end])
 }
 
-// Capacity is a disk's size.
+// Capacity is the size of a disk.
 type Capacity struct {
 	Blocks    uint64
 	BlockSize uint32 // bytes
 }
 
-// Bytes is the size in bytes.
+// Bytes returns the size in bytes.
 func (c Capacity) Bytes() int64 { return int64(c.Blocks) * int64(c.BlockSize) }
 
-// maxBlockSize bounds what a disk may say of its blocks, in bytes.
+// maxBlockSize is the greatest block size that is accepted from a disk, in bytes.
 const maxBlockSize = 64 << 10
 
-// Capacity waits until the disk is ready and asks for its size.
+// Capacity waits until the disk is ready and returns its size. It fails for disks
+// above 2 TiB, which READ(10) cannot address.
 func (d *Disk) Capacity(ctx context.Context) (Capacity, error) {
 	if err := d.ready(ctx); err != nil {
 		return Capacity{}, fmt.Errorf("capacity: %w", err)
@@ -133,9 +136,9 @@ func (d *Disk) Capacity(ctx context.Context) (Capacity, error) {
 	c := Capacity{Blocks: uint64(last) + 1, BlockSize: binary.BigEndian.Uint32(b[4:])}
 	switch {
 	case n < len(b):
-		return Capacity{}, fmt.Errorf("capacity: an answer of %d bytes only", n)
+		return Capacity{}, fmt.Errorf("capacity: the answer has only %d bytes", n)
 	case last == 0xffffffff:
-		return Capacity{}, errors.New("capacity: disks above 2 TiB cannot be read here")
+		return Capacity{}, errors.New("capacity: disks above 2 TiB are not supported")
 	case c.BlockSize < 512 || c.BlockSize > maxBlockSize || c.BlockSize&(c.BlockSize-1) != 0:
 		return Capacity{}, fmt.Errorf("capacity: blocks of %d bytes", c.BlockSize)
 	}
@@ -143,20 +146,28 @@ func (d *Disk) Capacity(ctx context.Context) (Capacity, error) {
 }
 
 // ready repeats TEST UNIT READY while the disk reports that it was reset or
-// has a new medium (unit attention), or is becoming ready.
+// has a new medium (unit attention), or is becoming ready. A disk does not
+// report by itself when it becomes ready, so ready asks every readyInterval.
 func (d *Disk) ready(ctx context.Context) error {
-	const tries = 10
+	const (
+		tries         = 10
+		readyInterval = 200 * time.Millisecond
+	)
 	var err error
 	for range tries {
 		_, err = d.Do(ctx, Command{Block: make([]byte, 6)})
 		var s *SenseError
-		if !errors.As(err, &s) || s.Key != keyUnitAttention && !(s.Key == keyNotReady && s.Code == 0x04 && s.Qualifier == 0x01) {
+		if !errors.As(err, &s) {
 			return err
 		}
-		if s.Key == keyUnitAttention {
+		becomingReady := s.Key == keyNotReady && s.Code == 0x04 && s.Qualifier == 0x01
+		switch {
+		case s.Key == keyUnitAttention:
 			continue
+		case !becomingReady:
+			return err
 		}
-		t := time.NewTimer(200 * time.Millisecond)
+		t := time.NewTimer(readyInterval)
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -167,12 +178,12 @@ func (d *Disk) ready(ctx context.Context) error {
 	return err
 }
 
-// MaxRead is how many bytes one READ(10) fetches at most.
+// MaxRead is the greatest number of bytes that one READ(10) fetches.
 const MaxRead = 1 << 20
 
-// Read opens the disk's blocks for reading while ctx lasts. What it returns
-// reads with one command for at most MaxRead bytes; whoever reads all of a far
-// disk should do so in pieces of that size.
+// Read returns a reader of the disk's blocks, which works until ctx ends. It
+// sends one command for up to MaxRead bytes. Reading in pieces of MaxRead bytes
+// is the fastest.
 func (d *Disk) Read(ctx context.Context) (*io.SectionReader, error) {
 	c, err := d.Capacity(ctx)
 	if err != nil {
@@ -181,8 +192,8 @@ func (d *Disk) Read(ctx context.Context) (*io.SectionReader, error) {
 	return io.NewSectionReader(&blocks{ctx: ctx, disk: d, capacity: c}, 0, c.Bytes()), nil
 }
 
-// blocks reads at any offset. It holds the context of [Disk.Read], as
-// [io.ReaderAt] has no place for one.
+// blocks reads a disk at any offset. It holds the context of [Disk.Read] because
+// [io.ReaderAt] has no parameter for it.
 type blocks struct {
 	ctx      context.Context
 	disk     *Disk
@@ -217,6 +228,7 @@ func (r *blocks) ReadAt(b []byte, at int64) (int, error) {
 	return done, nil
 }
 
+// readBlocks reads count blocks from block first into room.
 func (d *Disk) readBlocks(ctx context.Context, first uint32, count uint16, room []byte) error {
 	block := []byte{0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	binary.BigEndian.PutUint32(block[2:], first)
@@ -226,7 +238,7 @@ func (d *Disk) readBlocks(ctx context.Context, first uint32, count uint16, room 
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return fmt.Errorf("reading block %d and %d behind it: %w", first, count-1, err)
+		return fmt.Errorf("reading %d blocks from block %d: %w", count, first, err)
 	}
 	return nil
 }

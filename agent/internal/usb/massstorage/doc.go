@@ -1,4 +1,5 @@
-// Package massstorage reads disks: a small computer's end of "USB Mass Storage
-// Class, Bulk-Only Transport" over a [usb.Device], near or far. It is for
-// looking at a disk without a kernel that has it.
+// Package massstorage is a driver for USB disks: the computer's side of "USB
+// Mass Storage Class, Bulk-Only Transport", revision 1.0, over a [usb.Device].
+// Demonstrations and tests use it to read a disk without the kernel. Section
+// numbers refer to that document.
 package massstorage

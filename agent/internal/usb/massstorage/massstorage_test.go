@@ -15,14 +15,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// openDisk returns a sample disk, opened.
-func openDisk(t *testing.T, speed usb.Speed, table virtual.Table, readOnly bool) (*massstorage.Disk, *virtual.Image) {
+// openDisk opens a sample disk and returns it with its image.
+func openDisk(
+	t *testing.T, speed usb.Speed, table virtual.Table, readOnly bool,
+) (*massstorage.Disk, *virtual.Image) {
 	t.Helper()
 	image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 1, Table: table})
 	if err != nil {
 		t.Fatal(err)
 	}
-	gadget, err := virtual.NewDisk(virtual.DiskConfig{Speed: speed, Store: image, Size: image.Size(), ReadOnly: readOnly})
+	gadget, err := virtual.NewDisk(virtual.DiskConfig{
+		Speed: speed, Store: image, Size: image.Size(), ReadOnly: readOnly,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,15 +57,15 @@ func TestWholeDiskIsRead(t *testing.T) {
 		if err != nil || r.Size() != image.Size() {
 			t.Fatalf("size %d, %v", r.Size(), err)
 		}
-		far, near := sha256.New(), sha256.New()
-		if _, err := io.CopyBuffer(far, struct{ io.Reader }{r}, make([]byte, massstorage.MaxRead)); err != nil {
+		got, want := sha256.New(), sha256.New()
+		if _, err := io.CopyBuffer(got, struct{ io.Reader }{r}, make([]byte, massstorage.MaxRead)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.Copy(near, io.NewSectionReader(image, 0, image.Size())); err != nil {
+		if _, err := io.Copy(want, io.NewSectionReader(image, 0, image.Size())); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(far.Sum(nil), near.Sum(nil)) {
-			t.Fatal("the disk reads otherwise than it is")
+		if !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
+			t.Fatal("the bytes read differ from the image")
 		}
 	}
 }
@@ -83,15 +87,15 @@ func TestReadAtAnyOffset(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, want) {
-			t.Errorf("%+v: reads otherwise than it is", c)
+			t.Errorf("%+v: the bytes read differ from the image", c)
 		}
 	}
 	if n, err := r.ReadAt(make([]byte, 10), 8<<20-3); n != 3 || !errors.Is(err, io.EOF) {
-		t.Errorf("over the end: %d bytes, %v", n, err)
+		t.Errorf("read across the end: %d bytes, %v", n, err)
 	}
 }
 
-func TestPartitionTables(t *testing.T) {
+func TestPartitionTablesAreRead(t *testing.T) {
 	for table, want := range map[virtual.Table]massstorage.Table{
 		virtual.TableMBR: {Kind: "MBR", Partitions: []massstorage.Partition{
 			{Number: 1, First: 2048, Blocks: 6144, Type: "0c"}, {Number: 2, First: 8192, Blocks: 6144, Type: "83"},
@@ -118,28 +122,32 @@ func TestPartitionTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := massstorage.ReadTable(r, 512); !errors.Is(err, massstorage.ErrNoTable) {
-		t.Errorf("noise: %v", err)
+		t.Errorf("a disk without a table: %v", err)
 	}
 }
 
-func TestRefusalsHaveReasons(t *testing.T) {
+func TestFailedCommandsHaveSense(t *testing.T) {
 	disk, _ := openDisk(t, usb.SpeedHigh, virtual.TableMBR, true)
 	for name, c := range map[string]struct {
-		command massstorage.Command
-		want    massstorage.SenseError
+		block     []byte
+		in, out   int // bytes of data
+		key, code uint8
 	}{
-		"unknown command":     {massstorage.Command{Block: []byte{0xf0}}, massstorage.SenseError{Key: 5, Code: 0x20}},
-		"unknown, with data":  {massstorage.Command{Block: []byte{0xf0}, In: make([]byte, 64)}, massstorage.SenseError{Key: 5, Code: 0x20}},
-		"beyond the end":      {massstorage.Command{Block: []byte{0x28, 0, 0x7f, 0, 0, 0, 0, 0, 8, 0}, In: make([]byte, 4096)}, massstorage.SenseError{Key: 5, Code: 0x21}},
-		"write, protected":    {massstorage.Command{Block: []byte{0x2a, 0, 0, 0, 0, 1, 0, 0, 1, 0}, Out: make([]byte, 512)}, massstorage.SenseError{Key: 7, Code: 0x27}},
-		"unknown vital page":  {massstorage.Command{Block: []byte{0x12, 1, 0x99, 0, 64, 0}, In: make([]byte, 64)}, massstorage.SenseError{Key: 5, Code: 0x24}},
-		"unknown mode page":   {massstorage.Command{Block: []byte{0x1a, 0, 0x1c, 0, 192, 0}, In: make([]byte, 192)}, massstorage.SenseError{Key: 5, Code: 0x24}},
-		"comparing, not done": {massstorage.Command{Block: []byte{0x2f, 2, 0, 0, 0, 0, 0, 0, 1, 0}, Out: make([]byte, 512)}, massstorage.SenseError{Key: 5, Code: 0x24}},
+		"unknown command":        {[]byte{0xf0}, 0, 0, 5, 0x20},
+		"unknown, with data":     {[]byte{0xf0}, 64, 0, 5, 0x20},
+		"beyond the end":         {[]byte{0x28, 0, 0x7f, 0, 0, 0, 0, 0, 8, 0}, 4096, 0, 5, 0x21},
+		"write, protected":       {[]byte{0x2a, 0, 0, 0, 0, 1, 0, 0, 1, 0}, 0, 512, 7, 0x27},
+		"unknown vital page":     {[]byte{0x12, 1, 0x99, 0, 64, 0}, 64, 0, 5, 0x24},
+		"unknown mode page":      {[]byte{0x1a, 0, 0x1c, 0, 192, 0}, 192, 0, 5, 0x24},
+		"verify with comparison": {[]byte{0x2f, 2, 0, 0, 0, 0, 0, 0, 1, 0}, 0, 512, 5, 0x24},
 	} {
-		_, err := disk.Do(t.Context(), c.command)
+		_, err := disk.Do(t.Context(), massstorage.Command{
+			Block: c.block, In: make([]byte, c.in), Out: make([]byte, c.out),
+		})
+		want := massstorage.SenseError{Key: c.key, Code: c.code}
 		var s *massstorage.SenseError
-		if !errors.As(err, &s) || *s != c.want {
-			t.Errorf("%s: %v, want %v", name, err, &c.want)
+		if !errors.As(err, &s) || *s != want {
+			t.Errorf("%s: %v, want %v", name, err, &want)
 		}
 		if _, err := disk.Capacity(t.Context()); err != nil {
 			t.Errorf("after %s: %v", name, err)
@@ -147,7 +155,7 @@ func TestRefusalsHaveReasons(t *testing.T) {
 	}
 }
 
-func TestKeyboardIsNoDisk(t *testing.T) {
+func TestKeyboardIsRefused(t *testing.T) {
 	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{virtual.NewKeyboard(virtual.KeyboardConfig{})}})
 	if err != nil {
 		t.Fatal(err)

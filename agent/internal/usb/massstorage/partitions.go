@@ -9,33 +9,34 @@ import (
 	"unicode/utf16"
 )
 
-// Table is a disk's partition table.
+// Table is the partition table of a disk.
 type Table struct {
 	Kind       string // "MBR" or "GPT"
 	Partitions []Partition
 }
 
-// Partition is a run of blocks.
+// Partition is one entry of a partition table.
 type Partition struct {
-	Number int // as the kernel counts
-	First  uint64
+	Number int    // position in the table, from 1, as in the kernel's device names
+	First  uint64 // number of the first block
 	Blocks uint64
-	Type   string // "0c", or a GUID
+	Type   string // MBR: two hexadecimal digits, "0c"; GPT: a GUID
 	Name   string // GPT only
 }
 
-// ErrNoTable says that the first blocks hold no partition table.
+// ErrNoTable is returned if the first blocks hold no valid partition table.
 var ErrNoTable = errors.New("the disk has no partition table")
 
-// Bounds of a GPT that is believed (UEFI 2.10, 5.3.2).
+// Bounds of a GPT that is accepted (UEFI 2.10, 5.3.2).
 const (
 	maxGPTEntries     = 128
 	minGPTEntryLength = 128
 	maxGPTEntryLength = 4096
 )
 
-// ReadTable reads the partition table of a disk with blocks of that many
-// bytes: a GPT if it is there, else the four primary partitions of an MBR.
+// ReadTable reads the partition table of a disk: the GPT if there is one, else
+// the four primary partitions of the MBR. blockSize is in bytes. Errors wrap
+// ErrNoTable or the error of r.
 func ReadTable(r io.ReaderAt, blockSize uint32) (Table, error) {
 	if blockSize < 512 || blockSize > maxBlockSize {
 		return Table{}, fmt.Errorf("partition table: blocks of %d bytes", blockSize)
@@ -68,7 +69,7 @@ func ReadTable(r io.ReaderAt, blockSize uint32) (Table, error) {
 func readGPT(r io.ReaderAt, header []byte, blockSize uint32) (Table, error) {
 	length := binary.LittleEndian.Uint32(header[12:])
 	if string(header[:8]) != "EFI PART" || length < 92 || length > blockSize {
-		return Table{}, fmt.Errorf("%w: the MBR points to a GPT that is not there", ErrNoTable)
+		return Table{}, fmt.Errorf("%w: the MBR announces a GPT, but there is none", ErrNoTable)
 	}
 	sum := binary.LittleEndian.Uint32(header[16:])
 	clear(header[16:20])
@@ -101,13 +102,14 @@ func readGPT(r io.ReaderAt, header []byte, blockSize uint32) (Table, error) {
 	return t, nil
 }
 
-// guid writes 16 bytes as UEFI does: the first three groups little-endian.
+// guid formats the 16 bytes of a GUID. The first three groups are little-endian
+// (UEFI 2.10, appendix A).
 func guid(b []byte) string {
 	return fmt.Sprintf("%08X-%04X-%04X-%X-%X", binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint16(b[4:]),
 		binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16])
 }
 
-// name reads UTF-16 up to its NUL. What does not print becomes '?'.
+// name decodes UTF-16 up to a NUL. It replaces control characters by '?'.
 func name(b []byte) string {
 	var units []uint16
 	for ; len(b) > 0; b = b[2:] {

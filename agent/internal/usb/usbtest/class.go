@@ -12,10 +12,10 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 )
 
-// works does what the device is for, once.
+// works checks that a disk answers commands. It does nothing for other devices.
 func works(t *testing.T, d usb.Device) {
 	t.Helper()
-	disk, err := massstorage.New(massstorage.Config{Device: d, Timeout: patience})
+	disk, err := massstorage.New(massstorage.Config{Device: d, Timeout: timeout})
 	if errors.Is(err, massstorage.ErrNotDisk) {
 		return
 	}
@@ -31,12 +31,15 @@ func works(t *testing.T, d usb.Device) {
 }
 
 func isDisk(info usb.Info) bool {
-	return slices.ContainsFunc(info.Interfaces, func(i usb.Interface) bool { return i.Class == 0x08 && i.Protocol == 0x50 })
+	return slices.ContainsFunc(info.Interfaces, func(i usb.Interface) bool {
+		return i.Class == 0x08 && i.Protocol == 0x50
+	})
 }
 
+// openDisk returns the disk of a device. It skips the test on other devices.
 func openDisk(t *testing.T, d usb.Device) *massstorage.Disk {
 	t.Helper()
-	disk, err := massstorage.New(massstorage.Config{Device: d, Timeout: patience})
+	disk, err := massstorage.New(massstorage.Config{Device: d, Timeout: timeout})
 	if errors.Is(err, massstorage.ErrNotDisk) {
 		t.Skip(err)
 	}
@@ -46,6 +49,8 @@ func openDisk(t *testing.T, d usb.Device) *massstorage.Disk {
 	return disk
 }
 
+// massStorage checks reads of several lengths and the recovery from a command
+// that the disk does not know.
 func massStorage(t *testing.T, d usb.Device) {
 	disk := openDisk(t, d)
 	q, err := disk.Inquiry(t.Context())
@@ -70,7 +75,7 @@ func massStorage(t *testing.T, d usb.Device) {
 			t.Fatalf("%d bytes: %v", length, err)
 		}
 		if !bytes.Equal(part, whole[512:512+length]) {
-			t.Errorf("%d bytes read otherwise than in one piece", length)
+			t.Errorf("a read of %d bytes differs from the read of all blocks at once", length)
 		}
 	}
 	for range 3 {
@@ -83,12 +88,13 @@ func massStorage(t *testing.T, d usb.Device) {
 	}
 }
 
-// massStorageInFlight reads as usb-storage does with scattered pages.
+// massStorageInFlight reads one page per URB, as the kernel's usb-storage driver
+// does for a scatter list.
 func massStorageInFlight(t *testing.T, d usb.Device) { ReadInFlight(t, d, 64, 4<<10, true) }
 
-// ReadInFlight reads a disk by one command with its data phase cut into count
-// URBs of size bytes, all in flight at once, with the one for the status behind
-// them if status says so.
+// ReadInFlight reads count times size bytes of a disk with one command. It
+// submits count URBs of size bytes for the data at once. If status is true, it
+// also submits the URB for the status wrapper at once, otherwise afterwards.
 func ReadInFlight(t *testing.T, d usb.Device, count, size int, status bool) {
 	t.Helper()
 	disk := openDisk(t, d)
@@ -134,7 +140,7 @@ func ReadInFlight(t *testing.T, d usb.Device, count, size int, status bool) {
 	rec.inOrder(t)
 	for n, u := range urbs[:count] {
 		if u.Status != usb.StatusOK || !bytes.Equal(u.Data[:u.Actual], want[n*size:(n+1)*size]) {
-			t.Errorf("URB %d: status %d, %d bytes, or not those of its place", n, u.Status, u.Actual)
+			t.Errorf("URB %d: status %d, %d bytes, or wrong data", n, u.Status, u.Actual)
 		}
 	}
 	if !status {
@@ -165,11 +171,12 @@ func bulkPair(t *testing.T, info usb.Info) (in, out usb.Endpoint) {
 	return in, out
 }
 
+// hid checks the class requests of a HID.
 func hid(t *testing.T, d usb.Device) {
 	info := d.Info()
 	i := slices.IndexFunc(info.Interfaces, func(i usb.Interface) bool { return i.Class == 0x03 })
 	if i < 0 {
-		t.Skip("the device is no HID")
+		t.Skip("the device is not a HID")
 	}
 	number := uint16(info.Interfaces[i].Number)
 	report := usb.Setup{Type: 0x81, Request: 6, Value: 0x2200, Index: number, Length: 4096}

@@ -1,5 +1,5 @@
-// Package usbtest is the contract of [usb.Bus] and [usb.Device] as a test that
-// every backend passes, on a device of whatever kind.
+// Package usbtest tests the contract of [usb.Bus] and [usb.Device]. Every
+// backend must pass it, with any device.
 package usbtest
 
 import (
@@ -14,13 +14,13 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// patience is how long anything may take, a reset of real hardware included.
-const patience = 20 * time.Second
+// timeout bounds every wait. It is long enough for the reset of a real device.
+const timeout = 20 * time.Second
 
-// Run checks a bus and one device on it. open is called once for each part of
-// the contract. The device is a mass storage, a HID that nobody touches
-// meanwhile, or something else, of which then less is checked. What a disk
-// holds stays as it is.
+// Run tests a bus and one device on it. It calls open once for each part of the
+// contract. The device may be a disk, whose contents do not change, or a HID
+// that nobody touches during the test. Of other devices Run checks fewer
+// properties.
 func Run(t *testing.T, open func(t *testing.T) usb.Bus, deviceID string) {
 	t.Helper()
 	for _, part := range []struct {
@@ -98,10 +98,10 @@ func listing(t *testing.T, bus usb.Bus, id string) {
 	if got.Vendor != want.Vendor || got.Product != want.Product || got.Release != want.Release ||
 		got.Class != want.Class || got.NumConfigurations != want.NumConfigurations ||
 		!slices.Equal(got.Interfaces, want.Interfaces) {
-		t.Errorf("Info says %+v, its descriptors %+v", got, want)
+		t.Errorf("Info is %+v, but the descriptors say %+v", got, want)
 	}
 	if got.Backend == "" || got.Speed == usb.SpeedUnknown || got.DeviceNumber == 0 || len(got.Interfaces) == 0 {
-		t.Errorf("Info lacks something: %+v", got)
+		t.Errorf("Info has empty fields: %+v", got)
 	}
 }
 
@@ -124,8 +124,8 @@ func watch(t *testing.T, bus usb.Bus, _ string) {
 		if err != nil {
 			t.Errorf("Watch: %v", err)
 		}
-	case <-time.After(patience):
-		t.Fatal("Watch goes on after its context has ended")
+	case <-time.After(timeout):
+		t.Fatal("Watch did not return after its context had ended")
 	}
 }
 
@@ -166,26 +166,28 @@ func openTwice(t *testing.T, bus usb.Bus, id string) {
 	}
 }
 
-// wait fails the test when nothing comes.
+// wait waits until c is closed or receives a value, and fails the test after
+// timeout.
 func wait(t *testing.T, c <-chan struct{}, what string) {
 	t.Helper()
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-c:
 	case <-timer.C:
-		t.Fatalf("this did not happen within %v: %s", patience, what)
+		t.Fatalf("this did not happen within %v: %s", timeout, what)
 	}
 }
 
-// do runs an URB to its end.
+// do submits an URB and waits until it is complete.
 func do(t *testing.T, d usb.Device, u *usb.URB) *usb.URB {
 	t.Helper()
 	wait(t, usb.Start(d, u), "completion of an URB")
 	return u
 }
 
-// getDescriptor returns the control URB that asks for one.
+// getDescriptor returns a control URB for GET_DESCRIPTOR with a buffer of room
+// bytes. value holds the type and the index of the descriptor.
 func getDescriptor(value uint16, room int) *usb.URB {
 	s := usb.Setup{Type: 0x80, Request: 6, Value: value, Length: uint16(room)}
 	if value>>8 == 3 && value&0xff != 0 {
@@ -194,7 +196,7 @@ func getDescriptor(value uint16, room int) *usb.URB {
 	return &usb.URB{Setup: s.Bytes(), Data: make([]byte, room)}
 }
 
-// alive fails the test unless the device answers.
+// alive fails the test unless the device returns its descriptor and Gone is open.
 func alive(t *testing.T, d usb.Device) {
 	t.Helper()
 	u := do(t, d, getDescriptor(0x0100, 18))
@@ -203,7 +205,7 @@ func alive(t *testing.T, d usb.Device) {
 	}
 	select {
 	case <-d.Gone():
-		t.Fatal("Gone is closed, yet the device is there")
+		t.Fatal("Gone is closed although the device is present")
 	default:
 	}
 }
@@ -236,7 +238,7 @@ func stringDescriptors(t *testing.T, d usb.Device) {
 		u := do(t, d, getDescriptor(0x0300|uint16(index), 255))
 		var text []byte
 		for i := 2; i+1 < u.Actual; i += 2 {
-			text = append(text, u.Data[i]) // Latin is enough here
+			text = append(text, u.Data[i]) // the low byte: enough for Latin-1
 		}
 		if u.Status != usb.StatusOK || string(text) != want {
 			t.Errorf("string %d: status %d, %q, want %q", index, u.Status, text, want)
@@ -263,7 +265,7 @@ func shortRead(t *testing.T, d usb.Device) {
 
 func stallAndRecovery(t *testing.T, d usb.Device) {
 	for range 3 {
-		u := do(t, d, getDescriptor(0x3f00, 64)) // there is no such type
+		u := do(t, d, getDescriptor(0x3f00, 64)) // no descriptor has this type
 		if u.Status != usb.StatusStall || u.Actual != 0 {
 			t.Errorf("bad request: status %d, %d bytes, want a stall", u.Status, u.Actual)
 		}
@@ -278,7 +280,7 @@ func bounds(t *testing.T, d usb.Device) {
 		"undeclared IN":      {Endpoint: undeclared(t, d.Info(), 0x80), Data: make([]byte, 8)},
 		"undeclared OUT":     {Endpoint: undeclared(t, d.Info(), 0), Data: make([]byte, 8)},
 		"too many packets":   {Endpoint: 0x81, Packets: make([]usb.IsoPacket, usb.MaxPackets+1)},
-		"packet behind Data": {Endpoint: 0x81, Data: make([]byte, 8), Packets: []usb.IsoPacket{{Offset: 4, Length: 5}}},
+		"packet after Data":  {Endpoint: 0x81, Data: make([]byte, 8), Packets: []usb.IsoPacket{{Offset: 4, Length: 5}}},
 		"data stage missing": {Setup: usb.Setup{Type: 0x00, Request: 7, Length: 8}.Bytes()},
 	} {
 		if do(t, d, u); u.Status == usb.StatusOK || u.Status.Cancelled() || u.Actual != 0 {
@@ -288,7 +290,8 @@ func bounds(t *testing.T, d usb.Device) {
 	alive(t, d)
 }
 
-// undeclared returns an endpoint that no setting of the device has.
+// undeclared returns an endpoint in the direction (0x80 for IN) that no setting
+// of the device has.
 func undeclared(t *testing.T, info usb.Info, direction usb.Endpoint) usb.Endpoint {
 	t.Helper()
 	d, err := usb.ParseDescriptors(info.Descriptors)
@@ -296,10 +299,10 @@ func undeclared(t *testing.T, info usb.Info, direction usb.Endpoint) usb.Endpoin
 		t.Fatal(err)
 	}
 	for n := usb.Endpoint(15); n > 0; n-- {
-		has := func(s usb.Setting) bool {
-			return slices.ContainsFunc(s.Endpoints, func(e usb.EndpointDescriptor) bool { return e.Address == n|direction })
-		}
-		if !slices.ContainsFunc(d.Configurations, func(c usb.Configuration) bool { return slices.ContainsFunc(c.Settings, has) }) {
+		sameAddress := func(e usb.EndpointDescriptor) bool { return e.Address == n|direction }
+		inSetting := func(s usb.Setting) bool { return slices.ContainsFunc(s.Endpoints, sameAddress) }
+		inConfiguration := func(c usb.Configuration) bool { return slices.ContainsFunc(c.Settings, inSetting) }
+		if !slices.ContainsFunc(d.Configurations, inConfiguration) {
 			return n | direction
 		}
 	}

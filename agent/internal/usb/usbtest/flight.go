@@ -8,17 +8,18 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// recorder keeps the order in which URBs complete, and how often each does.
+// recorder records the order in which URBs complete. An URB that completes twice
+// appears twice.
 type recorder struct {
 	mu    sync.Mutex
-	order []int
-	all   chan struct{} // closed when as many have completed as were expected
+	order []int         // numbers of the completed URBs
+	all   chan struct{} // closed when want URBs have completed
 	want  int
 }
 
 func newRecorder(want int) *recorder { return &recorder{all: make(chan struct{}), want: want} }
 
-// done returns a Done function for the URB of that number.
+// done returns a Done function for URB n.
 func (r *recorder) done(n int) func(*usb.URB) {
 	return func(*usb.URB) {
 		r.mu.Lock()
@@ -36,7 +37,7 @@ func (r *recorder) completed() []int {
 	return slices.Clone(r.order)
 }
 
-// inOrder fails the test unless every URB completed once, in order.
+// inOrder fails the test unless every URB completed once and in ascending order.
 func (r *recorder) inOrder(t *testing.T) {
 	t.Helper()
 	order := r.completed()
@@ -63,8 +64,8 @@ func orderOfControl(t *testing.T, d usb.Device) {
 	}
 }
 
-// stateChanges asks for what a Device must do itself, and shows that the device
-// works afterwards.
+// stateChanges sends the requests that a Device must perform itself, and checks
+// that the device works afterwards.
 func stateChanges(t *testing.T, d usb.Device) {
 	info := d.Info()
 	requests := map[string]usb.Setup{
@@ -72,7 +73,7 @@ func stateChanges(t *testing.T, d usb.Device) {
 		"SET_INTERFACE":     {Type: 0x01, Request: 11, Index: uint16(info.Interfaces[0].Number)},
 		"port reset":        {Type: 0x23, Request: 3, Value: 4, Index: 1},
 	}
-	if e := idleIn(t, info); e != 0 && isDisk(info) { // others, which never halt, may not know the request
+	if e := idleIn(t, info); e != 0 && isDisk(info) { // endpoints that never halt need not support it
 		requests["CLEAR_HALT"] = usb.Setup{Type: 0x02, Request: 1, Index: uint16(e)}
 	}
 	for name, s := range requests {
@@ -85,8 +86,8 @@ func stateChanges(t *testing.T, d usb.Device) {
 	}
 }
 
-// idleIn returns a bulk or interrupt IN endpoint on which nothing comes unless
-// asked for, or 0.
+// idleIn returns a bulk or interrupt IN endpoint on which the device sends nothing
+// unless a request or a person makes it, or 0 if no such endpoint is known.
 func idleIn(t *testing.T, info usb.Info) usb.Endpoint {
 	t.Helper()
 	d, err := usb.ParseDescriptors(info.Descriptors)
@@ -107,12 +108,13 @@ func idleIn(t *testing.T, info usb.Info) usb.Endpoint {
 	return 0
 }
 
-// pendingIn submits so many URBs that stay pending.
+// pendingIn submits count URBs that stay pending. It skips the test if the device
+// completes them.
 func pendingIn(t *testing.T, d usb.Device, count int) ([]*usb.URB, *recorder) {
 	t.Helper()
 	e := idleIn(t, d.Info())
 	if e == 0 {
-		t.Skip("the device has no IN endpoint that is known to be silent")
+		t.Skip("the device has no IN endpoint that is known to be idle")
 	}
 	r := newRecorder(count)
 	urbs := make([]*usb.URB, count)
@@ -122,17 +124,17 @@ func pendingIn(t *testing.T, d usb.Device, count int) ([]*usb.URB, *recorder) {
 	}
 	alive(t, d)
 	if got := r.completed(); len(got) != 0 {
-		t.Skipf("URBs %v completed at once: the device is not silent", got)
+		t.Skipf("URBs %v completed at once: the endpoint is not idle", got)
 	}
 	return urbs, r
 }
 
-// silent skips the rest on a device that stalls a transfer which it does not
-// expect, where others NAK.
-func silent(t *testing.T, urbs []*usb.URB) {
+// skipIfStalled skips the test on a device that answers an unexpected transfer
+// with a stall instead of NAK.
+func skipIfStalled(t *testing.T, urbs []*usb.URB) {
 	t.Helper()
 	if slices.ContainsFunc(urbs, func(u *usb.URB) bool { return u.Status == usb.StatusStall }) {
-		t.Skip("the device stalls where it should be silent")
+		t.Skip("the device stalls unexpected transfers")
 	}
 }
 
@@ -143,12 +145,12 @@ func cancelPending(t *testing.T, d usb.Device) {
 		d.Cancel(u)
 	}
 	wait(t, r.all, "completion of cancelled URBs")
-	silent(t, urbs)
+	skipIfStalled(t, urbs)
 	for n, u := range urbs {
 		if u.Status != usb.StatusReset || u.Actual != 0 {
 			t.Errorf("cancelled URB %d: status %d, %d bytes", n, u.Status, u.Actual)
 		}
-		d.Cancel(u) // which is too late, and nothing
+		d.Cancel(u) // has no effect on a complete URB
 	}
 	alive(t, d)
 	if got := r.completed(); len(got) != count {
@@ -168,7 +170,7 @@ func cancelOneOfMany(t *testing.T, d usb.Device) {
 	d.Cancel(others[1])
 	d.Cancel(others[0])
 	wait(t, more.all, "completion of two cancelled URBs of three")
-	silent(t, others)
+	skipIfStalled(t, others)
 	alive(t, d)
 	cancelled := make(chan struct{})
 	late := &usb.URB{Endpoint: urbs[0].Endpoint, Data: make([]byte, 1024), Done: func(*usb.URB) { close(cancelled) }}
@@ -186,11 +188,11 @@ func closeCompletes(t *testing.T, d usb.Device) {
 		t.Fatal(err)
 	}
 	if got := r.completed(); len(got) != len(urbs) {
-		t.Errorf("after Close %d of %d URBs have completed", len(got), len(urbs))
+		t.Errorf("after Close %d of %d URBs are complete", len(got), len(urbs))
 	}
 	for n, u := range urbs {
 		if u.Status == usb.StatusOK {
-			t.Errorf("URB %d: no error although Close ended it", n)
+			t.Errorf("URB %d: StatusOK although Close ended it", n)
 		}
 	}
 	u := do(t, d, getDescriptor(0x0100, 18))
