@@ -254,7 +254,7 @@ func (a *Agent) buildDevices() error {
 	a.part(a.sharing.Run, nil)
 	a.using, err = using.New(using.Config{
 		Uses: func() []state.Use { return a.store.State().Uses }, Want: a.peers.want, Logger: a.log, Changed: func() {},
-		Kernel: usbip.NewVHCI(usbip.VHCIConfig{Patience: a.cfg.Budget, Logger: a.log}),
+		Kernel: usbip.NewVHCI(usbip.VHCIConfig{ExtraTimeout: a.cfg.Budget, Logger: a.log}),
 	})
 	a.part(a.using.Run, nil)
 	if a.rendezvous != nil && !a.cfg.NoPathReports {

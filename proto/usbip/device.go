@@ -10,8 +10,8 @@ import (
 //	path 256 │ busid 32 │ busnum 4 │ devnum 4 │ speed 4 │ vendor 2 │ product 2 │ bcdDevice 2 │
 //	class 1 │ subclass 1 │ protocol 1 │ configuration 1 │ configurations 1 │ interfaces 1
 type Device struct {
-	Path                                            string // at most 255 bytes
-	BusID                                           string // at most 31 bytes
+	Path                                            string // in the exporter's sysfs; at most 255 bytes
+	BusID                                           string // such as "1-1.2"; at most 31 bytes
 	BusNum, DevNum                                  uint32
 	Speed                                           uint32 // enum usb_device_speed
 	Vendor, Product, Release                        uint16
@@ -21,7 +21,7 @@ type Device struct {
 
 const deviceSize = maxPath + maxBusID + 24
 
-// DevID is how URB headers name the device.
+// DevID returns the number that identifies the device in [Header.DevID].
 func (d *Device) DevID() uint32 { return d.BusNum<<16 | d.DevNum&0xffff }
 
 func (d *Device) appendTo(b []byte) []byte {
@@ -38,12 +38,12 @@ func (d *Device) appendTo(b []byte) []byte {
 	return append(b, d.Class, d.SubClass, d.Protocol, d.Configuration, d.NumConfigurations, d.NumInterfaces)
 }
 
-// parseDevice reads the deviceSize bytes of b.
+// parseDevice parses b, which has deviceSize bytes.
 func parseDevice(b []byte) (Device, error) {
 	path, _, okPath := bytes.Cut(b[:maxPath], []byte{0})
 	busID, _, okID := bytes.Cut(b[maxPath:maxPath+maxBusID], []byte{0})
 	if !okPath || !okID {
-		return Device{}, malformed("device without a terminated path or bus id")
+		return Device{}, malformed("path or bus ID of a device without a final zero")
 	}
 	b = b[maxPath+maxBusID:]
 	u32, u16 := binary.BigEndian.Uint32, binary.BigEndian.Uint16

@@ -5,7 +5,8 @@ import (
 	"io"
 )
 
-// ReqDevlist asks for what is exported (OP_REQ_DEVLIST). It has no fields.
+// ReqDevlist requests the list of exported devices (OP_REQ_DEVLIST). It has no
+// fields.
 type ReqDevlist struct{}
 
 func (*ReqDevlist) request() {}
@@ -13,18 +14,21 @@ func (*ReqDevlist) request() {}
 // AppendTo appends the message to b.
 func (*ReqDevlist) AppendTo(b []byte) []byte { return appendOp(b, opRequest|opDevlist, 0) }
 
-// RepDevlist answers it (OP_REP_DEVLIST): a count, then each device followed by
-// its interfaces, 4 bytes each: class, subclass, protocol, padding.
+// RepDevlist is the reply to ReqDevlist (OP_REP_DEVLIST), with at most MaxDevices
+// devices:
+//
+//	count 4 │ for each device: Device 312 │ for each of its interfaces: 4 bytes:
+//	class 1 │ subclass 1 │ protocol 1 │ padding 1
 type RepDevlist struct{ Devices []ListedDevice }
 
-// ListedDevice is a device with its interfaces; Device.NumInterfaces is set
-// from them.
+// ListedDevice is a device with its interfaces. The encoder sets
+// Device.NumInterfaces to their number.
 type ListedDevice struct {
 	Device
 	Interfaces []InterfaceClass // at most 255
 }
 
-// InterfaceClass says what an interface is.
+// InterfaceClass holds the class codes of an interface.
 type InterfaceClass struct{ Class, SubClass, Protocol uint8 }
 
 // AppendTo appends the message to b.
@@ -41,7 +45,8 @@ func (m *RepDevlist) AppendTo(b []byte) []byte {
 	return b
 }
 
-// ReadRepDevlist reads a device list.
+// ReadRepDevlist reads the reply to a ReqDevlist. Errors wrap ErrMalformed or the
+// error of r.
 func ReadRepDevlist(r io.Reader) (*RepDevlist, error) {
 	status, err := readReply(r, opDevlist)
 	if err != nil {
@@ -50,13 +55,13 @@ func ReadRepDevlist(r io.Reader) (*RepDevlist, error) {
 	if status != StatusOK {
 		return nil, malformed("device list with status %d", status)
 	}
-	head, err := more(r, 4)
+	head, err := readRest(r, 4)
 	if err != nil {
 		return nil, err
 	}
 	n := binary.BigEndian.Uint32(head)
 	if n > MaxDevices {
-		return nil, malformed("%d devices, at most %d", n, MaxDevices)
+		return nil, malformed("%d devices, limit %d", n, MaxDevices)
 	}
 	m := &RepDevlist{Devices: make([]ListedDevice, n)}
 	for i := range m.Devices {
@@ -68,14 +73,14 @@ func ReadRepDevlist(r io.Reader) (*RepDevlist, error) {
 }
 
 func (d *ListedDevice) readFrom(r io.Reader) error {
-	b, err := more(r, deviceSize)
+	b, err := readRest(r, deviceSize)
 	if err != nil {
 		return err
 	}
 	if d.Device, err = parseDevice(b); err != nil {
 		return err
 	}
-	if b, err = more(r, 4*int(d.NumInterfaces)); err != nil {
+	if b, err = readRest(r, 4*int(d.NumInterfaces)); err != nil {
 		return err
 	}
 	for ; len(b) > 0; b = b[4:] {

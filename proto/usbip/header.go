@@ -11,25 +11,27 @@ const (
 	codeCmdUnlink = 2
 	codeRetSubmit = 3
 	codeRetUnlink = 4
-	headerSize    = 48 // struct usbip_header, whatever the command
+	headerSize    = 48 // bytes of struct usbip_header, the same for all commands
 )
 
-// Header begins every message of the URB phase (struct usbip_header_basic):
+// Header is the beginning of every message of the URB phase (struct
+// usbip_header_basic), 20 bytes:
 //
 //	command 4 │ seqnum 4 │ devid 4 │ direction 4 │ ep 4
 //
-// In replies the kernel sends zero for all but command and seqnum, and so do we.
+// In replies all fields but command and seqnum are zero, as in the kernel's.
 type Header struct {
-	Seq       uint32 // of this message; unlink commands have their own
-	DevID     uint32 // Device.DevID
-	Direction Direction
-	Endpoint  uint32 // 0 to 15
+	Seq       uint32    // a command's own number; a reply repeats that of its command
+	DevID     uint32    // see Device.DevID
+	Direction Direction // of the URB's data
+	Endpoint  uint32    // endpoint number, 0 to 15
 }
 
-// Command goes from the importer to the exporter: *CmdSubmit or *CmdUnlink.
+// Command is a message from the importer to the exporter: *CmdSubmit or
+// *CmdUnlink.
 type Command interface{ command() }
 
-// Reply goes from the exporter to the importer: *RetSubmit or *RetUnlink.
+// Reply is a message from the exporter to the importer: *RetSubmit or *RetUnlink.
 type Reply interface{ reply() }
 
 func (h Header) appendTo(b []byte, code uint32) []byte {
@@ -39,6 +41,7 @@ func (h Header) appendTo(b []byte, code uint32) []byte {
 	return b
 }
 
+// parseHeader parses the first 20 bytes of b.
 func parseHeader(b []byte) (code uint32, h Header, err error) {
 	u32 := binary.BigEndian.Uint32
 	h = Header{Seq: u32(b[4:]), DevID: u32(b[8:]), Direction: Direction(u32(b[12:])), Endpoint: u32(b[16:])}
@@ -48,9 +51,10 @@ func parseHeader(b []byte) (code uint32, h Header, err error) {
 	return u32(b), h, err
 }
 
-// ReadCommand reads the next command. io.EOF is an end between two commands.
+// ReadCommand reads the next command. It returns io.EOF if the connection ends
+// between two commands. Other errors wrap ErrMalformed or the error of r.
 func ReadCommand(r io.Reader) (Command, error) {
-	b, err := read(r, headerSize)
+	b, err := readFirst(r, headerSize)
 	if err != nil {
 		return nil, err
 	}
@@ -66,10 +70,12 @@ func ReadCommand(r io.Reader) (Command, error) {
 	return nil, malformed("command %d", code)
 }
 
-// ReadReply reads the next reply. asked returns the command that a RetSubmit
-// answers, without which its length cannot be known; nil is an error.
-func ReadReply(r io.Reader, asked func(seq uint32) *CmdSubmit) (Reply, error) {
-	b, err := read(r, headerSize)
+// ReadReply reads the next reply. The length of a RetSubmit depends on its
+// command, which submitted must return for a Seq, or nil if no such command is
+// pending. ReadReply returns io.EOF if the connection ends between two replies.
+// Other errors wrap ErrMalformed or the error of r.
+func ReadReply(r io.Reader, submitted func(seq uint32) *CmdSubmit) (Reply, error) {
+	b, err := readFirst(r, headerSize)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +84,7 @@ func ReadReply(r io.Reader, asked func(seq uint32) *CmdSubmit) (Reply, error) {
 	case err != nil:
 		return nil, err
 	case code == codeRetSubmit:
-		cmd := asked(h.Seq)
+		cmd := submitted(h.Seq)
 		if cmd == nil {
 			return nil, malformed("reply to request %d, which is not pending", h.Seq)
 		}

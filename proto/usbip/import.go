@@ -5,7 +5,9 @@ import (
 	"io"
 )
 
-// ReqImport asks for one device (OP_REQ_IMPORT): busid 32.
+// ReqImport requests one device (OP_REQ_IMPORT):
+//
+//	busid 32
 type ReqImport struct{ BusID string } // at most 31 bytes
 
 func (*ReqImport) request() {}
@@ -18,20 +20,22 @@ func (m *ReqImport) AppendTo(b []byte) []byte {
 }
 
 func readReqImport(r io.Reader) (*ReqImport, error) {
-	b, err := more(r, maxBusID)
+	b, err := readRest(r, maxBusID)
 	if err != nil {
 		return nil, err
 	}
 	id, _, ok := bytes.Cut(b, []byte{0})
 	if !ok {
-		return nil, malformed("bus id without an end")
+		return nil, malformed("bus ID without a final zero")
 	}
 	return &ReqImport{BusID: string(id)}, nil
 }
 
-// RepImport answers it (OP_REP_IMPORT): the device, only if Status is StatusOK.
+// RepImport is the reply to ReqImport (OP_REP_IMPORT):
+//
+//	Device 312, only if the status is StatusOK
 type RepImport struct {
-	Status Status
+	Status Status // in the header of the operation
 	Device Device
 }
 
@@ -44,13 +48,14 @@ func (m *RepImport) AppendTo(b []byte) []byte {
 	return b
 }
 
-// ReadRepImport reads the answer to a ReqImport.
+// ReadRepImport reads the reply to a ReqImport. A status other than StatusOK is
+// not an error. Errors wrap ErrMalformed or the error of r.
 func ReadRepImport(r io.Reader) (*RepImport, error) {
 	status, err := readReply(r, opImport)
 	if err != nil || status != StatusOK {
 		return &RepImport{Status: status}, err
 	}
-	b, err := more(r, deviceSize)
+	b, err := readRest(r, deviceSize)
 	if err != nil {
 		return nil, err
 	}

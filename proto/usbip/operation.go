@@ -5,7 +5,10 @@ import (
 	"io"
 )
 
-// Operation codes: OP_REQUEST or OP_REPLY in the top bit, then the operation.
+// Operation codes. The top bit tells requests (OP_REQUEST) from replies
+// (OP_REPLY). The header of an operation has 8 bytes (struct op_common):
+//
+//	version 2 │ code 2 │ status 4
 const (
 	opRequest    = 0x8000
 	opImport     = 0x0003
@@ -13,24 +16,27 @@ const (
 	opHeaderSize = 8
 )
 
-// Status of an operation's reply (ST_OK, ST_NA, ... in usbip_common.h).
+// Status is the status in the reply to an operation.
 type Status uint32
 
-// The statuses that stock clients print a sentence for.
+// The statuses for which stock clients print a sentence (ST_... in
+// tools/usb/usbip/libsrc/usbip_common.h).
 const (
-	StatusOK       Status = 0
+	StatusOK       Status = 0 // ST_OK
 	StatusFailed   Status = 1 // ST_NA: not available
-	StatusBusy     Status = 2 // ST_DEV_BUSY: exported to somebody
-	StatusError    Status = 3 // ST_DEV_ERR
-	StatusNoDevice Status = 4 // ST_NODEV
+	StatusBusy     Status = 2 // ST_DEV_BUSY: another importer has the device
+	StatusError    Status = 3 // ST_DEV_ERR: the device has failed
+	StatusNoDevice Status = 4 // ST_NODEV: no device has the bus ID
 )
 
-// Request is what an importer may ask: *ReqDevlist or *ReqImport.
+// Request is the first message of an importer: *ReqDevlist or *ReqImport.
 type Request interface{ request() }
 
-// ReadRequest reads the one request that begins a connection.
+// ReadRequest reads the request at the beginning of a connection. It returns
+// io.EOF if the connection ends before. Other errors wrap ErrMalformed or the
+// error of r.
 func ReadRequest(r io.Reader) (Request, error) {
-	h, err := read(r, opHeaderSize)
+	h, err := readFirst(r, opHeaderSize)
 	if err != nil {
 		return nil, err
 	}
@@ -47,15 +53,16 @@ func ReadRequest(r io.Reader) (Request, error) {
 	}
 }
 
+// appendOp appends the header of an operation.
 func appendOp(b []byte, code uint16, s Status) []byte {
 	b = binary.BigEndian.AppendUint16(b, Version)
 	b = binary.BigEndian.AppendUint16(b, code)
 	return binary.BigEndian.AppendUint32(b, uint32(s))
 }
 
-// readReply reads the header of the reply to an operation.
+// readReply reads the header of the reply to operation op.
 func readReply(r io.Reader, op uint16) (Status, error) {
-	h, err := read(r, opHeaderSize)
+	h, err := readFirst(r, opHeaderSize)
 	if err != nil {
 		return 0, err
 	}

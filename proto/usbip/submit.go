@@ -11,13 +11,13 @@ import (
 //	number_of_packets 4 │ interval 4 │ setup 8 │ data (Out) │ iso descriptors
 type CmdSubmit struct {
 	Header
-	Flags      uint32 // URB_* of include/linux/usb.h
-	Length     uint32 // of the transfer buffer, at most MaxTransfer
-	StartFrame int32
-	Interval   int32
-	Setup      [8]byte
-	Data       []byte // Out: Length bytes; In: nil
-	Packets    []IsoPacket
+	Flags      uint32      // URB_* in include/linux/usb.h
+	Length     uint32      // bytes of the transfer buffer, at most MaxTransfer
+	StartFrame int32       // isochronous only
+	Interval   int32       // in frames or microframes
+	Setup      [8]byte     // control only
+	Data       []byte      // Out: Length bytes; In: nil
+	Packets    []IsoPacket // isochronous only, at most MaxPackets
 }
 
 func (*CmdSubmit) command() {}
@@ -33,19 +33,20 @@ func (m *CmdSubmit) AppendTo(b []byte) []byte {
 	return appendIso(b, m.Packets)
 }
 
+// readCmdSubmit reads the rest of a CmdSubmit. b holds its first headerSize bytes.
 func readCmdSubmit(r io.Reader, h Header, b []byte) (*CmdSubmit, error) {
 	u32 := func(at int) uint32 { return binary.BigEndian.Uint32(b[at:]) }
 	m := &CmdSubmit{Header: h, Flags: u32(20), Length: u32(24), StartFrame: int32(u32(28)), Interval: int32(u32(36))}
 	copy(m.Setup[:], b[40:])
 	if m.Length > MaxTransfer {
-		return nil, malformed("transfer of %d bytes, at most %d", m.Length, MaxTransfer)
+		return nil, malformed("transfer of %d bytes, limit %d", m.Length, MaxTransfer)
 	}
 	n, err := countIso(int32(u32(32)))
 	if err != nil {
 		return nil, err
 	}
 	if h.Direction == Out {
-		if m.Data, err = more(r, int(m.Length)); err != nil {
+		if m.Data, err = readRest(r, int(m.Length)); err != nil {
 			return nil, err
 		}
 	}
@@ -53,28 +54,29 @@ func readCmdSubmit(r io.Reader, h Header, b []byte) (*CmdSubmit, error) {
 	return m, err
 }
 
-// RetSubmit completes an URB (USBIP_RET_SUBMIT):
+// RetSubmit is the result of a CmdSubmit (USBIP_RET_SUBMIT):
 //
 //	header 20 │ status 4 │ actual_length 4 │ start_frame 4 │ number_of_packets 4 │
 //	error_count 4 │ padding 8 │ data (In) │ iso descriptors
 //
-// The data of an isochronous In is that of its packets without the gaps between
-// them; in Data it stands at the packets' offsets.
+// On the wire, the data of an isochronous In are the received bytes of its
+// packets without gaps. In the field Data they are at the packets' offsets.
 type RetSubmit struct {
 	Header
-	Status     int32 // 0 or a negated errno
-	Actual     uint32
-	StartFrame int32
-	ErrorCount int32
-	Data       []byte // In: what was received; Out: nil
-	Packets    []IsoPacket
+	Status     int32       // 0 or a negative errno
+	Actual     uint32      // bytes transferred
+	StartFrame int32       // isochronous only
+	ErrorCount int32       // number of packets that failed
+	Data       []byte      // In: the received bytes; Out: nil
+	Packets    []IsoPacket // isochronous only
 }
 
 func (*RetSubmit) reply() {}
 
 // AppendTo appends the message to b.
 func (m *RetSubmit) AppendTo(b []byte) []byte {
-	b = Header{Seq: m.Seq}.whole(b, codeRetSubmit, uint32(m.Status), m.Actual, uint32(m.StartFrame), uint32(len(m.Packets)), uint32(m.ErrorCount))
+	b = Header{Seq: m.Seq}.appendPadded(b, codeRetSubmit,
+		uint32(m.Status), m.Actual, uint32(m.StartFrame), uint32(len(m.Packets)), uint32(m.ErrorCount))
 	if len(m.Packets) == 0 {
 		return append(b, m.Data...)
 	}
@@ -86,8 +88,9 @@ func (m *RetSubmit) AppendTo(b []byte) []byte {
 	return appendIso(b, m.Packets)
 }
 
-// whole appends the header and up to seven fields, padded to headerSize.
-func (h Header) whole(b []byte, code uint32, fields ...uint32) []byte {
+// appendPadded appends the header and up to seven fields of 4 bytes, padded with
+// zeros to headerSize.
+func (h Header) appendPadded(b []byte, code uint32, fields ...uint32) []byte {
 	b = h.appendTo(b, code)
 	for i := range (headerSize - 20) / 4 {
 		v := uint32(0)
@@ -99,23 +102,26 @@ func (h Header) whole(b []byte, code uint32, fields ...uint32) []byte {
 	return b
 }
 
-// readRetSubmit reads what follows the header b of the answer to cmd, and
-// refuses what cannot be an answer to it: more data than asked for, another
-// number of packets, packets elsewhere in the buffer (CVE-2026-31607).
+// readRetSubmit reads the rest of the reply to cmd. b holds its first headerSize
+// bytes. It returns ErrMalformed if the reply does not match the command: more
+// data than requested, another number of packets, or packets at other places in
+// the buffer (CVE-2026-31607).
 func readRetSubmit(r io.Reader, h Header, b []byte, cmd *CmdSubmit) (*RetSubmit, error) {
 	u32 := func(at int) uint32 { return binary.BigEndian.Uint32(b[at:]) }
-	m := &RetSubmit{Header: h, Status: int32(u32(20)), Actual: u32(24), StartFrame: int32(u32(28)), ErrorCount: int32(u32(36))}
+	m := &RetSubmit{
+		Header: h, Status: int32(u32(20)), Actual: u32(24), StartFrame: int32(u32(28)), ErrorCount: int32(u32(36)),
+	}
 	n, err := countIso(int32(u32(32)))
 	switch {
 	case err != nil:
 		return nil, err
 	case m.Actual > cmd.Length:
-		return nil, malformed("%d bytes in answer to a request for %d", m.Actual, cmd.Length)
+		return nil, malformed("reply with %d bytes to a request for %d bytes", m.Actual, cmd.Length)
 	case n != len(cmd.Packets):
-		return nil, malformed("%d isochronous packets in answer to %d", n, len(cmd.Packets))
+		return nil, malformed("reply with %d isochronous packets to a request with %d", n, len(cmd.Packets))
 	}
 	if cmd.Direction == In {
-		if m.Data, err = more(r, int(m.Actual)); err != nil {
+		if m.Data, err = readRest(r, int(m.Actual)); err != nil {
 			return nil, err
 		}
 	}
@@ -125,16 +131,17 @@ func readRetSubmit(r io.Reader, h Header, b []byte, cmd *CmdSubmit) (*RetSubmit,
 	if m.Packets, err = readIso(r, n, int(cmd.Length)); err != nil {
 		return nil, err
 	}
-	return m, m.spread(cmd)
+	return m, m.placePackets(cmd)
 }
 
-// spread checks the packets against those asked for and puts the received data
-// at their offsets.
-func (m *RetSubmit) spread(cmd *CmdSubmit) error {
+// placePackets checks that the packets are those of cmd, and moves the received
+// data to the packets' offsets.
+func (m *RetSubmit) placePackets(cmd *CmdSubmit) error {
 	sum := uint64(0)
 	for i, p := range m.Packets {
 		if want := cmd.Packets[i]; p.Offset != want.Offset || p.Length != want.Length {
-			return malformed("isochronous packet %d at %d+%d, asked for at %d+%d", i, p.Offset, p.Length, want.Offset, want.Length)
+			return malformed("isochronous packet %d at offset %d with %d bytes, want offset %d with %d bytes",
+				i, p.Offset, p.Length, want.Offset, want.Length)
 		}
 		sum += uint64(p.Actual)
 	}
@@ -142,7 +149,7 @@ func (m *RetSubmit) spread(cmd *CmdSubmit) error {
 		return nil
 	}
 	if sum != uint64(len(m.Data)) {
-		return malformed("isochronous packets of %d bytes in %d bytes of data", sum, len(m.Data))
+		return malformed("isochronous packets with %d bytes in total, but %d bytes of data", sum, len(m.Data))
 	}
 	packed := m.Data
 	m.Data = make([]byte, cmd.Length)

@@ -5,21 +5,23 @@ package usbip
 //	header 20 │ unlink_seqnum 4 │ padding 24
 type CmdUnlink struct {
 	Header
-	Unlink uint32 // Seq of the CmdSubmit
+	Unlink uint32 // Seq of the CmdSubmit to cancel
 }
 
 func (*CmdUnlink) command() {}
 
 // AppendTo appends the message to b.
-func (m *CmdUnlink) AppendTo(b []byte) []byte { return m.Header.whole(b, codeCmdUnlink, m.Unlink) }
+func (m *CmdUnlink) AppendTo(b []byte) []byte {
+	return m.Header.appendPadded(b, codeCmdUnlink, m.Unlink)
+}
 
-// RetUnlink answers a CmdUnlink (USBIP_RET_UNLINK):
+// RetUnlink is the reply to a CmdUnlink (USBIP_RET_UNLINK):
 //
 //	header 20 │ status 4 │ padding 24
 type RetUnlink struct {
 	Header
-	// Status is -ECONNRESET if the URB was cancelled, which then has no
-	// RetSubmit, or 0 if its RetSubmit was sent before.
+	// Status is -ECONNRESET if the URB was cancelled; then no RetSubmit follows.
+	// It is 0 if the RetSubmit of the URB was sent before.
 	Status int32
 }
 
@@ -27,5 +29,5 @@ func (*RetUnlink) reply() {}
 
 // AppendTo appends the message to b.
 func (m *RetUnlink) AppendTo(b []byte) []byte {
-	return Header{Seq: m.Seq}.whole(b, codeRetUnlink, uint32(m.Status))
+	return Header{Seq: m.Seq}.appendPadded(b, codeRetUnlink, uint32(m.Status))
 }

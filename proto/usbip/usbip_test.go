@@ -19,7 +19,7 @@ var device = usbip.Device{
 	Configuration: 1, NumConfigurations: 2, NumInterfaces: 1,
 }
 
-// unhex reads bytes written in groups.
+// unhex decodes hexadecimal digits and ignores white space between them.
 func unhex(t *testing.T, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.NewReplacer(" ", "", "\n", "", "\t", "").Replace(s))
@@ -29,8 +29,8 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// submit is a CmdSubmit in which every field differs, as the kernel's
-// documentation lays it out.
+// submit is a CmdSubmit in the layout of the kernel's documentation. All its
+// fields have different values.
 const submit = `00000001 00000d05 0001000f 00000001 00000001
 	00000200 00000040 ffffffff 00000000 00000004 8006000100004000`
 
@@ -50,9 +50,10 @@ func TestCommandsMatchTheLayout(t *testing.T) {
 			Flags:  2, Length: 3, StartFrame: 7, Interval: 1, Data: []byte{0xa1, 0xb2, 0xc3},
 			Packets: []usbip.IsoPacket{{Offset: 0, Length: 1}, {Offset: 1, Length: 2}},
 		}},
-		"unlink": {`00000002 00000d06 0001000f 00000000 00000000 00000d05` + strings.Repeat("00", 24), &usbip.CmdUnlink{
-			Header: usbip.Header{Seq: 0xd06, DevID: 0x1000f}, Unlink: 0xd05,
-		}},
+		"unlink": {
+			`00000002 00000d06 0001000f 00000000 00000000 00000d05` + strings.Repeat("00", 24),
+			&usbip.CmdUnlink{Header: usbip.Header{Seq: 0xd06, DevID: 0x1000f}, Unlink: 0xd05},
+		},
 	}
 	for name, c := range cases {
 		wire := unhex(t, c.wire)
@@ -67,11 +68,14 @@ func TestCommandsMatchTheLayout(t *testing.T) {
 	}
 }
 
-func TestRepliesComeBack(t *testing.T) {
+func TestRepliesRoundTrip(t *testing.T) {
 	in := &usbip.CmdSubmit{Header: usbip.Header{Seq: 9, Direction: usbip.In}, Length: 8}
-	iso := &usbip.CmdSubmit{Header: usbip.Header{Seq: 9, Direction: usbip.In}, Length: 8, Packets: []usbip.IsoPacket{{Offset: 0, Length: 4}, {Offset: 4, Length: 4}}}
+	iso := &usbip.CmdSubmit{
+		Header: usbip.Header{Seq: 9, Direction: usbip.In}, Length: 8,
+		Packets: []usbip.IsoPacket{{Offset: 0, Length: 4}, {Offset: 4, Length: 4}},
+	}
 	for name, c := range map[string]struct {
-		asked *usbip.CmdSubmit
+		cmd   *usbip.CmdSubmit
 		reply usbip.Reply
 	}{
 		"data":   {in, &usbip.RetSubmit{Header: usbip.Header{Seq: 9}, Actual: 3, Data: []byte{1, 2, 3}}},
@@ -83,37 +87,41 @@ func TestRepliesComeBack(t *testing.T) {
 		}},
 	} {
 		wire := c.reply.(interface{ AppendTo([]byte) []byte }).AppendTo(nil)
-		got, err := usbip.ReadReply(bytes.NewReader(wire), func(seq uint32) *usbip.CmdSubmit { return c.asked })
+		got, err := usbip.ReadReply(bytes.NewReader(wire), func(seq uint32) *usbip.CmdSubmit { return c.cmd })
 		if err != nil || !reflect.DeepEqual(got, c.reply) {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.reply)
 		}
 	}
 }
 
-func TestOperationsComeBack(t *testing.T) {
+func TestOperationsRoundTrip(t *testing.T) {
 	for _, want := range []usbip.Request{&usbip.ReqDevlist{}, &usbip.ReqImport{BusID: "1-2.3"}} {
 		wire := want.(interface{ AppendTo([]byte) []byte }).AppendTo(nil)
 		if got, err := usbip.ReadRequest(bytes.NewReader(wire)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 	}
-	list := &usbip.RepDevlist{Devices: []usbip.ListedDevice{{Device: device, Interfaces: []usbip.InterfaceClass{{8, 6, 80}}}}}
-	if got, err := usbip.ReadRepDevlist(bytes.NewReader(list.AppendTo(nil))); err != nil || !reflect.DeepEqual(got, list) {
-		t.Errorf("%+v, %v; want %+v", got, err, list)
+	list := &usbip.RepDevlist{Devices: []usbip.ListedDevice{
+		{Device: device, Interfaces: []usbip.InterfaceClass{{8, 6, 80}}},
+	}}
+	gotList, err := usbip.ReadRepDevlist(bytes.NewReader(list.AppendTo(nil)))
+	if err != nil || !reflect.DeepEqual(gotList, list) {
+		t.Errorf("%+v, %v; want %+v", gotList, err, list)
 	}
 	for _, want := range []*usbip.RepImport{{Device: device}, {Status: usbip.StatusBusy}} {
-		if got, err := usbip.ReadRepImport(bytes.NewReader(want.AppendTo(nil))); err != nil || !reflect.DeepEqual(got, want) {
+		got, err := usbip.ReadRepImport(bytes.NewReader(want.AppendTo(nil)))
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 	}
 	if n := len((&usbip.RepImport{Device: device}).AppendTo(nil)); n != 8+312 {
-		t.Errorf("import reply of %d bytes, the kernel's has 320", n)
+		t.Errorf("import reply of %d bytes, want 320 as in the kernel", n)
 	}
 }
 
-// TestLiesAreRefused gives what a hostile end would: lengths and counts beyond
-// the bounds, replies that do not fit the request.
-func TestLiesAreRefused(t *testing.T) {
+// TestHostileMessagesAreRefused decodes messages with lengths and counts beyond
+// the bounds, and replies that do not match their command.
+func TestHostileMessagesAreRefused(t *testing.T) {
 	patch := func(at int, v uint32) []byte {
 		b := unhex(t, submit)
 		binary.BigEndian.PutUint32(b[at:], v)
@@ -128,21 +136,25 @@ func TestLiesAreRefused(t *testing.T) {
 			t.Errorf("%s: %v, want ErrMalformed", name, err)
 		}
 	}
-	asked := &usbip.CmdSubmit{Header: usbip.Header{Seq: 1, Direction: usbip.In}, Length: 4}
-	for name, reply := range map[string]*usbip.RetSubmit{
-		"more than asked": {Actual: 5, Data: make([]byte, 5)},
-		"packets":         {Actual: 4, Data: make([]byte, 4), Packets: []usbip.IsoPacket{{0, 4, 4, 0}}},
+	cmd := &usbip.CmdSubmit{Header: usbip.Header{Seq: 1, Direction: usbip.In}, Length: 4}
+	for name, c := range map[string]struct {
+		cmd   *usbip.CmdSubmit
+		reply usbip.RetSubmit
+	}{
+		"too much data": {cmd, usbip.RetSubmit{Actual: 5, Data: make([]byte, 5)}},
+		"packets": {cmd, usbip.RetSubmit{
+			Actual: 4, Data: make([]byte, 4), Packets: []usbip.IsoPacket{{0, 4, 4, 0}},
+		}},
+		"no such command": {nil, usbip.RetSubmit{}},
 	} {
-		_, err := usbip.ReadReply(bytes.NewReader(reply.AppendTo(nil)), func(uint32) *usbip.CmdSubmit { return asked })
+		wire := c.reply.AppendTo(nil)
+		_, err := usbip.ReadReply(bytes.NewReader(wire), func(uint32) *usbip.CmdSubmit { return c.cmd })
 		if !errors.Is(err, usbip.ErrMalformed) {
 			t.Errorf("%s: %v, want ErrMalformed", name, err)
 		}
 	}
-	if _, err := usbip.ReadReply(bytes.NewReader((&usbip.RetSubmit{}).AppendTo(nil)), func(uint32) *usbip.CmdSubmit { return nil }); !errors.Is(err, usbip.ErrMalformed) {
-		t.Errorf("reply that nobody asked for: %v", err)
-	}
 	if _, err := usbip.ReadCommand(bytes.NewReader(unhex(t, submit)[:30])); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("cut short: %v", err)
+		t.Errorf("truncated command: %v", err)
 	}
 	if _, err := usbip.ReadCommand(bytes.NewReader(nil)); err != io.EOF {
 		t.Errorf("end between commands: %v", err)
@@ -169,16 +181,20 @@ func FuzzReadCommand(f *testing.F) {
 
 func FuzzReadReply(f *testing.F) {
 	f.Add((&usbip.RetSubmit{Actual: 2, Data: []byte{1, 2}}).AppendTo(nil), uint8(0))
-	f.Add((&usbip.RetSubmit{Actual: 2, Data: []byte{1, 0, 2}, Packets: []usbip.IsoPacket{{0, 2, 1, 0}, {2, 2, 1, 0}}}).AppendTo(nil), uint8(2))
+	iso := &usbip.RetSubmit{
+		Actual: 2, Data: []byte{1, 0, 2}, Packets: []usbip.IsoPacket{{0, 2, 1, 0}, {2, 2, 1, 0}},
+	}
+	f.Add(iso.AppendTo(nil), uint8(2))
 	f.Add((&usbip.RetUnlink{Status: -104}).AppendTo(nil), uint8(0))
 	f.Fuzz(func(t *testing.T, wire []byte, packets uint8) {
-		asked := &usbip.CmdSubmit{Header: usbip.Header{Direction: usbip.In}, Length: 2 * max(64, uint32(packets))}
+		cmd := &usbip.CmdSubmit{Header: usbip.Header{Direction: usbip.In}, Length: 2 * max(64, uint32(packets))}
 		for i := range uint32(packets) {
-			asked.Packets = append(asked.Packets, usbip.IsoPacket{Offset: 2 * i, Length: 2})
+			cmd.Packets = append(cmd.Packets, usbip.IsoPacket{Offset: 2 * i, Length: 2})
 		}
-		m, err := usbip.ReadReply(bytes.NewReader(wire), func(uint32) *usbip.CmdSubmit { return asked })
-		if r, ok := m.(*usbip.RetSubmit); err == nil && ok && (r.Actual > asked.Length || len(r.Packets) != len(asked.Packets)) {
-			t.Errorf("%+v answers %+v", r, asked)
+		m, err := usbip.ReadReply(bytes.NewReader(wire), func(uint32) *usbip.CmdSubmit { return cmd })
+		r, ok := m.(*usbip.RetSubmit)
+		if err == nil && ok && (r.Actual > cmd.Length || len(r.Packets) != len(cmd.Packets)) {
+			t.Errorf("%+v is accepted as the reply to %+v", r, cmd)
 		}
 	})
 }
@@ -192,8 +208,9 @@ func FuzzOperations(f *testing.F) {
 		if m, err := usbip.ReadRequest(bytes.NewReader(wire)); err == nil && m == nil {
 			t.Error("no request and no error")
 		}
-		if m, err := usbip.ReadRepImport(bytes.NewReader(wire)); err == nil && m.Status == usbip.StatusOK && len(m.Device.BusID) > 31 {
-			t.Errorf("bus id %q", m.Device.BusID)
+		m, err := usbip.ReadRepImport(bytes.NewReader(wire))
+		if err == nil && m.Status == usbip.StatusOK && len(m.Device.BusID) > 31 {
+			t.Errorf("bus ID %q", m.Device.BusID)
 		}
 		if m, err := usbip.ReadRepDevlist(bytes.NewReader(wire)); err == nil && len(m.Devices) > usbip.MaxDevices {
 			t.Errorf("%d devices", len(m.Devices))

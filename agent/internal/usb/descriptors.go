@@ -166,7 +166,7 @@ func (c Configuration) Endpoints(alternates map[uint8]uint8) map[Endpoint]Endpoi
 }
 
 // Describe sets the fields of i that come from descriptors. configuration is
-// the bConfigurationValue of the active configuration, 0 if there is none.
+// the bConfigurationValue of the active configuration, or 0.
 func (d Descriptors) Describe(i *Info, configuration uint8) {
 	b := d.Device
 	i.Class, i.SubClass, i.Protocol = b[4], b[5], b[6]

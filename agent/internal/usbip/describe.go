@@ -5,36 +5,44 @@ import (
 	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 )
 
-// describe puts a device into USB/IP's words.
+// describe converts the description of a device to USB/IP's.
 func describe(i usb.Info) wire.ListedDevice {
 	d := wire.ListedDevice{Device: wire.Device{
-		Path: "/easyfind/" + i.ID, BusID: i.ID, BusNum: i.BusNumber, DevNum: i.DeviceNumber, Speed: vhciSpeed(i.Speed),
+		Path: "/easyfind/" + i.ID, BusID: i.ID,
+		BusNum: i.BusNumber, DevNum: i.DeviceNumber, Speed: vhciSpeed(i.Speed),
 		Vendor: i.Vendor, Product: i.Product, Release: i.Release,
 		Class: i.Class, SubClass: i.SubClass, Protocol: i.Protocol,
-		Configuration: i.Configuration, NumConfigurations: i.NumConfigurations, NumInterfaces: uint8(len(i.Interfaces)),
+		Configuration: i.Configuration, NumConfigurations: i.NumConfigurations,
+		NumInterfaces: uint8(len(i.Interfaces)),
 	}}
 	for _, f := range i.Interfaces {
-		d.Interfaces = append(d.Interfaces, wire.InterfaceClass{Class: f.Class, SubClass: f.SubClass, Protocol: f.Protocol})
+		d.Interfaces = append(d.Interfaces, wire.InterfaceClass{
+			Class: f.Class, SubClass: f.SubClass, Protocol: f.Protocol,
+		})
 	}
 	return d
 }
 
-// undescribe is the reverse. Descriptors and strings are not in USB/IP's.
-func undescribe(d wire.ListedDevice) usb.Info {
+// infoOf converts USB/IP's description of a device. USB/IP carries no descriptors
+// and no strings.
+func infoOf(d wire.ListedDevice) usb.Info {
 	i := usb.Info{
-		ID: d.BusID, Backend: "usbip", BusNumber: d.BusNum, DeviceNumber: d.DevNum, Speed: usb.Speed(min(d.Speed, uint32(usb.SpeedSuperPlus))),
+		ID: d.BusID, Backend: "usbip", BusNumber: d.BusNum, DeviceNumber: d.DevNum,
+		Speed:  usb.Speed(min(d.Speed, uint32(usb.SpeedSuperPlus))),
 		Vendor: d.Vendor, Product: d.Product, Release: d.Release,
 		Class: d.Class, SubClass: d.SubClass, Protocol: d.Protocol,
 		Configuration: d.Configuration, NumConfigurations: d.NumConfigurations,
 	}
 	for n, f := range d.Interfaces {
-		i.Interfaces = append(i.Interfaces, usb.Interface{Number: uint8(n), Class: f.Class, SubClass: f.SubClass, Protocol: f.Protocol})
+		i.Interfaces = append(i.Interfaces, usb.Interface{
+			Number: uint8(n), Class: f.Class, SubClass: f.SubClass, Protocol: f.Protocol,
+		})
 	}
 	return i
 }
 
-// vhciSpeed maps what vhci_hcd's attach refuses, SuperSpeedPlus and unknown, to
-// what it takes.
+// vhciSpeed returns a speed that vhci_hcd accepts. It refuses SpeedSuperPlus and
+// SpeedUnknown.
 func vhciSpeed(s usb.Speed) uint32 {
 	switch s {
 	case usb.SpeedSuperPlus:

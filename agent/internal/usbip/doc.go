@@ -1,5 +1,5 @@
-// Package usbip is the edge where USB/IP is spoken. Towards a kernel or a stock
-// client it serves any usb.Device: through the kernel's virtual host controller
-// ([VHCI]), or on a TCP port ([Server]). Towards a stock server it imports a
-// device and is itself a usb.Device ([Import]).
+// Package usbip connects [usb.Device] with USB/IP in both roles. As an exporter
+// it serves a device to the kernel's virtual host controller ([VHCI]) or to
+// stock USB/IP clients on a TCP port ([Server]). As an importer it returns a
+// device of a stock USB/IP server ([Import]).
 package usbip

@@ -13,8 +13,8 @@ import (
 	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 )
 
-// List asks the USB/IP server at the end of conn what it exports, and closes
-// conn.
+// List returns the devices that the USB/IP server behind conn exports. It closes
+// conn. When ctx ends, List fails.
 func List(ctx context.Context, conn net.Conn) ([]usb.Info, error) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
@@ -27,13 +27,15 @@ func List(ctx context.Context, conn net.Conn) ([]usb.Info, error) {
 	}
 	var infos []usb.Info
 	for _, d := range reply.Devices {
-		infos = append(infos, undescribe(d))
+		infos = append(infos, infoOf(d))
 	}
 	return infos, nil
 }
 
-// Import asks the USB/IP server at the end of conn for a device and returns it
-// opened. Its Close closes conn. ctx bounds the asking only.
+// Import imports a device from the USB/IP server behind conn and returns it
+// opened. The Close of the device closes conn; if Import fails, it closes conn
+// itself. ctx bounds only the import. Errors wrap usb.ErrInUse or
+// usb.ErrNotFound if the server gives that reason.
 func Import(ctx context.Context, conn net.Conn, busID string) (usb.Device, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	d, err := importDevice(ctx, conn, busID)
@@ -51,7 +53,7 @@ func Import(ctx context.Context, conn net.Conn, busID string) (usb.Device, error
 	return d, nil
 }
 
-func importDevice(ctx context.Context, conn net.Conn, busID string) (*imported, error) {
+func importDevice(ctx context.Context, conn net.Conn, busID string) (*importedDevice, error) {
 	if _, err := conn.Write((&wire.ReqImport{BusID: busID}).AppendTo(nil)); err != nil {
 		return nil, err
 	}
@@ -68,17 +70,18 @@ func importDevice(ctx context.Context, conn net.Conn, busID string) (*imported, 
 	default:
 		return nil, fmt.Errorf("the server refused with status %d", reply.Status)
 	}
-	d := &imported{
-		conn: conn, out: newOutbox(conn), gone: make(chan struct{}), pending: map[uint32]*asked{},
-		devID: reply.Device.DevID(), info: undescribe(wire.ListedDevice{Device: reply.Device}),
+	d := &importedDevice{
+		conn: conn, out: newOutbox(conn), gone: make(chan struct{}),
+		pending: map[uint32]*submission{}, unlinks: map[uint32]uint32{},
+		devID: reply.Device.DevID(), info: infoOf(wire.ListedDevice{Device: reply.Device}),
 	}
 	d.joined.Go(d.out.run)
 	d.joined.Go(d.receive)
-	return d, d.describe(ctx)
+	return d, d.readDescriptors(ctx)
 }
 
-// imported is a device at a USB/IP server.
-type imported struct {
+// importedDevice is a device of a USB/IP server.
+type importedDevice struct {
 	conn   net.Conn
 	out    *outbox
 	devID  uint32
@@ -87,30 +90,32 @@ type imported struct {
 	joined sync.WaitGroup
 
 	mu      sync.Mutex
-	seq     uint32
-	pending map[uint32]*asked
+	seq     uint32                 // of the latest command
+	pending map[uint32]*submission // CmdSubmits without a reply, by Seq
+	unlinks map[uint32]uint32      // CmdUnlinks without a reply: their Seq to that of the CmdSubmit
 	ended   bool
 }
 
-// asked is a submitted URB.
-type asked struct {
+// submission is an URB and the command that submitted it.
+type submission struct {
 	cmd *wire.CmdSubmit
 	urb *usb.URB
 }
 
-func (d *imported) Info() usb.Info        { return d.info }
-func (d *imported) Gone() <-chan struct{} { return d.gone }
+func (d *importedDevice) Info() usb.Info        { return d.info }
+func (d *importedDevice) Gone() <-chan struct{} { return d.gone }
 
-func (d *imported) Close() error {
+func (d *importedDevice) Close() error {
 	d.conn.Close()
 	d.joined.Wait()
 	return nil
 }
 
-func (d *imported) Submit(u *usb.URB) {
+func (d *importedDevice) Submit(u *usb.URB) {
 	cmd := &wire.CmdSubmit{
 		Header: wire.Header{DevID: d.devID, Endpoint: uint32(u.Endpoint.Number())},
-		Flags:  uint32(u.Flags), Length: uint32(len(u.Data)), StartFrame: u.StartFrame, Interval: u.Interval, Setup: u.Setup,
+		Flags:  uint32(u.Flags), Length: uint32(len(u.Data)),
+		StartFrame: u.StartFrame, Interval: u.Interval, Setup: u.Setup,
 	}
 	if u.In() {
 		cmd.Direction = wire.In
@@ -128,28 +133,28 @@ func (d *imported) Submit(u *usb.URB) {
 	}
 	d.seq++
 	cmd.Seq = d.seq
-	d.pending[cmd.Seq] = &asked{cmd, u}
+	d.pending[cmd.Seq] = &submission{cmd, u}
 	d.out.put(cmd.AppendTo(nil))
 	d.mu.Unlock()
 }
 
-func (d *imported) Cancel(u *usb.URB) {
+func (d *importedDevice) Cancel(u *usb.URB) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for seq, a := range d.pending {
-		if a.urb == u && a.cmd.Seq == seq {
+	for seq, s := range d.pending {
+		if s.urb == u {
 			d.seq++
+			d.unlinks[d.seq] = seq
 			d.out.put((&wire.CmdUnlink{Header: wire.Header{Seq: d.seq, DevID: d.devID}, Unlink: seq}).AppendTo(nil))
-			// The answer names only its own number.
-			d.pending[d.seq] = &asked{urb: u, cmd: &wire.CmdSubmit{Header: wire.Header{Seq: seq}}}
 			return
 		}
 	}
 }
 
-// receive completes URBs until the connection ends, which is the unplug.
-func (d *imported) receive() {
-	replies := bufio.NewReaderSize(d.conn, readAhead)
+// receive completes URBs until the connection ends. The end of the connection
+// counts as an unplug.
+func (d *importedDevice) receive() {
+	replies := bufio.NewReaderSize(d.conn, readBuffer)
 	for {
 		reply, err := wire.ReadReply(replies, d.submitted)
 		if err != nil {
@@ -166,35 +171,37 @@ func (d *imported) receive() {
 	d.out.close()
 	d.mu.Lock()
 	d.ended = true
-	left := d.pending
-	d.pending = nil
+	rest := d.pending
+	d.pending, d.unlinks = nil, nil
 	d.mu.Unlock()
 	close(d.gone)
-	for seq, a := range left {
-		if a.cmd.Seq == seq { // not a cancellation
-			a.urb.Finish(usb.StatusNoDevice)
-		}
+	for _, s := range rest {
+		s.urb.Finish(usb.StatusNoDevice)
 	}
 }
 
-func (d *imported) submitted(seq uint32) *wire.CmdSubmit {
+// submitted returns the pending command with that number, or nil.
+func (d *importedDevice) submitted(seq uint32) *wire.CmdSubmit {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if a := d.pending[seq]; a != nil && a.cmd.Seq == seq {
-		return a.cmd
+	if s := d.pending[seq]; s != nil {
+		return s.cmd
 	}
 	return nil
 }
 
-func (d *imported) take(seq uint32) *asked {
+// take removes the pending submission with that number and returns it, or nil.
+func (d *importedDevice) take(seq uint32) *submission {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	a := d.pending[seq]
+	s := d.pending[seq]
 	delete(d.pending, seq)
-	return a
+	return s
 }
 
-func (d *imported) finish(m *wire.RetSubmit) {
+// finish completes the URB that m is the result of. It is pending: ReadReply has
+// asked submitted for it.
+func (d *importedDevice) finish(m *wire.RetSubmit) {
 	u := d.take(m.Seq).urb
 	u.Status, u.Actual, u.ErrorCount, u.StartFrame = usb.Status(m.Status), int(m.Actual), m.ErrorCount, m.StartFrame
 	copy(u.Data, m.Data)
@@ -204,18 +211,24 @@ func (d *imported) finish(m *wire.RetSubmit) {
 	u.Done(u)
 }
 
-func (d *imported) unlinked(m *wire.RetUnlink) {
-	cancellation := d.take(m.Seq)
-	if cancellation == nil || usb.Status(m.Status) != usb.StatusReset {
-		return // it had been answered before
+// unlinked handles the reply to a cancellation. It ignores a reply without a
+// command, as the kernel does.
+func (d *importedDevice) unlinked(m *wire.RetUnlink) {
+	d.mu.Lock()
+	seq, ok := d.unlinks[m.Seq]
+	delete(d.unlinks, m.Seq)
+	d.mu.Unlock()
+	if !ok || usb.Status(m.Status) != usb.StatusReset {
+		return // too late to cancel: the RetSubmit of the URB has completed it
 	}
-	if a := d.take(cancellation.cmd.Seq); a != nil {
-		a.urb.Finish(usb.StatusReset)
+	if s := d.take(seq); s != nil {
+		s.urb.Finish(usb.StatusReset)
 	}
 }
 
-// describe reads the descriptors, which USB/IP's description lacks.
-func (d *imported) describe(ctx context.Context) error {
+// readDescriptors sets the descriptors in d.info, which USB/IP's description of a
+// device lacks.
+func (d *importedDevice) readDescriptors(ctx context.Context) error {
 	const deviceDescriptor, configDescriptor = 1, 2
 	desc, err := d.descriptor(ctx, deviceDescriptor, 0, 18)
 	if err != nil {
@@ -242,11 +255,12 @@ func (d *imported) describe(ctx context.Context) error {
 	return nil
 }
 
-// descriptor is GET_DESCRIPTOR (USB 2.0 section 9.4.3).
-func (d *imported) descriptor(ctx context.Context, kind, index uint8, length uint16) ([]byte, error) {
+// descriptor runs GET_DESCRIPTOR (USB 2.0, 9.4.3).
+func (d *importedDevice) descriptor(ctx context.Context, kind, index uint8, length uint16) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	u := &usb.URB{Data: make([]byte, length), Setup: [8]byte{0x80, 6, index, kind, 0, 0, byte(length), byte(length >> 8)}}
+	get := usb.Setup{Type: 0x80, Request: 6, Value: uint16(kind)<<8 | uint16(index), Length: length}
+	u := &usb.URB{Data: make([]byte, length), Setup: get.Bytes()}
 	usb.Do(ctx, d, u)
 	if u.Status != usb.StatusOK {
 		return nil, fmt.Errorf("status %d", u.Status)

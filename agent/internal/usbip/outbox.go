@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// outbox writes messages to a connection in the order of their queueing, from
-// one goroutine, so that who queues never blocks.
+// outbox queues messages and writes them to a connection in order, from the
+// goroutine run. Callers of put never block.
 type outbox struct {
 	w io.WriteCloser
 
 	mu     sync.Mutex
-	wake   *sync.Cond
+	wake   *sync.Cond // on mu: wakes run
 	queue  net.Buffers
 	closed bool
 }
@@ -23,7 +23,8 @@ func newOutbox(w io.WriteCloser) *outbox {
 	return o
 }
 
-// put queues one message, in one or more pieces that must not change any more.
+// put queues one message, which may consist of several pieces. The caller must
+// not change the pieces afterwards. After close, put has no effect.
 func (o *outbox) put(pieces ...[]byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -33,8 +34,8 @@ func (o *outbox) put(pieces ...[]byte) {
 	}
 }
 
-// run writes until close, or until the connection takes no more: it closes it
-// then, so that the reader learns of it.
+// run writes until close is called or a write fails. After a failed write it
+// closes the connection, so that its reader ends too.
 func (o *outbox) run() {
 	for {
 		o.mu.Lock()
@@ -55,7 +56,7 @@ func (o *outbox) run() {
 	}
 }
 
-// close drops what is queued and ends run.
+// close drops the queued messages and ends run.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

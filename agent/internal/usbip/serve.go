@@ -15,31 +15,34 @@ import (
 // Bounds of one importer's connection.
 const (
 	maxPending  = 4096     // URBs in flight
-	maxBuffered = 64 << 20 // bytes of their buffers; beyond, the connection is not read
-	readAhead   = 16 << 10 // bytes: a command and its small data come with one system call
+	maxBuffered = 64 << 20 // bytes of their buffers; Serve stops reading while they exceed it
+	readBuffer  = 16 << 10 // bytes: one system call reads a command and its data, if they are short
 )
 
-// Serve is the exporter's end of the URB phase: it runs what the importer at the
-// end of conn submits on dev, until the connection ends, the importer breaks
-// the protocol, or dev is gone, which the importer sees as the end of the
-// connection: an unplug. It closes conn, cancels what is in flight and waits for
-// it, and leaves dev open. The error is nil for an end between two commands.
+// Serve is the exporter's side of the URB phase. It runs the URBs of the importer
+// behind conn on dev until the connection ends, the importer violates the
+// protocol or dev is gone. When dev is gone, Serve closes the connection, which
+// the importer treats as an unplug.
+//
+// Before Serve returns, it closes conn, cancels the URBs in flight and waits for
+// them. It does not close dev. The error is nil if the connection ended between
+// two commands or dev is gone.
 func Serve(conn io.ReadWriteCloser, dev usb.Device) error {
 	e := &exchange{dev: dev, out: newOutbox(conn), pending: map[uint32]*request{}}
 	e.changed = sync.NewCond(&e.mu)
 	var joined sync.WaitGroup
-	over := make(chan struct{})
+	ended := make(chan struct{})
 	joined.Go(e.out.run)
 	joined.Go(func() {
 		select {
 		case <-dev.Gone():
 			e.end()
 			conn.Close()
-		case <-over:
+		case <-ended:
 		}
 	})
-	err := e.read(bufio.NewReaderSize(conn, readAhead))
-	close(over)
+	err := e.read(bufio.NewReaderSize(conn, readBuffer))
+	close(ended)
 	conn.Close()
 	e.end()
 	e.cancelAll()
@@ -51,26 +54,26 @@ func Serve(conn io.ReadWriteCloser, dev usb.Device) error {
 	return err
 }
 
-// exchange is one importer's connection.
+// exchange is the URB phase of one importer's connection.
 type exchange struct {
 	dev usb.Device
 	out *outbox
 
 	mu       sync.Mutex
-	changed  *sync.Cond // pending shrank, or ended
-	pending  map[uint32]*request
-	buffered int
+	changed  *sync.Cond          // on mu: signalled when pending shrinks or ended is set
+	pending  map[uint32]*request // by Seq of the CmdSubmit
+	buffered int                 // bytes of the pending URBs' buffers
 	ended    bool
 }
 
-// request is a submitted URB.
+// request is a pending URB and the command that submitted it.
 type request struct {
-	cmd      *wire.CmdSubmit
-	urb      *usb.URB
-	unlinked *wire.CmdUnlink // who asked for its cancellation
+	cmd    *wire.CmdSubmit
+	urb    *usb.URB
+	unlink *wire.CmdUnlink // the command that cancels the URB, or nil
 }
 
-// read handles commands until there are no more.
+// read handles commands until an error, which may be io.EOF.
 func (e *exchange) read(conn io.Reader) error {
 	for {
 		cmd, err := wire.ReadCommand(conn)
@@ -110,7 +113,8 @@ func (e *exchange) submit(cmd *wire.CmdSubmit) error {
 	return nil
 }
 
-// admit waits for room and notes the request.
+// admit waits until the buffer of r fits within maxBuffered and adds r to the
+// pending requests. It returns io.EOF if the exchange ends meanwhile.
 func (e *exchange) admit(r *request) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -121,7 +125,7 @@ func (e *exchange) admit(r *request) error {
 	case e.ended:
 		return io.EOF
 	case e.pending[r.cmd.Seq] != nil:
-		return fmt.Errorf("%w: request %d is pending already", wire.ErrMalformed, r.cmd.Seq)
+		return fmt.Errorf("%w: another request with number %d is pending", wire.ErrMalformed, r.cmd.Seq)
 	case len(e.pending) >= maxPending:
 		return fmt.Errorf("%w: more than %d requests in flight", wire.ErrMalformed, maxPending)
 	}
@@ -133,20 +137,20 @@ func (e *exchange) admit(r *request) error {
 func (e *exchange) unlink(cmd *wire.CmdUnlink) {
 	e.mu.Lock()
 	r := e.pending[cmd.Unlink]
-	if r == nil { // given back already: its RetSubmit is queued before this
+	if r == nil { // already complete: its RetSubmit is queued before this reply
 		e.out.put((&wire.RetUnlink{Header: wire.Header{Seq: cmd.Seq}}).AppendTo(nil))
 		e.mu.Unlock()
 		return
 	}
-	r.unlinked = cmd
+	r.unlink = cmd
 	e.mu.Unlock()
 	e.dev.Cancel(r.urb)
 }
 
-// complete answers a request, unless the device is gone: an importer that is told
-// of an error first tries to reset what is no longer there, and sees the unplug
-// seconds later. The replies of one request are queued under the lock, so that
-// a RetUnlink cannot overtake the RetSubmit that it missed.
+// complete replies to a request. It sends no reply if the device is gone: on an
+// error the importer would first try to reset the device, and would notice the
+// unplug only seconds later. complete queues the replies while it holds mu.
+// Therefore a RetUnlink that comes too late to cancel follows the RetSubmit.
 func (e *exchange) complete(seq uint32) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -159,25 +163,29 @@ func (e *exchange) complete(seq uint32) {
 		return
 	default:
 	}
-	if r.unlinked != nil && r.urb.Status.Cancelled() {
-		e.out.put((&wire.RetUnlink{Header: wire.Header{Seq: r.unlinked.Seq}, Status: int32(usb.StatusReset)}).AppendTo(nil))
+	if r.unlink != nil && r.urb.Status.Cancelled() {
+		m := wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}, Status: int32(usb.StatusReset)}
+		e.out.put(m.AppendTo(nil))
 		return
 	}
-	e.out.put(answer(r)...)
-	if r.unlinked != nil {
-		e.out.put((&wire.RetUnlink{Header: wire.Header{Seq: r.unlinked.Seq}}).AppendTo(nil))
+	e.out.put(reply(r)...)
+	if r.unlink != nil {
+		e.out.put((&wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}}).AppendTo(nil))
 	}
 }
 
-// answer makes a request's RetSubmit; plain data is not copied.
-func answer(r *request) [][]byte {
+// reply returns the encoded RetSubmit of a request, in pieces. It copies the data
+// of isochronous URBs only.
+func reply(r *request) [][]byte {
 	u := r.urb
 	m := &wire.RetSubmit{
 		Header: wire.Header{Seq: r.cmd.Seq}, Status: int32(u.Status), Actual: uint32(u.Actual),
 		StartFrame: u.StartFrame, ErrorCount: u.ErrorCount,
 	}
 	for _, p := range u.Packets {
-		m.Packets = append(m.Packets, wire.IsoPacket{Offset: p.Offset, Length: p.Length, Actual: p.Actual, Status: int32(p.Status)})
+		m.Packets = append(m.Packets, wire.IsoPacket{
+			Offset: p.Offset, Length: p.Length, Actual: p.Actual, Status: int32(p.Status),
+		})
 	}
 	switch {
 	case r.cmd.Direction == wire.Out:
@@ -189,7 +197,7 @@ func answer(r *request) [][]byte {
 	return [][]byte{m.AppendTo(nil), u.Data[:u.Actual]}
 }
 
-// end makes a blocked admit give up.
+// end makes admit return io.EOF, also one that is waiting.
 func (e *exchange) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -197,7 +205,7 @@ func (e *exchange) end() {
 	e.changed.Broadcast()
 }
 
-// cancelAll cancels what is in flight and waits until nothing is.
+// cancelAll cancels the pending requests and waits until all are complete.
 func (e *exchange) cancelAll() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

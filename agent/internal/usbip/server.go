@@ -14,45 +14,48 @@ import (
 )
 
 const (
-	maxImporters     = 128              // connections of one server
-	operationTimeout = 10 * time.Second // from connecting to the request, and for the answer
+	maxImporters     = 128              // connections of one server; further ones are closed
+	operationTimeout = 10 * time.Second // for the operation phase of a connection
 )
 
-// Exporter is what a server offers.
+// Exporter provides the devices of a Server.
 type Exporter interface {
-	// Exports lists what may be imported; Info.ID is the bus id on the wire.
+	// Exports returns the devices that may be imported. Info.ID is the bus ID on
+	// the wire.
 	Exports() []usb.Info
-	// Import gives out a device, for one importer at a time, until its Close.
-	// Errors wrap usb.ErrNotFound or usb.ErrInUse where these are the reason.
+	// Import opens a device for one importer. The Server closes it. Errors wrap
+	// usb.ErrNotFound or usb.ErrInUse if one of these is the reason.
 	Import(busID string) (usb.Device, error)
 }
 
-// ServerConfig configures a Server.
+// ServerConfig holds the parameters of NewServer. All are required.
 type ServerConfig struct {
 	Listener net.Listener // the server closes it
 	Exporter Exporter
 	Logger   *slog.Logger
 }
 
-// Server speaks USB/IP to stock clients: usbip, usbip-win2, anything. USB/IP has
-// neither encryption nor authentication, so its listener belongs on loopback.
+// Server serves devices to stock USB/IP clients such as usbip and usbip-win2.
+// USB/IP has neither encryption nor authentication, so the listener should be on
+// loopback.
 type Server struct {
 	cfg   ServerConfig
-	slots chan struct{}
+	slots chan struct{} // holds an element for each connection
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
 }
 
-// NewServer makes a server; nothing is accepted before Run.
+// NewServer returns a server, which accepts connections only in Run.
 func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Listener == nil || cfg.Exporter == nil || cfg.Logger == nil {
-		return nil, errors.New("USB/IP server: listener, exporter and logger are needed")
+		return nil, errors.New("USB/IP server: listener, exporter and logger are required")
 	}
 	return &Server{cfg: cfg, slots: make(chan struct{}, maxImporters), conns: map[net.Conn]bool{}}, nil
 }
 
-// Run serves until ctx ends, then closes every connection and waits for them.
+// Run accepts and serves connections until ctx ends. Then it closes all of them,
+// waits for their goroutines and returns nil. It fails if the listener fails.
 func (s *Server) Run(ctx context.Context) error {
 	var joined sync.WaitGroup
 	defer joined.Wait()
@@ -102,11 +105,11 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 	if ctx.Err() != nil {
 		return
 	}
-	log := s.cfg.Logger.With("importer", conn.RemoteAddr().String())
+	log := s.cfg.Logger.With("remote_addr", conn.RemoteAddr().String())
 	conn.SetDeadline(time.Now().Add(operationTimeout))
 	req, err := wire.ReadRequest(conn)
 	if err != nil {
-		log.Debug("USB/IP request", "err", err)
+		log.Debug("cannot read the request of a USB/IP client", "err", err)
 		return
 	}
 	switch req := req.(type) {
@@ -116,18 +119,18 @@ func (s *Server) handle(ctx context.Context, conn net.Conn) {
 			list.Devices = append(list.Devices, describe(i))
 		}
 		if _, err := conn.Write(list.AppendTo(nil)); err != nil {
-			log.Debug("USB/IP device list", "err", err)
+			log.Debug("cannot send the device list to a USB/IP client", "err", err)
 		}
 	case *wire.ReqImport:
 		s.export(conn, req.BusID, log)
 	}
 }
 
-// export hands out a device and serves it.
+// export opens a device and serves it on conn.
 func (s *Server) export(conn net.Conn, busID string, log *slog.Logger) {
 	dev, err := s.cfg.Exporter.Import(busID)
 	if err != nil {
-		log.Info("USB/IP import refused", "device", busID, "err", err)
+		log.Info("refused a USB/IP import", "device", busID, "err", err)
 		conn.Write((&wire.RepImport{Status: statusOf(err)}).AppendTo(nil))
 		return
 	}
@@ -135,13 +138,13 @@ func (s *Server) export(conn net.Conn, busID string, log *slog.Logger) {
 	reply := &wire.RepImport{Device: describe(dev.Info()).Device}
 	reply.Device.BusID = busID
 	if _, err := conn.Write(reply.AppendTo(nil)); err != nil {
-		log.Info("USB/IP import", "device", busID, "err", err)
+		log.Info("cannot reply to a USB/IP import", "device", busID, "err", err)
 		return
 	}
 	conn.SetDeadline(time.Time{})
-	log.Info("USB/IP import begins", "device", busID)
+	log.Info("a USB/IP client imported a device", "device", busID)
 	err = Serve(conn, dev)
-	log.Info("USB/IP import ends", "device", busID, "err", err)
+	log.Info("a USB/IP client released a device", "device", busID, "err", err)
 }
 
 func statusOf(err error) wire.Status {

@@ -16,24 +16,25 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// table is what Linux 6.1 prints, shortened.
+// table is the status table of Linux 6.1, shortened.
 const table = `hub port sta spd dev      sockfd local_busid
 hs  0000 006 002 00010001 000003 1-1
 hs  0001 004 000 00000000 000000 0-0
 ss  0008 004 000 00000000 000000 0-0
 `
 
-func TestPortsAreRead(t *testing.T) {
+func TestPortTableIsParsed(t *testing.T) {
 	want := []port{{"hs", 0, portInUse, "1-1"}, {"hs", 1, portFree, "0-0"}, {"ss", 8, portFree, "0-0"}}
 	if got := parsePorts(table); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
-// fakeVHCI is a controller of files in the place of sysfs's.
+// fakeVHCI returns a VHCI that uses files in a temporary directory instead of
+// sysfs.
 func fakeVHCI(t *testing.T) *VHCI {
 	t.Helper()
-	v := NewVHCI(VHCIConfig{Patience: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+	v := NewVHCI(VHCIConfig{ExtraTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	v.sys = t.TempDir()
 	write(t, v.file("status"), table)
 	write(t, v.file("attach"), "")
@@ -42,14 +43,13 @@ func fakeVHCI(t *testing.T) *VHCI {
 
 func write(t *testing.T, name, content string) {
 	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o600)); err != nil {
+	err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestAttachTakesAPortThatFits uses files in the place of sysfs's: what is
-// written is what the kernel would be told.
-func TestAttachTakesAPortThatFits(t *testing.T) {
+func TestDeviceIsAttachedToPortOfItsSpeed(t *testing.T) {
 	v := fakeVHCI(t)
 	for speed, want := range map[usb.Speed]int{usb.SpeedHigh: 1, usb.SpeedSuperPlus: 8} {
 		number, conn, err := v.attach(usb.Info{Speed: speed, BusNumber: 2, DeviceNumber: 3})
@@ -64,13 +64,13 @@ func TestAttachTakesAPortThatFits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := v.attach(usb.Info{Speed: usb.SpeedHigh}); !errors.Is(err, ErrNoPort) {
-		t.Errorf("no port free: %v, want ErrNoPort", err)
+		t.Errorf("without a free port: %v, want ErrNoPort", err)
 	}
 }
 
-// TestAPortRestsWhileThereIsAnother: the kernel may still be busy with what was in
-// it before.
-func TestAPortRestsWhileThereIsAnother(t *testing.T) {
+// TestLeastRecentlyUsedPortIsTaken attaches devices one after the other. The
+// kernel may still be removing the previous device of a port that was used last.
+func TestLeastRecentlyUsedPortIsTaken(t *testing.T) {
 	v := fakeVHCI(t)
 	write(t, v.file("status"), table+"ss  0009 004 000 00000000 000000 0-0\nss  0010 004 000 00000000 000000 0-0\n")
 	var taken []int
@@ -83,28 +83,29 @@ func TestAPortRestsWhileThereIsAnother(t *testing.T) {
 		taken = append(taken, number)
 	}
 	first := slices.Sorted(slices.Values(taken[:3]))
-	if !slices.Equal(first, []int{8, 9, 10}) || !slices.Equal(taken[3:6], taken[:3]) || !slices.Equal(taken[6:], taken[:3]) {
-		t.Errorf("taken one after the other: %v; want 8, 9 and 10 in any order, and then again in that order", taken)
+	second, third := taken[3:6], taken[6:]
+	if !slices.Equal(first, []int{8, 9, 10}) || !slices.Equal(second, taken[:3]) || !slices.Equal(third, taken[:3]) {
+		t.Errorf("ports %v; want 8, 9 and 10 in any order, and then again in the same order", taken)
 	}
 }
 
-// blocked is a connection that takes nothing until it is closed.
-type blocked struct {
+// blockingConn is a connection whose Write blocks until it is closed.
+type blockingConn struct {
 	closed chan struct{}
 	close  func()
 }
 
-func newBlocked() blocked {
-	b := blocked{closed: make(chan struct{})}
-	b.close = sync.OnceFunc(func() { close(b.closed) })
-	return b
+func newBlockingConn() blockingConn {
+	c := blockingConn{closed: make(chan struct{})}
+	c.close = sync.OnceFunc(func() { close(c.closed) })
+	return c
 }
 
-func (b blocked) Write([]byte) (int, error) { <-b.closed; return 0, unix.EPIPE }
-func (b blocked) Close() error              { b.close(); return nil }
+func (c blockingConn) Write([]byte) (int, error) { <-c.closed; return 0, unix.EPIPE }
+func (c blockingConn) Close() error              { c.close(); return nil }
 
-func TestOutboxNeverBlocksWhoQueues(t *testing.T) {
-	conn := newBlocked()
+func TestQueueingNeverBlocks(t *testing.T) {
+	conn := newBlockingConn()
 	o := newOutbox(conn)
 	ended := make(chan struct{})
 	go func() { o.run(); close(ended) }()
@@ -113,9 +114,5 @@ func TestOutboxNeverBlocksWhoQueues(t *testing.T) {
 	}
 	o.close()
 	conn.Close()
-	select {
-	case <-ended:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the writer does not end")
-	}
+	<-ended
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// Find returns ErrNoVHCI: vhci_hcd is Linux's.
+// Find returns ErrNoVHCI: only Linux has vhci_hcd.
 func (v *VHCI) Find() error { return ErrNoVHCI }
 
 func (v *VHCI) attach(usb.Info) (int, net.Conn, error) { return 0, nil, ErrNoVHCI }
 
-type patience struct{}
+type diskTimeouts struct{}
 
-func (v *VHCI) listen() patience { return patience{} }
+func (v *VHCI) watchDisks() diskTimeouts { return diskTimeouts{} }
 
-func (patience) follow(int) {}
+func (diskTimeouts) start(int) {}
 
-func (patience) end() {}
+func (diskTimeouts) stop() {}

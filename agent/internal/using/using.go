@@ -30,7 +30,7 @@ type Session interface {
 type Kernel interface {
 	// Find is asked before each use: the controller may have come since.
 	Find() error
-	Plug(dev usb.Device) (*usbip.Plugged, error)
+	Plug(dev usb.Device) (*usbip.Attachment, error)
 }
 
 // Config is what Using is made of.

@@ -164,8 +164,10 @@ func TestAnEndpointLendsToOneClientAtATime(t *testing.T) {
 
 type noVHCI struct{}
 
-func (noVHCI) Find() error                             { return usbip.ErrNoVHCI }
-func (noVHCI) Plug(usb.Device) (*usbip.Plugged, error) { panic("plugged where there is no controller") }
+func (noVHCI) Find() error { return usbip.ErrNoVHCI }
+func (noVHCI) Plug(usb.Device) (*usbip.Attachment, error) {
+	panic("plugged where there is no controller")
+}
 
 func TestWithoutVHCIAUseFailsAndSaysWhatToDo(t *testing.T) {
 	use := state.Use{Peer: workshop, Device: "v-disk", Mode: state.ModeVHCI}

@@ -117,7 +117,8 @@ func openDevice(fd int, dir string, info usb.Info) (*device, error) {
 	// Between reading sysfs and opening the node, the kernel may have given the
 	// same number to another device.
 	var current [18]byte
-	if n, err := unix.Pread(fd, current[:], 0); err != nil || n != len(current) || !bytes.Equal(current[:], parsed.Device) {
+	n, err := unix.Pread(fd, current[:], 0)
+	if err != nil || n != len(current) || !bytes.Equal(current[:], parsed.Device) {
 		return nil, fmt.Errorf("%w: another device has just taken its place", usb.ErrNotFound)
 	}
 	h := &handle{fd: fd, dir: dir}

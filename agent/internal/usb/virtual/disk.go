@@ -71,7 +71,7 @@ func NewDisk(c DiskConfig) (*Disk, error) {
 	case c.Store == nil:
 		return nil, errors.New("virtual disk: no store for its blocks")
 	case c.Size < BlockSize || c.Size%BlockSize != 0 || c.Size > 1<<32*BlockSize:
-		return nil, fmt.Errorf("virtual disk: the size of %d bytes is not a multiple of 512 from 512 bytes to 2 TiB", c.Size)
+		return nil, fmt.Errorf("virtual disk: the size of %d bytes is not a multiple of 512 up to 2 TiB", c.Size)
 	case c.Speed != usb.SpeedHigh && c.Speed != usb.SpeedSuper:
 		return nil, fmt.Errorf("virtual disk: speed %d is neither high speed nor SuperSpeed", c.Speed)
 	}

@@ -43,7 +43,8 @@ func NewSample(c SampleConfig) (*Image, error) {
 		c.Size = 64 * mebibyte
 	}
 	if c.Size < 4*mebibyte || c.Size%mebibyte != 0 || c.Size > 1<<32 {
-		return nil, fmt.Errorf("sample disk: the size of %d bytes is not a multiple of 1 MiB from 4 MiB to 4 GiB", c.Size)
+		return nil, fmt.Errorf("sample disk: the size of %d bytes is not a multiple of 1 MiB between 4 MiB and 4 GiB",
+			c.Size)
 	}
 	i := &Image{b: make([]byte, c.Size)}
 	var seed [32]byte
