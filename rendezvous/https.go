@@ -48,7 +48,11 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 	r := p.registry
 	attempts := httpapi.NewAttempts(httpapi.Limit{}, r, nil)
 	pages, err := web.New(web.Config{
-		Registry: r, Attempts: attempts, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
+		Resources: web.Resources{
+			SignIns: r, Membership: r, Peers: r, Revocations: r, Approvals: r, Invites: r, Tokens: r, Audit: r, Instances: r,
+			Pairs: r, History: r,
+		},
+		Attempts: attempts, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
 		JoinLink: func(code string) string { return s.joinWith(s.shownPin(p), code) },
 	})
 	if err != nil {

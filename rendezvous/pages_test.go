@@ -72,7 +72,7 @@ func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
 
 	b.Allow("status of 403")
 	b.Go(link)
-	b.Sees("This link is not good: it was used before")
+	b.Sees("This link is not valid: it was used before")
 	b.Accessible()
 	b.Shoot(*shots, "link-used")
 	if log := i.log.String(); strings.Contains(log, parameter(link, "link")) {
@@ -151,7 +151,7 @@ func TestAnInviteIsMadeAndUsed(t *testing.T) {
 	b.Click(`tr:has(.badge.good) a.button`) // the join link's own
 	b.Sees("Revoke the invite")
 	b.Click("button.grave")
-	b.Sees("The invite is good no more.")
+	b.Sees("The invite is revoked.")
 	b.Go(i.page(t, "/audit?kind=invite_revoked"))
 	b.Until("the log tells of it", `document.querySelectorAll("tbody tr").length === 1`)
 }
@@ -207,7 +207,7 @@ func TestALimitedTokenSeesItsPart(t *testing.T) {
 	}
 	b.Allow("status of 403")
 	b.Go(i.page(t, "/peers"))
-	b.Sees("Your session does not cover this page")
+	b.Sees("You may not see this page")
 	admin.call(http.MethodDelete, api.TokenPath(limited.ID), nil)
 	b.Go(i.page(t, ""))
 	b.Sees("Sign in to administer")

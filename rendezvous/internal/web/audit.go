@@ -4,25 +4,33 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// auditPage is part of the audit log.
+// auditPages shows the audit log.
+type auditPages struct{ audit Audit }
+
+func (p *auditPages) pages() []page {
+	return []page{{path: "/audit", name: "audit", title: "Audit log", nav: "audit", scope: api.ScopeAudit, load: p.load}}
+}
+
+// auditPage is the data of one part of the audit log.
 type auditPage struct {
 	Kinds []registry.EventKind
 	Kind  registry.EventKind
-	Peer  string // as it was typed
-	Wrong bool   // it is no peer
+	Peer  string // the text in the form
+	Wrong bool   // Peer is not the ID of a peer
 	Rows  []registry.Event
-	Older string // where older ones are; "" if there are none
-	First bool
+	Older string // URL path of the older events, or ""
+	First bool   // this is the newest part
 }
 
-func (p *Pages) loadAudit(v *view) error {
-	page := auditPage{Kinds: registry.EventKinds, Peer: v.Asked("peer"), First: v.Asked("before") == ""}
+func (p *auditPages) load(v *view) error {
+	page := auditPage{Kinds: registry.EventKinds, Peer: v.Query("peer"), First: v.Query("before") == ""}
 	q := registry.EventQuery{Limit: perPage + 1}
-	if kind := registry.EventKind(v.Asked("kind")); slices.Contains(registry.EventKinds, kind) {
+	if kind := registry.EventKind(v.Query("kind")); slices.Contains(registry.EventKinds, kind) {
 		page.Kind, q.Kind = kind, kind
 	}
 	if page.Peer != "" {
@@ -30,48 +38,67 @@ func (p *Pages) loadAudit(v *view) error {
 		q.Peer, err = ident.ParsePeerID(page.Peer)
 		page.Wrong = err != nil
 	}
-	if before, err := strconv.ParseInt(v.Asked("before"), 10, 64); err == nil && before > 0 {
+	if before, err := strconv.ParseInt(v.Query("before"), 10, 64); err == nil && before > 0 {
 		q.Before = before
 	}
 	v.Data = &page
 	if page.Wrong {
 		return nil
 	}
-	all, err := p.cfg.Registry.Events(v.ctx, q)
+	all, err := p.audit.Events(v.ctx, q)
 	if err != nil {
 		return err
 	}
 	if len(all) > perPage {
 		all = all[:perPage]
-		page.Older = with("/audit", "kind", string(page.Kind), "peer", page.Peer, "before", strconv.FormatInt(all[perPage-1].Number, 10))
+		page.Older = with("/audit",
+			"kind", string(page.Kind), "peer", page.Peer, "before", strconv.FormatInt(all[perPage-1].Number, 10))
 	}
 	page.Rows = all
 	return nil
 }
 
-// eventWords are the kinds of events for people.
+// eventWords describes each kind of event to people.
 var eventWords = map[registry.EventKind]string{
-	registry.EventRegistered: "registered", registry.EventRefused: "refused", registry.EventPaired: "paired",
-	registry.EventPeerRenamed: "renamed a peer", registry.EventPeerLeft: "left", registry.EventPeerRevoked: "revoked a peer", registry.EventPeerReadmitted: "readmitted a peer",
-	registry.EventPeerApproved: "approved a peer", registry.EventPeerDisapproved: "took an approval back",
-	registry.EventInviteCreated: "made an invite", registry.EventInviteRevoked: "revoked an invite",
-	registry.EventTokenCreated: "made a token", registry.EventTokenRevoked: "revoked a token",
-	registry.EventSignedIn: "signed in", registry.EventSignedOut: "signed out",
+	registry.EventRegistered:      "registered",
+	registry.EventRefused:         "refused",
+	registry.EventPaired:          "paired",
+	registry.EventPeerRenamed:     "renamed a peer",
+	registry.EventPeerLeft:        "left",
+	registry.EventPeerRevoked:     "revoked a peer",
+	registry.EventPeerReadmitted:  "readmitted a peer",
+	registry.EventPeerApproved:    "approved a peer",
+	registry.EventPeerDisapproved: "withdrew an approval",
+	registry.EventInviteCreated:   "created an invite",
+	registry.EventInviteRevoked:   "revoked an invite",
+	registry.EventTokenCreated:    "created a token",
+	registry.EventTokenRevoked:    "revoked a token",
+	registry.EventSignedIn:        "signed in",
+	registry.EventSignedOut:       "signed out",
 }
 
-// inWords is what happened, for people.
-func inWords(k registry.EventKind) string {
+// describeEvent describes a kind of event to people.
+func describeEvent(k registry.EventKind) string {
 	if w, ok := eventWords[k]; ok {
 		return w
 	}
 	return string(k)
 }
 
-// instancesPage is the instances that run.
+// instancePages shows the running instances.
+type instancePages struct{ instances Instances }
+
+func (p *instancePages) pages() []page {
+	return []page{{
+		path: "/instances", name: "instances", title: "Instances", nav: "instances", scope: api.ScopeAudit, load: p.load,
+	}}
+}
+
+// instancesPage is the data of the page.
 type instancesPage struct{ Rows []registry.InstanceAt }
 
-func (p *Pages) loadInstances(v *view) error {
-	all, err := p.cfg.Registry.Instances(v.ctx)
+func (p *instancePages) load(v *view) error {
+	all, err := p.instances.Instances(v.ctx)
 	v.Data = instancesPage{all}
 	return err
 }

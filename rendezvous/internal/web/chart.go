@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// chart is figures over time, as steps: what was measured in a span of time is
-// as wide as the span, and where nothing was measured there is nothing.
+// chart shows figures over time as a step diagram. A figure is as wide as the span
+// that it was measured in; a span without a measurement is a gap.
 type chart struct {
 	Title   string
 	Series  []series
@@ -18,26 +18,24 @@ type chart struct {
 	Steps   int
 	Stacked bool
 	Bytes   bool // the figures are bytes
-	Sum     bool // figures of several steps add up; else the most counts
-	// The rest is computed by draw.
-	Max, Half string   // the labels of the scale
-	Shapes    []shape  // bottom first
-	Ticks     []tick   // along the time
-	Says      string   // the chart in words
-	Data      string   // the figures for the module, as JSON
-	Rows      []rowOf  // the figures as a table
-	Empty     bool     // there is nothing to show
-	Unit      string   // of the figures, for the table
-	Totals    []string // of each series, for the legend
+	Sum     bool // several steps are folded into their sum; otherwise into their maximum
+
+	// draw computes the fields below.
+	Max, Half string  // the labels of the scale
+	Shapes    []shape // bottom first
+	Ticks     []tick  // along the time axis
+	Says      string  // the chart in words
+	Data      string  // the figures for the script, as JSON
+	Rows      []row   // the figures as a table
+	Empty     bool    // no figure is known
 }
 
-// series is one kind of figure, from the first step to the last; a step without
-// any is not in Known.
+// series holds one figure for each step of a chart.
 type series struct {
 	Name  string
 	Class string // of the style sheet
 	At    []int64
-	Known []bool
+	Known []bool // whether the step has a figure
 }
 
 func newSeries(name, class string, steps int) series {
@@ -50,16 +48,17 @@ func (s series) set(step int, value int64) {
 	}
 }
 
-// shape is a series as the path of an SVG whose width is the number of steps and
-// whose height is 100.
+// shape is a series as two paths of an SVG image that is as wide as the number of
+// steps and 100 high.
 type shape struct{ Class, Area, Line string }
 
 type tick struct {
 	At   time.Time
-	Date bool // the day is meant, not the hour
+	Date bool // shows the day instead of the hour
 }
 
-type rowOf struct {
+// row is one row of the table.
+type row struct {
 	At      time.Time
 	Date    bool
 	Figures []string
@@ -70,14 +69,14 @@ const (
 	maxRows = 32
 )
 
-// draw computes what the template shows.
+// draw returns the chart with the fields that the template shows.
 func (c chart) draw() chart {
 	c.Ticks = nil
 	days := c.Step*time.Duration(c.Steps) > 48*time.Hour
 	for n := range ticks + 1 {
 		at := c.From.Add(time.Duration(n*c.Steps/ticks) * c.Step)
 		if days && n == ticks {
-			at = at.Add(-c.Step) // the last day, not the one after it
+			at = at.Add(-c.Step) // label the last day instead of the day after it
 		}
 		c.Ticks = append(c.Ticks, tick{at, days})
 	}
@@ -116,7 +115,7 @@ func (c chart) draw() chart {
 	return c
 }
 
-// shape draws one series above a base.
+// shape draws one series on top of a base.
 func (c chart) shape(s series, base []int64, scale int64) shape {
 	y := func(v int64) float64 { return math.Round((100-float64(v)/float64(scale)*100)*100) / 100 }
 	var area, line strings.Builder
@@ -144,8 +143,8 @@ func (c chart) shape(s series, base []int64, scale int64) shape {
 	return shape{Class: s.Class, Area: area.String(), Line: line.String()}
 }
 
-// niceAbove is the least of 1, 2, 4, 6, 10, 20, 40, ... that is not below n: round,
-// and so is its half.
+// niceAbove returns the least of 1, 2, 4, 6, 10, 20, 40, ... that is at least n. The
+// number and its half are round.
 func niceAbove(n int64) int64 {
 	for unit := int64(1); ; unit *= 10 {
 		for _, f := range []int64{1, 2, 4, 6} {
@@ -156,7 +155,7 @@ func niceAbove(n int64) int64 {
 	}
 }
 
-// figure is one in words.
+// figure formats a figure.
 func (c chart) figure(n int64) string {
 	if c.Bytes {
 		return sized(n)
@@ -164,7 +163,7 @@ func (c chart) figure(n int64) string {
 	return grouped(n)
 }
 
-// fold is the figure of several steps.
+// fold combines the figures of several steps into one.
 func (c chart) fold(s series, from, to int) (value int64, known bool) {
 	for i := from; i < to; i++ {
 		if !s.Known[i] {
@@ -180,8 +179,8 @@ func (c chart) fold(s series, from, to int) (value int64, known bool) {
 	return value, known
 }
 
-// describe says what the chart shows, for who does not see it, and gives the
-// module the figures for who points at it.
+// describe sets Says, which screen readers read, and Data, from which the script
+// shows the figure under the pointer.
 func (c *chart) describe() {
 	type data struct {
 		Name   string   `json:"name"`
@@ -211,25 +210,24 @@ func (c *chart) describe() {
 		if !known {
 			text = "none"
 		}
-		c.Totals = append(c.Totals, text)
 		says = append(says, s.Name+": "+text)
 	}
 	c.Says = c.Title + ". " + strings.Join(says, ", ") + "."
 	raw, err := json.Marshal(all)
 	if err != nil {
-		return // numbers and names cannot fail
+		return // cannot happen: the value holds only numbers and names
 	}
 	c.Data = string(raw)
 }
 
-// tabulate puts the figures into at most maxRows rows, the newest first.
+// tabulate sets Rows, at most maxRows, the newest first.
 func (c *chart) tabulate(days bool) {
 	per := (c.Steps + maxRows - 1) / maxRows
 	for hour := int(time.Hour / c.Step); hour > 0 && per%hour != 0 && per > hour; {
 		per++
 	}
 	for from := (c.Steps - 1) / per * per; from >= 0; from -= per {
-		row := rowOf{At: c.From.Add(time.Duration(from) * c.Step), Date: days}
+		r := row{At: c.From.Add(time.Duration(from) * c.Step), Date: days}
 		some := false
 		for _, s := range c.Series {
 			value, known := c.fold(s, from, min(c.Steps, from+per))
@@ -237,10 +235,10 @@ func (c *chart) tabulate(days bool) {
 			if known {
 				some, text = true, c.figure(value)
 			}
-			row.Figures = append(row.Figures, text)
+			r.Figures = append(r.Figures, text)
 		}
 		if some {
-			c.Rows = append(c.Rows, row)
+			c.Rows = append(c.Rows, r)
 		}
 	}
 }

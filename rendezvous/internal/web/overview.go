@@ -7,65 +7,79 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// overview is the first page. What the session does not cover is left out.
+// overviewPages shows the first page.
+type overviewPages struct {
+	membership Membership
+	instances  Instances
+	pairs      Pairs
+	history    History
+	join       joinLinks
+	now        func() time.Time
+}
+
+func (p *overviewPages) pages() []page {
+	return []page{{path: "", name: "overview", title: "Overview", nav: "overview", load: p.load}}
+}
+
+// overview is the data of the page. It omits what the sign-in does not cover.
 type overview struct {
 	Registered int
 	Online     int
 	Pairs      registry.PairCount
 	Instances  []registry.InstanceAt
-	JoinCmd    string // shown while nobody has joined an open server
-	Hours      int
+	JoinCmd    string // shown while no peer has joined an open server
+	Hours      int    // the period of the charts
 	Charts     []chart
-	RelayBytes int64
-	Joined     int64 // in those hours
+	RelayBytes int64 // in those hours, as the two below
+	Joined     int64
 	Refused    int64
 }
 
-// Linked is how many pairs have a link.
+// Linked returns the number of pairs that have a link.
 func (o overview) Linked() int { return o.Pairs.Direct + o.Pairs.Relayed }
 
-// DirectShare is how many of a hundred are not relayed.
+// DirectShare returns the percentage of links that are not relayed.
 func (o overview) DirectShare() int { return 100 * o.Pairs.Direct / max(1, o.Linked()) }
 
-func (p *Pages) loadOverview(v *view) error {
-	o := overview{Registered: p.cfg.Registry.Registered(), Hours: 24}
+func (p *overviewPages) load(v *view) error {
+	o := overview{Registered: p.membership.Registered(), Hours: 24}
 	v.Data = &o
-	all, err := p.cfg.Registry.Instances(v.ctx)
+	all, err := p.instances.Instances(v.ctx)
 	if err != nil {
 		return err
 	}
 	for _, i := range all {
 		o.Online += i.Peers
 	}
-	o.Registered = max(o.Registered, o.Online) // which is counted a moment later
+	o.Registered = max(o.Registered, o.Online) // registered peers are counted less often
 	if v.May(api.ScopePeers) || v.May(api.ScopeAudit) {
-		if o.Pairs, err = p.cfg.Registry.CountPairs(v.ctx); err != nil {
+		if o.Pairs, err = p.pairs.CountPairs(v.ctx); err != nil {
 			return err
 		}
 	}
-	if o.Registered == 0 && v.May(api.ScopeInvites) && p.cfg.Registry.Open() {
-		o.JoinCmd = p.joinCommand("")
+	if o.Registered == 0 && v.May(api.ScopeInvites) && p.membership.Open() {
+		o.JoinCmd = p.join.command("")
 	}
 	if !v.May(api.ScopeAudit) {
 		return nil
 	}
 	o.Instances = all
-	if v.Asked("hours") == "168" {
+	if v.Query("hours") == "168" {
 		o.Hours = 168
 	}
 	return p.charts(v, &o)
 }
 
-// charts draws what has been in the last hours.
-func (p *Pages) charts(v *view, o *overview) error {
+// charts draws the figures of the last hours.
+func (p *overviewPages) charts(v *view, o *overview) error {
+	const steps = 144
 	span := time.Duration(o.Hours) * time.Hour
-	step := span / 144 // 10 minutes of a day, 70 of a week
-	spans, err := p.cfg.Registry.History(v.ctx, span, step)
+	step := span / steps // 10 minutes for a day, 70 for a week
+	spans, err := p.history.History(v.ctx, span, step)
 	if err != nil {
 		return err
 	}
-	const steps = 144
-	from := registry.HistoryFrom(p.cfg.Now(), span, step)
+	from := registry.HistoryFrom(p.now(), span, step)
 	peers := newSeries("Peers", "one", steps)
 	direct, relayed := newSeries("Direct", "one", steps), newSeries("Relayed", "two", steps)
 	bytes := newSeries("Relayed", "two", steps)
@@ -82,23 +96,20 @@ func (p *Pages) charts(v *view, o *overview) error {
 		o.Joined += s.Registrations
 		o.Refused += s.Refusals
 	}
-	base := chart{From: from, Step: step, Steps: steps}
-	of := func(title string, change func(*chart), all ...series) {
-		c := base
-		c.Title, c.Series = title, all
-		if change != nil {
-			change(&c)
-		}
+	add := func(c chart, title string, all ...series) {
+		c.Title, c.Series, c.From, c.Step, c.Steps = title, all, from, step, steps
 		o.Charts = append(o.Charts, c.draw())
 	}
-	of("Peers online", nil, peers)
-	of("Pairs with a link", func(c *chart) { c.Stacked = true }, direct, relayed)
-	of("Relayed", func(c *chart) { c.Bytes, c.Sum = true, true }, bytes)
-	of("Registrations and refusals", func(c *chart) { c.Sum = true }, joined, refused)
+	add(chart{}, "Peers online", peers)
+	add(chart{Stacked: true}, "Pairs with a link", direct, relayed)
+	add(chart{Bytes: true, Sum: true}, "Relayed", bytes)
+	add(chart{Sum: true}, "Registrations and refusals", joined, refused)
 	return nil
 }
 
-// joinCommand is what a person runs to join, with an invite or without one.
-func (p *Pages) joinCommand(code string) string {
-	return "easyfind up --rendezvous '" + p.cfg.JoinLink(code) + "'"
-}
+// joinLinks returns the link by which agents join with an invite, or without an
+// invite if code is "".
+type joinLinks func(code string) string
+
+// command returns the command that a person runs to join.
+func (j joinLinks) command(code string) string { return "easyfind up --rendezvous '" + j(code) + "'" }

@@ -3,23 +3,31 @@ package web
 import (
 	"strconv"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// pairs is the list of pairs that have a link.
-type pairs struct {
+// pairPages shows the pairs of peers that have a link.
+type pairPages struct{ pairs Pairs }
+
+func (p *pairPages) pages() []page {
+	return []page{{path: "/pairs", name: "pairs", title: "Pairs", nav: "pairs", scope: api.ScopePeers, load: p.load}}
+}
+
+// pairList is the data of the page of pairs.
+type pairList struct {
 	Count registry.PairCount
 	Path  string // "", "direct" or "relayed"
 	Rows  []pairRow
-	Next  string // where the following ones begin; "" if there are none
-	First bool
+	Next  string // URL path of the next part of the list, or ""
+	First bool   // this is the first part
 }
 
-// pairRow is a pair as the page shows it.
+// pairRow is a pair with what the page shows of it.
 type pairRow struct{ registry.Pair }
 
-// Name is what a side of the pair is called.
+// Name returns the name of one peer of the pair.
 func (p pairRow) Name(side int) string {
 	if p.Names[side] == "" {
 		return p.Peers[side].Short()
@@ -27,28 +35,30 @@ func (p pairRow) Name(side int) string {
 	return p.Names[side]
 }
 
-// Relayed reports whether the pair needs the relay.
+// Relayed reports whether the link of the pair is relayed.
 func (p pairRow) Relayed() bool { return p.Kind == registry.PathRelayed }
 
-// Way is the path in words.
-func (p pairRow) Way() string {
-	return map[registry.PathKind]string{registry.PathLAN: "same network", registry.PathDirect: "direct", registry.PathRelayed: "relayed"}[p.Kind]
+// PathWords returns the kind of path, in words.
+func (p pairRow) PathWords() string {
+	return map[registry.PathKind]string{
+		registry.PathLAN: "same network", registry.PathDirect: "direct", registry.PathRelayed: "relayed",
+	}[p.Kind]
 }
 
-// Over is what carries the packets, in words.
-func (p pairRow) Over() string {
+// TransportWords returns the protocol that carries the packets, in words.
+func (p pairRow) TransportWords() string {
 	return map[string]string{"udp": "UDP", "tcp": "TCP", "tls": "TLS"}[p.Transport.String()]
 }
 
-// Trip is the round trip in words, "" if it was not measured.
-func (p pairRow) Trip() string {
+// RoundTrip returns the round-trip time, in words, or "" if it was not measured.
+func (p pairRow) RoundTrip() string {
 	if p.RTT == 0 {
 		return ""
 	}
 	return strconv.FormatInt(p.RTT.Milliseconds(), 10) + " ms"
 }
 
-func rowsOf(all []registry.Pair) []pairRow {
+func pairRows(all []registry.Pair) []pairRow {
 	rows := make([]pairRow, len(all))
 	for i, p := range all {
 		rows[i] = pairRow{p}
@@ -56,8 +66,8 @@ func rowsOf(all []registry.Pair) []pairRow {
 	return rows
 }
 
-func (p *Pages) loadPairs(v *view) error {
-	list := pairs{Path: v.Asked("path"), First: v.Asked("after") == ""}
+func (p *pairPages) load(v *view) error {
+	list := pairList{Path: v.Query("path"), First: v.Query("after") == ""}
 	q := registry.PairQuery{Limit: perPage + 1}
 	switch list.Path {
 	case "direct", "relayed":
@@ -66,16 +76,16 @@ func (p *Pages) loadPairs(v *view) error {
 	default:
 		list.Path = ""
 	}
-	for i, text := range []string{v.Asked("after"), v.Asked("and")} {
+	for i, text := range []string{v.Query("after"), v.Query("and")} {
 		if id, err := ident.ParsePeerID(text); err == nil {
 			q.After[i] = id
 		}
 	}
 	var err error
-	if list.Count, err = p.cfg.Registry.CountPairs(v.ctx); err != nil {
+	if list.Count, err = p.pairs.CountPairs(v.ctx); err != nil {
 		return err
 	}
-	all, err := p.cfg.Registry.Pairs(v.ctx, q)
+	all, err := p.pairs.Pairs(v.ctx, q)
 	if err != nil {
 		return err
 	}
@@ -84,7 +94,7 @@ func (p *Pages) loadPairs(v *view) error {
 		last := all[perPage-1].Peers
 		list.Next = with("/pairs", "path", list.Path, "after", last[0].String(), "and", last[1].String())
 	}
-	list.Rows = rowsOf(all)
+	list.Rows = pairRows(all)
 	v.Data = list
 	return nil
 }

@@ -7,37 +7,62 @@ import (
 	"strings"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// Bounds of the list of peers. Up to maxSorted are put into an order for people;
-// beyond that only some are shown, and a search finds the others.
+// Bounds of lists. A page sorts at most maxSorted items; if there are more peers
+// than that, a search finds the others.
 const (
 	maxSorted = registry.MaxBatch
 	perPage   = 50
 )
 
-// peers is the list of peers.
-type peers struct {
-	Search  string
-	State   string // "", "online" or "offline"
-	Found   int    // that match
-	Online  int    // of them
-	Beyond  bool   // more match than could be put into order
-	None    bool   // no peer is registered at all
-	Closed  bool   // a new peer needs an invite
-	JoinCmd string
-	Rows    []registry.PeerAt
-	Page    int
-	Pages   int
-	Before  string // where the part before is, "" for none
-	Next    string
+// peerPages shows, renames and revokes peers.
+type peerPages struct {
+	peers      Peers
+	membership Membership
+	pairs      Pairs
+	audit      Audit
+	relay      relayCharts
+	join       joinLinks
 }
 
-func (p *Pages) loadPeers(v *view) error {
-	list := peers{Search: strings.TrimSpace(v.Asked("q")), State: v.Asked("state"), Page: v.number("page"), Closed: !p.cfg.Registry.Open()}
-	all, err := p.cfg.Registry.Peers(v.ctx, registry.Search(list.Search, maxSorted))
+func (p *peerPages) pages() []page {
+	return []page{
+		{path: "/peers", name: "peers", title: "Peers", nav: "peers", scope: api.ScopePeers, load: p.loadList},
+		{
+			path: "/peers/{id}", name: "peer", title: "Peer", nav: "peers", scope: api.ScopePeers,
+			load: p.load, post: p.rename,
+		},
+		{
+			path: "/peers/{id}/revoke", name: "confirm", title: "Revoke a peer", nav: "peers", scope: api.ScopePeers,
+			load: p.askRevoke, post: p.revoke,
+		},
+	}
+}
+
+// peerList is the data of the list of peers.
+type peerList struct {
+	Search   string
+	State    string // "", "online" or "offline"
+	Found    int    // peers that match
+	Online   int    // matching peers that are online
+	Beyond   bool   // more peers match than can be sorted
+	None     bool   // no peer is registered at all
+	Closed   bool   // a new peer needs an invite
+	JoinCmd  string
+	Rows     []registry.PeerAt
+	Page     int
+	Pages    int
+	Previous string // URL path of the previous part of the list, or ""
+	Next     string // URL path of the next part of the list, or ""
+}
+
+func (p *peerPages) loadList(v *view) error {
+	list := peerList{
+		Search: strings.TrimSpace(v.Query("q")), State: v.Query("state"), Page: v.pageNumber(), Closed: !p.membership.Open(),
+	}
+	all, err := p.peers.Peers(v.ctx, registry.Search(list.Search, maxSorted))
 	if err != nil {
 		return err
 	}
@@ -51,7 +76,7 @@ func (p *Pages) loadPeers(v *view) error {
 			list.Rows = append(list.Rows, one)
 		}
 	}
-	slices.SortFunc(list.Rows, forPeople)
+	slices.SortFunc(list.Rows, onlineThenName)
 	list.Found = len(list.Rows)
 	list.Pages = max(1, (len(list.Rows)+perPage-1)/perPage)
 	list.Page = min(list.Page, list.Pages)
@@ -60,20 +85,20 @@ func (p *Pages) loadPeers(v *view) error {
 		return with("/peers", "q", list.Search, "state", list.State, "page", strconv.Itoa(page))
 	}
 	if list.Page > 1 {
-		list.Before = at(list.Page - 1)
+		list.Previous = at(list.Page - 1)
 	}
 	if list.Page < list.Pages {
 		list.Next = at(list.Page + 1)
 	}
 	if list.None && !list.Closed {
-		list.JoinCmd = p.joinCommand("")
+		list.JoinCmd = p.join.command("")
 	}
 	v.Data = list
 	return nil
 }
 
-// forPeople orders peers: the connected ones first, then by name.
-func forPeople(a, b registry.PeerAt) int {
+// onlineThenName orders peers: first those that are online, then by name.
+func onlineThenName(a, b registry.PeerAt) int {
 	if (a.At != nil) != (b.At != nil) {
 		if a.At != nil {
 			return -1
@@ -83,147 +108,146 @@ func forPeople(a, b registry.PeerAt) int {
 	return cmp.Or(strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), a.ID.Compare(b.ID))
 }
 
-// peerPage is one peer.
+// peerPage is the data of the page of one peer.
 type peerPage struct {
 	registry.PeerAt
-	Version int64 // of the peer that was shown
+	Version int64 // of the peer that the page shows
 	Pairs   []pairRow
-	More    bool // it has more pairs
+	More    bool // the peer has more pairs
 	Relay   chart
-	Relayed registry.RelayDay // in all
+	Relayed registry.RelayDay // the total of the chart
 	Days    int
-	Events  []registry.Event // the last about it; none where the session does not cover them
+	Events  []registry.Event // the last events about the peer, if the sign-in covers them
 }
 
-// peerOf reads the peer of the address.
-func (v *view) peerOf() (ident.PeerID, error) {
-	id, err := ident.ParsePeerID(v.path("id"))
-	if err != nil {
-		return id, registry.ErrPeerNotFound
-	}
-	return id, nil
-}
-
-func (p *Pages) loadPeer(v *view) error {
-	id, err := v.peerOf()
+func (p *peerPages) load(v *view) error {
+	id, err := v.peerID()
 	if err != nil {
 		return err
 	}
-	peer, err := p.cfg.Registry.PeerAt(v.ctx, id)
+	peer, err := p.peers.PeerAt(v.ctx, id)
 	if err != nil {
 		return err
 	}
 	v.Title = peer.Name
 	page := peerPage{PeerAt: peer, Version: peer.Peer.Version, Days: relayDays}
-	pairs, err := p.cfg.Registry.Pairs(v.ctx, registry.PairQuery{Limit: perPage + 1, Peer: id})
+	pairs, err := p.pairs.Pairs(v.ctx, registry.PairQuery{Limit: perPage + 1, Peer: id})
 	if err != nil {
 		return err
 	}
 	page.More = len(pairs) > perPage
-	page.Pairs = rowsOf(pairs[:min(len(pairs), perPage)])
-	if page.Relay, page.Relayed, err = p.relayChart(v, id); err != nil {
+	page.Pairs = pairRows(pairs[:min(len(pairs), perPage)])
+	if page.Relay, page.Relayed, err = p.relay.draw(v, id); err != nil {
 		return err
 	}
 	if v.May(api.ScopeAudit) {
-		page.Events, err = p.cfg.Registry.Events(v.ctx, registry.EventQuery{Limit: 10, Peer: id})
+		page.Events, err = p.audit.Events(v.ctx, registry.EventQuery{Limit: 10, Peer: id})
 	}
 	v.Data = page
 	return err
 }
 
-func (p *Pages) renamePeer(v *view) (string, error) {
-	id, err := v.peerOf()
+func (p *peerPages) rename(v *view) (string, error) {
+	id, err := v.peerID()
 	if err != nil {
 		return "", err
 	}
-	if _, err := p.cfg.Registry.NamePeer(v.ctx, id, strings.TrimSpace(v.Typed("name")), v.version()); err != nil {
+	if _, err := p.peers.NamePeer(v.ctx, id, strings.TrimSpace(v.FormValue("name")), v.version()); err != nil {
 		return "", err
 	}
 	return with("/peers/"+id.String(), "did", "renamed"), nil
 }
 
-// version is the one of the peer that who filled in the form has seen; 0 is any.
-func (v *view) version() int64 {
-	n, err := strconv.ParseInt(v.Typed("version"), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// question is what a page asks before something that cannot be taken back.
+// question asks for confirmation of a change.
 type question struct {
-	Ask     string // "Revoke Workshop PC?"
-	Means   []string
-	Do      string // the words of the button
-	Grave   bool
-	Back    string // below Path
-	Version int64
+	Ask         string   // such as "Revoke Workshop PC?"
+	Means       []string // the consequences
+	Do          string   // the label of the button
+	Destructive bool     // the change cannot be undone completely
+	Back        string   // URL path below Path
+	Version     int64
 }
 
-func (p *Pages) askRevokePeer(v *view) error {
-	id, err := v.peerOf()
+func (p *peerPages) askRevoke(v *view) error {
+	id, err := v.peerID()
 	if err != nil {
 		return err
 	}
-	peer, err := p.cfg.Registry.PeerAt(v.ctx, id)
+	peer, err := p.peers.PeerAt(v.ctx, id)
 	if err != nil {
 		return err
 	}
 	v.Data = question{
-		Ask: "Revoke " + peer.Name + " (" + id.Short() + ")?", Do: "Revoke it", Grave: true, Back: "/peers/" + id.String(), Version: peer.Peer.Version,
+		Ask: "Revoke " + peer.Name + " (" + id.Short() + ")?", Do: "Revoke it", Destructive: true,
+		Back: "/peers/" + id.String(), Version: peer.Peer.Version,
 		Means: []string{
-			"Its connections to this rendezvous and its relayed links end within seconds. A direct link that stands is not this server's to end.",
-			"It is forgotten whom it is paired with here, and its key may not register again until you readmit it.",
+			"Its connections to this rendezvous and its relayed links end within seconds. " +
+				"This server cannot end a direct link between two peers.",
+			"Its pairings on this server are deleted, and its key cannot register again until you readmit it.",
 		},
 	}
 	return nil
 }
 
-func (p *Pages) revokePeer(v *view) (string, error) {
-	id, err := v.peerOf()
+func (p *peerPages) revoke(v *view) (string, error) {
+	id, err := v.peerID()
 	if err != nil {
 		return "", err
 	}
-	return with("/peers", "did", "revoked"), p.cfg.Registry.RevokePeer(v.ctx, id, v.version())
+	return with("/peers", "did", "revoked"), p.peers.RevokePeer(v.ctx, id, v.version())
 }
 
-// revoked is the list of revoked peers.
-type revoked struct {
+// revocationPages shows and readmits revoked peers.
+type revocationPages struct{ revocations Revocations }
+
+func (p *revocationPages) pages() []page {
+	return []page{
+		{path: "/revoked", name: "revoked", title: "Revoked peers", nav: "peers", scope: api.ScopePeers, load: p.load},
+		{
+			path: "/revoked/{id}", name: "confirm", title: "Readmit a peer", nav: "peers", scope: api.ScopePeers,
+			load: p.askReadmit, post: p.readmit,
+		},
+	}
+}
+
+// revocationList is the data of the list of revoked peers.
+type revocationList struct {
 	Rows   []registry.Revocation
-	Beyond bool
+	Beyond bool // there are more than are shown
 }
 
-func (p *Pages) loadRevoked(v *view) error {
-	var list revoked
+func (p *revocationPages) load(v *view) error {
+	var list revocationList
 	var err error
-	list.Rows, err = p.cfg.Registry.Revocations(v.ctx, 0, maxSorted)
+	list.Rows, err = p.revocations.Revocations(v.ctx, 0, maxSorted)
 	list.Beyond = len(list.Rows) == maxSorted
 	slices.Reverse(list.Rows)
 	v.Data = list
 	return err
 }
 
-func (p *Pages) askReadmit(v *view) error {
-	id, err := v.peerOf()
+func (p *revocationPages) askReadmit(v *view) error {
+	id, err := v.peerID()
 	if err != nil {
 		return err
 	}
-	is, err := p.cfg.Registry.Revoked(v.ctx, id)
-	if err == nil && !is {
+	revoked, err := p.revocations.Revoked(v.ctx, id)
+	if err == nil && !revoked {
 		err = registry.ErrPeerNotFound
 	}
 	v.Data = question{
 		Ask: "Readmit " + id.Short() + "?", Do: "Readmit it", Back: "/revoked",
-		Means: []string{"It may register again as a new peer: with an invite, or with your approval of its ID. It has to be paired again."},
+		Means: []string{
+			"It can register again as a new peer, with an invite or with your approval of its ID. Then it must be paired again.",
+		},
 	}
 	return err
 }
 
-func (p *Pages) readmit(v *view) (string, error) {
-	id, err := v.peerOf()
+func (p *revocationPages) readmit(v *view) (string, error) {
+	id, err := v.peerID()
 	if err != nil {
 		return "", err
 	}
-	return with("/revoked", "did", "readmitted"), p.cfg.Registry.Readmit(v.ctx, id)
+	return with("/revoked", "did", "readmitted"), p.revocations.Readmit(v.ctx, id)
 }

@@ -8,13 +8,13 @@ import (
 	"rsc.io/qr"
 )
 
-// quietZone is the light border of a QR code, in modules (ISO 18004 section
-// 9.1).
+// quietZone is the width of the light border of a QR code, in modules (ISO 18004
+// section 9.1).
 const quietZone = 4
 
-// qrCode draws a text as an SVG, "" for one that is too long. It is dark on
-// light in every scheme of colours: not every reader takes it the other way
-// round.
+// qrCode draws a text as an SVG image. It returns "" if the text is too long. The
+// code is dark on light in every colour scheme, because some readers do not
+// recognise a light code on a dark ground.
 func qrCode(text string) template.HTML {
 	code, err := qr.Encode(text, qr.M)
 	if err != nil {
@@ -34,6 +34,8 @@ func qrCode(text string) template.HTML {
 			fmt.Fprintf(&path, "M%d %dh%dv1h-%dz", from+quietZone, y+quietZone, x-from+1, x-from+1)
 		}
 	}
-	return template.HTML(fmt.Sprintf(`<svg class="qr" viewBox="0 0 %d %d" role="img" aria-label="QR code of the link" shape-rendering="crispEdges">`+
-		`<rect width="%d" height="%d" fill="#fff"/><path d="%s" fill="#000"/></svg>`, size, size, size, size, path.String())) // numbers alone
+	return template.HTML(fmt.Sprintf( // contains only numbers, needs no escaping
+		`<svg class="qr" viewBox="0 0 %d %d" role="img" aria-label="QR code of the link" shape-rendering="crispEdges">`+
+			`<rect width="%d" height="%d" fill="#fff"/><path d="%s" fill="#000"/></svg>`,
+		size, size, size, size, path.String()))
 }

@@ -4,13 +4,25 @@ import (
 	"math"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
+// relayDays is the number of days that the pages show of the relay's use.
 const relayDays = 30
 
-// relayPage is what was relayed, and for whom.
+// relayPages shows the use of the relay.
+type relayPages struct {
+	history History
+	charts  relayCharts
+}
+
+func (p *relayPages) pages() []page {
+	return []page{{path: "/relay", name: "relay", title: "Relay", nav: "relay", scope: api.ScopePeers, load: p.load}}
+}
+
+// relayPage is the data of the page.
 type relayPage struct {
 	Chart chart
 	Days  int
@@ -18,27 +30,27 @@ type relayPage struct {
 	Rows  []relayRow
 }
 
-// relayRow is one peer's part.
+// relayRow is the use of one peer.
 type relayRow struct {
 	registry.RelayUse
-	Share int // of a hundred
+	Share int // percent of the use of all peers
 }
 
-// Called is what the peer is called.
-func (r relayRow) Called() string {
+// DisplayName returns the name of the peer, or its short ID if it has none.
+func (r relayRow) DisplayName() string {
 	if r.Name == "" {
 		return r.Peer.Short()
 	}
 	return r.Name
 }
 
-func (p *Pages) loadRelay(v *view) error {
+func (p *relayPages) load(v *view) error {
 	page := relayPage{Days: relayDays}
 	var err error
-	if page.Chart, page.Sum, err = p.relayChart(v, ident.PeerID{}); err != nil {
+	if page.Chart, page.Sum, err = p.charts.draw(v, ident.PeerID{}); err != nil {
 		return err
 	}
-	most, err := p.cfg.Registry.RelayUse(v.ctx, relayDays, perPage)
+	most, err := p.history.RelayUse(v.ctx, relayDays, perPage)
 	if err != nil {
 		return err
 	}
@@ -50,13 +62,20 @@ func (p *Pages) loadRelay(v *view) error {
 	return nil
 }
 
-// relayChart draws what a peer, or all together, have had relayed by the day.
-func (p *Pages) relayChart(v *view, peer ident.PeerID) (c chart, sum registry.RelayDay, err error) {
-	days, err := p.cfg.Registry.RelayDays(v.ctx, relayDays, peer)
+// relayCharts draws the use of the relay by the day.
+type relayCharts struct {
+	history History
+	now     func() time.Time
+}
+
+// draw draws the use of one peer, or of all peers if peer is zero. It also returns
+// the total.
+func (r relayCharts) draw(v *view, peer ident.PeerID) (c chart, sum registry.RelayDay, err error) {
+	days, err := r.history.RelayDays(v.ctx, relayDays, peer)
 	if err != nil {
 		return c, sum, err
 	}
-	first := registry.DayOf(p.cfg.Now()) - relayDays + 1
+	first := registry.DayOf(r.now()) - relayDays + 1
 	sent, received := newSeries("Sent by peers", "one", relayDays), newSeries("Received by peers", "two", relayDays)
 	if !peer.IsZero() {
 		sent.Name, received.Name = "Sent", "Received"
@@ -70,8 +89,8 @@ func (p *Pages) relayChart(v *view, peer ident.PeerID) (c chart, sum registry.Re
 		sum.ReceivedPackets += d.ReceivedPackets
 	}
 	c = chart{
-		Title: "Relayed by the day", Series: []series{sent, received}, From: first.Time(), Step: 24 * time.Hour, Steps: relayDays,
-		Stacked: true, Bytes: true, Sum: true,
+		Title: "Relayed per day", Series: []series{sent, received},
+		From: first.Time(), Step: 24 * time.Hour, Steps: relayDays, Stacked: true, Bytes: true, Sum: true,
 	}
 	return c.draw(), sum, nil
 }

@@ -12,39 +12,42 @@ import (
 //go:embed static/*
 var staticFiles embed.FS
 
-// asset is a file of the page.
+// asset is a file that the pages load.
 type asset struct {
-	address string // with a digest of its contents, so that browsers may keep it
+	address string // URL path; it contains a digest of the contents, so browsers may cache the file
 	kind    string // media type
 	body    []byte
 }
 
-// assets are the files by their names.
+// assets holds the files by name.
 var assets = readAssets()
 
 func readAssets() map[string]asset {
 	all := map[string]asset{}
 	for name, kind := range map[string]string{
-		"admin.css": "text/css; charset=utf-8", "admin.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml",
+		"admin.css": "text/css; charset=utf-8",
+		"admin.js":  "text/javascript; charset=utf-8",
+		"icon.svg":  "image/svg+xml",
 	} {
 		body, err := staticFiles.ReadFile("static/" + name)
 		if err != nil {
-			panic(err) // it is embedded
+			panic(err) // every name is embedded
 		}
 		sum := sha256.Sum256(body)
 		stem, ext := strings.TrimSuffix(name, path.Ext(name)), path.Ext(name)
-		all[name] = asset{Path + "/static/" + stem + "." + base64.RawURLEncoding.EncodeToString(sum[:6]) + ext, kind, body}
+		digest := base64.RawURLEncoding.EncodeToString(sum[:6])
+		all[name] = asset{Path + "/static/" + stem + "." + digest + ext, kind, body}
 	}
 	return all
 }
 
-// static serves a file.
-func (p *Pages) static(w http.ResponseWriter, r *http.Request) {
+// serveStatic serves a file.
+func serveStatic(w http.ResponseWriter, r *http.Request) {
 	for _, a := range assets {
 		if a.address == r.URL.Path {
 			w.Header().Set("Content-Type", a.kind)
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-			_, _ = w.Write(a.body) // who asked has gone: nothing to do
+			_, _ = w.Write(a.body) // fails only if the client is gone
 			return
 		}
 	}

@@ -3,11 +3,10 @@ package web
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"html/template"
-	"net/http"
 	"net/url"
 	"reflect"
 	"strconv"
@@ -15,92 +14,111 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// view is what a template gets.
+// view is the data that a template renders.
 type view struct {
 	ctx   context.Context
 	page  page
 	query url.Values
-	path  func(name string) string // a part of the address
+	path  func(name string) string // returns a wildcard of the URL path
 
-	Title   string
-	Nav     string
-	Server  api.Server
-	Session registry.AdminToken
-	Notice  string        // what was done
-	Problem string        // what was not, and why
-	Invited *madeInvite   // shown this once
-	Token   *madeToken    // shown this once
-	Form    url.Values    // what was typed, where it was refused
-	Key     string        // makes sending the form again harmless
-	Live    bool          // it is rendered for the stream of events
-	Main    template.HTML // the page's contents, rendered
-	Data    any
+	Title     string
+	Nav       string
+	Server    api.Server
+	SignIn    registry.AdminToken
+	Notice    string        // a change that was made
+	Problem   string        // the reason why a change was not made
+	NewInvite *newInvite    // shown this once
+	NewToken  *newToken     // shown this once
+	Form      url.Values    // the fields of a form that was refused
+	Key       string        // makes it harmless to send a form twice
+	Live      bool          // the page is rendered for an event stream
+	Main      template.HTML // the rendered contents of the page
+	Data      any           // what the page's load function has read
 }
 
-// view begins a page for a request.
-func (p *Pages) view(r *http.Request, one page) *view {
-	return &view{
-		ctx: r.Context(), page: one, query: r.URL.Query(), path: r.PathValue,
-		Title: one.title, Nav: one.nav, Server: p.cfg.Server, Session: sessionOf(r.Context()), Form: url.Values{},
-	}
-}
+// May reports whether the sign-in covers a scope.
+func (v *view) May(scope api.Scope) bool { return v.SignIn.Scopes.Covers(scope) }
 
-// main renders a page's contents.
-func (p *Pages) main(v *view) (template.HTML, error) {
-	if err := v.page.load(v); err != nil {
-		return "", err
-	}
-	if !v.Live {
-		v.Key = rand.Text()
-	}
-	html, err := p.templates.render(v.page.name, v)
-	return template.HTML(html), err // rendered by html/template
-}
+// FormValue returns a field of the form that was sent.
+func (v *view) FormValue(field string) string { return v.Form.Get(field) }
 
-// May reports whether the session covers a scope.
-func (v *view) May(scope api.Scope) bool { return v.Session.Scopes.Covers(scope) }
+// Query returns a query parameter of the URL.
+func (v *view) Query(name string) string { return v.query.Get(name) }
 
-// Typed is what was typed into a field of a form that was refused.
-func (v *view) Typed(field string) string { return v.Form.Get(field) }
-
-// Asked is a parameter of the page's address.
-func (v *view) Asked(name string) string { return v.query.Get(name) }
-
-// number reads a number of the page's address, at least 1.
-func (v *view) number(name string) int {
-	n, err := strconv.Atoi(v.query.Get(name))
+// pageNumber returns the query parameter page, at least 1.
+func (v *view) pageNumber() int {
+	n, err := strconv.Atoi(v.query.Get("page"))
 	if err != nil {
 		return 1
 	}
 	return max(n, 1)
 }
 
-// notices are what is said after something was done, by the parameter "did".
+// idempotencyKey returns the key that makes a form which is sent twice take effect
+// once, or "".
+func (v *view) idempotencyKey() string {
+	key := v.FormValue("key")
+	if key == "" || len(key) > api.MaxIdempotency {
+		return ""
+	}
+	return "page " + key
+}
+
+// shortID parses the invite or the token in the URL path.
+func (v *view) shortID() (id [8]byte, ok bool) {
+	raw, err := hex.DecodeString(v.path("id"))
+	if err != nil || len(raw) != len(id) {
+		return id, false
+	}
+	return [8]byte(raw), true
+}
+
+// peerID parses the peer in the URL path.
+func (v *view) peerID() (ident.PeerID, error) {
+	id, err := ident.ParsePeerID(v.path("id"))
+	if err != nil {
+		return id, registry.ErrPeerNotFound
+	}
+	return id, nil
+}
+
+// version returns the version of the peer that the person saw who filled in the
+// form; 0 stands for any version.
+func (v *view) version() int64 {
+	n, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// notices are the messages after a change, by the query parameter "did".
 var notices = map[string]string{
-	"signed-out":      "You are signed out.",
-	"renamed":         "The peer has its new name.",
-	"revoked":         "The peer is revoked: its connections end within seconds, and it may not register again.",
-	"readmitted":      "The peer may register again, as a new one.",
-	"approved":        "The peer may register within a week, without an invite.",
-	"disapproved":     "The approval is taken back.",
-	"invite-revoked":  "The invite is good no more. Who joined with it stays.",
-	"token-revoked":   "The token is good no more, and neither are the sessions it has opened.",
-	"session-revoked": "That browser is signed out.",
+	"signed-out":     "You are signed out.",
+	"renamed":        "The peer has its new name.",
+	"revoked":        "The peer is revoked: its connections end within seconds, and it cannot register again.",
+	"readmitted":     "The peer may register again, as a new peer.",
+	"approved":       "The peer may register within a week, without an invite.",
+	"disapproved":    "The approval is withdrawn.",
+	"invite-revoked": "The invite is revoked. Machines that joined with it stay registered.",
+	"token-revoked":  "The token is revoked. Browsers that signed in with it are signed out.",
+	"sign-in-ended":  "That browser is signed out.",
 }
 
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// templates renders them.
+// templates holds the parsed templates.
 type templates struct{ all *template.Template }
 
 func parseTemplates(now func() time.Time) (templates, error) {
 	all, err := template.New("").Funcs(functions(now)).ParseFS(templateFiles, "templates/*.html")
 	if err != nil {
-		return templates{}, fmt.Errorf("templates of the administrators' page: %w", err)
+		return templates{}, fmt.Errorf("templates of the administrators' pages: %w", err)
 	}
 	return templates{all}, nil
 }
@@ -122,18 +140,20 @@ func functions(now func() time.Time) template.FuncMap {
 		"bytes":  func(n any) string { return sized(whole(n)) },
 		"pack":   pack,
 		"rate":   rate,
-		"words":  inWords,
+		"words":  describeEvent,
 	}
 }
 
-// moment is a time for people; the module writes it in the browser's words: how
-// long ago, or in the form that an attribute names.
-func moment(t time.Time, form string) template.HTML {
+// moment renders a time. The script replaces the text in the language of the
+// browser, by default with the time that has passed; attributes may choose another
+// form.
+func moment(t time.Time, attributes string) template.HTML {
 	t = t.UTC()
-	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `"` + form + `>` + t.Format("2 Jan 2006, 15:04") + ` UTC</time>`) // no text of others
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `"` + attributes + `>` + // needs no escaping
+		t.Format("2 Jan 2006, 15:04") + ` UTC</time>`)
 }
 
-// many is a number and the word for what is counted.
+// many returns a number with a noun in the singular or the plural.
 func many(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
@@ -141,7 +161,7 @@ func many(n int, one, more string) string {
 	return grouped(int64(n)) + " " + more
 }
 
-// whole is a number of any integer type.
+// whole converts an integer of any type.
 func whole(n any) int64 {
 	if v := reflect.ValueOf(n); v.CanInt() {
 		return v.Int()
@@ -151,7 +171,7 @@ func whole(n any) int64 {
 	return 0
 }
 
-// grouped is a number with thin spaces between its thousands.
+// grouped formats a number with thin spaces between groups of three digits.
 func grouped(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
@@ -160,7 +180,7 @@ func grouped(n int64) string {
 	return s
 }
 
-// sized is a number of bytes in the largest unit that keeps it above 1.
+// sized formats a number of bytes in the largest unit in which it is at least 1.
 func sized(n int64) string {
 	f, unit := float64(n), "B"
 	for _, u := range []string{"kB", "MB", "GB", "TB", "PB"} {
@@ -175,12 +195,13 @@ func sized(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, unit)
 }
 
-// rate is bytes of a minute as bits a second.
+// rate formats the bytes of one minute as bits per second.
 func rate(bytes int64) string {
 	return strings.Replace(sized(bytes*8/60), "B", "bit/s", 1)
 }
 
-// pack hands several values to a template, by name.
+// pack makes a map of names and values, so that a template can pass several values
+// to another one.
 func pack(pairs ...any) map[string]any {
 	m := map[string]any{}
 	for i := 0; i+1 < len(pairs); i += 2 {

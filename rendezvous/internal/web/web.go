@@ -1,21 +1,23 @@
-// Package web is the administrators' page: what the REST interface offers them,
-// for people. It is rendered here, from the same registry, and works without a
-// script; one small module keeps it up to date where scripts run.
+// Package web serves the administrators' pages: what the REST interface offers to
+// administrators, for people. The server renders the pages from the same registry.
+// They work without scripts; where scripts run, one small module keeps an open page
+// up to date.
 //
-// # How it is kept safe
+// # Security
 //
-// A browser signs in with the one-time link or an administrator's token and has
-// a session from then on, of which its cookie holds the secret and the registry
-// the digest. GET changes nothing. What changes something is a form's POST, and
-// is refused unless the browser says that it comes from this very origin. The
-// policy of every answer lets it load and run nothing but the files of this
-// package, and be framed by nobody.
+// A browser signs in with the one-time link or with an administrator's token. The
+// server then opens a sign-in: the browser's cookie holds its secret, and the
+// registry holds a digest of the secret. A GET request changes nothing. Changes are
+// made by POST requests of forms; the server refuses such a request unless the
+// browser states that it comes from the same origin. The content security policy of
+// every answer lets a page load only the files of this package, and lets no other
+// page frame it.
 //
-// # How it stays up to date
+// # Live updates
 //
-// The address of every page also gives a stream of events (text/event-stream):
-// whenever the page's contents have changed they come whole, and the module
-// changes in the document what differs and nothing else.
+// The URL of every page also serves a stream of events (text/event-stream). When
+// the contents of the page change, the stream sends all of them, and the module
+// changes only those parts of the document that differ.
 package web
 
 import (
@@ -23,56 +25,57 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// Path is where the page is.
+// Path is the URL path of the pages.
 const Path = "/admin"
 
-// Attempts bounds how often a source may fail to sign in. The source is that of
-// the request whose context it is.
+// Attempts limits how often a source may fail to sign in. The source is that of the
+// request that ctx belongs to.
 type Attempts interface {
-	Wait(ctx context.Context) time.Duration // until it may try again; 0 is at once
+	// Wait returns the time until the source may try again, 0 if it may try now.
+	Wait(ctx context.Context) time.Duration
+	// Failed counts a failed attempt.
 	Failed(ctx context.Context)
 }
 
-// Config is what the page needs.
+// Config configures the pages.
 type Config struct {
-	Registry *registry.Registry
-	Attempts Attempts
-	Server   api.Server // what GET /v1/server answers
-	// Origin is the public one, as https://host:port; that of the request's
-	// Host header is fine too.
+	Resources Resources
+	Attempts  Attempts
+	Server    api.Server // the answer to GET /v1/server
+	// Origin is the public origin, such as https://host:port. Forms may also come
+	// from the origin that the Host header of the request names.
 	Origin string
-	// JoinLink makes the link by which agents join with an invite, or without
-	// one where code is "".
+	// JoinLink returns the link by which agents join with an invite, or without an
+	// invite if code is "".
 	JoinLink func(code string) string
 	Logger   *slog.Logger
 	Now      func() time.Time
-	Every    time.Duration // between two looks for changes of a page that is open; 0 is 2 s
+	// Interval is the time between two checks of an open page for changes; 0 means 2
+	// seconds.
+	Interval time.Duration
 }
 
-// Pages is the administrators' pages, and the one that a join link leads to. It is
-// an http.Handler for everything at and below Path, and for /.
+// Pages serves the administrators' pages and the page to which a join link leads.
+// It is a handler for / and for Path with everything below it.
 type Pages struct {
-	cfg       Config // static after New
-	mux       *http.ServeMux
-	templates templates
-	watching  chan struct{} // a place for each stream of events
+	origins  origins
+	renderer *renderer
+	mux      *http.ServeMux
 }
 
-// maxWatching bounds the streams of events of this instance.
-const maxWatching = 128
-
-// New makes the pages.
+// New returns the pages.
 func New(cfg Config) (*Pages, error) {
-	if cfg.Registry == nil || cfg.Attempts == nil || cfg.JoinLink == nil {
-		return nil, errors.New("administrators' page: a registry, a bound of attempts and a maker of join links are needed")
+	if missing := cfg.Resources.missing(); missing != "" {
+		return nil, errors.New("administrators' pages: no " + missing)
+	}
+	if cfg.Attempts == nil || cfg.JoinLink == nil {
+		return nil, errors.New("administrators' pages: no limit on attempts, or no function that makes join links")
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -80,36 +83,69 @@ func New(cfg Config) (*Pages, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Every <= 0 {
-		cfg.Every = 2 * time.Second
+	if cfg.Interval <= 0 {
+		cfg.Interval = 2 * time.Second
 	}
-	cfg.Origin = strings.TrimSuffix(cfg.Origin, ":443") // browsers leave the port of the scheme out
-	p := &Pages{cfg: cfg, mux: http.NewServeMux(), watching: make(chan struct{}, maxWatching)}
-	var err error
-	if p.templates, err = parseTemplates(cfg.Now); err != nil {
+	templates, err := parseTemplates(cfg.Now)
+	if err != nil {
 		return nil, err
 	}
-	p.routes()
+	p := &Pages{
+		origins:  newOrigins(cfg.Origin),
+		renderer: &renderer{templates: templates, server: cfg.Server, logger: cfg.Logger},
+		mux:      http.NewServeMux(),
+	}
+	p.routes(cfg)
 	return p, nil
 }
 
-// routes says what is where.
-func (p *Pages) routes() {
-	p.mux.HandleFunc("GET "+Path+"/static/{name}", p.static)
+// routes adds the handler of each URL path.
+func (p *Pages) routes(cfg Config) {
+	s := &signIns{store: cfg.Resources.SignIns, attempts: cfg.Attempts, renderer: p.renderer}
+	live := &streams{
+		renderer: p.renderer, signIns: s, slots: make(chan struct{}, maxStreams), interval: cfg.Interval,
+	}
+	p.mux.HandleFunc("GET "+Path+"/static/{name}", serveStatic)
 	p.mux.HandleFunc("GET /{$}", p.home)
-	p.mux.HandleFunc("GET "+Path+"/sign-in", p.signInPage)
-	p.mux.HandleFunc("POST "+Path+"/sign-in", p.signIn)
-	p.mux.HandleFunc("GET "+Path+"/session", p.sessionState)
-	for _, one := range p.all() {
-		address := Path + one.path
-		p.mux.Handle("GET "+address, p.signedIn(one.scope, p.get(one)))
+	p.mux.HandleFunc("GET "+Path+"/sign-in", s.form)
+	p.mux.HandleFunc("POST "+Path+"/sign-in", s.signIn)
+	p.mux.HandleFunc("GET "+Path+"/session", s.state)
+	p.mux.Handle("POST "+Path+"/sign-out", s.require("", s.signOut))
+	for _, one := range allPages(cfg) {
+		p.mux.Handle("GET "+Path+one.path, s.require(one.scope, p.get(one, live)))
 		if one.post != nil {
-			p.mux.Handle("POST "+address, p.signedIn(one.scope, p.post(one)))
+			p.mux.Handle("POST "+Path+one.path, s.require(one.scope, p.post(one)))
 		}
 	}
-	p.mux.Handle("POST "+Path+"/sign-out", p.signedIn("", p.signOut))
-	p.mux.Handle(Path, p.signedIn("", p.nothingHere))
-	p.mux.Handle(Path+"/", p.signedIn("", p.nothingHere))
+	p.mux.Handle(Path, s.require("", p.notFound))
+	p.mux.Handle(Path+"/", s.require("", p.notFound))
+}
+
+// allPages returns every page that requires a sign-in.
+func allPages(cfg Config) []page {
+	r := cfg.Resources
+	join := joinLinks(cfg.JoinLink)
+	relay := relayCharts{history: r.History, now: cfg.Now}
+	var all []page
+	for _, some := range [][]page{
+		(&overviewPages{
+			membership: r.Membership, instances: r.Instances, pairs: r.Pairs, history: r.History, join: join, now: cfg.Now,
+		}).pages(),
+		(&peerPages{
+			peers: r.Peers, membership: r.Membership, pairs: r.Pairs, audit: r.Audit, relay: relay, join: join,
+		}).pages(),
+		(&revocationPages{r.Revocations}).pages(),
+		(&pairPages{r.Pairs}).pages(),
+		(&relayPages{history: r.History, charts: relay}).pages(),
+		(&invitePages{invites: r.Invites, membership: r.Membership, join: join, now: cfg.Now}).pages(),
+		(&approvalPages{approvals: r.Approvals, membership: r.Membership}).pages(),
+		(&instancePages{r.Instances}).pages(),
+		(&auditPages{r.Audit}).pages(),
+		(&tokenPages{tokens: r.Tokens, signIns: r.SignIns, now: cfg.Now}).pages(),
+	} {
+		all = append(all, some...)
+	}
+	return all
 }
 
 // ServeHTTP serves the pages.
@@ -118,23 +154,24 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(name, value)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if !p.sameOrigin(r) {
-			p.refuse(w, r, http.StatusForbidden, "This request did not come from the administrators' page itself, so nothing was done. "+
-				"If it did, a proxy in between may have changed the Host header: open the page at its public address.")
+		if !p.origins.sent(r) {
+			p.renderer.refuse(w, http.StatusForbidden, "This request did not come from the administrators' pages, so nothing was changed. "+
+				"If you sent it from there, a proxy may have changed the Host header: open the pages at their public address.")
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, api.MaxBody)
 		if err := r.ParseForm(); err != nil {
-			p.refuse(w, r, http.StatusBadRequest, "The form did not arrive as it should: it is longer than 16 KiB or was cut. Send it again.")
+			p.renderer.refuse(w, http.StatusBadRequest,
+				"The form is longer than 16 KiB or did not arrive completely. Send it again.")
 			return
 		}
 	}
 	p.mux.ServeHTTP(w, r)
 }
 
-// fixedHeaders stand on every answer. With no-referrer in place of same-origin,
-// browsers would not say where a form comes from (Fetch standard, "append a
-// request Origin header").
+// fixedHeaders are the headers of every answer. The referrer policy is same-origin:
+// with no-referrer, browsers would not state the origin of a form (Fetch standard,
+// "append a request Origin header").
 var fixedHeaders = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -147,140 +184,81 @@ var fixedHeaders = map[string]string{
 	"X-Frame-Options":              "DENY",
 }
 
-// sameOrigin reports whether a browser says that a request comes from a page of
-// this server. Every browser of the last years says so with each POST; what
-// says nothing is refused.
-func (p *Pages) sameOrigin(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
-		return false
-	}
-	origin := r.Header.Values("Origin")
-	return len(origin) == 1 && (origin[0] == p.cfg.Origin || origin[0] == "https://"+r.Host)
-}
-
-// page is one of the pages.
-type page struct {
-	path  string // below Path, as a pattern of http.ServeMux
-	name  string // of its template
-	title string
-	nav   string // which entry of the navigation it belongs to
-	scope api.Scope
-	// load reads what the template shows.
-	load func(v *view) error
-	// post does what a form of the page asks for and returns where to go then;
-	// "" is nowhere: the page is shown again with what post set in the view.
-	post func(v *view) (to string, err error)
-}
-
-// get shows a page, or streams it.
-func (p *Pages) get(one page) http.HandlerFunc {
+// get returns the handler that shows a page, or streams it.
+func (p *Pages) get(one page, live *streams) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept") == "text/event-stream" {
-			p.watch(w, r, one)
+			live.serve(w, r, one)
 			return
 		}
-		v := p.view(r, one)
+		v := p.renderer.view(r, one)
 		v.Notice = notices[r.URL.Query().Get("did")]
-		p.show(w, v, http.StatusOK)
+		p.renderer.show(w, v, http.StatusOK)
 	}
 }
 
-// post does what a form asks for.
+// post returns the handler that carries out the form of a page.
 func (p *Pages) post(one page) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := p.view(r, one)
+		v := p.renderer.view(r, one)
 		v.Form = r.PostForm
 		to, err := one.post(v)
 		switch {
 		case err != nil:
 			var status int
-			v.Problem, status = p.words(r.Context(), err)
-			p.show(w, v, status)
+			v.Problem, status = p.renderer.describe(r.Context(), err)
+			p.renderer.show(w, v, status)
 		case to == "":
-			p.show(w, v, http.StatusOK)
+			p.renderer.show(w, v, http.StatusOK)
 		default:
 			http.Redirect(w, r, Path+to, http.StatusSeeOther)
 		}
 	}
 }
 
-// show renders a page.
-func (p *Pages) show(w http.ResponseWriter, v *view, status int) {
-	main, err := p.main(v)
-	if err != nil {
-		v.Problem, status = p.words(v.ctx, err)
-		main = ""
-	}
-	v.Main = main
-	p.write(w, "page", v, status)
-}
-
-// refuse shows a page that says why nothing was done.
-func (p *Pages) refuse(w http.ResponseWriter, _ *http.Request, status int, why string) {
-	p.write(w, "refused", &view{Title: http.StatusText(status), Server: p.cfg.Server, Problem: why}, status)
-}
-
-// write renders a whole document and sends it.
-func (p *Pages) write(w http.ResponseWriter, name string, v *view, status int) {
-	html, err := p.templates.render(name, v)
-	if err != nil {
-		p.cfg.Logger.Error("a page could not be rendered", "page", name, "err", err)
-		http.Error(w, "The server failed to render this page. Its log says why.", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(html) // who asked has gone: nothing to do
-}
-
-// badForm is what is wrong with a form, in words for who has filled it in.
-type badForm string
-
-// Error is those words.
-func (b badForm) Error() string { return string(b) }
-
-// words says what is wrong and what to do, and the HTTP status for it.
-func (p *Pages) words(ctx context.Context, err error) (text string, status int) {
-	var bad badForm
-	if errors.As(err, &bad) {
-		return string(bad), http.StatusUnprocessableEntity
-	}
-	for _, own := range []error{registry.ErrName, registry.ErrInviteSpec, registry.ErrTokenSpec} {
-		if errors.Is(err, own) {
-			return sentence(own.Error()), http.StatusUnprocessableEntity
-		}
-	}
-	code, ok := registry.CodeOf(err)
-	if !ok || code == api.CodeUnavailable {
-		if ctx.Err() == nil {
-			p.cfg.Logger.Error("a page could not be served", "err", err)
-		}
-	}
-	if !ok {
-		code = api.CodeInternal
-	}
-	k := api.KindOf(code)
-	return sentence(k.Means + ": " + k.Do), k.Status
-}
-
-// home answers who opens the server itself in a browser, a join link say, of
-// which the server does not see what is behind the #.
+// home serves /. A join link leads here; the server does not receive the part of
+// the link after the #.
 func (p *Pages) home(w http.ResponseWriter, r *http.Request) {
-	p.write(w, "home", p.view(r, page{title: "EasyFind rendezvous"}), http.StatusOK)
+	p.renderer.write(w, "home", p.renderer.view(r, page{title: "EasyFind rendezvous"}), http.StatusOK)
 }
 
-// nothingHere answers what no page is at.
-func (p *Pages) nothingHere(w http.ResponseWriter, r *http.Request) {
-	v := p.view(r, page{title: "Nothing here"})
+// notFound answers for URL paths without a page.
+func (p *Pages) notFound(w http.ResponseWriter, r *http.Request) {
+	v := p.renderer.view(r, page{title: "Page not found"})
 	v.Problem = "There is no page at this address."
-	p.write(w, "page", v, http.StatusNotFound)
+	p.renderer.write(w, "page", v, http.StatusNotFound)
 }
 
-// with adds parameters to an address below Path.
-func with(path string, parameters ...string) string {
-	q := url.Values{}
-	for i := 0; i+1 < len(parameters); i += 2 {
-		q.Set(parameters[i], parameters[i+1])
+// origins decides which requests come from a page of this server.
+type origins struct {
+	public     string
+	protection *http.CrossOriginProtection
+}
+
+func newOrigins(public string) origins {
+	public = strings.TrimSuffix(public, ":443") // browsers omit the default port
+	o := origins{public: public, protection: http.NewCrossOriginProtection()}
+	// An origin that is not valid is not trusted; no browser sends it.
+	_ = o.protection.AddTrustedOrigin(public)
+	return o
+}
+
+// sent reports whether a page of this server sent a request that changes something.
+//
+// [http.CrossOriginProtection] rejects the requests that browsers mark as coming
+// from elsewhere. It is made for servers that programs use too, and lets a request
+// pass that has neither Sec-Fetch-Site nor Origin, that a person started
+// (Sec-Fetch-Site: none), or that comes from another scheme of the same host. Only
+// forms in browsers send requests here, and browsers state the origin of every
+// POST. So exactly one Origin is required, it must be an HTTPS origin of this
+// server, and Sec-Fetch-Site must not contradict it.
+func (o origins) sent(r *http.Request) bool {
+	if o.protection.Check(r) != nil {
+		return false
 	}
-	return path + "?" + q.Encode()
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
+		return false
+	}
+	origin := r.Header.Values("Origin")
+	return len(origin) == 1 && (origin[0] == o.public || origin[0] == "https://"+r.Host)
 }

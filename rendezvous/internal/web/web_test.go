@@ -52,8 +52,13 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	pages, err := web.New(web.Config{
-		Registry: b.registry, Attempts: &b.attempts, Server: api.Server{Name: "test"}, Origin: publicOrigin + ":443",
-		JoinLink: func(code string) string { return publicOrigin + "/#invite=" + code }, Every: 20 * time.Millisecond,
+		Resources: web.Resources{
+			SignIns: b.registry, Membership: b.registry, Peers: b.registry, Revocations: b.registry, Approvals: b.registry,
+			Invites: b.registry, Tokens: b.registry, Audit: b.registry, Instances: b.registry, Pairs: b.registry,
+			History: b.registry,
+		},
+		Attempts: &b.attempts, Server: api.Server{Name: "test"}, Origin: publicOrigin + ":443",
+		JoinLink: func(code string) string { return publicOrigin + "/#invite=" + code }, Interval: 20 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)

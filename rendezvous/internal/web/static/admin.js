@@ -1,27 +1,27 @@
-// What the administrators' page does by itself: it signs in with the one-time
-// link, keeps a page up to date, and writes times in the reader's own words.
-// Everything else works without it.
+// The script of the administrators' pages. It signs in with the one-time link,
+// keeps an open page up to date, and shows times in the reader's language. The pages
+// work without it.
 
 const $ = (id) => document.getElementById(id);
 
 // --- signing in -------------------------------------------------------------
 
-// The link's code is behind the #, so that it is in no server's log. It is sent
-// at once and taken out of the address and the history.
+// The code of the link stands after the #, so that no server logs it. The script
+// removes it from the address and from the history, and sends it.
 function followLink() {
   const code = new URLSearchParams(location.hash.slice(1)).get("link");
   if (!code) return false;
   history.replaceState(null, "", location.pathname + location.search);
   const form = $("sign-in-form");
-  if (!form) return false; // signed in already: the link stays good
+  if (!form) return false; // the browser is signed in already: the link stays usable
   form.elements.secret.value = code;
   form.requestSubmit();
   return true;
 }
 
-// A browser that comes here by a link of another site has sent no cookie, and
-// may be signed in all the same.
-async function signedInAfterAll() {
+// A browser that follows a link of another site sends no cookie at first. It may be
+// signed in nevertheless.
+async function reloadIfSignedIn() {
   if (document.querySelector(".note")) return;
   const answer = await fetch("/admin/session").then((r) => r.json()).catch(() => ({}));
   if (answer.signed_in) location.reload();
@@ -29,7 +29,7 @@ async function signedInAfterAll() {
 
 // --- a join link that was opened in a browser --------------------------------
 
-// What would not be safe between the quotes of a shell is not shown.
+// A link with characters that are not safe between the quotes of a shell is not shown.
 function showJoinLink() {
   const box = $("join");
   if (!box || !location.hash || !/^[\w.:/#=&%~+@[\]-]+$/.test(location.href)) return;
@@ -40,9 +40,11 @@ function showJoinLink() {
 // --- times ------------------------------------------------------------------
 
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
-const units = [["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+const units = [
+  ["year", 31536000], ["month", 2592000], ["week", 604800], ["day", 86400], ["hour", 3600], ["minute", 60],
+];
 
-function words(then) {
+function relativeTime(then) {
   const seconds = (then - Date.now()) / 1000;
   for (const [unit, size] of units) {
     if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit);
@@ -53,24 +55,25 @@ function words(then) {
 const forms = {
   full: (then) => then.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }),
   clock: (then) => then.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" }),
-  // The server counts by UTC's days: one has the same name everywhere.
+  // The server counts by days of UTC, so a day has the same name in every time zone.
   date: (then) => then.toLocaleDateString(undefined, { day: "numeric", month: "short", timeZone: "UTC" }),
 };
 
-function tell(time) {
+function showTime(time) {
   const then = new Date(time.dateTime);
-  const text = (forms[time.dataset.form] ?? words)(then);
+  const text = (forms[time.dataset.form] ?? relativeTime)(then);
   if (time.textContent !== text) time.textContent = text;
   time.title = then.toLocaleString();
 }
 
-const tellAll = (within) => within.querySelectorAll("time").forEach(tell);
+const showTimes = (within) => within.querySelectorAll("time").forEach(showTime);
 
 // --- changing a document into another ---------------------------------------
 
-// What a person has typed, opened or is at stays: controls keep their values,
-// and an element that is in both documents is the same one afterwards.
-const typed = new Set(["INPUT", "SELECT", "TEXTAREA"]);
+// morph changes one document into another and keeps what a person has typed, opened
+// or focused: controls keep their values, and an element that is in both documents
+// stays the same element.
+const controls = new Set(["INPUT", "SELECT", "TEXTAREA"]);
 
 const same = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
 
@@ -79,7 +82,7 @@ function morph(from, to) {
     if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
     return;
   }
-  if (typed.has(from.nodeName)) return;
+  if (controls.has(from.nodeName)) return;
   if (from.nodeName === "TIME" && from.dateTime === to.dateTime) return;
   for (const { name } of [...from.attributes]) {
     if (!to.hasAttribute(name) && !(name === "open" && from.nodeName === "DETAILS")) from.removeAttribute(name);
@@ -98,7 +101,7 @@ function morphChildren(from, to) {
     const known = wanted.id && named.get(wanted.id);
     if (known && known.nodeName === wanted.nodeName) {
       if (known === at) at = at.nextSibling;
-      else if (from.moveBefore) from.moveBefore(known, at); // keeps the focus
+      else if (from.moveBefore) from.moveBefore(known, at); // does not lose the focus
       else from.insertBefore(known, at);
       morph(known, wanted);
     } else if (at && same(at, wanted)) {
@@ -118,40 +121,40 @@ function morphChildren(from, to) {
 
 // --- keeping up to date -----------------------------------------------------
 
-const sign = $("live");
+const status = $("live");
 let source = null;
-let again = 0;
+let retryTimer = 0;
 
-function say(state, text) {
-  if (!sign || sign.dataset.state === state) return;
-  sign.dataset.state = state;
-  sign.querySelector(".text").textContent = text;
+function setStatus(state, text) {
+  if (!status || status.dataset.state === state) return;
+  status.dataset.state = state;
+  status.querySelector(".text").textContent = text;
 }
 
 function listen() {
   if (source || document.hidden) return;
-  clearTimeout(again);
+  clearTimeout(retryTimer);
   source = new EventSource(location.pathname + location.search);
-  source.addEventListener("open", () => say("on", "live"));
+  source.addEventListener("open", () => setStatus("on", "live"));
   source.addEventListener("page", (e) => {
-    say("on", "live");
+    setStatus("on", "live");
     const parsed = new DOMParser().parseFromString(`<main>${e.data}</main>`, "text/html");
     morphChildren($("main"), parsed.querySelector("main"));
-    tellAll($("main"));
-    if (pointed) show(document.elementFromPoint(pointed.x, pointed.y));
+    showTimes($("main"));
+    if (pointer) showFigure(document.elementFromPoint(pointer.x, pointer.y));
   });
-  source.addEventListener("problem", (e) => say("problem", e.data));
+  source.addEventListener("problem", (e) => setStatus("problem", e.data));
   source.addEventListener("gone", () => location.reload());
   source.addEventListener("error", () => {
-    say("lost", "connecting again");
-    if (source.readyState === EventSource.CLOSED) { // refused: the browser does not try by itself
-      silence();
-      again = setTimeout(listen, 5000 + 5000 * Math.random());
+    setStatus("lost", "reconnecting");
+    if (source.readyState === EventSource.CLOSED) { // refused: the browser does not reconnect by itself
+      stopListening();
+      retryTimer = setTimeout(listen, 5000 + 5000 * Math.random());
     }
   });
 }
 
-function silence() {
+function stopListening() {
   source?.close();
   source = null;
 }
@@ -165,26 +168,28 @@ const size = (n) => {
   return `${n.toLocaleString(undefined, { maximumFractionDigits: i && n < 100 ? 1 : 0 })} ${order[i]}`;
 };
 
-let pointed = null; // where the pointer is, in the window
+let pointer = null; // the position of the pointer in the window
 
 function point(e) {
-  pointed = { x: e.clientX, y: e.clientY };
-  show(e.target);
+  pointer = { x: e.clientX, y: e.clientY };
+  showFigure(e.target);
 }
 
-function show(target) {
+function showFigure(target) {
   const plot = target?.closest?.(".plot");
   document.querySelectorAll(".tip, .at").forEach((old) => old.parentElement !== plot && old.remove());
   if (!plot) return;
   const figures = JSON.parse(plot.dataset.figures);
   const box = plot.querySelector("svg").getBoundingClientRect();
   const count = figures.series[0].values.length;
-  const step = Math.min(count - 1, Math.max(0, Math.floor(((pointed.x - box.left) / box.width) * count)));
+  const step = Math.min(count - 1, Math.max(0, Math.floor(((pointer.x - box.left) / box.width) * count)));
   const when = new Date(figures.from + step * figures.step);
   const text = figures.series.filter((one) => one.values[step] !== null)
-    .map((one) => `${one.name} ${figures.bytes ? size(one.values[step]) : one.values[step].toLocaleString()}`).join(", ");
+    .map((one) => `${one.name} ${figures.bytes ? size(one.values[step]) : one.values[step].toLocaleString()}`)
+    .join(", ");
   const day = figures.step >= 86400000;
-  const span = day ? forms.date(when) : when.toLocaleString(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit" });
+  const span = day ? forms.date(when)
+    : when.toLocaleString(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit" });
   let [tip, at] = [plot.querySelector(".tip"), plot.querySelector(".at")];
   if (!tip) {
     tip = Object.assign(document.createElement("div"), { className: "tip" });
@@ -212,18 +217,18 @@ document.addEventListener("click", async (e) => {
 });
 
 showJoinLink();
-if (!followLink() && $("sign-in-form")) signedInAfterAll();
-tellAll(document);
-setInterval(() => tellAll(document), 10000);
+if (!followLink() && $("sign-in-form")) reloadIfSignedIn();
+showTimes(document);
+setInterval(() => showTimes(document), 10000);
 
-// The notice tells of what was just done: a reload does not do it again.
+// The notice describes the last change. Without the parameter a reload does not repeat the notice.
 const address = new URL(location.href);
 if (address.searchParams.has("did")) {
   address.searchParams.delete("did");
   history.replaceState(null, "", address);
 }
 document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
-if (sign) {
+if (status) {
   listen();
-  document.addEventListener("visibilitychange", () => (document.hidden ? silence() : listen()));
+  document.addEventListener("visibilitychange", () => (document.hidden ? stopListening() : listen()));
 }
