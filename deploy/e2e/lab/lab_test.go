@@ -55,7 +55,8 @@ func dropped(t *testing.T, from *net.UDPConn, to netip.AddrPort, at *net.UDPConn
 }
 
 func send(t *testing.T, from *net.UDPConn, to netip.AddrPort, at *net.UDPConn,
-	timeout time.Duration) (netip.AddrPort, bool) {
+	timeout time.Duration,
+) (netip.AddrPort, bool) {
 	t.Helper()
 	buf := make([]byte, 100)
 	begin := time.Now()
