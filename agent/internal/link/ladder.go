@@ -12,98 +12,99 @@ import (
 
 // Rung is one way to reach a peer.
 type Rung interface {
-	Name() string // for people: "TLS to 192.0.2.7:7574"
-	Rank() Rank   // the best that its link can have
-	// Dial makes a link or says why not. Where its error has an
-	// Explain() string, that is the sentence people are shown.
+	Name() string // for people, such as "TLS to 192.0.2.7:7574"
+	Rank() Rank   // the best rank that its link can have
+	// Dial makes a link. If its error has a method Explain() string, people read
+	// that sentence in place of the error.
 	Dial(ctx context.Context) (Link, error)
 }
 
-// Step is a rung and how long it lets the others go first.
+// Step is a rung with a delay that gives other rungs a head start. The delay
+// ends early when no started rung is running.
 type Step struct {
 	Rung  Rung
-	Delay time.Duration // cut short when nothing that has started is left
+	Delay time.Duration
 }
 
-// Result is what came of a rung.
+// Result is the result of a rung.
 type Result uint8
 
 // The results.
 const (
-	NotTried Result = iota // the attempt ended before it started
-	Trying                 // dialing now, or still dialing when the attempt ended
-	Failed                 // Err says why
-	Won                    // its link was handed over
-	Spare                  // a link at least as good was there first
+	NotTried  Result = iota // the attempt ended before the rung started
+	Trying                  // Dial is running, or still ran when the attempt ended
+	Failed                  // Dial failed; Outcome.Err is its error
+	Won                     // its link went to OnLink
+	NotNeeded               // an earlier link was at least as good
 )
 
-// String names the result.
+// String returns a name for people.
 func (r Result) String() string {
-	return [...]string{"not tried", "trying", "failed", "won", "not needed"}[min(r, Spare)]
+	return [...]string{"not tried", "trying", "failed", "won", "not needed"}[min(r, NotNeeded)]
 }
 
-// Outcome is a rung and what came of it.
+// Outcome describes a rung and its result.
 type Outcome struct {
 	Name   string
 	Rank   Rank
 	Result Result
-	Got    Rank // of the link, if it made one
+	Made   Rank // the rank of its link, if Dial made one
 	Err    error
-	Took   time.Duration // from the rung's start to its result
+	Took   time.Duration // from the start of the rung to its result
 }
 
-// LadderConfig is what [NewLadder] needs.
+// LadderConfig configures a [Ladder].
 type LadderConfig struct {
 	Steps []Step
-	// Within is how long one attempt lasts, the time in which a better link
-	// may still replace the first; 0 means 15 s.
-	Within time.Duration
-	// Got takes over every link that is better than those before it. It is
-	// called by Run's goroutine and must not block.
-	Got func(Link) // required
+	// Timeout bounds one attempt. Until then a better link may replace the first
+	// one. 0 means 15 s.
+	Timeout time.Duration
+	// OnLink takes over every link that is better than all links before it. Run
+	// calls it in its goroutine, and it must not block. It is required.
+	OnLink func(Link)
 }
 
-const defaultWithin = 15 * time.Second
+const defaultTimeout = 15 * time.Second
 
-// Ladder races rungs in one attempt to reach a peer. All start at once, apart
-// from their delays; the first link is handed over at once, each better one
-// that comes in time too, and a worse one is closed:
+// Ladder races rungs in one attempt to reach a peer. All rungs start at once,
+// apart from their delays. The first link goes to OnLink at once, and so does
+// each better one within the timeout. All other links are closed.
 //
-//	         its delay is over, or nothing runs      Dial
-//	NotTried ─────────────────────────────────► Trying ──► Failed
-//	                                               ├─ better than all before: Won
-//	                                               └─ no better, or cannot be: Spare
+//	         delay is over, or no rung runs          Dial
+//	NotTried ─────────────────────────────► Trying ───┬─ error ────────────────► Failed
+//	                                                  ├─ better than all before ► Won
+//	                                                  └─ not better, or cannot be ► NotNeeded
 type Ladder struct {
 	// Static after construction.
-	steps  []Step
-	within time.Duration
-	got    func(Link)
+	steps   []Step
+	timeout time.Duration
+	onLink  func(Link)
 
 	// Owned by Run.
 	pending map[int]struct{} // rungs that have not started
 	running map[int]context.CancelFunc
-	best    Rank // of the links handed over
-	won     bool
+	best    Rank // of the links that went to OnLink
+	won     bool // whether a link went to OnLink
 
 	mu       sync.Mutex
-	outcomes []Outcome // guarded by mu, so that Explain can look on
+	outcomes []Outcome // guarded by mu
 }
 
-// ErrNoPath is the error of an attempt on which no rung worked. It is joined
-// with the rungs' errors.
+// ErrNoPath is the error of an attempt in which no rung worked. It is joined
+// with the errors of the rungs.
 var ErrNoPath = errors.New("no way to the peer works")
 
-// NewLadder makes a ladder for one attempt, which Run starts.
+// NewLadder returns a ladder for one attempt.
 func NewLadder(cfg LadderConfig) (*Ladder, error) {
-	if cfg.Got == nil {
-		return nil, errors.New("ladder: nobody takes its links")
+	if cfg.OnLink == nil {
+		return nil, errors.New("ladder: OnLink is required")
 	}
 	l := &Ladder{
-		steps: cfg.Steps, within: cfg.Within, got: cfg.Got,
+		steps: cfg.Steps, timeout: cfg.Timeout, onLink: cfg.OnLink,
 		pending: make(map[int]struct{}), running: make(map[int]context.CancelFunc),
 	}
-	if l.within <= 0 {
-		l.within = defaultWithin
+	if l.timeout <= 0 {
+		l.timeout = defaultTimeout
 	}
 	for i, s := range cfg.Steps {
 		l.pending[i] = struct{}{}
@@ -112,28 +113,29 @@ func NewLadder(cfg LadderConfig) (*Ladder, error) {
 	return l, nil
 }
 
-// dialed is what a rung's goroutine reports.
-type dialed struct {
+// dialResult is the event that a rung's goroutine sends to Run.
+type dialResult struct {
 	rung int
 	link Link
 	err  error
 	took time.Duration
 }
 
-// Run makes the attempt and blocks until no rung is left that could give a
-// better link, or the time is over. It returns nil if a link was handed over
-// or ctx ended, else [ErrNoPath] with the reasons. It is called once.
+// Run makes the attempt. It returns when no remaining rung can make a better
+// link, or after the timeout. The error is nil if a link went to OnLink or ctx
+// ended, and otherwise [ErrNoPath] with the errors of the rungs. Run must be
+// called once.
 func (l *Ladder) Run(ctx context.Context) error {
-	attempt, cancel := context.WithTimeout(ctx, l.within)
+	attempt, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	began := time.Now()
-	results := make(chan dialed)
+	results := make(chan dialResult)
 	for {
 		if attempt.Err() == nil {
 			l.startDue(attempt, time.Since(began), results)
 		}
 		if len(l.running) == 0 {
-			break // startDue leaves nothing pending without something running
+			break // then startDue has left no rung pending either
 		}
 		timer := time.NewTimer(l.untilNext(time.Since(began)))
 		select {
@@ -141,7 +143,7 @@ func (l *Ladder) Run(ctx context.Context) error {
 			l.take(attempt, r)
 		case <-timer.C:
 		case <-attempt.Done():
-			l.take(attempt, <-results) // every Dial ends with its context
+			l.take(attempt, <-results) // every Dial returns when its context ends
 		}
 		timer.Stop()
 	}
@@ -151,9 +153,9 @@ func (l *Ladder) Run(ctx context.Context) error {
 	return l.failure()
 }
 
-// startDue starts the rungs whose delay is over, and the next ones early if
-// nothing runs. Rungs that cannot give a better link are left untried.
-func (l *Ladder) startDue(ctx context.Context, since time.Duration, results chan<- dialed) {
+// startDue starts the rungs whose delay is over. If no rung is running it starts
+// the next ones early. It drops rungs that cannot make a better link.
+func (l *Ladder) startDue(ctx context.Context, since time.Duration, results chan<- dialResult) {
 	if len(l.running) == 0 {
 		since += l.untilNext(since)
 	}
@@ -166,52 +168,52 @@ func (l *Ladder) startDue(ctx context.Context, since time.Duration, results chan
 		}
 	}
 	if len(l.running) == 0 && len(l.pending) > 0 {
-		l.startDue(ctx, since, results) // the next were left untried: go on to those after them
+		l.startDue(ctx, since, results) // the next rungs were dropped: start those after them
 	}
 }
 
-func (l *Ladder) start(ctx context.Context, i int, results chan<- dialed) {
+func (l *Ladder) start(ctx context.Context, i int, results chan<- dialResult) {
 	ctx, cancel := context.WithCancel(ctx)
 	l.running[i] = cancel
-	l.note(i, func(o *Outcome) { o.Result = Trying })
+	l.update(i, func(o *Outcome) { o.Result = Trying })
 	go func() {
 		began := time.Now()
-		made, err := l.steps[i].Rung.Dial(ctx)
-		results <- dialed{rung: i, link: made, err: err, took: time.Since(began)}
+		link, err := l.steps[i].Rung.Dial(ctx)
+		results <- dialResult{rung: i, link: link, err: err, took: time.Since(began)}
 	}()
 }
 
-// untilNext is the time until the next delay is over.
+// untilNext returns the time until the next delay is over.
 func (l *Ladder) untilNext(since time.Duration) time.Duration {
-	next := l.within
+	next := l.timeout
 	for i := range l.pending {
 		next = min(next, l.steps[i].Delay-since)
 	}
 	return max(next, 0)
 }
 
-// take deals with a rung that has ended.
-func (l *Ladder) take(attempt context.Context, r dialed) {
+// take handles the result of a rung.
+func (l *Ladder) take(attempt context.Context, r dialResult) {
 	l.running[r.rung]()
 	delete(l.running, r.rung)
 	outcome := Outcome{Result: Failed, Err: r.err, Took: r.took}
 	if r.err == nil {
-		outcome.Got = r.link.Info().Path.Rank
+		outcome.Made = r.link.Info().Path.Rank
 	}
 	switch {
 	case r.err != nil && l.won && l.steps[r.rung].Rung.Rank() <= l.best:
-		outcome.Result = Spare
+		outcome.Result = NotNeeded
 	case r.err != nil && attempt.Err() != nil && errors.Is(r.err, attempt.Err()):
 		outcome.Err = fmt.Errorf("no answer within %v: %w", r.took.Round(time.Millisecond), r.err)
 	case r.err != nil:
-	case l.won && outcome.Got <= l.best:
-		outcome.Result = Spare
+	case l.won && outcome.Made <= l.best:
+		outcome.Result = NotNeeded
 		r.link.Close("a path at least as good was there first")
 	default:
 		outcome.Result = Won
-		l.won, l.best = true, outcome.Got
+		l.won, l.best = true, outcome.Made
 	}
-	l.note(r.rung, func(o *Outcome) {
+	l.update(r.rung, func(o *Outcome) {
 		outcome.Name, outcome.Rank = o.Name, o.Rank
 		*o = outcome
 	})
@@ -223,10 +225,10 @@ func (l *Ladder) take(attempt context.Context, r dialed) {
 			cancel()
 		}
 	}
-	l.got(r.link)
+	l.onLink(r.link)
 }
 
-func (l *Ladder) note(i int, change func(*Outcome)) {
+func (l *Ladder) update(i int, change func(*Outcome)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change(&l.outcomes[i])
@@ -242,7 +244,7 @@ func (l *Ladder) failure() error {
 	return errors.Join(errs...)
 }
 
-// Explain returns what came of every rung so far, best rank first.
+// Explain returns the outcomes of all rungs so far, best rank first.
 func (l *Ladder) Explain() []Outcome {
 	l.mu.Lock()
 	outcomes := slices.Clone(l.outcomes)
@@ -251,8 +253,9 @@ func (l *Ladder) Explain() []Outcome {
 	return outcomes
 }
 
-// Why says in a person's words why no path better than active is used, best
-// first; it is empty if there was nothing better to try. Rank 0 is no path.
+// Why returns a text for people: the reasons why no path better than active is
+// in use, best path first. It is empty if no better path could be tried. An
+// active rank of 0 means no path.
 func (l *Ladder) Why(active Rank) string {
 	var reasons []string
 	for _, o := range l.Explain() {
@@ -277,15 +280,15 @@ func (o Outcome) why() string {
 			return o.Name + ": " + e.Explain()
 		}
 		return o.Name + ": " + o.Err.Error()
-	case Won, Spare:
-		if o.Got != 0 && o.Got < o.Rank {
-			return fmt.Sprintf("%s: found no better path than one that is %s", o.Name, o.Got)
+	case Won, NotNeeded:
+		if o.Made != 0 && o.Made < o.Rank {
+			return fmt.Sprintf("%s: found no better path than one that is %s", o.Name, o.Made)
 		}
 	}
-	return "" // it did work: what it made is the active link, or was lost since
+	return "" // the rung worked: its link is the active one, or has ended since
 }
 
-// explainer is an error that has a sentence for people.
+// explainer is an error with a sentence for people.
 type explainer interface {
 	error
 	Explain() string

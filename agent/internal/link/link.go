@@ -1,5 +1,5 @@
-// Package link is the ladder of ways to reach a peer, and what every rung of
-// it is in the end: a [Link].
+// Package link defines the [Link], an authenticated connection to a peer, and
+// the [Ladder], which races the ways to make one.
 package link
 
 import (
@@ -11,26 +11,27 @@ import (
 )
 
 // Link is an authenticated connection to one peer over one path. It carries
-// frames; lanes are independent of each other as far as the path allows.
+// frames on lanes. Lanes do not delay each other, as far as the path allows.
 type Link interface {
 	// Info describes the link. The answer never changes.
 	Info() Info
-	// Stats returns what is measured now.
+	// Stats returns the current counters.
 	Stats() Stats
-	// Send writes a frame behind those sent before on its lane. It blocks while
-	// the path takes no more, and may be called concurrently for different
-	// lanes. Its error is final: the link has ended.
+	// Send sends a frame after all earlier frames of its lane. It blocks while
+	// the path accepts no more data. Calls for different lanes may be concurrent.
+	// An error is final: the link has ended.
 	Send(f tunnel.Frame) error
-	// EndLane says that no more frames will be sent on a lane and lets go of
-	// what it holds for it.
+	// EndLane releases the resources of a lane on which this side sends no more
+	// frames.
 	EndLane(lane tunnel.Lane)
-	// Run delivers what arrives until the link ends, and returns why: nil after
-	// Close or when ctx ends. It is called once. deliver is called in order
-	// within a lane and concurrently for different lanes; an error of it ends
-	// the link. Blocking in it holds up its lane, at worst the whole link.
+	// Run delivers arriving frames until the link ends. It returns the error
+	// that ended the link, or nil after Close or when ctx ends. It must be called
+	// once. Calls of deliver are in order within a lane and concurrent for
+	// different lanes. While deliver blocks, its lane makes no progress, and with
+	// some paths the whole link does not. An error of deliver ends the link.
 	Run(ctx context.Context, deliver func(tunnel.Frame) error) error
-	// Close ends the link; the reason reaches the other end where the path
-	// allows. It does not wait. Closing twice is fine.
+	// Close ends the link and does not wait. The reason reaches the peer if the
+	// path allows. Close may be called again.
 	Close(reason string)
 }
 
@@ -41,7 +42,8 @@ type Info struct {
 	Path   Path
 }
 
-// Path describes how a link gets to its peer, for people and for choosing.
+// Path describes the path of a link. People read it, and the session chooses
+// the best link by its Rank.
 type Path struct {
 	Rank      Rank   `json:"-"`
 	Transport string `json:"transport"` // "quic", "tls", "tcp"
@@ -51,23 +53,23 @@ type Path struct {
 	Encrypted bool   `json:"encrypted"`
 }
 
-// Rank orders paths: a higher one is better. Both ends must compute the same,
-// so it depends on the kind of path alone.
+// Rank orders paths: a higher rank is better. It depends only on the kind of
+// path, so both peers compute the same rank.
 type Rank uint8
 
-// The rungs of the ladder.
+// The ranks, worst first.
 const (
 	RankRelayTLS Rank = 10 // QUIC through a relay reached over TLS on 443
 	RankRelayTCP Rank = 20 // QUIC through a relay reached over TCP
 	RankRelayUDP Rank = 30 // QUIC through a relay reached over UDP
 	RankPlainTCP Rank = 40 // authenticated, not encrypted
 	RankTLS      Rank = 50 // TLS over TCP, direct
-	RankMapped   Rank = 60 // QUIC to a port that a router mapped
-	RankPunched  Rank = 70 // QUIC through punched NATs
-	RankHost     Rank = 80 // QUIC between addresses of the hosts themselves: LAN, IPv6
+	RankMapped   Rank = 60 // QUIC to a port that a router maps
+	RankPunched  Rank = 70 // QUIC through NATs, opened by hole punching
+	RankHost     Rank = 80 // QUIC between the machines' own addresses: LAN, IPv6
 )
 
-// String names the rung in a person's words.
+// String returns a name for people.
 func (r Rank) String() string {
 	switch r {
 	case RankRelayTLS:
@@ -96,7 +98,7 @@ func (r Rank) Relayed() bool { return r <= RankRelayUDP }
 // Stats are a link's counters.
 type Stats struct {
 	RTT           time.Duration // smoothed; 0 if not measured
-	Loss          float64       // of packets sent, 0 to 1; NaN-free, 0 if not measured
+	Loss          float64       // share of the sent packets, 0 to 1; 0 if not measured, never NaN
 	BytesSent     uint64
 	BytesReceived uint64
 }

@@ -145,7 +145,7 @@ func (c *call) take(l link.Link) bool {
 
 // place makes a call: every way at once, the best that works wins.
 func (c *call) place(ctx context.Context) error {
-	ladder, err := link.NewLadder(link.LadderConfig{Steps: c.steps(), Within: callTime, Got: c.p.session.Join})
+	ladder, err := link.NewLadder(link.LadderConfig{Steps: c.steps(), Timeout: callTime, OnLink: c.p.session.Join})
 	if err != nil {
 		return err
 	}

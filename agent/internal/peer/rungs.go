@@ -252,7 +252,7 @@ func (r toldRung) Dial(ctx context.Context) (link.Link, error) {
 	for i, a := range addresses {
 		steps[i] = link.Step{Rung: directRung{r.c, a}}
 	}
-	ladder, err := link.NewLadder(link.LadderConfig{Steps: steps, Within: callTime, Got: func(l link.Link) {
+	ladder, err := link.NewLadder(link.LadderConfig{Steps: steps, Timeout: callTime, OnLink: func(l link.Link) {
 		if first != nil {
 			first.Close("a better path was found")
 		}

@@ -1,6 +1,4 @@
-// Package linktest is the contract that every kind of link passes, and a link
-// in memory for the tests of those who use links.
-//
-// [Run] holds a kind of link to what [link.Link] promises; [Pair] makes the
-// link in memory, which is held to it too.
+// Package linktest tests that a kind of link keeps the contract of [link.Link],
+// and provides a link in memory for tests of the users of links. [Run] checks the
+// contract. [Pair] makes the link in memory, which keeps the contract too.
 package linktest

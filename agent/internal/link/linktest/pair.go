@@ -12,84 +12,83 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// laneDepth is how many frames a lane of an in-memory link holds before Send
-// blocks.
-const laneDepth = 32
+// laneCapacity is the number of frames that a lane holds before Send blocks.
+const laneCapacity = 32
 
-// Memory is an end of a link in memory.
+// Memory is one side of a link in memory.
 type Memory struct {
-	info  link.Info
-	other *Memory
-	ended *ending // shared by both ends
+	info link.Info
+	peer *Memory
+	end  *memoryEnd // shared by both sides
 
 	mu    sync.Mutex
 	out   map[tunnel.Lane]*memoryLane // guarded by mu
-	fresh chan *memoryLane            // lanes that this end has yet to run
+	added chan *memoryLane            // lanes of the peer that Run has not started yet
 	stats link.Stats                  // guarded by mu
 }
 
 type memoryLane struct {
 	frames chan tunnel.Frame
-	over   chan struct{} // closed by EndLane
+	ended  chan struct{} // closed by EndLane
 }
 
-// ending is how a link in memory ended.
-type ending struct {
+// memoryEnd is the end of a link in memory.
+type memoryEnd struct {
 	once sync.Once
 	done chan struct{}
-	by   *Memory // who closed it; nil if it broke
-	err  error   // what the end that did not close it is told
+	by   *Memory // the side that called Close; nil after Break
+	err  error   // the error for the sides that did not call Close
 }
 
-func (e *ending) end(by *Memory, err error) {
+func (e *memoryEnd) set(by *Memory, err error) {
 	e.once.Do(func() {
 		e.by, e.err = by, err
 		close(e.done)
 	})
 }
 
-// Pair makes a link in memory and returns its two ends. It keeps lanes apart
-// as QUIC does, and blocks a sender whose receiver does not keep up.
+// Pair makes a link in memory and returns its two sides. Like QUIC it keeps lanes
+// independent of each other and blocks a sender whose receiver is too slow.
 func Pair(dialer, acceptor ident.PeerID, path link.Path) (dialing, accepting *Memory) {
-	ended := &ending{done: make(chan struct{})}
-	end := func(peer ident.PeerID, dialed bool) *Memory {
+	end := &memoryEnd{done: make(chan struct{})}
+	side := func(peer ident.PeerID, dialed bool) *Memory {
 		return &Memory{
-			info: link.Info{Peer: peer, Dialed: dialed, Path: path}, ended: ended,
+			info: link.Info{Peer: peer, Dialed: dialed, Path: path}, end: end,
 			out:   make(map[tunnel.Lane]*memoryLane),
-			fresh: make(chan *memoryLane, tunnel.MaxLanes),
+			added: make(chan *memoryLane, tunnel.MaxLanes),
 		}
 	}
-	dialing, accepting = end(acceptor, true), end(dialer, false)
-	dialing.other, accepting.other = accepting, dialing
+	dialing, accepting = side(acceptor, true), side(dialer, false)
+	dialing.peer, accepting.peer = accepting, dialing
 	return dialing, accepting
 }
 
-// Break ends both ends with an error, as a lost path does. What is on its way
-// is lost.
-func (m *Memory) Break(err error) { m.ended.end(nil, err) }
+// Break ends the link on both sides with an error, like a failed path. Frames
+// that were not delivered yet are lost.
+func (m *Memory) Break(err error) { m.end.set(nil, err) }
 
 // Ended reports whether the link has ended.
 func (m *Memory) Ended() bool {
 	select {
-	case <-m.ended.done:
+	case <-m.end.done:
 		return true
 	default:
 		return false
 	}
 }
 
-// Info returns the peer and the path given to Pair. The first end that Pair
+// Info returns the peer and the path given to Pair. The first side that Pair
 // returned is the one that dialed.
 func (m *Memory) Info() link.Info { return m.info }
 
-// Stats counts the bytes of frames.
+// Stats returns the bytes of all frames.
 func (m *Memory) Stats() link.Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.stats
 }
 
-// Send hands a copy of the frame to the other end.
+// Send hands a copy of the frame to the peer.
 func (m *Memory) Send(f tunnel.Frame) error {
 	if err := f.Check(); err != nil {
 		return fmt.Errorf("write frame: %w", err)
@@ -97,28 +96,28 @@ func (m *Memory) Send(f tunnel.Frame) error {
 	m.mu.Lock()
 	lane, ok := m.out[f.Lane]
 	if !ok {
-		lane = &memoryLane{frames: make(chan tunnel.Frame, laneDepth), over: make(chan struct{})}
+		lane = &memoryLane{frames: make(chan tunnel.Frame, laneCapacity), ended: make(chan struct{})}
 		m.out[f.Lane] = lane
 		select {
-		case m.other.fresh <- lane:
+		case m.peer.added <- lane:
 		default:
 			m.mu.Unlock()
-			return errors.New("too many lanes that the other end has not run")
+			return errors.New("too many lanes for which the peer has not called Run yet")
 		}
 	}
 	m.mu.Unlock()
 	f.Body = bytes.Clone(f.Body)
 	select {
-	case <-m.ended.done:
-		return m.reason()
+	case <-m.end.done:
+		return m.endError()
 	default:
 	}
 	select {
 	case lane.frames <- f:
 		m.count(func(s *link.Stats) *uint64 { return &s.BytesSent }, f)
 		return nil
-	case <-m.ended.done:
-		return m.reason()
+	case <-m.end.done:
+		return m.endError()
 	}
 }
 
@@ -128,17 +127,17 @@ func (m *Memory) count(field func(*link.Stats) *uint64, f tunnel.Frame) {
 	*field(&m.stats) += uint64(tunnel.HeaderSize + len(f.Body))
 }
 
-// EndLane forgets the lane once its frames have been delivered.
+// EndLane forgets the lane. Its frames are still delivered.
 func (m *Memory) EndLane(lane tunnel.Lane) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if ending, ok := m.out[lane]; ok {
-		close(ending.over)
+	if l, ok := m.out[lane]; ok {
+		close(l.ended)
 		delete(m.out, lane)
 	}
 }
 
-// Run delivers until the link ends.
+// Run delivers frames until the link ends.
 func (m *Memory) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
 	stop := context.AfterFunc(ctx, func() { m.Close("") })
 	defer stop()
@@ -147,7 +146,7 @@ func (m *Memory) Run(ctx context.Context, deliver func(tunnel.Frame) error) erro
 	failed := make(chan error, 1)
 	for {
 		select {
-		case lane := <-m.fresh:
+		case lane := <-m.added:
 			lanes.Go(func() {
 				if err := m.runLane(lane, deliver); err != nil {
 					select {
@@ -157,17 +156,17 @@ func (m *Memory) Run(ctx context.Context, deliver func(tunnel.Frame) error) erro
 					m.Close(err.Error())
 				}
 			})
-		case <-m.ended.done:
+		case <-m.end.done:
 			lanes.Wait()
 			select {
 			case err := <-failed:
 				return err
 			default:
 			}
-			if m.ended.by == m {
+			if m.end.by == m {
 				return nil
 			}
-			return m.reason()
+			return m.endError()
 		}
 	}
 }
@@ -175,35 +174,35 @@ func (m *Memory) Run(ctx context.Context, deliver func(tunnel.Frame) error) erro
 func (m *Memory) runLane(lane *memoryLane, deliver func(tunnel.Frame) error) error {
 	for {
 		select {
-		case <-m.ended.done:
+		case <-m.end.done:
 			return nil
 		case f := <-lane.frames:
 			m.count(func(s *link.Stats) *uint64 { return &s.BytesReceived }, f)
 			if err := deliver(f); err != nil {
 				return err
 			}
-		case <-lane.over:
-			if len(lane.frames) == 0 { // what was sent before the end comes first
+		case <-lane.ended:
+			if len(lane.frames) == 0 { // frames before the end are delivered first
 				return nil
 			}
 		}
 	}
 }
 
-// Close ends the link at both ends.
+// Close ends the link on both sides.
 func (m *Memory) Close(reason string) {
-	m.ended.end(m, &link.ClosedError{Reason: link.CleanReason(reason)})
+	m.end.set(m, &link.ClosedError{Reason: link.CleanReason(reason)})
 }
 
-// reason is why a link that has ended did.
-func (m *Memory) reason() error {
-	if m.ended.by == m {
+// endError returns the error of this side after the end of the link.
+func (m *Memory) endError() error {
+	if m.end.by == m {
 		return link.ErrClosed
 	}
-	return m.ended.err
+	return m.end.err
 }
 
-// LAN is a path for tests that do not care for it.
+// LAN returns a path for tests in which the path does not matter.
 func LAN() link.Path {
 	return link.Path{Rank: link.RankHost, Transport: "memory", Local: "here", Remote: "there", Encrypted: true}
 }

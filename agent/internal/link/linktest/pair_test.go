@@ -12,16 +12,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestMemoryKeepsTheContract(t *testing.T) {
+func TestMemoryKeepsContract(t *testing.T) {
 	Run(t, func(*testing.T) (link.Link, link.Link) {
 		d, a := Pair(ident.PeerID{1}, ident.PeerID{2}, LAN())
 		return d, a
 	})
 }
 
-func TestBreakEndsBothEnds(t *testing.T) {
+func TestBreakEndsBothSides(t *testing.T) {
 	d, a := Pair(ident.PeerID{1}, ident.PeerID{2}, LAN())
-	lost := errors.New("the network went away")
+	lost := errors.New("the network is down")
 	dialerEnded, acceptorEnded := Start(t, d, ignore), Start(t, a, ignore)
 	d.Break(lost)
 	for _, ended := range []<-chan error{dialerEnded, acceptorEnded} {

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TCPProxy forwards TCP connections to target and hands all that passes to
-// alter, which may change it: somebody in the middle. It returns its address.
+// TCPProxy forwards TCP connections to target and returns its own address. It
+// plays an attacker on the path: alter is called with all bytes that pass and may
+// change them.
 func TCPProxy(t *testing.T, target string, alter func(toTarget bool, b []byte)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -21,20 +22,20 @@ func TCPProxy(t *testing.T, target string, alter func(toTarget bool, b []byte)) 
 	var open []net.Conn
 	pipes.Go(func() {
 		for {
-			near, err := listener.Accept()
+			incoming, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			far, err := net.Dial("tcp", target)
+			outgoing, err := net.Dial("tcp", target)
 			if err != nil {
-				_ = near.Close()
+				_ = incoming.Close()
 				continue
 			}
 			mu.Lock()
-			open = append(open, near, far)
+			open = append(open, incoming, outgoing)
 			mu.Unlock()
-			pipes.Go(func() { pump(far, near, func(b []byte) { alter(true, b) }) })
-			pipes.Go(func() { pump(near, far, func(b []byte) { alter(false, b) }) })
+			pipes.Go(func() { pump(outgoing, incoming, func(b []byte) { alter(true, b) }) })
+			pipes.Go(func() { pump(incoming, outgoing, func(b []byte) { alter(false, b) }) })
 		}
 	})
 	t.Cleanup(func() {
@@ -49,7 +50,7 @@ func TCPProxy(t *testing.T, target string, alter func(toTarget bool, b []byte)) 
 	return listener.Addr().String()
 }
 
-// pump copies until either end closes, and then closes both.
+// pump copies until either connection is closed, and then closes both.
 func pump(to io.WriteCloser, from io.ReadCloser, alter func([]byte)) {
 	defer func() { _ = to.Close() }()
 	defer func() { _ = from.Close() }()
@@ -63,17 +64,17 @@ func pump(to io.WriteCloser, from io.ReadCloser, alter func([]byte)) {
 	}
 }
 
-// UDPProxy forwards packets between one sender and target, as TCPProxy does
-// for connections.
+// UDPProxy forwards packets between one sender and target, and calls alter like
+// TCPProxy.
 func UDPProxy(t *testing.T, target *net.UDPAddr, alter func(toTarget bool, b []byte)) *net.UDPAddr {
 	t.Helper()
-	near, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	incoming, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	far, err := net.DialUDP("udp", nil, target)
+	outgoing, err := net.DialUDP("udp", nil, target)
 	if err != nil {
-		_ = near.Close()
+		_ = incoming.Close()
 		t.Fatal(err)
 	}
 	var sender atomic.Pointer[net.UDPAddr]
@@ -81,32 +82,32 @@ func UDPProxy(t *testing.T, target *net.UDPAddr, alter func(toTarget bool, b []b
 	pipes.Go(func() {
 		b := make([]byte, 64<<10)
 		for {
-			n, from, err := near.ReadFromUDP(b)
+			n, from, err := incoming.ReadFromUDP(b)
 			if err != nil {
 				return
 			}
 			sender.Store(from)
 			alter(true, b[:n])
-			_, _ = far.Write(b[:n]) // a lost packet
+			_, _ = outgoing.Write(b[:n]) // a lost packet
 		}
 	})
 	pipes.Go(func() {
 		b := make([]byte, 64<<10)
 		for {
-			n, err := far.Read(b)
+			n, err := outgoing.Read(b)
 			if err != nil {
 				return
 			}
 			alter(false, b[:n])
 			if to := sender.Load(); to != nil {
-				_, _ = near.WriteToUDP(b[:n], to) // a lost packet
+				_, _ = incoming.WriteToUDP(b[:n], to) // a lost packet
 			}
 		}
 	})
 	t.Cleanup(func() {
-		_ = near.Close()
-		_ = far.Close()
+		_ = incoming.Close()
+		_ = outgoing.Close()
 		pipes.Wait()
 	})
-	return near.LocalAddr().(*net.UDPAddr)
+	return incoming.LocalAddr().(*net.UDPAddr)
 }

@@ -52,18 +52,18 @@ func dial(t *testing.T, from, to *agent) (dialer, acceptor link.Link) {
 	}
 	acceptor = linktest.Within(t, to.accepted, "the link to be accepted")
 	if dialer.Info().Peer != to.id || acceptor.Info().Peer != from.id {
-		t.Fatalf("the ends are %s and %s, want %s and %s", dialer.Info().Peer, acceptor.Info().Peer, to.id, from.id)
+		t.Fatalf("the peers are %s and %s, want %s and %s", dialer.Info().Peer, acceptor.Info().Peer, to.id, from.id)
 	}
 	return dialer, acceptor
 }
 
-func TestOwnSocketKeepsTheContract(t *testing.T) {
+func TestOwnSocketKeepsContract(t *testing.T) {
 	linktest.Run(t, func(t *testing.T) (link.Link, link.Link) {
 		return dial(t, newAgent(t, nil), newAgent(t, nil))
 	})
 }
 
-// plainPacketConn hides that a packet connection is a UDP socket.
+// plainPacketConn hides the other methods of a UDP socket.
 type plainPacketConn struct{ net.PacketConn }
 
 func loopback(t *testing.T) net.PacketConn {
@@ -76,26 +76,27 @@ func loopback(t *testing.T) net.PacketConn {
 	return plainPacketConn{c}
 }
 
-func dialOver(t *testing.T, from, to *agent, near, far net.PacketConn) (dialer, acceptor link.Link) {
+func dialOver(t *testing.T, from, to *agent) (dialer, acceptor link.Link) {
 	t.Helper()
+	fromConn, toConn := loopback(t), loopback(t)
 	path := link.Path{Rank: link.RankRelayUDP, Relay: "192.0.2.1:3478"}
 	listened := make(chan link.Link, 1)
 	go func() {
-		l, err := to.ListenOver(linktest.Context(t), far, near.LocalAddr(), from.id, path)
+		l, err := to.ListenOver(linktest.Context(t), toConn, fromConn.LocalAddr(), from.id, path)
 		if err != nil {
 			t.Errorf("listen over a packet connection: %v", err)
 		}
 		listened <- l
 	}()
-	dialer, err := from.DialOver(linktest.Context(t), near, far.LocalAddr(), to.id, path)
+	dialer, err := from.DialOver(linktest.Context(t), fromConn, toConn.LocalAddr(), to.id, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dialer, linktest.Within(t, listened, "the other end of the link")
+	return dialer, linktest.Within(t, listened, "the accepted link")
 }
 
-func TestWrappedPacketConnKeepsTheContract(t *testing.T) {
+func TestWrappedPacketConnKeepsContract(t *testing.T) {
 	linktest.Run(t, func(t *testing.T) (link.Link, link.Link) {
-		return dialOver(t, newAgent(t, nil), newAgent(t, nil), loopback(t), loopback(t))
+		return dialOver(t, newAgent(t, nil), newAgent(t, nil))
 	})
 }

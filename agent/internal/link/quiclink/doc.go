@@ -1,18 +1,17 @@
-// Package quiclink makes links over QUIC: the best rung of the ladder, and
-// what runs inside a relay too.
+// Package quiclink makes links over QUIC. They are the best links where UDP
+// works, and also run through relays.
 //
 // # One socket
 //
-// An [Endpoint] owns one UDP socket, on which it dials and accepts, and which
-// it shares with ICE: packets that are not QUIC come out of
-// [Endpoint.NonQUIC]. QUIC on its own socket uses the kernel's segmentation
-// offload and finds the path's MTU; over a packet connection that somebody
-// else wraps ([Endpoint.DialOver], [Endpoint.ListenOver], for relayed paths)
-// it is three times slower.
+// An [Endpoint] owns one UDP socket. It dials and accepts links on it, and shares
+// it with ICE: [Endpoint.NonQUIC] reads the packets that are not QUIC. On a
+// socket of its own QUIC uses the kernel's segmentation offload and finds the
+// path's MTU. Over a packet connection of another package, such as a relayed one
+// ([Endpoint.DialOver], [Endpoint.ListenOver]), it is three times slower.
 //
-// The two are told apart by the first two bits of a packet: zero in STUN
-// (RFC 5389 section 6), never both zero in QUIC (RFC 9000 section 17).
-// ChannelData of TURN (0x40 to 0x4f) is not told from QUIC, so allocations
+// The first two bits of a packet distinguish STUN and QUIC: they are zero in STUN
+// (RFC 5389 section 6) and never both zero in QUIC (RFC 9000 section 17). TURN's
+// ChannelData (0x40 to 0x4f) looks like QUIC, so TURN allocations
 // need a socket of their own.
 //
 // # Lanes
@@ -20,21 +19,21 @@
 //	dialer                                              acceptor
 //	│ Initial, mutual TLS 1.3, ALPN easyfind-link/1 ─────►│
 //	│◄───────────────── Handshake, the acceptor's key ────│
-//	│ Handshake, the dialer's key ───────────────────────►│ asks Config.Trust
+//	│ Handshake, the dialer's key ───────────────────────►│ calls Config.Trust
 //	│ stream: lane 4 │ frame │ frame │ ... │ FIN ────────►│ a unidirectional stream
 //	│◄────────── FIN │ ... │ frame │ frame │ lane 4 :stream│ per lane and direction
 //
-// A lane is opened by its first frame and ended by EndLane. Dial returns when
-// the acceptor has proved its key; whether it accepts this end's key shows in
-// Run.
+// The first frame of a lane opens its stream and EndLane ends it. Dial returns
+// when the acceptor has proved its key. If the acceptor does not trust the
+// dialer's key, the dialer's Run returns an error.
 //
 // # Congestion control
 //
-// Everything that the package takes from QUIC is named in engine.go. The
-// stock engine has no door for a congestion controller of ours. The fork
-// github.com/apernet/quic-go has one: (*Conn).SetCongestionControl, called
-// once a handshake is complete, with a congestion.CongestionControl. To use it
-// change the import in engine.go to the fork and call the door in newLink,
-// which every connection passes. Stream priorities (engine.go too) are used
-// where the engine has them.
+// All that the package takes from QUIC is named in engine.go. Stock quic-go has no
+// interface for another congestion controller. The fork
+// github.com/apernet/quic-go has one: (*Conn).SetCongestionControl takes a
+// congestion.CongestionControl after the handshake. To use it, import the fork in
+// engine.go and call SetCongestionControl in newLink, which every connection
+// passes. Stream priorities, also in engine.go, have an effect only if the engine
+// supports them.
 package quiclink

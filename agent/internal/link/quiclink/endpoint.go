@@ -15,31 +15,31 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Handshakes from addresses that have proved nothing: above this rate an
-// address must first show that it receives what is sent to it (RFC 9000
-// section 8.1.2), which costs it a round trip and us no state.
+// Above this rate of handshakes a dialer must first prove that it receives packets
+// at its address (RFC 9000 section 8.1.2). That costs the dialer a round trip and
+// needs no state here.
 const (
-	freeHandshakes      = 20 // a second
+	freeHandshakes      = 20 // per second
 	freeHandshakesBurst = 40
 )
 
-// Config is what [NewEndpoint] needs.
+// Config configures an [Endpoint].
 type Config struct {
 	Key ident.Key
-	// Conn is the socket to use; the endpoint owns it from then on. If it is
-	// nil, Listen is the UDP address to listen on, by default ":0".
+	// Conn is the socket to use. The endpoint takes it over. If it is nil, the
+	// endpoint opens one on the UDP address Listen, by default ":0".
 	Conn   *net.UDPConn
 	Listen string
-	// Trust says whether a peer may connect; nil accepts. It is required, and
-	// is asked by several goroutines at once.
+	// Trust returns nil if a peer may connect. It is required and must allow
+	// concurrent calls.
 	Trust func(ident.PeerID) error
-	// Accept takes over each link that a trusted peer has dialed. It must not
-	// block. Required.
+	// Accept takes over each link that a trusted peer has dialed. It is required
+	// and must not block.
 	Accept func(link.Link)
-	// PathOf describes the path of an accepted link: its rank, above all. By
-	// default links rank as direct.
+	// PathOf returns the path of an accepted link. Empty addresses are filled in.
+	// By default the path has the rank link.RankHost.
 	PathOf func(peer ident.PeerID, remote net.Addr) link.Path
-	Logger *slog.Logger // nothing by default
+	Logger *slog.Logger // nil discards
 }
 
 // Endpoint dials and accepts links on one UDP socket; see the package comment.
@@ -51,18 +51,18 @@ type Endpoint struct {
 	serve     *tls.Config
 
 	running chan struct{}   // closed when Run has begun
-	life    context.Context // ends when Run begins to end
-	die     context.CancelFunc
+	ctx     context.Context // ends when Run begins to end
+	stop    context.CancelFunc
 
-	mu    sync.Mutex               // also held while life ends
-	links map[*engineConn]struct{} // guarded by mu: connections that are up
-	ends  sync.WaitGroup           // of wrapped transports; added to under mu, before life ends
+	mu      sync.Mutex               // also held when ctx ends
+	links   map[*engineConn]struct{} // guarded by mu: connections that are up
+	wrapped sync.WaitGroup           // wrapped packet connections; Add is called with mu held, before ctx ends
 }
 
 // ErrNotRunning is the error of an endpoint whose Run has ended.
-var ErrNotRunning = errors.New("the QUIC endpoint has been stopped")
+var ErrNotRunning = errors.New("the QUIC endpoint is stopped")
 
-// NewEndpoint opens the socket. Run must follow, or Close.
+// NewEndpoint opens the socket. The caller must then call Run or Close.
 func NewEndpoint(cfg Config) (*Endpoint, error) {
 	if cfg.Trust == nil || cfg.Accept == nil {
 		return nil, errors.New("QUIC endpoint: Trust and Accept are required")
@@ -84,9 +84,9 @@ func NewEndpoint(cfg Config) (*Endpoint, error) {
 	}
 	s := newSocket(cfg.Conn)
 	free := rate.NewLimiter(freeHandshakes, freeHandshakesBurst)
-	life, die := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background())
 	return &Endpoint{
-		cfg: cfg, socket: s, serve: serve, life: life, die: die,
+		cfg: cfg, socket: s, serve: serve, ctx: ctx, stop: stop,
 		transport: &engineTransport{
 			Conn: s, ConnectionIDGenerator: connectionIDs{},
 			VerifySourceAddress: func(net.Addr) bool { return !free.Allow() },
@@ -110,11 +110,11 @@ func listen(address string) (*net.UDPConn, error) {
 	return conn, nil
 }
 
-// LocalAddr is the socket's address, a *net.UDPAddr.
+// LocalAddr returns the socket's address, a *net.UDPAddr.
 func (e *Endpoint) LocalAddr() net.Addr { return e.socket.LocalAddr() }
 
-// Run accepts links until ctx ends. Then it closes every link, the wrapped
-// ones too, and the socket. It is called once.
+// Run accepts links until ctx ends. Then it closes the socket and all links,
+// also those over wrapped packet connections. It must be called once.
 func (e *Endpoint) Run(ctx context.Context) error {
 	defer e.shutDown()
 	listener, err := e.transport.Listen(e.serve, config(false))
@@ -143,7 +143,7 @@ func (e *Endpoint) accept(conn *engineConn) {
 			return
 		}
 	}
-	e.cfg.Logger.Debug("QUIC connection refused", "from", conn.RemoteAddr(), "error", err)
+	e.cfg.Logger.Debug("refused a QUIC connection", "remote_addr", conn.RemoteAddr(), "err", err)
 	_ = conn.CloseWithError(0, "refused")
 }
 
@@ -155,7 +155,7 @@ func (e *Endpoint) adopt(conn *engineConn, dialed bool, path link.Path) (*quicLi
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.life.Err() != nil {
+	if e.ctx.Err() != nil {
 		return nil, ErrNotRunning
 	}
 	e.links[conn] = struct{}{}
@@ -167,10 +167,10 @@ func (e *Endpoint) adopt(conn *engineConn, dialed bool, path link.Path) (*quicLi
 	return l, nil
 }
 
-// shutDown ends what the endpoint made, and waits for it.
+// shutDown closes all links and the socket, and waits until they are closed.
 func (e *Endpoint) shutDown() {
 	e.mu.Lock()
-	e.die()
+	e.stop()
 	conns := make([]*engineConn, 0, len(e.links))
 	for conn := range e.links {
 		conns = append(conns, conn)
@@ -181,26 +181,26 @@ func (e *Endpoint) shutDown() {
 		closing.Go(func() { _ = conn.CloseWithError(0, "the agent is stopping") })
 	}
 	closing.Wait()
-	e.ends.Wait()
-	_ = e.transport.Close() // waits for its reader
+	e.wrapped.Wait()
+	_ = e.transport.Close() // waits until its reader has ended
 	_ = e.socket.Close()
 }
 
-// Close lets go of the socket of an endpoint whose Run is never called.
+// Close closes the socket of an endpoint whose Run is never called.
 func (e *Endpoint) Close() error {
-	e.die()
+	e.stop()
 	return e.socket.Close()
 }
 
-// ready waits for Run.
+// ready waits until Run has begun. It returns an error if Run has ended.
 func (e *Endpoint) ready(ctx context.Context) error {
-	if e.life.Err() != nil {
+	if e.ctx.Err() != nil {
 		return ErrNotRunning
 	}
 	select {
 	case <-e.running:
 		return nil
-	case <-e.life.Done():
+	case <-e.ctx.Done():
 		return ErrNotRunning
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -11,8 +11,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// The engine: all that this package takes from QUIC, so that another module
-// with the same shape can take its place by the import above.
+// These names are all that this package takes from QUIC. Another module with the
+// same API can replace it in the import above.
 type (
 	engineTransport = quic.Transport
 	engineConn      = quic.Conn
@@ -21,29 +21,31 @@ type (
 	receiveStream   = quic.ReceiveStream
 	connectionID    = quic.ConnectionID
 
-	applicationError = quic.ApplicationError
-	idleTimeout      = quic.IdleTimeoutError
-	handshakeTimeout = quic.HandshakeTimeoutError
-	transportError   = quic.TransportError
+	applicationError      = quic.ApplicationError
+	idleTimeoutError      = quic.IdleTimeoutError
+	handshakeTimeoutError = quic.HandshakeTimeoutError
+	transportError        = quic.TransportError
 )
 
 const (
 	alpn = "easyfind-link/1"
 
-	handshakeIdle = 5 * time.Second // without an answer; a handshake may take twice that
+	handshakeIdleTimeout = 5 * time.Second // without an answer; a handshake may take twice that
 
-	// Initial windows hold a few disk requests, so that no transfer waits for
-	// a window update first; the largest ones fill 1 Gbit/s at 250 ms.
+	// The initial windows hold a few disk requests, so that a transfer does not
+	// begin with a wait for a window update. The largest windows suffice for
+	// 1 Gbit/s at 250 ms.
 	streamWindow    = 2 << 20
 	connWindow      = 4 << 20
 	maxStreamWindow = 32 << 20
 	maxConnWindow   = 64 << 20
 )
 
-// config is the engine's, for a socket of our own or for a wrapped one.
+// config returns the configuration for the endpoint's socket or for a wrapped
+// packet connection.
 func config(wrapped bool) *engineConfig {
 	c := &engineConfig{
-		HandshakeIdleTimeout:           handshakeIdle,
+		HandshakeIdleTimeout:           handshakeIdleTimeout,
 		MaxIdleTimeout:                 link.QUICIdleTimeout,
 		KeepAlivePeriod:                link.QUICProbeInterval,
 		InitialStreamReceiveWindow:     streamWindow,
@@ -55,22 +57,23 @@ func config(wrapped bool) *engineConfig {
 		EnableDatagrams:                true,
 	}
 	if wrapped {
-		// A relay adds a header to each packet and nobody can say what its
-		// path bears: the least that QUIC demands (RFC 9000 section 14).
+		// A relay adds a header to each packet, and the MTU of its path is
+		// unknown. So take the smallest size that QUIC permits (RFC 9000
+		// section 14).
 		c.InitialPacketSize = 1200
 		c.DisablePathMTUDiscovery = true
 	}
 	return c
 }
 
-// Urgencies of RFC 9218, lower first. Lanes are urgent until they carry a
-// large frame.
+// Urgencies (RFC 9218 section 4.1); lower values are sent first. A lane is
+// interactive until it carries a large frame.
 const (
-	urgent = 1
-	bulk   = 4
+	urgencyInteractive = 1
+	urgencyBulk        = 4
 )
 
-// setUrgency is a hint, which an engine without priorities does not take.
+// setUrgency sets the urgency of a stream if the engine supports priorities.
 func setUrgency(s *sendStream, urgency int8) {
 	if p, ok := any(s).(interface{ SetPriority(int8, bool) }); ok {
 		p.SetPriority(urgency, true)
@@ -79,23 +82,23 @@ func setUrgency(s *sendStream, urgency int8) {
 
 const connectionIDLen = 8
 
-// connectionIDs are random, apart from their fourth byte, which is never 0x21.
-// In a packet with a short header that byte is at offset 4, where STUN has its
-// magic cookie 0x2112a442 (RFC 5389 section 6): whoever on a relayed path
-// looks for STUN by the cookie alone never takes our packets for it. In long
-// headers offset 4 is the version's last byte, which is no 0x21 either.
+// connectionIDs generates random connection IDs whose fourth byte is not 0x21. In
+// a packet with a short header that byte is at offset 4, where STUN has its magic
+// cookie 0x2112a442 (RFC 5389 section 6). So a relay that recognizes STUN by the
+// cookie alone does not take QUIC packets for STUN. In long headers the byte at
+// offset 4 is the last one of the version, which is not 0x21 either.
 type connectionIDs struct{}
 
-// GenerateConnectionID draws an ID.
+// GenerateConnectionID returns a new ID.
 func (connectionIDs) GenerateConnectionID() (connectionID, error) {
 	var b [connectionIDLen]byte
 	for b[3] = 0x21; b[3] == 0x21; {
 		if _, err := rand.Read(b[:]); err != nil {
-			return connectionID{}, fmt.Errorf("draw a connection ID: %w", err)
+			return connectionID{}, fmt.Errorf("draw a random connection ID: %w", err)
 		}
 	}
 	return quic.ConnectionIDFromBytes(b[:]), nil
 }
 
-// ConnectionIDLen is the length of all IDs, in bytes.
+// ConnectionIDLen returns the length of all IDs in bytes.
 func (connectionIDs) ConnectionIDLen() int { return connectionIDLen }

@@ -19,7 +19,7 @@ func TestDialRefusesAnotherPeer(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
 	_, err := from.Dial(linktest.Context(t), to.addr(), ident.PeerID{9}, link.Path{})
 	failed, ok := errors.AsType[*DialError](err)
-	if !ok || !strings.Contains(failed.Explain(), "somebody answers who is not this peer") {
+	if !ok || !strings.Contains(failed.Explain(), "another peer than the expected one answers") {
 		t.Fatalf("error %v", err)
 	}
 	if len(to.accepted) > 0 {
@@ -27,7 +27,7 @@ func TestDialRefusesAnotherPeer(t *testing.T) {
 	}
 }
 
-func TestEndpointRefusesWhoIsNotTrusted(t *testing.T) {
+func TestEndpointRefusesUntrustedPeer(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, func(ident.PeerID) error { return errors.New("not paired") })
 	l, err := from.Dial(linktest.Context(t), to.addr(), to.id, link.Path{})
 	if err == nil {
@@ -40,30 +40,30 @@ func TestEndpointRefusesWhoIsNotTrusted(t *testing.T) {
 
 func TestListenOverRefusesAnotherPeer(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
-	near, far := loopback(t), loopback(t)
+	fromConn, toConn := loopback(t), loopback(t)
 	ctx := linktest.Context(t)
 	listened := make(chan error, 1)
 	go func() {
-		_, err := to.ListenOver(ctx, far, near.LocalAddr(), ident.PeerID{9}, link.Path{})
+		_, err := to.ListenOver(ctx, toConn, fromConn.LocalAddr(), ident.PeerID{9}, link.Path{})
 		listened <- err
 	}()
-	l, err := from.DialOver(ctx, near, far.LocalAddr(), to.id, link.Path{})
+	l, err := from.DialOver(ctx, fromConn, toConn.LocalAddr(), to.id, link.Path{})
 	if err == nil {
 		err = linktest.Within(t, linktest.Start(t, l, ignore), "the link to end")
 	}
 	if err == nil {
-		t.Error("a peer that was not wanted got a link")
+		t.Error("another peer than the expected one got a link")
 	}
 	select {
 	case err := <-listened:
-		t.Errorf("the listener gave up waiting for its peer: %v", err)
+		t.Errorf("ListenOver stopped waiting for the expected peer: %v", err)
 	default:
 	}
 }
 
-// What somebody in the middle changes is a lost packet to QUIC: all arrives,
-// and nothing else does.
-func TestTamperingIsLoss(t *testing.T) {
+// An attacker on the path changes some packets. QUIC treats them as lost, so all
+// frames still arrive unchanged.
+func TestChangedPacketsCountAsLost(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
 	var packets atomic.Int64
 	proxy := linktest.UDPProxy(t, to.addr(), func(_ bool, b []byte) {
@@ -89,16 +89,16 @@ func TestTamperingIsLoss(t *testing.T) {
 	for want := uint64(1); want <= frames; want++ {
 		got := linktest.Within(t, arrived, "the next frame")
 		if same := linktest.Frame(lane, want, 10_000); got.Seq != want || string(got.Body) != string(same.Body) {
-			t.Fatalf("frame %d arrived changed or out of order where %d was due", got.Seq, want)
+			t.Fatalf("frame %d arrived changed or out of order, want frame %d", got.Seq, want)
 		}
 	}
 	if packets.Load() < 7 {
-		t.Error("nothing was tampered with")
+		t.Error("the proxy changed no packet")
 	}
 }
 
-// Everything being changed, no link comes to be.
-func TestNoLinkWhereEveryPacketIsChanged(t *testing.T) {
+// An attacker changes every packet, so no link can be made.
+func TestDialFailsIfEveryPacketIsChanged(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
 	proxy := linktest.UDPProxy(t, to.addr(), func(toTarget bool, b []byte) {
 		if !toTarget && len(b) > 0 {
@@ -115,7 +115,7 @@ func TestNoLinkWhereEveryPacketIsChanged(t *testing.T) {
 	}
 }
 
-func TestMalformedStreamsEndTheLink(t *testing.T) {
+func TestMalformedStreamsEndLink(t *testing.T) {
 	header := func(size uint32, lane tunnel.Lane, seq uint64, kind tunnel.Kind) []byte {
 		b := binary.BigEndian.AppendUint32(nil, size)
 		b = binary.BigEndian.AppendUint32(b, uint32(lane))
@@ -123,16 +123,16 @@ func TestMalformedStreamsEndTheLink(t *testing.T) {
 	}
 	lane := binary.BigEndian.AppendUint32(nil, 0x181)
 	for name, b := range map[string][]byte{
-		"frame that is too large": append(lane, header(tunnel.MaxFrame+1, 0x181, 1, tunnel.KindSubmit)...),
-		"frame of another lane":   append(lane, header(0, 0x182, 1, tunnel.KindSubmit)...),
-		"kind that is none":       append(lane, header(0, 0x181, 1, 200)...),
-		"frame that is cut":       append(lane, header(100, 0x181, 1, tunnel.KindSubmit)...),
-		"lane that is cut":        {0, 0},
+		"frame above the bound":  append(lane, header(tunnel.MaxFrame+1, 0x181, 1, tunnel.KindSubmit)...),
+		"frame of another lane":  append(lane, header(0, 0x182, 1, tunnel.KindSubmit)...),
+		"unknown kind":           append(lane, header(0, 0x181, 1, 200)...),
+		"incomplete frame":       append(lane, header(100, 0x181, 1, tunnel.KindSubmit)...),
+		"incomplete lane number": {0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dialer, acceptor := dial(t, newAgent(t, nil), newAgent(t, nil))
 			ended := linktest.Start(t, acceptor, func(tunnel.Frame) error {
-				t.Error("something was delivered")
+				t.Error("a frame was delivered")
 				return nil
 			})
 			stream, err := dialer.(*quicLink).conn.OpenUniStream()
@@ -146,15 +146,16 @@ func TestMalformedStreamsEndTheLink(t *testing.T) {
 			if err := linktest.Within(t, ended, "the link to end"); !errors.Is(err, tunnel.ErrMalformed) {
 				t.Errorf("the link ended with %v", err)
 			}
-			err = linktest.Within(t, linktest.Start(t, dialer, ignore), "the other end")
+			err = linktest.Within(t, linktest.Start(t, dialer, ignore), "the dialer's Run to return")
 			if closed, ok := errors.AsType[*link.ClosedError](err); !ok || closed.Reason == "" {
-				t.Errorf("the other end is told: %v", err)
+				t.Errorf("the dialer's Run: %v", err)
 			}
 		})
 	}
 }
 
-// A large frame announced on every lane gets no memory for all of them.
+// A peer announces a large frame on every lane. It does not get memory for all of
+// them.
 func TestUnfinishedFramesAreBounded(t *testing.T) {
 	dialer, acceptor := dial(t, newAgent(t, nil), newAgent(t, nil))
 	ended := linktest.Start(t, acceptor, ignore)
@@ -175,7 +176,7 @@ func TestUnfinishedFramesAreBounded(t *testing.T) {
 	}
 }
 
-func TestConnectionIDsNeverLookLikeSTUN(t *testing.T) {
+func TestConnectionIDsDoNotLookLikeSTUN(t *testing.T) {
 	for range 2000 {
 		id, err := connectionIDs{}.GenerateConnectionID()
 		if err != nil {
@@ -187,12 +188,15 @@ func TestConnectionIDsNeverLookLikeSTUN(t *testing.T) {
 	}
 }
 
-func TestAddressesOfPaths(t *testing.T) {
+func TestPathHasAddresses(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
 	dialer, acceptor := dial(t, from, to)
 	defer dialer.Close("")
 	defer acceptor.Close("")
-	want := link.Path{Rank: link.RankHost, Transport: "quic", Local: from.addr().String(), Remote: to.addr().String(), Encrypted: true}
+	want := link.Path{
+		Rank: link.RankHost, Transport: "quic", Encrypted: true,
+		Local: from.addr().String(), Remote: to.addr().String(),
+	}
 	if got := dialer.Info().Path; got != want {
 		t.Errorf("path %+v, want %+v", got, want)
 	}

@@ -9,36 +9,37 @@ import (
 	"time"
 )
 
-// nonQUIC is the endpoint's socket without its QUIC packets.
+// nonQUIC reads the packets of the endpoint's socket that are not QUIC, and
+// writes to the socket.
 type nonQUIC struct {
 	endpoint *Endpoint
 
-	mu     sync.Mutex
-	read   context.Context         // guarded by mu; ends at the read deadline
-	cancel context.CancelCauseFunc // guarded by mu; ends read early
-	timer  context.CancelFunc      // guarded by mu; lets go of the deadline's timer
-	closed bool                    // guarded by mu
+	mu      sync.Mutex
+	readCtx context.Context         // guarded by mu; ends at the read deadline
+	cancel  context.CancelCauseFunc // guarded by mu; ends readCtx early
+	timer   context.CancelFunc      // guarded by mu; stops the timer of the deadline
+	closed  bool                    // guarded by mu
 }
 
-// errMoved is the cause for which a read is begun again: its deadline moved.
-var errMoved = errors.New("the deadline was moved")
+// errDeadlineMoved is the cause with which a read is interrupted and begins again.
+var errDeadlineMoved = errors.New("the read deadline has changed")
 
-// NonQUIC returns the socket as a packet connection that carries what is not
-// QUIC, as for ICE. One at a time may be read. Packets that nobody reads are
-// dropped. Closing it leaves the endpoint as it is; writes never block, and
-// ignore their deadline.
+// NonQUIC returns a packet connection for the packets of the socket that are not
+// QUIC, such as those of ICE. Only one such connection at a time may be read.
+// Packets that nobody reads are dropped. Close does not affect the endpoint.
+// Writes do not block and ignore their deadline.
 func (e *Endpoint) NonQUIC() net.PacketConn {
 	c := &nonQUIC{endpoint: e}
 	c.arm(time.Time{})
 	return c
 }
 
-// arm begins the time until a deadline. mu is held, or nobody has c yet.
+// arm sets the read deadline. mu must be held, except during construction.
 func (c *nonQUIC) arm(t time.Time) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	c.read, c.cancel, c.timer = ctx, cancel, func() {}
+	c.readCtx, c.cancel, c.timer = ctx, cancel, func() {}
 	if !t.IsZero() {
-		c.read, c.timer = context.WithDeadline(ctx, t)
+		c.readCtx, c.timer = context.WithDeadline(ctx, t)
 	}
 }
 
@@ -46,7 +47,7 @@ func (c *nonQUIC) arm(t time.Time) {
 func (c *nonQUIC) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		c.mu.Lock()
-		ctx, closed := c.read, c.closed
+		ctx, closed := c.readCtx, c.closed
 		c.mu.Unlock()
 		if closed {
 			return 0, nil, c.failed("read", net.ErrClosed)
@@ -56,10 +57,10 @@ func (c *nonQUIC) ReadFrom(b []byte) (int, net.Addr, error) {
 			return n, from, nil
 		}
 		switch cause := context.Cause(ctx); {
-		case errors.Is(cause, errMoved):
+		case errors.Is(cause, errDeadlineMoved):
 		case errors.Is(cause, context.DeadlineExceeded):
 			return 0, nil, c.failed("read", os.ErrDeadlineExceeded)
-		default: // closed, or the endpoint's transport is
+		default: // this connection or the endpoint's transport is closed
 			return 0, nil, c.failed("read", net.ErrClosed)
 		}
 	}
@@ -80,7 +81,7 @@ func (c *nonQUIC) WriteTo(b []byte, to net.Addr) (int, error) {
 	return c.endpoint.writeNonQUIC(b, to)
 }
 
-// Close ends reads and writes on this view of the socket.
+// Close ends reads and writes of this connection. The socket stays open.
 func (c *nonQUIC) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,10 +91,10 @@ func (c *nonQUIC) Close() error {
 	return nil
 }
 
-// LocalAddr is the socket's, a *net.UDPAddr.
+// LocalAddr returns the socket's address, a *net.UDPAddr.
 func (c *nonQUIC) LocalAddr() net.Addr { return c.endpoint.LocalAddr() }
 
-// SetReadDeadline also applies to a read that waits already.
+// SetReadDeadline also applies to a read that is already waiting.
 func (c *nonQUIC) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,12 +103,12 @@ func (c *nonQUIC) SetReadDeadline(t time.Time) error {
 	}
 	cancel, timer := c.cancel, c.timer
 	c.arm(t)
-	cancel(errMoved)
+	cancel(errDeadlineMoved)
 	timer()
 	return nil
 }
 
-// SetDeadline is SetReadDeadline.
+// SetDeadline calls SetReadDeadline.
 func (c *nonQUIC) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 
 // SetWriteDeadline does nothing.

@@ -14,12 +14,13 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// smallFrame is the size above which a frame makes its lane a bulk one.
-const smallFrame = 4 << 10
+// maxSmallFrame is the largest body, in bytes, of a frame that does not turn its
+// lane into a bulk lane.
+const maxSmallFrame = 4 << 10
 
-// readAhead is the buffer of a lane that is read, in bytes. Bodies that are
-// larger go round it.
-const readAhead = 2 << 10
+// readBufferSize is the size of the buffer of an incoming lane, in bytes. Larger
+// bodies are read without it.
+const readBufferSize = 2 << 10
 
 // quicLink is a link.Link over one QUIC connection.
 type quicLink struct {
@@ -29,14 +30,14 @@ type quicLink struct {
 
 	mu     sync.Mutex
 	out    map[tunnel.Lane]*outLane      // guarded by mu
-	in     map[tunnel.Lane]chan struct{} // guarded by mu; closed when the lane's reader ends
-	closed bool                          // guarded by mu: Close was called here
+	in     map[tunnel.Lane]chan struct{} // guarded by mu; closed when the reader of the lane's last stream ends
+	closed bool                          // guarded by mu: Close was called
 }
 
-// outLane is a lane that this end sends on.
+// outLane is a lane on which this side sends.
 type outLane struct {
 	lane    tunnel.Lane
-	writing sync.Mutex // held while a frame is written
+	writing sync.Mutex // held during writes to stream
 	stream  *sendStream
 	bulk    bool // guarded by writing
 
@@ -45,8 +46,8 @@ type outLane struct {
 	ended   bool // guarded by mu
 }
 
-// newLink makes a link of a connection whose handshake is complete. A
-// congestion controller would be put in here.
+// newLink makes a link from a connection whose handshake is complete. This is the
+// place to set a congestion controller.
 func newLink(conn *engineConn, dialed bool, path link.Path) (*quicLink, error) {
 	peer, err := ident.PeerOf(conn.ConnectionState().TLS)
 	if err != nil {
@@ -77,36 +78,36 @@ func (l *quicLink) Stats() link.Stats {
 }
 
 func (l *quicLink) Send(f tunnel.Frame) error {
-	lane, err := l.enter(f.Lane)
+	lane, err := l.acquire(f.Lane)
 	if err != nil {
 		return err
 	}
-	defer lane.leave()
+	defer lane.release()
 	lane.writing.Lock()
 	defer lane.writing.Unlock()
 	if lane.stream == nil {
 		if err := l.open(lane); err != nil {
-			return l.why(err)
+			return l.endError(err)
 		}
 	}
-	if !lane.bulk && f.Lane > tunnel.LaneSession && len(f.Body) > smallFrame {
+	if !lane.bulk && f.Lane > tunnel.LaneSession && len(f.Body) > maxSmallFrame {
 		lane.bulk = true
-		setUrgency(lane.stream, bulk)
+		setUrgency(lane.stream, urgencyBulk)
 	}
 	if err := link.WriteFrame(lane.stream, f); err != nil {
-		return l.why(err)
+		return l.endError(err)
 	}
 	return nil
 }
 
-// enter finds or makes a lane and counts the caller as a sender.
-func (l *quicLink) enter(number tunnel.Lane) (*outLane, error) {
+// acquire finds or makes a lane and counts the caller as a sender.
+func (l *quicLink) acquire(number tunnel.Lane) (*outLane, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane, ok := l.out[number]
 	if !ok {
 		if len(l.out) >= tunnel.MaxLanes {
-			return nil, fmt.Errorf("open lane %d: %d are open already", number, len(l.out))
+			return nil, fmt.Errorf("open lane %d: the limit of %d open lanes is reached", number, len(l.out))
 		}
 		lane = &outLane{lane: number}
 		l.out[number] = lane
@@ -117,18 +118,19 @@ func (l *quicLink) enter(number tunnel.Lane) (*outLane, error) {
 	return lane, nil
 }
 
-// leave closes the stream if the lane was ended while a frame was written.
-func (o *outLane) leave() {
+// release ends what acquire began. It closes the stream if EndLane was called in
+// the meantime.
+func (o *outLane) release() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.senders--
 	o.finish()
 }
 
-// finish closes the stream of a lane that is ended and idle. mu is held.
+// finish closes the stream if the lane is ended and has no sender. mu must be held.
 func (o *outLane) finish() {
 	if o.ended && o.senders == 0 && o.stream != nil {
-		_ = o.stream.Close() // fails only if the stream has failed, which Send has told
+		_ = o.stream.Close() // fails only if the stream has failed, and Send has returned that error
 	}
 }
 
@@ -137,7 +139,7 @@ func (l *quicLink) open(lane *outLane) error {
 	if err != nil {
 		return err
 	}
-	setUrgency(stream, urgent)
+	setUrgency(stream, urgencyInteractive)
 	if _, err := stream.Write(binary.BigEndian.AppendUint32(nil, uint32(lane.lane))); err != nil {
 		return err
 	}
@@ -166,20 +168,20 @@ func (l *quicLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) er
 	defer stop()
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
-	failed := make(chan error, 1) // the first failure that this end found
+	failed := make(chan error, 1) // the first error that this side found
 	for {
 		stream, err := l.conn.AcceptUniStream(l.conn.Context())
 		if err != nil {
 			lanes.Wait()
 			select {
-			case found := <-failed:
-				return found
+			case err := <-failed:
+				return err
 			default:
 			}
 			if l.wasClosed() {
 				return nil
 			}
-			return l.why(err)
+			return l.endError(err)
 		}
 		lanes.Go(func() {
 			if err := l.runLane(stream, deliver); err != nil {
@@ -193,20 +195,20 @@ func (l *quicLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) er
 	}
 }
 
-// runLane delivers a lane's frames. Its error is one that ends the link for
-// another reason than the connection's end.
+// runLane delivers the frames of a stream. It returns an error if the link must
+// end for another reason than the end of the connection.
 func (l *quicLink) runLane(stream *receiveStream, deliver func(tunnel.Frame) error) error {
-	from := bufio.NewReaderSize(stream, readAhead)
+	from := bufio.NewReaderSize(stream, readBufferSize)
 	var number [4]byte
 	if _, err := io.ReadFull(from, number[:]); err != nil {
 		return l.laneError(err)
 	}
 	lane := tunnel.Lane(binary.BigEndian.Uint32(number[:]))
-	leave, ok := l.arrive(lane)
+	done, ok := l.waitTurn(lane)
 	if !ok {
 		return nil
 	}
-	defer leave()
+	defer done()
 	for {
 		f, err := l.frames.Read(from)
 		if errors.Is(err, io.EOF) {
@@ -227,13 +229,14 @@ func (l *quicLink) runLane(stream *receiveStream, deliver func(tunnel.Frame) err
 	}
 }
 
-// arrive waits until an earlier stream of the same lane has been delivered, so
-// that nobody sees a lane from two goroutines at once.
-func (l *quicLink) arrive(lane tunnel.Lane) (leave func(), ok bool) {
-	done := make(chan struct{})
+// waitTurn waits until the earlier streams of the lane have been delivered, so
+// that deliver is not called concurrently for one lane. The caller must call done
+// after the last frame. ok is false if the connection ends first.
+func (l *quicLink) waitTurn(lane tunnel.Lane) (done func(), ok bool) {
+	ended := make(chan struct{})
 	l.mu.Lock()
 	earlier := l.in[lane]
-	l.in[lane] = done
+	l.in[lane] = ended
 	l.mu.Unlock()
 	if earlier != nil {
 		select {
@@ -245,15 +248,15 @@ func (l *quicLink) arrive(lane tunnel.Lane) (leave func(), ok bool) {
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if l.in[lane] == done {
+		if l.in[lane] == ended {
 			delete(l.in, lane)
 		}
-		close(done)
+		close(ended)
 	}, true
 }
 
-// laneError keeps the end of the connection from being told as the failure of
-// a lane: that has a reason of its own.
+// laneError returns the error for a read from a stream that failed. It is nil if
+// the connection has ended, which has an error of its own.
 func (l *quicLink) laneError(err error) error {
 	if l.conn.Context().Err() != nil {
 		return nil
@@ -261,10 +264,10 @@ func (l *quicLink) laneError(err error) error {
 	if errors.Is(err, tunnel.ErrMalformed) {
 		return err
 	}
-	return fmt.Errorf("%w: a lane broke off: %w", tunnel.ErrMalformed, err)
+	return fmt.Errorf("%w: the stream of a lane ended inside a frame: %w", tunnel.ErrMalformed, err)
 }
 
-// Close sends the reason as that of CONNECTION_CLOSE (RFC 9000 section 19.19).
+// Close sends the reason in a CONNECTION_CLOSE frame (RFC 9000 section 19.19).
 func (l *quicLink) Close(reason string) {
 	l.mu.Lock()
 	l.closed = true
@@ -282,8 +285,8 @@ func (l *quicLink) wasClosed() bool {
 	return l.closed
 }
 
-// why translates the end of the connection, whichever call met it.
-func (l *quicLink) why(err error) error {
+// endError returns the error of the link for a call that failed with err.
+func (l *quicLink) endError(err error) error {
 	if cause := context.Cause(l.conn.Context()); cause != nil {
 		err = cause
 	}
@@ -293,7 +296,7 @@ func (l *quicLink) why(err error) error {
 	if closed, ok := errors.AsType[*applicationError](err); ok && closed.Remote {
 		return &link.ClosedError{Reason: link.CleanReason(closed.ErrorMessage)}
 	}
-	if _, ok := errors.AsType[*idleTimeout](err); ok {
+	if _, ok := errors.AsType[*idleTimeoutError](err); ok {
 		return fmt.Errorf("%w: %w", link.ErrSilent, err)
 	}
 	return fmt.Errorf("QUIC connection to %s: %w", l.info.Path.Remote, err)

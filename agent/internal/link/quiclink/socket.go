@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// socketBuffer is what the socket's two buffers are asked to hold, in bytes.
-// The kernel gives what its limits permit (net.core.rmem_max, wmem_max).
-const socketBuffer = 4 << 20
+// socketBufferSize is the requested size of the socket's two buffers, in bytes.
+// The kernel may give less (net.core.rmem_max, net.core.wmem_max).
+const socketBufferSize = 4 << 20
 
-// socket is the endpoint's UDP socket. To a connection a packet that could not
-// be sent is a lost one: a network that goes away for a second must not end
-// links, which is the idle timeout's business.
+// socket is the endpoint's UDP socket. It reports a packet that cannot be sent as
+// sent, so that QUIC treats it as lost. A network that fails for a second must not
+// end links; the idle timeout ends them.
 type socket struct{ *net.UDPConn }
 
 func newSocket(conn *net.UDPConn) *socket {
-	_ = conn.SetReadBuffer(socketBuffer)  // as much as is permitted
-	_ = conn.SetWriteBuffer(socketBuffer) // likewise
+	_ = conn.SetReadBuffer(socketBufferSize)  // the kernel gives as much as it permits
+	_ = conn.SetWriteBuffer(socketBufferSize) // likewise
 	return &socket{conn}
 }
 
-// WriteMsgUDP is the engine's way to send, with the kernel's segmentation.
+// WriteMsgUDP sends packets with the kernel's segmentation offload.
 func (s *socket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
 	n, oobn, err = s.UDPConn.WriteMsgUDP(b, oob, to)
-	if errors.Is(err, syscall.EPERM) { // Linux sometimes says so once: golang.org/issue/63322
+	if errors.Is(err, syscall.EPERM) { // Linux sometimes returns it once: golang.org/issue/63322
 		n, oobn, err = s.UDPConn.WriteMsgUDP(b, oob, to)
 	}
 	if transient(err) {
@@ -35,7 +35,7 @@ func (s *socket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err e
 	return n, oobn, err
 }
 
-// WriteTo sends where control messages are not supported.
+// WriteTo sends a packet on systems without control messages.
 func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
 	n, err := s.UDPConn.WriteTo(b, to)
 	if transient(err) {
@@ -44,22 +44,25 @@ func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
 	return n, err
 }
 
-// transient reports whether a failed write means a lost packet. Too large a
-// packet and a card without checksum offload (EIO) are for the engine, which
-// acts upon them; a closed socket is closed.
+// transient reports whether a write error means a lost packet. It does not if the
+// packet is too large or the network card has no checksum offload (EIO), because
+// the engine handles both. Nor does it if the socket is closed.
 func transient(err error) bool {
-	return err != nil && !errors.Is(err, syscall.EMSGSIZE) && !errors.Is(err, syscall.EIO) && !errors.Is(err, net.ErrClosed)
+	if errors.Is(err, syscall.EMSGSIZE) || errors.Is(err, syscall.EIO) {
+		return false
+	}
+	return err != nil && !errors.Is(err, net.ErrClosed)
 }
 
-// wrapped is somebody else's packet connection to one remote address, made fit
-// for a transport of its own.
-type wrapped struct {
+// wrappedConn adapts a packet connection of another package to a QUIC transport.
+type wrappedConn struct {
 	net.PacketConn
 	once sync.Once
 }
 
-// WriteTo turns every failure but the connection's end into a lost packet.
-func (w *wrapped) WriteTo(b []byte, to net.Addr) (int, error) {
+// WriteTo reports every error except the end of the connection as a sent packet,
+// so that QUIC treats it as lost.
+func (w *wrappedConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	n, err := w.PacketConn.WriteTo(b, to)
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return len(b), nil
@@ -67,28 +70,31 @@ func (w *wrapped) WriteTo(b []byte, to net.Addr) (int, error) {
 	return n, err
 }
 
-// SetReadDeadline in the past is how a transport that closes wakes its reader.
-// Not every packet connection knows deadlines; each knows Close.
-func (w *wrapped) SetReadDeadline(t time.Time) error {
+// SetReadDeadline closes the connection if the deadline is in the past. With such
+// a deadline a transport ends its reader. Not every packet connection has
+// deadlines, but all have Close.
+func (w *wrappedConn) SetReadDeadline(t time.Time) error {
 	if !t.IsZero() && !t.After(time.Now()) {
 		return w.Close()
 	}
 	return nil
 }
 
-// SetDeadline is SetReadDeadline: writes do not block.
-func (w *wrapped) SetDeadline(t time.Time) error { return w.SetReadDeadline(t) }
+// SetDeadline calls SetReadDeadline: writes do not block.
+func (w *wrappedConn) SetDeadline(t time.Time) error { return w.SetReadDeadline(t) }
 
 // SetWriteDeadline does nothing: writes do not block.
-func (w *wrapped) SetWriteDeadline(time.Time) error { return nil }
+func (w *wrappedConn) SetWriteDeadline(time.Time) error { return nil }
 
-// SetReadBuffer and SetWriteBuffer are accepted: there is no socket here whose
-// buffers the engine could size, and it would complain in the log.
-func (w *wrapped) SetReadBuffer(int) error  { return nil }
-func (w *wrapped) SetWriteBuffer(int) error { return nil }
+// SetReadBuffer does nothing: there is no socket with a buffer. Without the method
+// the engine would log a warning.
+func (w *wrappedConn) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer does nothing, like SetReadBuffer.
+func (w *wrappedConn) SetWriteBuffer(int) error { return nil }
 
 // Close closes the packet connection, once.
-func (w *wrapped) Close() error {
+func (w *wrappedConn) Close() error {
 	var err error
 	w.once.Do(func() { err = w.PacketConn.Close() })
 	return err

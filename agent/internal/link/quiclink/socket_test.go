@@ -18,14 +18,14 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// A STUN binding request (RFC 5389 section 6) to look at.
-var stunLike = append([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
+// stunRequest is a STUN binding request (RFC 5389 section 6).
+var stunRequest = append([]byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...)
 
-func TestICEAndQUICShareTheSocket(t *testing.T) {
+func TestICEAndQUICShareSocket(t *testing.T) {
 	from, to := newAgent(t, nil), newAgent(t, nil)
-	near, far := from.NonQUIC(), to.NonQUIC()
-	if _, ok := near.LocalAddr().(*net.UDPAddr); !ok || near.LocalAddr().String() != from.addr().String() {
-		t.Errorf("local address %v", near.LocalAddr())
+	sender, receiver := from.NonQUIC(), to.NonQUIC()
+	if _, ok := sender.LocalAddr().(*net.UDPAddr); !ok || sender.LocalAddr().String() != from.addr().String() {
+		t.Errorf("local address %v", sender.LocalAddr())
 	}
 	type packet struct {
 		b    []byte
@@ -37,7 +37,7 @@ func TestICEAndQUICShareTheSocket(t *testing.T) {
 		defer close(reading)
 		b := make([]byte, 2048)
 		for {
-			n, addr, err := far.ReadFrom(b)
+			n, addr, err := receiver.ReadFrom(b)
 			if err != nil {
 				if !errors.Is(err, net.ErrClosed) {
 					t.Errorf("read: %v", err)
@@ -51,10 +51,10 @@ func TestICEAndQUICShareTheSocket(t *testing.T) {
 	linktest.Start(t, acceptor, ignore)
 	linktest.Start(t, dialer, ignore)
 	var got packet
-	again := time.NewTicker(20 * time.Millisecond) // what comes before the reader is dropped
-	defer again.Stop()
+	retry := time.NewTicker(20 * time.Millisecond) // packets that arrive before the first read are dropped
+	defer retry.Stop()
 	for got.b == nil {
-		if _, err := near.WriteTo(stunLike, to.addr()); err != nil {
+		if _, err := sender.WriteTo(stunRequest, to.addr()); err != nil {
 			t.Fatal(err)
 		}
 		if err := dialer.Send(linktest.Frame(tunnel.LaneSession, 1, 10)); err != nil {
@@ -62,46 +62,48 @@ func TestICEAndQUICShareTheSocket(t *testing.T) {
 		}
 		select {
 		case got = <-packets:
-		case <-again.C:
+		case <-retry.C:
 		}
 	}
-	if string(got.b) != string(stunLike) || got.from.String() != from.addr().String() {
+	if string(got.b) != string(stunRequest) || got.from.String() != from.addr().String() {
 		t.Errorf("got %x from %v", got.b, got.from)
 	}
-	if err := far.Close(); err != nil {
+	if err := receiver.Close(); err != nil {
 		t.Fatal(err)
 	}
 	linktest.Within(t, reading, "the read to end after Close")
-	if _, err := far.WriteTo(stunLike, from.addr()); !errors.Is(err, net.ErrClosed) {
+	if _, err := receiver.WriteTo(stunRequest, from.addr()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("write after Close: %v", err)
 	}
 	if err := dialer.Send(linktest.Frame(tunnel.LaneSession, 2, 10)); err != nil {
-		t.Errorf("closing ICE's side ended a link: %v", err)
+		t.Errorf("Close of the connection for ICE ended a link: %v", err)
 	}
 }
 
-func TestFailuresOfTheSocket(t *testing.T) {
+func TestSocketErrorsThatCountAsLoss(t *testing.T) {
 	for err, want := range map[error]bool{
 		syscall.ENETUNREACH: true, syscall.ENOBUFS: true, syscall.EPERM: true,
 		syscall.EMSGSIZE: false, syscall.EIO: false, net.ErrClosed: false,
 	} {
-		if got := transient(&net.OpError{Op: "write", Net: "udp", Err: os.NewSyscallError("sendmsg", err)}); got != want {
-			t.Errorf("%v is a lost packet: %v, want %v", err, got, want)
+		failed := &net.OpError{Op: "write", Net: "udp", Err: os.NewSyscallError("sendmsg", err)}
+		if got := transient(failed); got != want {
+			t.Errorf("%v counts as loss: %v, want %v", err, got, want)
 		}
 	}
 	if transient(nil) {
-		t.Error("success is a lost packet")
+		t.Error("success counts as loss")
 	}
 }
 
 func TestMissingRouteIsExplained(t *testing.T) {
-	err := &DialError{Remote: "[2001:db8::1]:9", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}}
+	unreachable := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}
+	err := &DialError{Remote: "[2001:db8::1]:9", Err: unreachable}
 	if got := err.Explain(); got != "this machine has no route to [2001:db8::1]:9" {
 		t.Errorf("explained as %q", got)
 	}
 }
 
-func TestReadDeadlineMovesWhileReading(t *testing.T) {
+func TestReadDeadlineChangesDuringRead(t *testing.T) {
 	c := newAgent(t, nil).NonQUIC()
 	ended := make(chan error, 1)
 	go func() {
@@ -113,7 +115,8 @@ func TestReadDeadlineMovesWhileReading(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := linktest.Within(t, ended, "a read whose deadline is over"); !errors.Is(err, os.ErrDeadlineExceeded) {
+	err := linktest.Within(t, ended, "a read with a deadline in the past to return")
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read: %v", err)
 	}
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
@@ -124,12 +127,12 @@ func TestReadDeadlineMovesWhileReading(t *testing.T) {
 		ended <- err
 	}()
 	_ = c.Close()
-	if err := linktest.Within(t, ended, "a read after Close"); !errors.Is(err, net.ErrClosed) {
+	if err := linktest.Within(t, ended, "a read after Close to return"); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read: %v", err)
 	}
 }
 
-func TestStoppedEndpointEndsWhatItMade(t *testing.T) {
+func TestStoppedEndpointEndsItsLinks(t *testing.T) {
 	key, err := ident.NewKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -149,49 +152,49 @@ func TestStoppedEndpointEndsWhatItMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	far := linktest.Start(t, linktest.Within(t, to.accepted, "the link to be accepted"), ignore)
+	peerEnded := linktest.Start(t, linktest.Within(t, to.accepted, "the link to be accepted"), ignore)
 	read := make(chan error, 1)
 	go func() {
 		_, _, err := e.NonQUIC().ReadFrom(make([]byte, 100))
 		read <- err
 	}()
-	waiting := make(chan error, 1)
-	go func() { // nobody answers
+	dialing := make(chan error, 1)
+	go func() { // the peer does not answer
 		_, err := e.DialOver(context.Background(), loopback(t), to.addr(), ident.PeerID{9}, link.Path{})
-		waiting <- err
+		dialing <- err
 	}()
 	cancel()
-	if err := linktest.Within(t, ended, "Run"); err != nil {
+	if err := linktest.Within(t, ended, "Run to return"); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if err := linktest.Within(t, linktest.Start(t, l, ignore), "a link's Run"); err == nil {
-		t.Error("the link goes on")
+	if err := linktest.Within(t, linktest.Start(t, l, ignore), "the link's Run to return"); err == nil {
+		t.Error("the link ended without an error")
 	}
-	if closed, ok := errors.AsType[*link.ClosedError](linktest.Within(t, far, "the far end")); !ok || closed.Reason != "the agent is stopping" {
-		t.Errorf("the far end is told %v", closed)
+	err = linktest.Within(t, peerEnded, "the peer's Run to return")
+	if closed, ok := errors.AsType[*link.ClosedError](err); !ok || closed.Reason != "the agent is stopping" {
+		t.Errorf("the peer's Run returned %v", err)
 	}
-	if err := linktest.Within(t, read, "a read of the socket"); !errors.Is(err, net.ErrClosed) {
+	if err := linktest.Within(t, read, "a read of the socket to return"); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read: %v", err)
 	}
-	if err := linktest.Within(t, waiting, "a dial"); err == nil {
-		t.Error("the dial went on")
+	if err := linktest.Within(t, dialing, "a dial to return"); err == nil {
+		t.Error("the dial made a link")
 	}
 	if _, err := e.Dial(linktest.Context(t), to.addr(), to.id, link.Path{}); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("dial after the end: %v", err)
+		t.Errorf("dial after the end of Run: %v", err)
 	}
 }
 
-// packetPipe is a packet connection in memory that can fail and be cut.
+// packetPipe is one side of a packet connection in memory.
 type packetPipe struct {
-	name string
-	in   chan []byte
-	out  chan []byte
-	gone chan struct{}
-	once sync.Once
+	local, remote pipeAddr
+	in, out       chan []byte
+	closed        chan struct{}
+	once          sync.Once
 
 	mu   sync.Mutex
-	fail error // guarded by mu: of writes
-	cut  bool  // guarded by mu: writes vanish
+	fail error // guarded by mu: the error of writes
+	drop bool  // guarded by mu: packets are lost
 }
 
 type pipeAddr string
@@ -199,33 +202,29 @@ type pipeAddr string
 func (pipeAddr) Network() string  { return "memory" }
 func (a pipeAddr) String() string { return string(a) }
 
-func packetPipes() (near, far *packetPipe) {
+func packetPipes() (dialer, acceptor *packetPipe) {
 	a, b := make(chan []byte, 256), make(chan []byte, 256)
-	return &packetPipe{name: "near", in: a, out: b, gone: make(chan struct{})},
-		&packetPipe{name: "far", in: b, out: a, gone: make(chan struct{})}
+	return &packetPipe{local: "dialer", remote: "acceptor", in: a, out: b, closed: make(chan struct{})},
+		&packetPipe{local: "acceptor", remote: "dialer", in: b, out: a, closed: make(chan struct{})}
 }
 
 func (p *packetPipe) ReadFrom(b []byte) (int, net.Addr, error) {
-	from := pipeAddr("far")
-	if p.name == "far" {
-		from = "near"
-	}
 	select {
 	case got := <-p.in:
-		return copy(b, got), from, nil
-	case <-p.gone:
+		return copy(b, got), p.remote, nil
+	case <-p.closed:
 		return 0, nil, net.ErrClosed
 	}
 }
 
 func (p *packetPipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 	p.mu.Lock()
-	fail, cut := p.fail, p.cut
+	fail, drop := p.fail, p.drop
 	p.mu.Unlock()
 	if fail != nil {
 		return 0, fail
 	}
-	if !cut {
+	if !drop {
 		select {
 		case p.out <- append([]byte(nil), b...):
 		default: // lost
@@ -234,20 +233,20 @@ func (p *packetPipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 	return len(b), nil
 }
 
-func (p *packetPipe) set(fail error, cut bool) {
+func (p *packetPipe) set(fail error, drop bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fail, p.cut = fail, cut
+	p.fail, p.drop = fail, drop
 }
 
-func (p *packetPipe) Close() error                     { p.once.Do(func() { close(p.gone) }); return nil }
-func (p *packetPipe) LocalAddr() net.Addr              { return pipeAddr(p.name) }
-func (p *packetPipe) SetDeadline(time.Time) error      { return nil } // as relays have them
+func (p *packetPipe) Close() error                     { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *packetPipe) LocalAddr() net.Addr              { return p.local }
+func (p *packetPipe) SetDeadline(time.Time) error      { return nil } // like a relayed connection
 func (p *packetPipe) SetReadDeadline(time.Time) error  { return nil }
 func (p *packetPipe) SetWriteDeadline(time.Time) error { return nil }
 
-// overPipes makes a link over two pipes between endpoints that do not run.
-func overPipes(t *testing.T, near, far *packetPipe) (dialer, acceptor link.Link, stop func()) {
+// linkOverPipes makes a link over two pipes. Its endpoints do not run.
+func linkOverPipes(t *testing.T, dialerPipe, acceptorPipe *packetPipe) (dialer, acceptor link.Link, stop func()) {
 	t.Helper()
 	var ends [2]*Endpoint
 	var ids [2]ident.PeerID
@@ -267,13 +266,15 @@ func overPipes(t *testing.T, near, far *packetPipe) (dialer, acceptor link.Link,
 	}
 	listened := make(chan link.Link, 1)
 	go func() {
-		l, err := ends[1].ListenOver(t.Context(), far, pipeAddr("near"), ids[0], link.Path{Rank: link.RankRelayTCP})
+		path := link.Path{Rank: link.RankRelayTCP}
+		l, err := ends[1].ListenOver(t.Context(), acceptorPipe, acceptorPipe.remote, ids[0], path)
 		if err != nil {
 			t.Error(err)
 		}
 		listened <- l
 	}()
-	dialer, err := ends[0].DialOver(t.Context(), near, pipeAddr("far"), ids[1], link.Path{Rank: link.RankRelayTCP})
+	path := link.Path{Rank: link.RankRelayTCP}
+	dialer, err := ends[0].DialOver(t.Context(), dialerPipe, dialerPipe.remote, ids[1], path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,10 +285,10 @@ func overPipes(t *testing.T, near, far *packetPipe) (dialer, acceptor link.Link,
 	}
 }
 
-func TestDeadPathIsNoticed(t *testing.T) {
+func TestDeadPathEndsLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near, far := packetPipes()
-		dialer, acceptor, stop := overPipes(t, near, far)
+		dialerPipe, acceptorPipe := packetPipes()
+		dialer, acceptor, stop := linkOverPipes(t, dialerPipe, acceptorPipe)
 		defer stop()
 		ended := make(chan error, 2)
 		for _, l := range []link.Link{dialer, acceptor} {
@@ -295,43 +296,45 @@ func TestDeadPathIsNoticed(t *testing.T) {
 		}
 		select {
 		case err := <-ended:
-			t.Fatalf("a link on which nobody spoke ended: %v", err)
+			t.Fatalf("an idle link ended: %v", err)
 		case <-time.After(time.Hour):
 		}
-		near.set(nil, true)
-		far.set(nil, true)
+		dialerPipe.set(nil, true)
+		acceptorPipe.set(nil, true)
 		began := time.Now()
 		for range 2 {
-			if err := <-ended; !errors.Is(err, link.ErrSilent) || time.Since(began) > 9500*time.Millisecond {
-				t.Errorf("after %v: %v", time.Since(began), err)
+			err := <-ended
+			took := time.Since(began)
+			if !errors.Is(err, link.ErrSilent) || took > link.SilenceTimeout+500*time.Millisecond {
+				t.Errorf("the link ended after %v: %v", took, err)
 			}
 		}
 	})
 }
 
-func TestFailedWritesAreLoss(t *testing.T) {
+func TestFailedWritesCountAsLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near, far := packetPipes()
-		dialer, acceptor, stop := overPipes(t, near, far)
+		dialerPipe, acceptorPipe := packetPipes()
+		dialer, acceptor, stop := linkOverPipes(t, dialerPipe, acceptorPipe)
 		defer stop()
 		arrived, ended := make(chan uint64, 8), make(chan error, 2)
 		go func() { ended <- dialer.Run(t.Context(), ignore) }()
 		go func() {
 			ended <- acceptor.Run(t.Context(), func(f tunnel.Frame) error { arrived <- f.Seq; return nil })
 		}()
-		near.set(syscall.ENETUNREACH, false)
+		dialerPipe.set(syscall.ENETUNREACH, false)
 		if err := dialer.Send(linktest.Frame(tunnel.LaneSession, 1, 1000)); err != nil {
 			t.Fatal(err)
 		}
-		// The network is gone for a while. Probes go after 0.2, 0.6, 1.4 and 3 s here
-		// (RFC 9002, 6.2: the pipes have no round trip to measure), the next one after
-		// the end of the link's patience.
-		<-time.After(2 * time.Second)
-		near.set(nil, false)
+		// The network fails for a while. QUIC sends probes after 0.2, 0.6, 1.4 and 3 s,
+		// because the pipes have no measurable round trip time (RFC 9002 section 6.2).
+		// The next probe would come after the idle timeout.
+		time.Sleep(2 * time.Second)
+		dialerPipe.set(nil, false)
 		select {
 		case <-arrived:
 		case err := <-ended:
-			t.Fatalf("a network that came back found the link ended: %v", err)
+			t.Fatalf("the link ended although the network works again: %v", err)
 		}
 		dialer.Close("")
 		<-ended

@@ -56,7 +56,7 @@
 // The peers authenticate each other by the same TLS 1.3 handshake (RFC 8446) as
 // in TLS mode, but with the ALPN name (RFC 7301) "easyfind-plain/1". Then each
 // side sends one TLS record of application data, the switch. It is the last TLS
-// record of that side. What the side sends after it travels in chunks:
+// record of that side. All later bytes of that side travel in chunks:
 //
 //	dialer                                          acceptor
 //	│ TLS 1.3 handshake with both keys ◄───────────►│

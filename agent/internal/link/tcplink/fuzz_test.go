@@ -33,7 +33,8 @@ func FuzzReadRecord(f *testing.F) {
 		for {
 			r, err := readRecord(from, &frames)
 			if err != nil {
-				if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, tunnel.ErrMalformed) {
+				ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+				if !ended && !errors.Is(err, tunnel.ErrMalformed) {
 					t.Fatalf("error %v", err)
 				}
 				return

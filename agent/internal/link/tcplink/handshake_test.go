@@ -50,9 +50,9 @@ func TestListenerRefusesUntrustedDialer(t *testing.T) {
 // key, must not learn whether the listener trusts that peer.
 func TestPlainListenerAsksTrustOnlyAboutProvedKeys(t *testing.T) {
 	trusted, attacker := newKey(t), newKey(t)
-	var asked atomic.Bool
+	var called atomic.Bool
 	s := newServer(t, Plain, func(ident.PeerID) error {
-		asked.Store(true)
+		called.Store(true)
 		return nil
 	})
 	cfg := peerConfig(t, attacker, Plain.alpn())
@@ -70,7 +70,7 @@ func TestPlainListenerAsksTrustOnlyAboutProvedKeys(t *testing.T) {
 	if err == nil {
 		t.Error("the listener accepted a key that was not proved")
 	}
-	if asked.Load() {
+	if called.Load() {
 		t.Error("the listener asked whether it trusts a key that was not proved")
 	}
 }
@@ -142,7 +142,7 @@ func TestPeersWithoutALPNAreRefused(t *testing.T) {
 	})
 }
 
-// oldHello is what a dialer of the first plain mode sends.
+// oldHello is the first message of a dialer of the first plain mode.
 var oldHello = append([]byte("efplain1"), make([]byte, 96)...)
 
 func TestListenerNamesDialerThatIsTooOld(t *testing.T) {

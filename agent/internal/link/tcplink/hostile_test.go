@@ -87,20 +87,22 @@ func TestMalformedRecordsEndLink(t *testing.T) {
 		on role
 		b  []byte
 	}{
-		"unknown record":                {roleInteractive, []byte{77}},
-		"frame above the bound":         {roleInteractive, header(tunnel.MaxFrame+1, 0x181, 1, tunnel.KindSubmit)},
-		"large frame on a control lane": {roleBulk, header(tunnel.MaxControl+1, tunnel.LaneSession, 1, tunnel.KindDevices)},
-		"unknown lane":                  {roleInteractive, header(1, 0x42, 1, tunnel.KindSubmit)},
-		"move on bulk":                  {roleBulk, laneRecord(recordMove, 0x181)},
-		"end on interactive":            {roleInteractive, laneRecord(recordEnd, 0x181)},
-		"too many lanes":                {roleInteractive, manyLanes},
+		"unknown record":        {roleInteractive, []byte{77}},
+		"frame above the bound": {roleInteractive, header(tunnel.MaxFrame+1, 0x181, 1, tunnel.KindSubmit)},
+		"large frame on lane 1": {roleBulk, header(tunnel.MaxControl+1, tunnel.LaneSession, 1, tunnel.KindDevices)},
+		"unknown lane":          {roleInteractive, header(1, 0x42, 1, tunnel.KindSubmit)},
+		"move on bulk":          {roleBulk, laneRecord(recordMove, 0x181)},
+		"end on interactive":    {roleInteractive, laneRecord(recordEnd, 0x181)},
+		"too many lanes":        {roleInteractive, manyLanes},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, key := newServer(t, Plain, anyone), newKey(t)
 			conns := [roles]net.Conn{
-				rawJoin(t, Plain, s, key, join{role: roleInteractive}), rawJoin(t, Plain, s, key, join{role: roleBulk}),
+				rawJoin(t, Plain, s, key, join{role: roleInteractive}),
+				rawJoin(t, Plain, s, key, join{role: roleBulk}),
 			}
-			ended := linktest.Start(t, linktest.Within(t, s.accepted, "the link to be accepted"), func(tunnel.Frame) error {
+			l := linktest.Within(t, s.accepted, "the link to be accepted")
+			ended := linktest.Start(t, l, func(tunnel.Frame) error {
 				t.Error("a frame was delivered")
 				return nil
 			})

@@ -111,8 +111,8 @@ func (p *peerPair) record(t *testing.T, text string, hold bool) []byte {
 	return slices.Clone(p.fromDialer.wrote)
 }
 
-// Whatever an attacker on the path does to the chunks, the acceptor delivers
-// nothing that the dialer did not send at this point of this connection.
+// An attacker on the path manipulates the chunks. The acceptor delivers nothing
+// except what the dialer sent at this point of this connection.
 func TestPlainChunksResistAttacks(t *testing.T) {
 	for name, attack := range map[string]func(t *testing.T, p *peerPair) (toAcceptor []byte){
 		"changed payload": func(t *testing.T, p *peerPair) []byte {

@@ -98,8 +98,8 @@ func (s *security) handshake(ctx context.Context, raw net.Conn) (*tls.Conn, iden
 	return conn, peer, nil
 }
 
-// oldPlainHello is how a dialer of the first plain mode began, which had a
-// handshake of its own.
+// oldPlainHello is the beginning of the first message of a dialer of the first
+// plain mode, which had a handshake of its own.
 const oldPlainHello = "efpla"
 
 // handshakeError adds to a failed handshake what a person can do about it.
