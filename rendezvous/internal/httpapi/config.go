@@ -23,6 +23,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
@@ -111,7 +112,7 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Signalling != nil {
 		s := &signalHandler{
-			signalling: cfg.Signalling, proxies: proxies, connections: counter{max: cfg.PerSource, count: map[netip.Prefix]int{}},
+			signalling: cfg.Signalling, proxies: proxies, connections: limits.NewCounter[netip.Prefix](cfg.PerSource, 0),
 		}
 		router.Get(api.PathSignal, s.serve)
 	}
@@ -148,19 +149,19 @@ func (cfg *Config) complete() error {
 
 // mountAll adds the operations of every resource, and returns their documentation.
 func mountAll(humaAPI huma.API, cfg Config, problems problems, proxies proxies) (documents, error) {
-	limits := newSourceLimits(cfg.Limits, cfg.Resources.Refusals, cfg.Now)
+	sources := newSourceLimits(cfg.Limits, cfg.Resources.Refusals, cfg.Now)
 	guards := &guards{
 		auth: cfg.Resources.Authentication, refusals: cfg.Resources.Refusals, problems: problems,
-		tokens: limits.tokens, admin: cfg.Attempts.limit, peers: newPeerLimiter(cfg.Limits), now: cfg.Now,
+		tokens: sources.tokens, admin: cfg.Attempts.limit, peers: newPeerLimiter(cfg.Limits), now: cfg.Now,
 	}
 	e := &endpoints{api: humaAPI, guards: guards, problems: problems}
 	r := cfg.Resources
 	views := peerViews{cfg.Presence}
-	(&registrationHandler{registration: r.Registration, limits: limits, proxies: proxies}).mount(e)
+	(&registrationHandler{registration: r.Registration, limits: sources, proxies: proxies}).mount(e)
 	(&peerHandler{peers: r.Peers, views: views}).mount(e)
 	(&allowanceHandler{r.Allowances}).mount(e)
 	(&mailboxHandler{mailboxes: r.Mailboxes}).mount(e)
-	(&tryHandler{tries: r.Tries, limits: limits}).mount(e)
+	(&tryHandler{tries: r.Tries, limits: sources}).mount(e)
 	(&adminPeerHandler{r.PeerAdmin}).mount(e)
 	(&revocationHandler{r.Revocations}).mount(e)
 	(&approvalHandler{r.Approvals}).mount(e)

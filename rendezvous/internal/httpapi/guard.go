@@ -11,10 +11,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5/middleware"
 
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
 )
 
 // guards authenticate clients and enforce limits. They run before the handlers and
@@ -25,7 +25,7 @@ type guards struct {
 	problems problems
 	tokens   *sourceLimit // on failed attempts to authenticate as a peer
 	admin    *sourceLimit // on failed attempts to authenticate as an administrator
-	peers    *limiter[ident.PeerID]
+	peers    *limits.Limiter[ident.PeerID]
 	now      func() time.Time
 }
 
@@ -68,7 +68,7 @@ func (g *guards) asPeer(ctx huma.Context, next func(huma.Context)) {
 		g.failed(ctx, g.tokens, err)
 		return
 	}
-	if wait, ok := g.peers.take(id, g.now()); !ok {
+	if wait, ok := g.peers.Take(id, g.now()); !ok {
 		g.refusals.Refused(ctx.Context(), "use the interface", id, registry.ErrLimited)
 		g.problems.refuse(ctx, tooMany(wait))
 		return
@@ -131,7 +131,7 @@ func (g *guards) limited(limit *sourceLimit) func(huma.Context, func(huma.Contex
 
 // sourceOf returns the rate-limit prefix of the client's address.
 func sourceOf(ctx context.Context) netip.Prefix {
-	return subscriber.Of(middleware.GetClientIPAddr(ctx))
+	return limits.Prefix(middleware.GetClientIPAddr(ctx))
 }
 
 // withSource stores the source of a request in its context, for the audit log.

@@ -1,14 +1,11 @@
 package httpapi
 
 import (
-	"container/list"
 	"context"
 	"net/netip"
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
@@ -20,6 +17,18 @@ type Limit struct {
 	PerMinute int
 	Burst     int
 }
+
+// newLimiter returns a limiter for one kind of key.
+func newLimiter[K comparable](l, otherwise Limit) *limits.Limiter[K] {
+	if l == (Limit{}) {
+		l = otherwise
+	}
+	return limits.NewLimiter[K](limits.Limit{PerSecond: float64(l.PerMinute) / 60, Burst: l.Burst}, maxKeys)
+}
+
+// maxKeys bounds the sources, or peers, that each limit remembers. A source is at
+// least an IPv6 /64, so an attacker needs a /48 to use all of them.
+const maxKeys = 65_536
 
 // Limits bound the requests of one source, which is an IPv4 address or an IPv6
 // /64, and those of one peer. Each instance counts on its own.
@@ -37,7 +46,7 @@ type Limits struct {
 // sourceLimit is one limit on the requests of each source.
 type sourceLimit struct {
 	request  string // the name of the limited request in the audit log
-	buckets  *limiter[netip.Prefix]
+	limiter  *limits.Limiter[netip.Prefix]
 	refusals Refusals
 	now      func() time.Time
 }
@@ -47,11 +56,6 @@ type sourceLimits struct {
 	challenges, registrations, newPeers, tries, tokens *sourceLimit
 	misses                                             *sourceLimit // shared by all sources
 }
-
-// maxSources bounds the sources, or peers, that each limit remembers. The least
-// recently seen one is evicted. An attacker needs a /48 to evict an entry of
-// 65,536 on purpose.
-const maxSources = 65_536
 
 func newSourceLimits(l Limits, refusals Refusals, now func() time.Time) *sourceLimits {
 	limit := func(request string, l, otherwise Limit) *sourceLimit {
@@ -67,14 +71,14 @@ func newSourceLimits(l Limits, refusals Refusals, now func() time.Time) *sourceL
 	}
 }
 
-func newPeerLimiter(l Limits) *limiter[ident.PeerID] {
+func newPeerLimiter(l Limits) *limits.Limiter[ident.PeerID] {
 	return newLimiter[ident.PeerID](l.Peer, Limit{600, 2048})
 }
 
 // take counts a request against its source. It returns a problem if the source
 // exceeds the limit.
 func (l *sourceLimit) take(ctx context.Context) error {
-	wait, ok := l.buckets.take(sourceOf(ctx), l.now())
+	wait, ok := l.limiter.Take(sourceOf(ctx), l.now())
 	if ok {
 		return nil
 	}
@@ -89,7 +93,7 @@ func (l *sourceLimit) wait(ctx context.Context) time.Duration {
 }
 
 func (l *sourceLimit) waitOf(ctx context.Context, source netip.Prefix, peer ident.PeerID) time.Duration {
-	wait := l.buckets.wait(source, l.now())
+	wait := l.limiter.Wait(source, l.now())
 	if wait > 0 {
 		l.refusals.Refused(ctx, l.request, peer, registry.ErrLimited)
 	}
@@ -97,7 +101,7 @@ func (l *sourceLimit) waitOf(ctx context.Context, source netip.Prefix, peer iden
 }
 
 // count counts a failed attempt against the source of a request.
-func (l *sourceLimit) count(ctx context.Context) { l.buckets.take(sourceOf(ctx), l.now()) }
+func (l *sourceLimit) count(ctx context.Context) { l.limiter.Take(sourceOf(ctx), l.now()) }
 
 // Attempts limits how often a source may fail to authenticate as an administrator:
 // through this interface and through the administrators' pages together.
@@ -123,73 +127,4 @@ func tooMany(wait time.Duration) *api.Problem {
 	p := api.NewProblem(api.CodeRateLimited)
 	p.RetryAfter = jittered(wait)
 	return p
-}
-
-// limiter holds a token bucket for each source. It evicts the least recently seen
-// source when it is full.
-type limiter[K comparable] struct {
-	limit rate.Limit
-	burst int
-
-	mu      sync.Mutex
-	sources map[K]*list.Element // of *bucket[K]; guarded by mu
-	recent  *list.List          // guarded by mu
-}
-
-type bucket[K comparable] struct {
-	source K
-	tokens *rate.Limiter
-}
-
-func newLimiter[K comparable](l, otherwise Limit) *limiter[K] {
-	if l == (Limit{}) {
-		l = otherwise
-	}
-	return &limiter[K]{
-		limit: rate.Limit(float64(l.PerMinute) / 60), burst: l.Burst,
-		sources: map[K]*list.Element{}, recent: list.New(),
-	}
-}
-
-// take takes a token from the bucket of a source. If the bucket is empty it
-// returns the time until the next token.
-func (l *limiter[K]) take(source K, now time.Time) (wait time.Duration, ok bool) {
-	tokens := l.bucket(source)
-	r := tokens.ReserveN(now, 1)
-	if !r.OK() {
-		return time.Minute, false
-	}
-	if wait := r.DelayFrom(now); wait > 0 {
-		r.CancelAt(now)
-		return wait, false
-	}
-	return 0, true
-}
-
-// wait returns the time until a source has a token. It takes none.
-func (l *limiter[K]) wait(source K, now time.Time) time.Duration {
-	missing := 1 - l.bucket(source).TokensAt(now)
-	switch {
-	case missing <= 0:
-		return 0
-	case l.limit <= 0:
-		return time.Minute
-	}
-	return time.Duration(missing / float64(l.limit) * float64(time.Second))
-}
-
-func (l *limiter[K]) bucket(source K) *rate.Limiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if e, ok := l.sources[source]; ok {
-		l.recent.MoveToFront(e)
-		return e.Value.(*bucket[K]).tokens
-	}
-	if l.recent.Len() >= maxSources {
-		oldest := l.recent.Remove(l.recent.Back()).(*bucket[K])
-		delete(l.sources, oldest.source)
-	}
-	b := &bucket[K]{source, rate.NewLimiter(l.limit, l.burst)}
-	l.sources[source] = l.recent.PushFront(b)
-	return b.tokens
 }

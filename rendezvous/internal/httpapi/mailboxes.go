@@ -119,7 +119,7 @@ func (h *tryHandler) try(ctx context.Context, in *openingInput) (*output[api.Try
 	}
 	t, err := h.tries.Try(ctx, caller(ctx), a, in.Body.Body)
 	if errors.Is(err, registry.ErrMailboxNotFound) {
-		misses.buckets.take(everybody, misses.now())
+		misses.limiter.Take(everybody, misses.now())
 	}
 	return &output[api.Try]{wireTry(t)}, err
 }

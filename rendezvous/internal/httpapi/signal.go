@@ -3,11 +3,11 @@ package httpapi
 import (
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5/middleware"
 
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
@@ -23,43 +23,15 @@ type Signalling interface {
 type signalHandler struct {
 	signalling  Signalling
 	proxies     proxies
-	connections counter
+	connections *limits.Counter[netip.Prefix]
 }
 
 func (h *signalHandler) serve(w http.ResponseWriter, r *http.Request) {
 	source := sourceOf(r.Context())
-	if !h.connections.enter(source) {
+	if !h.connections.Enter(source) {
 		write(w, tooMany(time.Minute))
 		return
 	}
 	from := middleware.GetClientIPAddr(r.Context())
-	h.signalling.ServeWebSocket(w, r, from, h.proxies.originOf(r), func() { h.connections.leave(source) })
-}
-
-// counter counts the open connections of each source.
-type counter struct {
-	max int // read-only
-
-	mu    sync.Mutex
-	count map[netip.Prefix]int // guarded by mu
-}
-
-// enter counts a connection, and reports whether the source may have it.
-func (c *counter) enter(source netip.Prefix) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.count[source] >= c.max {
-		return false
-	}
-	c.count[source]++
-	return true
-}
-
-// leave counts the end of a connection.
-func (c *counter) leave(source netip.Prefix) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.count[source]--; c.count[source] == 0 {
-		delete(c.count, source)
-	}
+	h.signalling.ServeWebSocket(w, r, from, h.proxies.originOf(r), func() { h.connections.Leave(source) })
 }
