@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
@@ -165,16 +166,16 @@ func (s *settings) openRelay(ctx context.Context, p *parts) error {
 	}
 	p.relay, err = relay.New(relay.Config{
 		Sockets: p.sockets, IP: s.relayIP, MinPort: s.ports[0], MaxPort: s.ports[1], Allow: s.relayAllow,
-		Secret: key, Quota: s.RelayPerPeer, Most: s.RelayAllocations, Alternate: s.alternate[0],
+		Secret: key, Quota: s.RelayPerPeer, MaxAllocations: s.RelayAllocations, Alternate: s.alternate[0],
 		PeerRate: rate(s.RelayPeerRate, s.RelayPeerPackets), Rate: rate(s.RelayRate, s.RelayPackets),
 		Logger: s.Logger.With("part", "relay"),
 	})
 	return err
 }
 
-// rate is one of the settings' megabits and packets a second.
-func rate(megabits, packets int) relay.Rate {
-	return relay.Rate{Bytes: int64(megabits) * 1_000_000 / 8, Packets: int64(packets)}
+// rate converts the settings' megabits and packets per second.
+func rate(megabits, packets int) limits.FlowRate {
+	return limits.FlowRate{Bytes: int64(megabits) * 1_000_000 / 8, Packets: int64(packets)}
 }
 
 // secret returns the one of that name that all instances share.

@@ -3,78 +3,96 @@ package relay
 import (
 	"encoding/binary"
 	"time"
+
+	"github.com/pion/stun"
 )
 
-// maxLifetime is how long an allocation lasts without a word of its client's
-// (RFC 5766 section 2.2). The TURN server would give an hour to who asks.
+// maxLifetime is the time for which an allocation lasts without a refresh (RFC 5766 section 2.2). The TURN server would
+// allow an hour.
 const maxLifetime = 10 * time.Minute
 
-// verdict is why a request that was authenticated is refused, where the TURN
-// server's answer does not say it as it should.
-type verdict struct {
-	code   int
+// refusal is the reason why a request is refused, where the TURN server's answer has another error code.
+type refusal struct {
+	code   stun.ErrorCode
 	reason string
 }
 
 var (
-	allowed      = verdict{}
-	forbidden    = verdict{403, "Forbidden"}                    // RFC 5766 section 9.2
-	wrongUser    = verdict{441, "Wrong Credentials"}            // section 4
-	wrongFamily  = verdict{443, "Peer Address Family Mismatch"} // RFC 6156 section 6.2
-	quotaReached = verdict{486, "Allocation Quota Reached"}     // section 6.2
-	noCapacity   = verdict{508, "Insufficient Capacity"}        // sections 6.2 and 9.2
-	badRequest   = verdict{400, "Bad Request"}                  // section 9.2
+	accepted     = refusal{}
+	forbidden    = refusal{stun.CodeForbidden, "Forbidden"}                                 // RFC 5766 section 9.2
+	wrongUser    = refusal{stun.CodeWrongCredentials, "Wrong Credentials"}                  // section 4
+	wrongFamily  = refusal{stun.CodePeerAddrFamilyMismatch, "Peer Address Family Mismatch"} // RFC 6156 section 6.2
+	quotaReached = refusal{stun.CodeAllocQuotaReached, "Allocation Quota Reached"}          // section 6.2
+	noCapacity   = refusal{stun.CodeInsufficientCapacity, "Insufficient Capacity"}          // sections 6.2 and 9.2
+	badRequest   = refusal{stun.CodeBadRequest, "Bad Request"}                              // section 9.2
 )
 
-// answer returns what is sent in place of p, an answer of the TURN server to
-// the request that it is handling.
-func (d *door) answer(p []byte) []byte {
-	m := message(p)
-	if len(m) < stunHeader || !isSTUN(m) {
+// correct returns the answer to send in place of p, the answer of the TURN server to the current request.
+func (c *control) correct(p []byte) []byte {
+	var m stun.Message
+	if !decode(&m, p) {
 		return p
 	}
-	why := d.verdict
-	d.verdict = allowed
-	switch kind := m.kind(); {
-	case kind == createPermissionError && why == allowed && m.find(attrErrorCode) == nil:
+	why := c.refusal
+	c.refusal = accepted
+	switch {
+	case m.Type == createPermissionError && why == accepted && value(&m, stun.AttrErrorCode) == nil:
 		why = badRequest
-	case kind&classMask == classError:
-	case kind == channelBindSuccess:
-		if c := d.conn(d.login.from); c != nil {
-			c.bind(d.channel)
+	case m.Type.Class == stun.ClassErrorResponse:
+	case m.Type == channelBindSuccess:
+		if a := c.turn.allocation(c.login.client); a != nil {
+			a.permissions.bind(c.channel, c.turn.relay.now())
 		}
 		return p
-	case kind == allocateSuccess || kind == refreshSuccess:
-		return d.granted(m)
+	case m.Type == allocateSuccess || m.Type == refreshSuccess:
+		return c.capLifetime(&m)
 	default:
 		return p
 	}
-	if why == allowed {
+	if why == accepted {
 		return p
 	}
-	refusal := newMessage(m.kind(), m).addError(why.code, why.reason)
+	var answer stun.Message
+	begin(&answer, m.Type, m.TransactionID)
+	add(&answer, stun.ErrorCodeAttribute{Code: why.code, Reason: []byte(why.reason)})
 	if why != wrongUser {
-		refusal = refusal.addIntegrity(d.login.key)
+		add(&answer, c.login.key)
 	}
-	return refusal
+	return answer.Raw
 }
 
-// granted bounds the lifetime of an allocation and begins it anew.
-func (d *door) granted(m message) []byte {
-	c := d.conn(d.login.from)
-	value := m.find(attrLifetime)
-	if c == nil || len(value) != 4 {
-		return m
+// capLifetime bounds the lifetime that an answer grants, and extends the allocation by it.
+func (c *control) capLifetime(m *stun.Message) []byte {
+	a := c.turn.allocation(c.login.client)
+	granted := value(m, stun.AttrLifetime)
+	if a == nil || len(granted) != 4 {
+		return m.Raw
 	}
-	life := time.Duration(binary.BigEndian.Uint32(value)) * time.Second
-	if most := d.relay.table.life; life > most {
-		life = most
-		binary.BigEndian.PutUint32(value, uint32(most/time.Second))
-		end := len(m) - channelHeader - integrity // it is the last attribute
-		m = m[:end:end].addIntegrity(d.login.key)
+	lifetime := time.Duration(binary.BigEndian.Uint32(granted)) * time.Second
+	p := m.Raw
+	if most := c.turn.relay.table.lifetime; lifetime > most {
+		lifetime = most
+		p = c.withLifetime(m, most)
 	}
-	if life > 0 {
-		c.expire(life)
+	if lifetime > 0 {
+		a.expire(lifetime)
 	}
-	return m
+	return p
+}
+
+// withLifetime returns a copy of a message with another lifetime and a new MAC.
+func (c *control) withLifetime(m *stun.Message, lifetime time.Duration) []byte {
+	var answer stun.Message
+	begin(&answer, m.Type, m.TransactionID)
+	for _, a := range m.Attributes {
+		switch a.Type {
+		case stun.AttrMessageIntegrity, stun.AttrFingerprint:
+		case stun.AttrLifetime:
+			answer.Add(a.Type, binary.BigEndian.AppendUint32(nil, uint32(lifetime/time.Second)))
+		default:
+			answer.Add(a.Type, a.Value)
+		}
+	}
+	add(&answer, c.login.key)
+	return answer.Raw
 }

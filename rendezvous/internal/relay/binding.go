@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+
+	"github.com/pion/stun"
 )
 
 // Bits of CHANGE-REQUEST (RFC 5780 section 7.2).
@@ -12,87 +14,99 @@ const (
 	changePort = 0x02
 )
 
-// discovery is what lets a client find out how its NAT behaves (RFC 5780): the
-// same two ports at two addresses. Nil is a server without.
+// maxUnknown is the number of unknown attributes that an answer names.
+const maxUnknown = 4
+
+// discovery lets a client find out how its NAT behaves (RFC 5780). It needs the same two ports at two addresses. A nil
+// discovery belongs to a server that has one address only.
 type discovery struct {
 	sockets [2][2]*net.UDPConn // by address and port
-	public  [2]netip.Addr      // as clients reach them
+	public  [2]netip.Addr      // the addresses as clients reach them
 	ports   [2]uint16
 }
 
-// place is one of a discovery's sockets.
+// place identifies one of the sockets of a discovery.
 type place struct{ ip, port int }
 
 func (d *discovery) at(p place) netip.AddrPort {
 	return netip.AddrPortFrom(d.public[p.ip], d.ports[p.port])
 }
 
-// other is the place whose address and port are both others.
-func (p place) other() place { return place{1 - p.ip, 1 - p.port} }
+// opposite returns the place whose address and port both differ.
+func (p place) opposite() place { return place{1 - p.ip, 1 - p.port} }
 
-// reply is a Binding answer, where it goes and from where.
-type reply struct {
-	message message
+// bindingAnswer is the answer to a Binding request.
+type bindingAnswer struct {
+	message stun.Message
 	to      netip.AddrPort
-	from    place // if there is a discovery
+	from    place // the socket that sends it, if there is a discovery
 }
 
-// bind answers a Binding request that came from a client to a place. No answer
-// is much longer than its request: whoever has forged the sender's address
-// gains little.
-func (d *discovery) bind(request message, client netip.AddrPort, at place) reply {
-	r := reply{to: client, from: at}
+// answer answers a Binding request that a client has sent to a place. Answers are not much longer than requests, so
+// that an attacker who forges the address of the client gains little.
+func (d *discovery) answer(request *stun.Message, client netip.AddrPort, at place) *bindingAnswer {
+	r := &bindingAnswer{to: client, from: at}
 	var unknown []byte
-	mark, pad := false, false
-	for attr, value := range request.attributes() {
+	fingerprint, pad := false, false
+	for _, a := range request.Attributes {
 		switch {
-		case attr == attrFingerprint:
-			mark = true
-		case attr == attrChangeRequest && d != nil:
-			flags := binary.BigEndian.Uint32(value)
+		case a.Type == stun.AttrFingerprint:
+			fingerprint = true
+		case a.Type == stun.AttrChangeRequest && d != nil:
+			flags := binary.BigEndian.Uint32(a.Value)
 			if flags&changeIP != 0 {
 				r.from.ip = 1 - at.ip
 			}
 			if flags&changePort != 0 {
 				r.from.port = 1 - at.port
 			}
-		case attr == attrResponsePort && d != nil:
-			r.to = netip.AddrPortFrom(client.Addr(), binary.BigEndian.Uint16(value))
-		case attr == attrPadding && d != nil:
+		case a.Type == stun.AttrResponsePort && d != nil:
+			r.to = netip.AddrPortFrom(client.Addr(), binary.BigEndian.Uint16(a.Value))
+		case a.Type == stun.AttrPadding && d != nil:
 			pad = true
-		case attr == attrChangeRequest || attr == attrResponsePort || attr == attrPadding || attr < optional && !ofBinding[attr]:
-			unknown = binary.BigEndian.AppendUint16(unknown, attr)
+		case ofDiscovery[a.Type] || a.Type < optional && !ignored[a.Type]:
+			unknown = binary.BigEndian.AppendUint16(unknown, uint16(a.Type))
 		}
 	}
+	m := &r.message
 	if unknown != nil {
-		r = reply{to: client, from: at}
-		r.message = newMessage(bindingError, request).addError(420, "Unknown Attribute").add(attrUnknown, unknown[:min(len(unknown), 2*maxUnknown)])
+		r.to, r.from = client, at
+		begin(m, stun.BindingError, request.TransactionID)
+		add(m, stun.CodeUnknownAttribute)
+		// Two bytes for each attribute (RFC 8489 section 14.13); stun.UnknownAttributes writes four.
+		m.Add(stun.AttrUnknownAttributes, unknown[:min(len(unknown), 2*maxUnknown)])
 	} else {
-		r.message = newMessage(bindingSuccess, request).addXORAddress(attrXORMapped, client)
+		begin(m, stun.BindingSuccess, request.TransactionID)
+		add(m, xorAddress{stun.AttrXORMappedAddress, client})
 		if d != nil {
-			r.message = r.message.addAddress(attrResponseOrigin, d.at(r.from)).addAddress(attrOtherAddress, d.at(at.other()))
+			add(m, plainAddress{stun.AttrResponseOrigin, d.at(r.from)},
+				plainAddress{stun.AttrOtherAddress, d.at(at.opposite())})
 		}
-		if room := len(request) - len(r.message) - channelHeader - fourLength; pad && room > 0 {
-			r.message = r.message.add(attrPadding, make([]byte, room)) // as long as the request, not longer
+		if room := len(request.Raw) - len(m.Raw) - channelHeader - fourLength; pad && room > 0 {
+			m.Add(stun.AttrPadding, make([]byte, room)) // makes the answer as long as the request
 		}
 	}
-	if mark {
-		r.message = r.message.addFingerprint()
+	if fingerprint {
+		add(m, stun.Fingerprint)
 	}
 	return r
 }
 
-// maxUnknown is how many unknown attributes an answer names.
-const maxUnknown = 4
+// ofDiscovery are the attributes that only a server with a discovery understands.
+var ofDiscovery = map[stun.AttrType]bool{
+	stun.AttrChangeRequest: true,
+	stun.AttrResponsePort:  true,
+	stun.AttrPadding:       true,
+}
 
-// ofBinding are the attributes that clients put into Binding requests and that
-// mean nothing here: credentials, and those of ICE's checks.
-var ofBinding = map[uint16]bool{
-	0x0006:               true, // USERNAME
-	0x0014:               true, // REALM
-	0x0015:               true, // NONCE
-	attrMessageIntegrity: true,
-	0x001c:               true, // MESSAGE-INTEGRITY-SHA256
-	0x0024:               true, // PRIORITY
-	0x0025:               true, // USE-CANDIDATE
+// ignored are the attributes that clients put into Binding requests and that a Binding request does not need:
+// credentials, and the attributes of ICE's checks.
+var ignored = map[stun.AttrType]bool{
+	stun.AttrUsername:               true,
+	stun.AttrRealm:                  true,
+	stun.AttrNonce:                  true,
+	stun.AttrMessageIntegrity:       true,
+	stun.AttrMessageIntegritySHA256: true,
+	stun.AttrPriority:               true,
+	stun.AttrUseCandidate:           true,
 }

@@ -1,16 +1,21 @@
-// Package relay is the rendezvous's STUN and TURN server (RFC 8489, RFC 5766),
-// on UDP, TCP and, for connections that are handed to it, TLS.
+// Package relay is the STUN and TURN server of the rendezvous (RFC 8489, RFC 5766), over UDP, TCP and, for connections
+// that are handed to it, TLS.
 //
-// What its users may do is bounded: credentials are short-lived and of one
-// peer, a peer has a few allocations at a time, nothing is relayed to addresses
-// that are not the public internet's unless the operator allows them, and who
-// has not authenticated gets few answers. An allocation ends with the TCP
-// connection that made it.
+// The TURN server of pion/turn does the control plane: it authenticates requests, allocates, permits, binds channels
+// and decides when they expire. pion/stun reads and writes STUN messages. Ours is what pion/turn does not do: the
+// data plane, because pion/turn needs two system calls and several copies for each packet where package datagrams
+// moves up to 64 packets with one call; package policy, because pion/turn relays to any address for anybody who has a
+// password; and a thin layer in front of pion/turn, which checks the length of every attribute (pion/stun reads some
+// without looking), answers Binding requests (RFC 5780), caps lifetimes and gives refusals their error codes.
 //
-// The TURN server of pion/turn answers requests: it allocates, permits, binds
-// channels and says when they are over. What is relayed goes past it, many
-// packets with one system call, see relayConn and the package datagrams.
+//	control  turnSocket, control    one TURN server for each socket; requests and answers
+//	data     allocation, clients    relayed packets, between datagrams and the TURN sockets
+//	policy   allocationTable,       quotas, rates, addresses, credentials, answers to strangers
+//	         package policy
 //
-// Relayed addresses are IPv4 (RFC 5766): peers with IPv6 only reach a relay but
-// are not reached through one.
+// Credentials are short-lived and belong to one peer, which has a few allocations at a time. Nothing is relayed to
+// addresses outside the public internet unless the operator allows them. A client that has not authenticated gets few
+// answers. An allocation ends with the TCP connection that made it.
+//
+// Relayed addresses are IPv4 (RFC 5766). Peers with IPv6 only can use a relay, but nobody can reach them through one.
 package relay

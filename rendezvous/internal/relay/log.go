@@ -4,59 +4,53 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/pion/logging"
+
+	"github.com/easyfind-usb/easyfind/internal/limits"
 )
 
-// logEvery is the rate at which the TURN server's complaints are passed on: it
-// makes one of each malformed datagram, which anybody can send.
-const logEvery = 10 * time.Second
+// serverLogInterval is the time between two records of the TURN server. The server logs every malformed message, and
+// anybody can send those.
+const serverLogInterval = 10 * time.Second
 
-// logs makes the TURN server's loggers write to slog, one line in a while.
-type logs struct {
-	to  *slog.Logger
-	now func() time.Time
-
-	// Guarded by mu.
-	mu      sync.Mutex
-	last    time.Time
-	dropped int
+// serverLog passes warnings and errors of the TURN server to slog for debugging, one record per serverLogInterval.
+type serverLog struct {
+	logger  *slog.Logger
+	now     func() time.Time
+	sampler *limits.Sampler
 }
 
-// NewLogger returns the logger of one part of the library.
-func (l *logs) NewLogger(string) logging.LeveledLogger { return quiet{l} }
+func newServerLog(logger *slog.Logger, now func() time.Time) *serverLog {
+	limit := limits.Limit{PerSecond: 1 / serverLogInterval.Seconds(), Burst: 1}
+	return &serverLog{logger: logger, now: now, sampler: limits.NewSampler(limit)}
+}
 
-// quiet passes on warnings and errors only.
-type quiet struct{ to *logs }
+// NewLogger returns the logger of one part of the TURN server.
+func (l *serverLog) NewLogger(string) logging.LeveledLogger { return leveledLogger{l} }
 
-func (quiet) Trace(string)          {}
-func (quiet) Tracef(string, ...any) {}
-func (quiet) Debug(string)          {}
-func (quiet) Debugf(string, ...any) {}
-func (quiet) Info(string)           {}
-func (quiet) Infof(string, ...any)  {}
+// leveledLogger is a logger of the TURN server. It ignores levels below warnings.
+type leveledLogger struct{ to *serverLog }
 
-// Warn and the others pass a line on, if it is time for one.
-func (q quiet) Warn(msg string)                   { q.to.line("%s", msg) }
-func (q quiet) Warnf(format string, args ...any)  { q.to.line(format, args...) }
-func (q quiet) Error(msg string)                  { q.to.line("%s", msg) }
-func (q quiet) Errorf(format string, args ...any) { q.to.line(format, args...) }
+func (leveledLogger) Trace(string)          {}
+func (leveledLogger) Tracef(string, ...any) {}
+func (leveledLogger) Debug(string)          {}
+func (leveledLogger) Debugf(string, ...any) {}
+func (leveledLogger) Info(string)           {}
+func (leveledLogger) Infof(string, ...any)  {}
 
-func (l *logs) line(format string, args ...any) {
-	if !l.to.Enabled(context.Background(), slog.LevelDebug) {
+// Warn and the other methods pass a record on, if there were not too many.
+func (l leveledLogger) Warn(msg string)                   { l.to.write("%s", msg) }
+func (l leveledLogger) Warnf(format string, args ...any)  { l.to.write(format, args...) }
+func (l leveledLogger) Error(msg string)                  { l.to.write("%s", msg) }
+func (l leveledLogger) Errorf(format string, args ...any) { l.to.write(format, args...) }
+
+func (l *serverLog) write(format string, args ...any) {
+	if !l.logger.Enabled(context.Background(), slog.LevelDebug) {
 		return
 	}
-	l.mu.Lock()
-	now := l.now()
-	if now.Sub(l.last) < logEvery {
-		l.dropped++
-		l.mu.Unlock()
-		return
+	if skipped, ok := l.sampler.Take(l.now()); ok {
+		l.logger.Debug("the TURN server reports a problem", "reason", fmt.Sprintf(format, args...), "skipped", skipped)
 	}
-	dropped := l.dropped
-	l.last, l.dropped = now, 0
-	l.mu.Unlock()
-	l.to.Debug("TURN: "+fmt.Sprintf(format, args...), "more_of_this_kind", dropped)
 }

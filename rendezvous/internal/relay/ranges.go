@@ -8,16 +8,16 @@ import (
 	"sync/atomic"
 )
 
-// Range is the relayed addresses of one relay.
+// Range holds the relayed addresses of one relay.
 type Range struct {
 	IP          netip.Addr // IPv4
 	First, Last uint16     // UDP ports
 }
 
-// String is "IP:FIRST-LAST".
+// String returns "IP:FIRST-LAST".
 func (r Range) String() string { return fmt.Sprintf("%s:%d-%d", r.IP, r.First, r.Last) }
 
-// ParseRange reads what String wrote.
+// ParseRange parses a range as String writes it.
 func ParseRange(text string) (Range, error) {
 	bad := fmt.Errorf("relay's addresses %.64q: want ip:first-last", text)
 	host, ports, ok := strings.Cut(text, ":")
@@ -44,9 +44,9 @@ func (r Range) contains(a netip.AddrPort) bool {
 	return a.Addr() == r.IP && a.Port() >= r.First && a.Port() <= r.Last
 }
 
-// hasRelay reports whether an address is that of a relay of this cluster.
-func (t *allocations) hasRelay(ip netip.Addr) bool {
-	if ip == t.at.IP {
+// hasRelay reports whether ip is the address of a relay of this cluster.
+func (t *allocationTable) hasRelay(ip netip.Addr) bool {
+	if ip == t.ports.IP {
 		return true
 	}
 	for _, r := range t.others() {
@@ -57,11 +57,10 @@ func (t *allocations) hasRelay(ip netip.Addr) bool {
 	return false
 }
 
-// relays reports whether an address may be one of an allocation of this
-// cluster. Of the own ones it is known; of a neighbour, which may be on the
-// same machine, only the range is.
-func (t *allocations) relays(a netip.AddrPort) bool {
-	if t.at.contains(a) && t.taken.has(a.Port()) {
+// relays reports whether a may be the relayed address of an allocation of this cluster. The table knows its own
+// allocations. Of a neighbour, which may be on the same machine, it knows only the range.
+func (t *allocationTable) relays(a netip.AddrPort) bool {
+	if t.ports.contains(a) && t.taken.has(a.Port()) {
 		return true
 	}
 	for _, r := range t.others() {
@@ -72,14 +71,15 @@ func (t *allocations) relays(a netip.AddrPort) bool {
 	return false
 }
 
-func (t *allocations) others() []Range {
+// others returns the relays of other instances.
+func (t *allocationTable) others() []Range {
 	if list := t.neighbours.Load(); list != nil {
 		return *list
 	}
 	return nil
 }
 
-// portSet is a set of ports that may be asked at any time.
+// portSet is a set of ports that several goroutines may use at once.
 type portSet [1 << 16 / 64]atomic.Uint64
 
 func (p *portSet) set(port uint16)      { p[port/64].Or(1 << (port % 64)) }

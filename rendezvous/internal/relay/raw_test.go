@@ -2,7 +2,6 @@ package relay
 
 import (
 	"bufio"
-	"crypto/rand"
 	"encoding/binary"
 	"io"
 	"net"
@@ -10,27 +9,48 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/stun"
 	"github.com/pion/turn/v2"
+
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
-// Types of requests, and of what only clients send.
-const (
-	allocateRequest         = 0x0003
-	refreshRequest          = 0x0004
-	sendIndication          = 0x0016
-	createPermissionRequest = 0x0008
-	attrUsername            = 0x0006
-	attrRealm               = 0x0014
-	attrNonce               = 0x0015
+// Types of messages that only clients send.
+var (
+	allocateRequest         = stun.NewType(stun.MethodAllocate, stun.ClassRequest)
+	refreshRequest          = stun.NewType(stun.MethodRefresh, stun.ClassRequest)
+	createPermissionRequest = stun.NewType(stun.MethodCreatePermission, stun.ClassRequest)
+	sendIndication          = stun.NewType(stun.MethodSend, stun.ClassIndication)
 )
 
-// raw is a client that sends what a test wants, byte for byte.
+// message returns a message of a type with a new transaction and some attributes.
+func message(kind stun.MessageType, setters ...stun.Setter) *stun.Message {
+	return stun.MustBuild(append([]stun.Setter{stun.TransactionID, kind}, setters...)...)
+}
+
+// attribute returns an attribute with any value.
+func attribute(attr stun.AttrType, value []byte) stun.Setter {
+	return stun.RawAttribute{Type: attr, Value: value}
+}
+
+// overUDP is the REQUESTED-TRANSPORT attribute of an Allocate request.
+var overUDP = attribute(stun.AttrRequestedTransport, []byte{17, 0, 0, 0})
+
+// lifetime returns a LIFETIME attribute.
+func lifetime(seconds uint32) stun.Setter {
+	return attribute(stun.AttrLifetime, binary.BigEndian.AppendUint32(nil, seconds))
+}
+
+// peerAddress returns an XOR-PEER-ADDRESS attribute.
+func peerAddress(peer netip.AddrPort) stun.Setter { return xorAddress{stun.AttrXORPeerAddress, peer} }
+
+// raw is a client that sends any bytes that a test wants.
 type raw struct {
 	t     *testing.T
 	conn  net.Conn
 	in    *bufio.Reader // of a stream
 	login Credentials
-	nonce []byte
+	nonce stun.Nonce
 }
 
 // newRaw connects to a relay over "udp" or "tcp".
@@ -53,18 +73,10 @@ func rawOver(t *testing.T, conn net.Conn, login Credentials) *raw {
 	return c
 }
 
-// begin is a message of a type with a transaction of its own.
-func begin(kind uint16) message {
-	of := make(message, stunHeader)
-	binary.BigEndian.PutUint32(of[4:], magicCookie)
-	rand.Read(of[8:])
-	return newMessage(kind, of)
-}
-
-// read returns the next message, or nil when none comes in time.
-func (c *raw) read(wait time.Duration) message {
+// read returns the next message, or nil if none arrives.
+func (c *raw) read() []byte {
 	c.t.Helper()
-	c.conn.SetReadDeadline(time.Now().Add(wait))
+	c.conn.SetReadDeadline(time.Now().Add(waittest.Timeout))
 	buf := make([]byte, 4096)
 	if c.in == nil {
 		n, err := c.conn.Read(buf)
@@ -91,96 +103,83 @@ func (c *raw) write(p []byte) {
 }
 
 // exchange sends a request as it is and returns its answer.
-func (c *raw) exchange(m message) message {
+func (c *raw) exchange(request *stun.Message) *stun.Message {
 	c.t.Helper()
-	c.write(m)
+	c.write(request.Raw)
 	for {
-		answer := c.read(patience)
-		if answer == nil {
-			c.t.Fatalf("no answer to %04x", m.kind())
+		p := c.read()
+		if p == nil {
+			c.t.Fatalf("no answer to %s", request.Type)
 		}
-		if isSTUN(answer) && string(answer[8:stunHeader]) == string(m[8:stunHeader]) {
-			if !wellFormed(answer) {
-				c.t.Fatalf("the answer %x is malformed", []byte(answer))
-			}
+		answer := &stun.Message{}
+		if !isSTUN(p) {
+			continue
+		}
+		if !decode(answer, p) {
+			c.t.Fatalf("the answer %x is malformed", p)
+		}
+		if answer.TransactionID == request.TransactionID {
 			return answer
 		}
 	}
 }
 
-// request authenticates a request and returns its answer, and its error's code
-// or 0.
-func (c *raw) request(m message) (message, int) {
+// request authenticates a request and returns its answer, and the answer's error code or 0.
+func (c *raw) request(m *stun.Message) (*stun.Message, stun.ErrorCode) {
 	c.t.Helper()
 	if c.nonce == nil {
-		first := c.exchange(newMessage(m.kind(), begin(m.kind())).add(attrTransport, []byte{17, 0, 0, 0}))
-		if c.nonce = first.find(attrNonce); code(first) != 401 || c.nonce == nil {
-			c.t.Fatalf("got %x, want 401 with a nonce", []byte(first))
+		first := c.exchange(message(m.Type, overUDP))
+		if err := c.nonce.GetFrom(first); err != nil || code(first) != stun.CodeUnauthorized {
+			c.t.Fatalf("got %s, want error 401 with a nonce", first)
 		}
 	}
-	key := keyOf(c.login)
-	answer := c.exchange(m.add(attrUsername, []byte(c.login.Username)).add(attrRealm, []byte(realm)).add(attrNonce, c.nonce).addIntegrity(key))
+	add(m, stun.NewUsername(c.login.Username), stun.NewRealm(realm), c.nonce, keyOf(c.login))
+	answer := c.exchange(m)
 	return answer, code(answer)
 }
 
-func keyOf(c Credentials) []byte { return turn.GenerateAuthKey(c.Username, realm, c.Password) }
+func keyOf(c Credentials) stun.MessageIntegrity {
+	return turn.GenerateAuthKey(c.Username, realm, c.Password)
+}
 
-func code(m message) int {
-	e := m.find(attrErrorCode)
-	if len(e) < 4 {
+// code returns the error code of an answer, or 0.
+func code(m *stun.Message) stun.ErrorCode {
+	var e stun.ErrorCodeAttribute
+	if e.GetFrom(m) != nil {
 		return 0
 	}
-	return int(e[2])*100 + int(e[3])
+	return e.Code
 }
 
 // allocate asks for an allocation.
-func (c *raw) allocate() (netip.AddrPort, int) {
+func (c *raw) allocate() (netip.AddrPort, stun.ErrorCode) {
 	c.t.Helper()
-	answer, code := c.request(begin(allocateRequest).add(attrTransport, []byte{17, 0, 0, 0}))
+	answer, code := c.request(message(allocateRequest, overUDP))
 	if code != 0 {
 		return netip.AddrPort{}, code
 	}
-	return xorAddress(c.t, answer, attrXORRelayed), 0
-}
-
-func xorAddress(t *testing.T, m message, attr uint16) netip.AddrPort {
-	t.Helper()
-	value := m.find(attr)
-	if len(value) != fourLength && len(value) != sixLength {
-		t.Fatalf("no address in %x", []byte(m))
-	}
-	plain := append([]byte(nil), value...)
-	for i := range plain[2:] {
-		mask := m[4:stunHeader]
-		if i < 2 {
-			plain[2+i] ^= mask[i]
-		} else {
-			plain[2+i] ^= mask[i-2]
-		}
-	}
-	ip, _ := netip.AddrFromSlice(plain[4:])
-	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(plain[2:]))
+	return readXORAddress(answer, stun.AttrXORRelayedAddress), 0
 }
 
 // permit asks for a permission.
-func (c *raw) permit(peer netip.AddrPort) int {
+func (c *raw) permit(peer netip.AddrPort) stun.ErrorCode {
 	c.t.Helper()
-	_, code := c.request(begin(createPermissionRequest).addXORAddress(attrXORPeerAddress, peer))
+	_, code := c.request(message(createPermissionRequest, peerAddress(peer)))
 	return code
 }
 
 // bind asks for a channel.
-func (c *raw) bind(channel uint16, peer netip.AddrPort) int {
+func (c *raw) bind(channel uint16, peer netip.AddrPort) stun.ErrorCode {
 	c.t.Helper()
-	number := binary.BigEndian.AppendUint16(nil, channel)
-	_, code := c.request(begin(channelBindRequest).add(attrChannelNumber, append(number, 0, 0)).addXORAddress(attrXORPeerAddress, peer))
+	number := append(binary.BigEndian.AppendUint16(nil, channel), 0, 0)
+	_, code := c.request(message(channelBindRequest, attribute(stun.AttrChannelNumber, number), peerAddress(peer)))
 	return code
 }
 
-// send sends data in an indication.
+// send sends data in a Send indication.
 func (c *raw) send(peer netip.AddrPort, data []byte) {
 	c.t.Helper()
-	c.write(begin(sendIndication).addXORAddress(attrXORPeerAddress, peer).add(attrData, data))
+	c.write(message(sendIndication, peerAddress(peer), attribute(stun.AttrData, data)).Raw)
 }
 
 // channel sends data on a channel.

@@ -10,27 +10,28 @@ import (
 	"sync"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/subscriber"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/policy"
 )
 
-// realm is short: it stands in answers to strangers.
+// realm is short because it is part of answers to clients that have not authenticated.
 const realm = "ef"
 
-// Config is what a relay needs.
+// Config describes a Relay. Sockets, IP, Secret and Logger are required.
 type Config struct {
-	Sockets  *Sockets
-	IP       netip.Addr     // the IPv4 address of relayed addresses, as peers reach it
-	MinPort  uint16         // of relayed addresses; 0: 49152
-	MaxPort  uint16         // of relayed addresses; 0: 65535
-	Allow    []netip.Prefix // addresses beside the public internet's that may be relayed to
-	Secret   []byte         // from which credentials are made, at least 16 bytes; the same on all instances
-	Quota    int            // allocations of one peer; 0: 8
-	Most     int            // allocations of all; 0: 4096
-	PeerRate Rate           // of one peer
-	Rate     Rate           // of all together
-	// Alternate is the second address of Sockets as clients reach it, if they
-	// were opened with one; IP is then the first.
+	Sockets        *Sockets
+	IP             netip.Addr     // the IPv4 address of relayed addresses, as peers reach it
+	MinPort        uint16         // of relayed addresses; 0: 49152
+	MaxPort        uint16         // of relayed addresses; 0: 65535
+	Allow          []netip.Prefix // networks that may be relayed to in addition to the public internet
+	Secret         []byte         // for credentials, at least 16 bytes; the same on all instances
+	Quota          int            // maximum number of allocations of one peer; 0: 8
+	MaxAllocations int            // of all peers; 0: 4096
+	PeerRate       limits.FlowRate
+	Rate           limits.FlowRate // of all peers together
+	// Alternate is the second address of Sockets as clients reach it, if they were opened with one. IP is then the
+	// first.
 	Alternate netip.Addr
 	Logger    *slog.Logger
 	Now       func() time.Time // nil: the machine's clock
@@ -38,38 +39,45 @@ type Config struct {
 
 // Bounds of TCP and TLS clients.
 const (
-	maxConns          = 4096 // of all sources
-	maxConnsOfASource = 64
+	maxStreams          = 4096
+	maxStreamsPerSource = 64
 )
+
+// acceptRetryInterval is the time between two attempts to accept a connection after one has failed.
+const acceptRetryInterval = 100 * time.Millisecond
 
 // Relay is the STUN and TURN server.
 type Relay struct {
 	// Static after New.
 	sockets   *Sockets
-	secret    []byte
-	policy    policy
-	table     *allocations
-	answers   *limiter
-	discovery *discovery // nil without
-	logs      *logs
+	authority *policy.Authority
+	addresses policy.Addresses
+	answers   *policy.AnswerLimit
+	table     *allocationTable
+	discovery *discovery // may be nil
+	streams   *limits.Counter[netip.Prefix]
+	logs      *serverLog
 	log       *slog.Logger
 	now       func() time.Time
 	running   sync.WaitGroup
 
 	// Guarded by mu.
-	mu      sync.Mutex
-	conns   map[net.Conn]struct{}
-	sources map[netip.Prefix]int
-	closed  bool
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{} // of TCP and TLS clients
+	closed bool
 }
 
-// New makes a relay. It starts nothing.
+// Credentials allow one peer to allocate for a while.
+type Credentials = policy.Credentials
+
+// New returns a Relay. It starts nothing.
 func New(c Config) (*Relay, error) {
 	switch {
 	case c.Sockets == nil || c.Logger == nil:
-		return nil, errors.New("relay: sockets and a logger are needed")
+		return nil, errors.New("relay: Sockets and Logger are required")
 	case !c.IP.Unmap().Is4() || c.IP.IsUnspecified():
-		return nil, fmt.Errorf("relay address %s: want the IPv4 address by which peers reach this machine; set it with --relay-ip", c.IP)
+		return nil, fmt.Errorf("relay address %s: want the IPv4 address by which peers reach this machine; "+
+			"set it with --relay-ip", c.IP)
 	case len(c.Secret) < 16:
 		return nil, errors.New("relay: the secret is too short")
 	}
@@ -85,52 +93,62 @@ func New(c Config) (*Relay, error) {
 	if c.Quota == 0 {
 		c.Quota = 8
 	}
-	if c.Most == 0 {
-		c.Most = 4096
+	if c.MaxAllocations == 0 {
+		c.MaxAllocations = 4096
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	ip := c.IP.Unmap()
+	c.IP = c.IP.Unmap()
+	authority := policy.NewAuthority(c.Secret, c.Now)
 	return &Relay{
-		sockets: c.Sockets,
-		secret:  c.Secret,
-		policy:  policy{allow: c.Allow, own: machineAddresses},
-		table: &allocations{
-			at: Range{IP: ip, First: c.MinPort, Last: c.MaxPort}, bind: bindable(ip), quota: c.Quota, most: c.Most,
-			rate: c.PeerRate, budget: budget{rate: c.Rate}, life: maxLifetime, now: c.Now,
-			accounts: map[ident.PeerID]*account{}, ports: map[uint16]*relayConn{}, revoked: map[ident.PeerID]time.Time{},
-		},
-		answers:   newLimiter(c.Now),
-		discovery: c.Sockets.discovery(ip, c.Alternate),
-		logs:      &logs{to: c.Logger, now: c.Now},
+		sockets:   c.Sockets,
+		authority: authority,
+		addresses: policy.Addresses{Allow: c.Allow, Own: policy.MachineAddresses},
+		answers:   policy.NewAnswerLimit(c.Now, netip.Addr.IsLoopback), // nobody can forge a loopback address
+		table:     newAllocationTable(c, authority),
+		discovery: c.Sockets.discovery(c.IP, c.Alternate),
+		streams:   limits.NewCounter[netip.Prefix](maxStreamsPerSource, maxStreams),
+		logs:      newServerLog(c.Logger, c.Now),
 		log:       c.Logger,
 		now:       c.Now,
 		conns:     map[net.Conn]struct{}{},
-		sources:   map[netip.Prefix]int{},
 	}, nil
 }
 
-// Range is where this relay relays.
-func (r *Relay) Range() Range { return r.table.at }
+// Range returns the relayed addresses of this relay.
+func (r *Relay) Range() Range { return r.table.ports }
 
-// SetNeighbours replaces the list of the relays of other instances: this one's
-// clients may reach them, at whatever addresses they are.
+// SetNeighbours replaces the list of the relays of other instances. Clients of this relay may reach them at any
+// address.
 func (r *Relay) SetNeighbours(ranges []Range) { r.table.neighbours.Store(&ranges) }
 
-// Allocations is the number of allocations now.
+// Allocations returns the current number of allocations.
 func (r *Relay) Allocations() int { return r.table.count() }
 
-// Revoke ends the allocations of a peer that was revoked at a moment. What was
-// issued to it before then is good for nothing any more.
-func (r *Relay) Revoke(id ident.PeerID, at time.Time) { r.table.revoke(id, at) }
+// Issue returns new credentials for a peer.
+func (r *Relay) Issue(id ident.PeerID) Credentials { return r.authority.Issue(id) }
+
+// Issue returns new credentials for a peer at the relays that have a secret.
+func Issue(secret []byte, id ident.PeerID, now time.Time) Credentials {
+	return policy.NewAuthority(secret, func() time.Time { return now }).Issue(id)
+}
+
+// Revoke ends the allocations of a peer that was revoked at a moment. Credentials issued to it before are no longer
+// valid.
+func (r *Relay) Revoke(id ident.PeerID, at time.Time) {
+	r.authority.Revoke(id, at)
+	r.table.closeAll(id)
+}
 
 // Run serves until ctx ends, and closes the sockets.
 func (r *Relay) Run(ctx context.Context) error {
 	failed := make(chan error, len(r.sockets.main)+4)
 	serve := func(conn *net.UDPConn, at place) {
 		if conn != nil {
-			r.running.Go(func() { failed <- r.serve(conn, at, func(*door) (clients, error) { return newUDPClients(conn) }) })
+			r.running.Go(func() {
+				failed <- r.serve(conn, at, func(*turnSocket) (clients, error) { return newUDPClients(conn) })
+			})
 		}
 	}
 	for _, conn := range r.sockets.main {
@@ -153,7 +171,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	return fmt.Errorf("relay: a socket ended: %w", err)
 }
 
-// close ends everything.
+// close closes all sockets and allocations.
 func (r *Relay) close() {
 	r.sockets.Close()
 	r.mu.Lock()
@@ -165,19 +183,19 @@ func (r *Relay) close() {
 	r.table.close()
 }
 
-// accept takes TCP clients.
+// accept accepts TCP clients until the listener is closed.
 func (r *Relay) accept(ctx context.Context) error {
 	for {
 		conn, err := r.sockets.TCP.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		if err != nil {
-			r.log.Warn("cannot accept a TURN client", "reason", err) // such as too many open files
+		if err != nil { // for example because the process has too many open files
+			r.log.Warn("cannot accept a TURN client", "err", err)
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(100 * time.Millisecond):
+			case <-time.After(acceptRetryInterval):
 			}
 			continue
 		}
@@ -185,41 +203,41 @@ func (r *Relay) accept(ctx context.Context) error {
 	}
 }
 
-// Serve runs one client's TCP or TLS connection until it ends, and closes it.
-// Beyond the bounds for all connections and for those of one source it is
-// closed at once.
+// Serve serves the TCP or TLS connection of one client until it ends, and closes it. It closes the connection at once
+// if there are too many connections of all sources or of this one.
 func (r *Relay) Serve(conn net.Conn) {
 	defer conn.Close()
 	from, ok := addrPort(conn.RemoteAddr())
 	if !ok {
 		return
 	}
-	source := subscriber.Of(from.Addr())
-	if !r.enter(conn, source) {
+	source := limits.Prefix(from.Addr())
+	if !r.streams.Enter(source) {
 		return
 	}
-	defer r.leave(conn, source)
-	if err := r.serve(conn, place{}, func(d *door) (clients, error) { return newFramed(conn, d), nil }); err != nil {
-		r.log.Warn("cannot serve a TURN client", "reason", err)
+	defer r.streams.Leave(source)
+	if !r.remember(conn) {
+		return
+	}
+	defer r.forget(conn)
+	err := r.serve(conn, place{}, func(t *turnSocket) (clients, error) { return newStreamClient(conn, t), nil })
+	if err != nil {
+		r.log.Warn("cannot serve a TURN client", "err", err)
 	}
 }
 
-func (r *Relay) enter(conn net.Conn, source netip.Prefix) bool {
+// remember registers a connection, so that close finds it. It reports false if the relay is closed.
+func (r *Relay) remember(conn net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || len(r.conns) >= maxConns || r.sources[source] >= maxConnsOfASource {
-		return false
+	if !r.closed {
+		r.conns[conn] = struct{}{}
 	}
-	r.conns[conn] = struct{}{}
-	r.sources[source]++
-	return true
+	return !r.closed
 }
 
-func (r *Relay) leave(conn net.Conn, source netip.Prefix) {
+func (r *Relay) forget(conn net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.conns, conn)
-	if r.sources[source]--; r.sources[source] == 0 {
-		delete(r.sources, source)
-	}
 }

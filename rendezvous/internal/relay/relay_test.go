@@ -16,18 +16,18 @@ import (
 
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/policy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
-
-// start runs a relay on loopback.
+// start runs a relay on loopback until the test ends. change may change its configuration.
 func start(t *testing.T, change func(*Config)) *Relay {
 	t.Helper()
 	return startWith(t, change, nil)
 }
 
+// config returns the configuration of a relay on loopback.
 func config(sockets *Sockets) Config {
 	return Config{
 		Sockets: sockets, IP: netip.MustParseAddr("127.0.0.1"),
@@ -35,7 +35,7 @@ func config(sockets *Sockets) Config {
 	}
 }
 
-// startWith has something else changed too.
+// startWith is start with a change of the relay before it runs.
 func startWith(t *testing.T, change func(*Config), inside func(*Relay)) *Relay {
 	t.Helper()
 	sockets, err := Listen("127.0.0.1:0", netip.Addr{})
@@ -45,7 +45,7 @@ func startWith(t *testing.T, change func(*Config), inside func(*Relay)) *Relay {
 	return startOn(t, sockets, change, inside)
 }
 
-// startOn runs a relay on sockets.
+// startOn is startWith on some sockets.
 func startOn(t *testing.T, sockets *Sockets, change func(*Config), inside func(*Relay)) *Relay {
 	t.Helper()
 	c := config(sockets)
@@ -76,7 +76,7 @@ func (r *Relay) address() string { return r.sockets.Address().String() }
 
 func peer(seed byte) ident.PeerID { return ident.PeerID{seed} }
 
-// client is a TURN client as pion makes it, over UDP or TCP.
+// client connects a TURN client of pion/turn over UDP or TCP.
 func client(t *testing.T, r *Relay, network string, c Credentials) (*turn.Client, net.PacketConn) {
 	t.Helper()
 	var conn net.PacketConn
@@ -94,11 +94,11 @@ func client(t *testing.T, r *Relay, network string, c Credentials) (*turn.Client
 		conn = turn.NewSTUNConn(stream)
 	}
 	t.Cleanup(func() { conn.Close() })
-	quietly := logging.NewDefaultLoggerFactory()
-	quietly.DefaultLogLevel = logging.LogLevelDisabled
+	loggers := logging.NewDefaultLoggerFactory()
+	loggers.DefaultLogLevel = logging.LogLevelDisabled
 	tc, err := turn.NewClient(&turn.ClientConfig{
 		STUNServerAddr: r.address(), TURNServerAddr: r.address(),
-		Conn: conn, Username: c.Username, Password: c.Password, Realm: realm, LoggerFactory: quietly,
+		Conn: conn, Username: c.Username, Password: c.Password, Realm: realm, LoggerFactory: loggers,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func client(t *testing.T, r *Relay, network string, c Credentials) (*turn.Client
 	return tc, conn
 }
 
-// allocate makes an allocation, or fails the test.
+// allocate makes an allocation.
 func allocate(t *testing.T, tc *turn.Client) net.PacketConn {
 	t.Helper()
 	conn, err := tc.Allocate()
@@ -121,7 +121,7 @@ func allocate(t *testing.T, tc *turn.Client) net.PacketConn {
 	return conn
 }
 
-// clock is a time that a test moves.
+// clock is a clock that a test moves.
 type clock struct{ unix atomic.Int64 }
 
 func newClock() *clock {
@@ -133,18 +133,18 @@ func newClock() *clock {
 func (c *clock) now() time.Time      { return time.Unix(0, c.unix.Load()) }
 func (c *clock) add(d time.Duration) { c.unix.Add(int64(d)) }
 
-func TestBothSTUNPortsTellTheClientItsAddress(t *testing.T) {
+func TestBothSTUNPortsReturnTheClientAddress(t *testing.T) {
 	r := start(t, nil)
 	tc, conn := client(t, r, "udp", r.Issue(peer(1)))
 	for _, server := range []net.Addr{r.sockets.Address(), r.sockets.second.LocalAddr()} {
 		got, err := tc.SendBindingRequestTo(server)
 		if err != nil || got.String() != conn.LocalAddr().String() {
-			t.Errorf("%s says %v, %v; want %s", server, got, err, conn.LocalAddr())
+			t.Errorf("%s returns %v, %v; want %s", server, got, err, conn.LocalAddr())
 		}
 	}
 }
 
-func TestTwoAllocationsOfThisServerReachEachOther(t *testing.T) {
+func TestTwoAllocationsReachEachOther(t *testing.T) {
 	for _, network := range []string{"udp", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			r := start(t, nil)
@@ -157,7 +157,7 @@ func TestTwoAllocationsOfThisServerReachEachOther(t *testing.T) {
 			if _, err := a.WriteTo([]byte("hello"), b.LocalAddr()); err != nil {
 				t.Fatal(err)
 			}
-			b.SetReadDeadline(time.Now().Add(patience))
+			b.SetReadDeadline(time.Now().Add(waittest.Timeout))
 			buf := make([]byte, 100)
 			n, from, err := b.ReadFrom(buf)
 			if err != nil || string(buf[:n]) != "hello" || from.String() != a.LocalAddr().String() {
@@ -178,14 +178,14 @@ func TestNothingIsRelayedToThisMachine(t *testing.T) {
 	two, _ := client(t, r, "udp", r.Issue(peer(2)))
 	a, b := allocate(t, one), allocate(t, two)
 
-	// The relay's own address is permitted, for its allocations: other ports
-	// of it are not reached. What follows proves that the first was handled.
+	// The address of the relay is permitted for its allocations, but no other port of it is reached. The packet to b
+	// proves that the relay has handled the packet to the canary.
 	a.WriteTo([]byte("to the canary"), canary.LocalAddr())
 	if _, err := b.WriteTo([]byte("permit a"), a.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
 	a.WriteTo([]byte("to b"), b.LocalAddr())
-	b.SetReadDeadline(time.Now().Add(patience))
+	b.SetReadDeadline(time.Now().Add(waittest.Timeout))
 	buf := make([]byte, 100)
 	if n, _, err := b.ReadFrom(buf); err != nil || string(buf[:n]) != "to b" {
 		t.Fatalf("b got %q, %v", buf[:n], err)
@@ -194,18 +194,18 @@ func TestNothingIsRelayedToThisMachine(t *testing.T) {
 	if n, from, err := canary.ReadFrom(buf); err == nil {
 		t.Errorf("the canary got %q from %s", buf[:n], from)
 	}
-	for _, refusedPeer := range []string{"127.0.0.2:9", "169.254.169.254:80", "10.0.0.1:53"} {
-		to, err := net.ResolveUDPAddr("udp4", refusedPeer)
+	for _, private := range []string{"127.0.0.2:9", "169.254.169.254:80", "10.0.0.1:53"} {
+		to, err := net.ResolveUDPAddr("udp4", private)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := a.WriteTo([]byte("x"), to); err == nil {
-			t.Errorf("%s was permitted", refusedPeer)
+			t.Errorf("%s was permitted", private)
 		}
 	}
 }
 
-func TestAnAllowedNetworkIsReached(t *testing.T) {
+func TestAllowedNetworkIsReached(t *testing.T) {
 	r := start(t, func(c *Config) { c.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")} })
 	friend, err := net.ListenPacket("udp4", "127.0.0.2:0")
 	if err != nil {
@@ -217,31 +217,31 @@ func TestAnAllowedNetworkIsReached(t *testing.T) {
 	if _, err := a.WriteTo([]byte("hello"), friend.LocalAddr()); err != nil {
 		t.Fatal(err)
 	}
-	friend.SetReadDeadline(time.Now().Add(patience))
+	friend.SetReadDeadline(time.Now().Add(waittest.Timeout))
 	buf := make([]byte, 100)
 	if n, from, err := friend.ReadFrom(buf); err != nil || from.String() != a.LocalAddr().String() {
 		t.Errorf("got %q from %v, %v", buf[:n], from, err)
 	}
 }
 
-func TestWrongAndExpiredCredentialsAllocateNothing(t *testing.T) {
-	at := newClock()
-	r := start(t, func(c *Config) { c.Now = at.now })
+func TestWrongAndExpiredCredentialsAreRefused(t *testing.T) {
+	clock := newClock()
+	r := start(t, func(c *Config) { c.Now = clock.now })
 	good := r.Issue(peer(1))
 	wrong := good
 	wrong.Password = "guess"
 	other := good
 	other.Username = r.Issue(peer(2)).Username
-	at.add(-Validity - time.Second)
+	clock.add(-policy.Validity - time.Second)
 	expired := r.Issue(peer(1))
-	at.add(Validity + time.Second)
+	clock.add(policy.Validity + time.Second)
 	for name, c := range map[string]Credentials{
-		"wrong password": wrong, "another peer's name": other, "expired": expired,
-		"no credential": {Username: "someone", Password: "x"},
+		"wrong password": wrong, "username of another peer": other, "expired": expired,
+		"a username that no relay issued": {Username: "someone", Password: "x"},
 	} {
 		tc, _ := client(t, r, "udp", c)
 		if _, err := tc.Allocate(); err == nil {
-			t.Errorf("%s: allocated", name)
+			t.Errorf("%s: an allocation was made", name)
 		}
 	}
 	if n := r.Allocations(); n != 0 {
@@ -249,7 +249,7 @@ func TestWrongAndExpiredCredentialsAllocateNothing(t *testing.T) {
 	}
 }
 
-func TestAPeerHasAFewAllocations(t *testing.T) {
+func TestRevocationEndsAllocations(t *testing.T) {
 	r := start(t, func(c *Config) { c.Quota = 2 })
 	credentials := r.Issue(peer(1))
 	for range 2 {
@@ -258,7 +258,7 @@ func TestAPeerHasAFewAllocations(t *testing.T) {
 	}
 	tc, _ := client(t, r, "udp", r.Issue(peer(1)))
 	if _, err := tc.Allocate(); err == nil {
-		t.Error("a third allocation of the peer was made")
+		t.Error("the peer has a third allocation")
 	}
 	other, _ := client(t, r, "udp", r.Issue(peer(2)))
 	allocate(t, other)
@@ -266,14 +266,15 @@ func TestAPeerHasAFewAllocations(t *testing.T) {
 	waittest.Until(t, "only the other peer's allocation is left", func() bool { return r.Allocations() == 1 })
 	again, _ := client(t, r, "udp", credentials)
 	if _, err := again.Allocate(); err == nil {
-		t.Error("the revoked peer's credentials are still good")
+		t.Error("the credentials of the revoked peer are still valid")
 	}
 }
 
-func TestMalformedTCPFramesEndTheConnection(t *testing.T) {
+func TestMalformedFrameEndsTheConnection(t *testing.T) {
 	r := start(t, nil)
 	for name, frame := range map[string][]byte{
-		"STUN whose length wraps":         append([]byte{0, 1, 0xff, 0xec, 0x21, 0x12, 0xa4, 0x42}, make([]byte, 12)...),
+		"STUN whose length wraps": append([]byte{0, 1, 0xff, 0xec, 0x21, 0x12, 0xa4, 0x42},
+			make([]byte, 12)...),
 		"channel data whose length wraps": append([]byte{0x40, 0, 0xff, 0xfc}, make([]byte, 8)...),
 		"a frame larger than 1599 bytes":  {0x40, 0, 0x06, 0x3c},
 		"no magic cookie":                 make([]byte, 20),
@@ -283,7 +284,7 @@ func TestMalformedTCPFramesEndTheConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(patience))
+		conn.SetDeadline(time.Now().Add(waittest.Timeout))
 		conn.Write(frame)
 		if n, err := conn.Read(make([]byte, 1)); err == nil || isTimeout(err) {
 			t.Errorf("%s: read %d bytes, %v; want the end of the connection", name, n, err)
@@ -297,64 +298,34 @@ func isTimeout(err error) bool {
 	return ok && e.Timeout()
 }
 
-func TestASourceHasAFewTCPConnections(t *testing.T) {
+func TestStreamsOfOneSourceAreBounded(t *testing.T) {
 	r := start(t, nil)
-	for range maxConnsOfASource {
+	for range maxStreamsPerSource {
 		conn, err := net.Dial("tcp", r.address())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 	}
-	one := netip.MustParsePrefix("127.0.0.1/32")
-	waittest.Until(t, "all are counted", func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.sources[one] == maxConnsOfASource
-	})
+	waittest.Until(t, "all are counted", func() bool { return r.Usage().Streams == maxStreamsPerSource })
 	conn, err := net.Dial("tcp", r.address())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(waittest.Timeout))
 	if _, err := conn.Read(make([]byte, 1)); err == nil || isTimeout(err) {
 		t.Errorf("one too many: %v, want the end of the connection", err)
 	}
 }
 
-func TestAnAbandonedAllocationGivesWay(t *testing.T) {
-	at := newClock()
-	r := start(t, func(c *Config) { c.Quota, c.Now = 1, at.now })
+func TestAbandonedAllocationMakesRoom(t *testing.T) {
+	clock := newClock()
+	r := start(t, func(c *Config) { c.Quota, c.Now = 1, clock.now })
 	first, _ := client(t, r, "udp", r.Issue(peer(1)))
 	allocate(t, first)
-	at.add(abandoned + time.Second)
+	clock.add(abandonedAfter + time.Second)
 	second, _ := client(t, r, "udp", r.Issue(peer(1)))
 	allocate(t, second)
 	waittest.Until(t, "one allocation is left", func() bool { return r.Allocations() == 1 })
-}
-
-func FuzzFrameSize(f *testing.F) {
-	f.Add([]byte{0, 1, 0, 0})
-	f.Add([]byte{0x40, 0, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, header []byte) {
-		if len(header) != channelHeader {
-			return
-		}
-		size, padding := frameSize(header)
-		if size < 0 || size > 1<<17 || padding < 0 || padding > 3 || size != 0 && size < channelHeader {
-			t.Errorf("%x: %d and %d", header, size, padding)
-		}
-	})
-}
-
-func FuzzUsername(f *testing.F) {
-	r := &Relay{secret: []byte("0123456789abcdef"), now: time.Now}
-	f.Add(r.Issue(peer(1)).Username)
-	f.Add("1:2:3")
-	f.Fuzz(func(t *testing.T, username string) {
-		if id, _, ok := parseUsername(username); ok && id.IsZero() && len(username) < 50 {
-			t.Errorf("%q is taken for a peer", username)
-		}
-	})
 }

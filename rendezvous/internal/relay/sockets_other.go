@@ -4,7 +4,7 @@ package relay
 
 import "net"
 
-// listenShared opens one socket: sharing a port out is Linux's.
+// listenShared opens one socket. Only on Linux do several sockets share a port.
 func listenShared(address string) ([]*net.UDPConn, error) {
 	conn, err := listenUDP(address)
 	if err != nil {

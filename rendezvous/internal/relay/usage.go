@@ -5,97 +5,98 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/easyfind-usb/easyfind/internal/limits"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// maxAccounts is how many peers' figures are kept of those that have no
-// allocation now. Beyond it, those go whose last allocation ended longest ago;
-// the totals keep them.
+// maxAccounts is the number of peers without an allocation whose figures are kept. The figures of the peers whose last
+// allocation ended longest ago are dropped first. The totals keep them.
 const maxAccounts = 4096
 
-// Flow is how much was relayed. Bytes are those of the relayed packets
-// themselves, without any header.
+// Flow is an amount of relayed packets. Bytes counts their payload, without any header.
 type Flow struct {
 	Packets uint64
 	Bytes   uint64
 }
 
-// Traffic is what was relayed, in both directions, and what was not.
+// Traffic holds what was relayed in each direction, and what was not relayed.
 type Traffic struct {
-	FromClients Flow // from TURN clients to whom they relay to
-	ToClients   Flow // to TURN clients, over whatever they are connected by
-	Dropped     Flow // in both directions, because it may not be relayed: no permission
-	Limited     Flow // in both directions, beyond the peer's rate or that of all
+	FromClients Flow // from TURN clients to peers
+	ToClients   Flow // from peers to TURN clients
+	Dropped     Flow // in both directions, because there was no permission
+	Limited     Flow // in both directions, because the rate of the peer or of the relay was exceeded
 }
 
-// Usage is what the relay has done since it was made.
+// Usage holds the figures of a relay since it was made.
 type Usage struct {
 	Traffic
 	Allocations int    // now
 	Allocated   uint64 // allocations ever made
-	Refused     uint64 // allocations that were not made: a quota, or no port was free
+	Refused     uint64 // allocations refused because of a quota or because no port was free
 	Streams     int    // TCP and TLS clients connected now
-	Unanswered  uint64 // answers withheld from strangers who asked too often
+	Unanswered  uint64 // answers withheld from sources that asked too often
 	Peers       []PeerUsage
 }
 
-// PeerUsage is the part of one peer.
+// PeerUsage holds the figures of one peer.
 type PeerUsage struct {
 	Traffic
 	Peer        ident.PeerID
 	Allocations int // now
 }
 
-// Usage returns the totals, and of each peer that has an allocation or had one
-// lately, ordered by ID. The figures of one moment may differ by the packets
-// that were under way.
+// Usage returns the totals and the figures of each peer that has an allocation or had one recently, ordered by ID.
+// Packets that are relayed meanwhile may be counted in some of the figures only.
 func (r *Relay) Usage() Usage {
 	u := r.table.usage()
-	u.Unanswered = r.answers.withheld.Load()
-	r.mu.Lock()
-	u.Streams = len(r.conns)
-	r.mu.Unlock()
+	u.Unanswered = r.answers.Withheld()
+	u.Streams = r.streams.Len()
 	return u
 }
 
-// counters are a Traffic that goroutines add to.
-type counters struct{ from, to, dropped, limited flow }
+// counters is a Traffic that several goroutines add to.
+type counters struct{ from, to, dropped, limited counter }
 
-func fromClients(c *counters) *flow { return &c.from }
-func toClients(c *counters) *flow   { return &c.to }
-func dropped(c *counters) *flow     { return &c.dropped }
-func limited(c *counters) *flow     { return &c.limited }
+func fromClients(c *counters) *counter { return &c.from }
+func toClients(c *counters) *counter   { return &c.to }
+func dropped(c *counters) *counter     { return &c.dropped }
+func limited(c *counters) *counter     { return &c.limited }
 
-type flow struct{ packets, bytes atomic.Uint64 }
+// counter is a Flow that several goroutines add to.
+type counter struct{ packets, bytes atomic.Uint64 }
 
-func (f *flow) add(bytes int) {
-	f.packets.Add(1)
-	f.bytes.Add(uint64(bytes))
+func (c *counter) add(bytes int) {
+	c.packets.Add(1)
+	c.bytes.Add(uint64(bytes))
 }
 
-func (f *flow) read() Flow { return Flow{Packets: f.packets.Load(), Bytes: f.bytes.Load()} }
+func (c *counter) read() Flow { return Flow{Packets: c.packets.Load(), Bytes: c.bytes.Load()} }
 
 func (c *counters) read() Traffic {
-	return Traffic{FromClients: c.from.read(), ToClients: c.to.read(), Dropped: c.dropped.read(), Limited: c.limited.read()}
+	return Traffic{FromClients: c.from.read(), ToClients: c.to.read(), Dropped: c.dropped.read(),
+		Limited: c.limited.read()}
 }
 
-// account is what one peer has, and what it has used.
+// account holds the allocations of one peer and its figures.
 type account struct {
-	peer   ident.PeerID
-	used   counters
-	budget budget
+	peer ident.PeerID
+	used counters
+	rate *limits.Flow
 
-	// Guarded by the table's mu.
-	conns []*relayConn
-	ended int64 // unix milliseconds: when the last of conns went
+	// Guarded by allocationTable.mu.
+	allocations []*allocation
+	ended       int64 // unix milliseconds: when the last allocation ended
 }
 
-// usage reads every account.
-func (t *allocations) usage() Usage {
+// usage reads all accounts.
+func (t *allocationTable) usage() Usage {
 	t.mu.Lock()
-	u := Usage{Allocations: len(t.ports), Allocated: t.made, Refused: t.refused, Peers: make([]PeerUsage, 0, len(t.accounts))}
+	u := Usage{
+		Allocations: len(t.byPort), Allocated: t.made, Refused: t.refused,
+		Peers: make([]PeerUsage, 0, len(t.accounts)),
+	}
 	for id, a := range t.accounts {
-		u.Peers = append(u.Peers, PeerUsage{Traffic: a.used.read(), Peer: id, Allocations: len(a.conns)})
+		u.Peers = append(u.Peers, PeerUsage{Traffic: a.used.read(), Peer: id, Allocations: len(a.allocations)})
 	}
 	t.mu.Unlock()
 	u.Traffic = t.total.read()
@@ -103,27 +104,26 @@ func (t *allocations) usage() Usage {
 	return u
 }
 
-// account returns a peer's, making it if there is none. The caller has t.mu.
-func (t *allocations) account(peer ident.PeerID) *account {
+// account returns the account of a peer, and makes one if there is none. mu must be held.
+func (t *allocationTable) account(peer ident.PeerID) *account {
 	a := t.accounts[peer]
 	if a == nil {
-		a = &account{peer: peer, budget: budget{rate: t.rate}, ended: t.now().UnixMilli()}
+		a = &account{peer: peer, rate: limits.NewFlow(t.peerRate), ended: t.now().UnixMilli()}
 		t.accounts[peer] = a
 		t.forgetIdle()
 	}
 	return a
 }
 
-// forgetIdle keeps the accounts within their bound: half of those without an
-// allocation go at once, so that it is seldom looked for them. The caller has
-// t.mu.
-func (t *allocations) forgetIdle() {
+// forgetIdle removes half of the accounts without an allocation when there are too many, so that it seldom has to
+// search. mu must be held.
+func (t *allocationTable) forgetIdle() {
 	if len(t.accounts) <= maxAccounts {
 		return
 	}
 	var idle []*account
 	for _, a := range t.accounts {
-		if len(a.conns) == 0 {
+		if len(a.allocations) == 0 {
 			idle = append(idle, a)
 		}
 	}

@@ -54,8 +54,8 @@ type Writer struct {
 // NewWriter makes a Writer.
 func (s *Socket) NewWriter() *Writer { return &Writer{socket: s} }
 
-// Add sends a datagram of a header, which may be nil, and what follows it. What the network refuses is lost, as datagrams are. The
-// one error is the end of the socket.
+// Add sends a datagram of a header, which may be nil, and what follows it. What the network refuses is lost, as
+// datagrams are. The one error is the end of the socket.
 func (w *Writer) Add(header, p []byte, to netip.AddrPort) error {
 	if len(header)+len(p) > MaxSize {
 		return nil

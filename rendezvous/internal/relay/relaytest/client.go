@@ -1,4 +1,4 @@
-// Package relaytest is a TURN client for tests, as an agent has one.
+// Package relaytest is a TURN client for tests. It connects in the same ways as an agent.
 package relaytest
 
 import (
@@ -10,21 +10,22 @@ import (
 
 	"github.com/pion/logging"
 	"github.com/pion/turn/v2"
+
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
-// Allocate returns an allocation of the relay that a TURN URI names, or an
-// error of the relay's. It and its connection live as long as the test. config
-// is for turns: URIs. What else fails ends the test.
+// Allocate makes an allocation at the relay that a TURN URI names. It returns the relay's error if the relay refuses.
+// The allocation and its connection end with the test. config is for turns: URIs.
 func Allocate(t *testing.T, uri, username, password string, config *tls.Config) (net.PacketConn, error) {
 	t.Helper()
 	scheme, rest, _ := strings.Cut(uri, ":")
 	address, transport, _ := strings.Cut(rest, "?transport=")
 	conn := Dial(t, scheme, transport, address, config)
-	quietly := logging.NewDefaultLoggerFactory()
-	quietly.DefaultLogLevel = logging.LogLevelDisabled
+	loggers := logging.NewDefaultLoggerFactory()
+	loggers.DefaultLogLevel = logging.LogLevelDisabled
 	client, err := turn.NewClient(&turn.ClientConfig{
 		STUNServerAddr: address, TURNServerAddr: address, Conn: conn, Username: username, Password: password,
-		LoggerFactory: quietly,
+		LoggerFactory: loggers,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +41,7 @@ func Allocate(t *testing.T, uri, username, password string, config *tls.Config) 
 	return relayed, err
 }
 
-// Dial connects to a relay as a URI of that scheme and transport says.
+// Dial connects to a relay with the scheme and transport of a TURN URI.
 func Dial(t *testing.T, scheme, transport, address string, config *tls.Config) net.PacketConn {
 	t.Helper()
 	var conn net.PacketConn
@@ -64,15 +65,15 @@ func Dial(t *testing.T, scheme, transport, address string, config *tls.Config) n
 	return conn
 }
 
-// Receive waits for a packet from an address, whatever else comes before it.
-func Receive(t *testing.T, conn net.PacketConn, want string, from net.Addr, patience time.Duration) {
+// Receive waits for a packet from an address and ignores all other packets.
+func Receive(t *testing.T, conn net.PacketConn, want string, from net.Addr) {
 	t.Helper()
-	conn.SetReadDeadline(time.Now().Add(patience))
+	conn.SetReadDeadline(time.Now().Add(waittest.Timeout))
 	buf := make([]byte, 2048)
 	for {
 		n, addr, err := conn.ReadFrom(buf)
 		if err != nil {
-			t.Fatalf("never got %q from %s: %v", want, from, err)
+			t.Fatalf("%q from %s did not arrive: %v", want, from, err)
 		}
 		if string(buf[:n]) == want && addr.String() == from.String() {
 			return

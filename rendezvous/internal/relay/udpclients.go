@@ -8,17 +8,16 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/datagrams"
 )
 
-// udpClients are the clients of a UDP socket. Only its closing ends them.
+// udpClients are the clients of a UDP socket. They end when the socket is closed.
 type udpClients struct {
 	in     *datagrams.Reader
 	socket *datagrams.Socket
 	conn   *net.UDPConn
-	known  [knownAddresses]*net.UDPAddr // by hash
+	cached [cachedAddresses]*net.UDPAddr // by hash
 }
 
-// knownAddresses is how many clients' addresses are not made anew for each
-// packet.
-const knownAddresses = 256
+// cachedAddresses is the number of client addresses that are kept, so that not every packet allocates one.
+const cachedAddresses = 256
 
 func newUDPClients(conn *net.UDPConn) (*udpClients, error) {
 	in, err := datagrams.NewReader(conn)
@@ -45,17 +44,17 @@ func (u *udpClients) answer(p []byte, to netip.AddrPort) error {
 	return err
 }
 
-// address returns the same address for the same client, mostly. The TURN server
-// keeps and reads it, and changes nothing of it.
-func (u *udpClients) address(of netip.AddrPort) net.Addr {
-	low := of.Addr().As16()
-	slot := &u.known[(of.Port()^uint16(low[15])<<3)%knownAddresses]
+// address usually returns the same pointer for the same client. The TURN server keeps and reads the address, and does
+// not change it.
+func (u *udpClients) address(client netip.AddrPort) net.Addr {
+	low := client.Addr().As16()
+	slot := &u.cached[(client.Port()^uint16(low[15])<<3)%cachedAddresses]
 	if known := *slot; known != nil {
-		if ap := known.AddrPort(); ap.Port() == of.Port() && ap.Addr().Unmap() == of.Addr() {
+		if ap := known.AddrPort(); ap.Port() == client.Port() && ap.Addr().Unmap() == client.Addr() {
 			return known
 		}
 	}
-	*slot = net.UDPAddrFromAddrPort(of)
+	*slot = net.UDPAddrFromAddrPort(client)
 	return *slot
 }
 
@@ -63,12 +62,11 @@ func (u *udpClients) outbox(to netip.AddrPort) outbox {
 	return &udpOutbox{Writer: u.socket.NewWriter(), to: to}
 }
 
-// udpOutbox sends to one client. What the network refuses, or comes when the
-// socket is closed, is lost.
+// udpOutbox sends to one client. Packets that the network refuses, or that come when the socket is closed, are lost.
 type udpOutbox struct {
 	*datagrams.Writer
 	to netip.AddrPort
 }
 
-func (o *udpOutbox) add(header, p []byte) { o.Add(header, p, o.to) }
-func (o *udpOutbox) flush()               { o.Flush() }
+func (o *udpOutbox) add(header, payload []byte) { o.Add(header, payload, o.to) }
+func (o *udpOutbox) flush()                     { o.Flush() }

@@ -5,34 +5,32 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/pion/stun"
 )
 
-// input is a connection from which bytes come, and that is then over.
+// input is a connection that returns the bytes of a reader and then ends.
 type input struct {
 	net.Conn
 	io.Reader
 }
 
-func (i input) Read(p []byte) (int, error) { return i.Reader.Read(p) }
-func (input) Close() error                 { return nil }
-func (input) SetReadDeadline(time.Time) error {
-	return nil
-}
+func (i input) Read(p []byte) (int, error)    { return i.Reader.Read(p) }
+func (input) Close() error                    { return nil }
+func (input) SetReadDeadline(time.Time) error { return nil }
+func (input) RemoteAddr() net.Addr            { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9} }
 
-func (input) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9} }
-
-// frames reads all messages that a connection brings.
+// frames returns all messages of a stream, and how often a message was not ready.
 func frames(in io.Reader) (all [][]byte, waited int, err error) {
-	f := newFramed(input{Reader: in}, &door{conns: map[netip.AddrPort]*relayConn{}})
+	c := newStreamClient(input{Reader: in}, &turnSocket{})
 	for {
-		if !f.ready() {
+		if !c.ready() {
 			waited++
 		}
-		p, _, err := f.next()
+		p, _, err := c.next()
 		if err != nil {
 			return all, waited, err
 		}
@@ -40,10 +38,10 @@ func frames(in io.Reader) (all [][]byte, waited int, err error) {
 	}
 }
 
-// FuzzFrames: however a stream is cut into reads, the messages are the same, none
-// is too long, and together they are what was sent.
+// FuzzFrames checks that the messages do not depend on how reads split the stream, that no message is too long, and
+// that together they are what was sent.
 func FuzzFrames(f *testing.F) {
-	binding := []byte(begin(bindingRequest))
+	binding := message(stun.BindingRequest).Raw
 	f.Add(append(append([]byte{0x40, 0, 0, 3, 1, 2, 3, 0}, binding...), binding...))
 	f.Add(append([]byte{0x7f, 0xff, 0, 0}, binding[:7]...))
 	f.Add([]byte{0x40, 0, 0xff, 0xfc, 0, 0, 0, 0, 0, 0, 0, 0})
@@ -60,7 +58,7 @@ func FuzzFrames(f *testing.F) {
 				t.Fatalf("message %d: %x at once, %x byte by byte", i, p, slow[i])
 			}
 			if !bytes.Equal(p, sent[at:][:len(p)]) {
-				t.Fatalf("message %d is not what was sent", i)
+				t.Fatalf("message %d differs from what was sent", i)
 			}
 			at += len(p)
 			if !isSTUN(p) {
@@ -73,13 +71,27 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-func TestMessagesThatCameTogetherAreReadWithoutWaiting(t *testing.T) {
+func FuzzFrameSize(f *testing.F) {
+	f.Add([]byte{0, 1, 0, 0})
+	f.Add([]byte{0x40, 0, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, header []byte) {
+		if len(header) != channelHeader {
+			return
+		}
+		size, padding := frameSize(header)
+		if size < 0 || size > 1<<17 || padding < 0 || padding > 3 || size != 0 && size < channelHeader {
+			t.Errorf("%x: %d and %d", header, size, padding)
+		}
+	})
+}
+
+func TestMessagesThatArriveTogetherAreReadWithoutWaiting(t *testing.T) {
 	var sent []byte
 	for n := range 5 {
 		sent = append(sent, 0x40, 0, 0, 5, byte(n), 0, 0, 0, 0, 0, 0, 0)
 	}
 	all, waited, err := frames(bytes.NewReader(sent))
 	if len(all) != 5 || waited != 2 || !errors.Is(err, io.EOF) {
-		t.Errorf("%d messages, waited %d times, then %v; want 5 after one wait, and the end after another", len(all), waited, err)
+		t.Errorf("%d messages, %d waits, then %v; want 5, 2 and the end", len(all), waited, err)
 	}
 }

@@ -1,4 +1,4 @@
-package relay
+package policy
 
 import (
 	"net"
@@ -6,18 +6,16 @@ import (
 	"slices"
 )
 
-// policy says to which addresses may be relayed: those of the public internet,
-// and those that the operator allows. This server's own addresses are not
-// among them; its relay address is a matter of ports, see allocations.
-type policy struct {
-	allow []netip.Prefix
-	own   func() []netip.Addr // this machine's addresses
+// Addresses decides which addresses may be relayed to: those of the public internet, and those that the operator
+// allows. The addresses of this machine are not among them.
+type Addresses struct {
+	Allow []netip.Prefix      // in addition to the public internet
+	Own   func() []netip.Addr // returns the addresses of this machine
 }
 
-// refused are the special-purpose blocks that IsGlobalUnicast and IsPrivate let
-// pass (RFC 6890 and the IANA registries). Of IPv6 only 2000::/3 and NAT64 come
-// this far.
-var refused = []netip.Prefix{
+// special are the special-purpose blocks that IsGlobalUnicast and IsPrivate do not cover (RFC 6890 and the IANA
+// registries). Of IPv6, Permits asks only for addresses in 2000::/3 and of NAT64.
+var special = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),       // this network
 	netip.MustParsePrefix("100.64.0.0/10"),   // shared, behind carrier-grade NAT
 	netip.MustParsePrefix("169.254.0.0/16"),  // link-local: cloud metadata
@@ -32,23 +30,24 @@ var refused = []netip.Prefix{
 	netip.MustParsePrefix("3fff::/20"),       // documentation
 }
 
-// permits reports whether may be relayed to ip, in whatever notation.
-func (p policy) permits(ip netip.Addr) bool {
+// Permits reports whether packets may be relayed to ip. It also looks at the IPv4 addresses that an IPv6 address
+// contains.
+func (p Addresses) Permits(ip netip.Addr) bool {
 	if ip.Zone() != "" {
 		return false
 	}
 	ip = ip.Unmap()
-	if contains(p.allow, ip) {
+	if contains(p.Allow, ip) {
 		return true
 	}
 	if ip.Is6() && !global.Contains(ip) && !nat64.Contains(ip) {
 		return false
 	}
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() || contains(refused, ip) || slices.Contains(p.own(), ip) {
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() || contains(special, ip) || slices.Contains(p.Own(), ip) {
 		return false
 	}
 	for _, inner := range embedded(ip) {
-		if !p.permits(inner) {
+		if !p.Permits(inner) {
 			return false
 		}
 	}
@@ -66,8 +65,7 @@ var (
 	teredo    = netip.MustParsePrefix("2001::/32")    // RFC 4380 section 4
 )
 
-// embedded returns the IPv4 addresses to which a router may send what is
-// addressed to the IPv6 address ip.
+// embedded returns the IPv4 addresses to which a router may translate packets for the IPv6 address ip.
 func embedded(ip netip.Addr) []netip.Addr {
 	if !ip.Is6() {
 		return nil
@@ -88,8 +86,8 @@ func embedded(ip netip.Addr) []netip.Addr {
 	return nil
 }
 
-// machineAddresses returns the addresses of this machine's interfaces.
-func machineAddresses() []netip.Addr {
+// MachineAddresses returns the addresses of this machine's interfaces.
+func MachineAddresses() []netip.Addr {
 	list, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil
