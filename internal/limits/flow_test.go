@@ -33,7 +33,8 @@ func TestFlowHoldsTheStricterBound(t *testing.T) {
 	} {
 		got := offered(limits.NewFlow(c.rate), 5000, c.size)
 		if most := c.want + c.want/40 + 1; got < c.want || got > most {
-			t.Errorf("%+v lets %d packets of %d bytes pass per second, want %d to %d", c.rate, got, c.size, c.want, most)
+			t.Errorf("%+v lets %d packets of %d bytes pass per second, want %d to %d",
+				c.rate, got, c.size, c.want, most)
 		}
 	}
 }

@@ -90,7 +90,8 @@ func (h *harness) run() {
 		server.Close()
 		all.Wait()
 		s := h.Stats()
-		if s.Connections != 0 || s.Pending != 0 || h.admission.connections.Len() != 0 || h.admission.greetings.Len() != 0 {
+		sources := h.admission.connections.Len() + h.admission.greetings.Len()
+		if s.Connections != 0 || s.Pending != 0 || sources != 0 {
 			h.t.Errorf("still counted after the end: %+v", s)
 		}
 	})

@@ -50,7 +50,8 @@ func TestNATBehaviourDiscovery(t *testing.T) {
 	buf := make([]byte, 2048)
 	for _, at := range []place{{0, 0}, {0, 1}, {1, 0}, {1, 1}} {
 		for flags, from := range map[uint32]place{
-			0: at, changeIP: {1 - at.ip, at.port}, changePort: {at.ip, 1 - at.port}, changeIP | changePort: at.opposite(),
+			0: at, changeIP: {1 - at.ip, at.port}, changePort: {at.ip, 1 - at.port},
+			changeIP | changePort: at.opposite(),
 		} {
 			request := message(stun.BindingRequest)
 			if flags != 0 {
@@ -65,12 +66,15 @@ func TestNATBehaviourDiscovery(t *testing.T) {
 				t.Fatalf("flags %d to %v: %v", flags, at, err)
 			}
 			answer := &stun.Message{}
-			if !decode(answer, buf[:n]) || answer.Type != stun.BindingSuccess || answer.TransactionID != request.TransactionID {
+			if !decode(answer, buf[:n]) || answer.Type != stun.BindingSuccess ||
+				answer.TransactionID != request.TransactionID {
 				t.Fatalf("flags %d to %v: %x", flags, at, buf[:n])
 			}
-			origin, other := readPlainAddress(answer, stun.AttrResponseOrigin), readPlainAddress(answer, stun.AttrOtherAddress)
+			origin := readPlainAddress(answer, stun.AttrResponseOrigin)
+			other := readPlainAddress(answer, stun.AttrOtherAddress)
 			if sender != d.at(from) || origin != d.at(from) || other != d.at(at.opposite()) {
-				t.Errorf("flags %d to %v: answered from %s with origin %s and other address %s", flags, at, sender, origin, other)
+				t.Errorf("flags %d to %v: answered from %s with origin %s and other address %s",
+					flags, at, sender, origin, other)
 			}
 			mapped := readXORAddress(answer, stun.AttrXORMappedAddress)
 			if mapped != conn.LocalAddr().(*net.UDPAddr).AddrPort() {

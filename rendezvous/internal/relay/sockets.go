@@ -44,7 +44,8 @@ func Listen(address string, alternate netip.Addr) (*Sockets, error) {
 		return nil, fmt.Errorf("STUN address %q: want a port from 0 to 65534", address)
 	}
 	if alternate.IsValid() {
-		if first, err := netip.ParseAddr(host); err != nil || !first.Is4() || first.IsUnspecified() ||
+		first, err := netip.ParseAddr(host)
+		if err != nil || !first.Is4() || first.IsUnspecified() || first == alternate {
 			first == alternate {
 			return nil, fmt.Errorf("STUN address %q: with an alternate address, --stun-listen needs the first one in it, "+
 				"such as 203.0.113.7:3478", address)

@@ -154,13 +154,14 @@ func TestTrickleCostsLittle(t *testing.T) {
 func TestForgedSourceGetsFewAnswers(t *testing.T) {
 	clock := newClock()
 	r := startWith(t, func(c *Config) { c.Now = clock.now }, func(r *Relay) { limitAll(r, clock.now) })
+	padding := attribute(stun.AttrPadding, make([]byte, 4))
 	for name, c := range map[string]struct {
 		request *stun.Message
 		most    float64 // bytes of an answer for each byte of a request
 	}{
 		"Binding":                     {message(stun.BindingRequest), 1.7},
 		"Binding with a fingerprint":  {message(stun.BindingRequest, stun.Fingerprint), 1.5},
-		"Binding with padding":        {message(stun.BindingRequest, attribute(stun.AttrPadding, make([]byte, 4))), 2.4},
+		"Binding with padding":        {message(stun.BindingRequest, padding), 2.4},
 		"Allocate":                    {message(allocateRequest), 6.1},
 		"Allocate as clients send it": {message(allocateRequest, overUDP), 4.4},
 	} {
@@ -179,7 +180,8 @@ func TestForgedSourceGetsFewAnswers(t *testing.T) {
 			t.Logf("1000 requests of %d bytes: %d answers of %d bytes, each %.2f times as long (%.2f on the wire)",
 				len(c.request.Raw), answers, length, factor, float64(length+28)/float64(len(c.request.Raw)+28))
 			if answers != policy.AnswerBurst || factor > c.most {
-				t.Errorf("%d answers, %.2f times as long; want %d, at most %.2f", answers, factor, policy.AnswerBurst, c.most)
+				t.Errorf("%d answers, %.2f times as long; want %d, at most %.2f",
+					answers, factor, policy.AnswerBurst, c.most)
 			}
 		})
 	}

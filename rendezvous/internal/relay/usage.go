@@ -104,7 +104,7 @@ func (t *allocationTable) usage() Usage {
 	return u
 }
 
-// account returns the account of a peer, and makes one if there is none. mu must be held.
+// account returns the account of a peer, and makes one if necessary. mu must be held.
 func (t *allocationTable) account(peer ident.PeerID) *account {
 	a := t.accounts[peer]
 	if a == nil {
