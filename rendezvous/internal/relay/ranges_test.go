@@ -44,8 +44,10 @@ func TestPortSet(t *testing.T) {
 		p.set(port)
 	}
 	p.unset(64)
-	for port, want := range map[uint16]bool{0: true, 1: false, 63: true, 64: false, 65: false, 65534: false,
-		65535: true} {
+	for port, want := range map[uint16]bool{
+		0: true, 1: false, 63: true, 64: false, 65: false, 65534: false,
+		65535: true,
+	} {
 		if p.has(port) != want {
 			t.Errorf("%d: %t", port, p.has(port))
 		}

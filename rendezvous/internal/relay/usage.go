@@ -73,8 +73,10 @@ func (c *counter) add(bytes int) {
 func (c *counter) read() Flow { return Flow{Packets: c.packets.Load(), Bytes: c.bytes.Load()} }
 
 func (c *counters) read() Traffic {
-	return Traffic{FromClients: c.from.read(), ToClients: c.to.read(), Dropped: c.dropped.read(),
-		Limited: c.limited.read()}
+	return Traffic{
+		FromClients: c.from.read(), ToClients: c.to.read(), Dropped: c.dropped.read(),
+		Limited: c.limited.read(),
+	}
 }
 
 // account holds the allocations of one peer and its figures.
