@@ -9,8 +9,9 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// AddPeer remembers a peer, or what is new about one that is known. A name that
-// another peer has gets a number behind it; the peer is returned as it is kept.
+// AddPeer stores a peer, or replaces a peer with the same ID. If p has no
+// addresses, those of the replaced peer stay. If another peer has the same name,
+// AddPeer appends a number to the name. It returns the peer as stored.
 func (s *Store) AddPeer(p Peer) (Peer, error) {
 	err := s.change(func(st *State) error {
 		if old, ok := st.Peer(p.ID); ok && len(p.Addresses) == 0 {
@@ -30,9 +31,9 @@ func (s *Store) AddPeer(p Peer) (Peer, error) {
 	return p, err
 }
 
-// ForgetPeer ends the trust in a peer, its part in shares, and what is used of
-// it. A share that was for this peer alone goes too: it must not become one for
-// everybody.
+// ForgetPeer removes a peer, its name from shares, and the uses of its devices. A
+// share for this peer alone is removed as well: with an empty list it would become
+// a share for every peer.
 func (s *Store) ForgetPeer(id ident.PeerID) error {
 	return s.change(func(st *State) error {
 		if _, ok := st.Peer(id); !ok {
@@ -50,7 +51,8 @@ func (s *Store) ForgetPeer(id ident.PeerID) error {
 	})
 }
 
-// SetAddresses replaces the direct addresses of a peer.
+// SetAddresses replaces the direct addresses of a peer. It returns ErrUnknownPeer
+// if the peer is not paired.
 func (s *Store) SetAddresses(id ident.PeerID, addresses []string) error {
 	return s.change(func(st *State) error {
 		i := slices.IndexFunc(st.Peers, func(p Peer) bool { return p.ID == id })
@@ -62,7 +64,7 @@ func (s *Store) SetAddresses(id ident.PeerID, addresses []string) error {
 	})
 }
 
-// PutShare shares a device, or changes how it is shared.
+// PutShare adds a share, or replaces the share of the same device.
 func (s *Store) PutShare(sh Share) error {
 	return s.change(func(st *State) error {
 		st.Shares = slices.DeleteFunc(st.Shares, func(o Share) bool { return o.Device == sh.Device })
@@ -72,7 +74,8 @@ func (s *Store) PutShare(sh Share) error {
 	})
 }
 
-// RemoveShare ends a share, or is ErrNotShared.
+// RemoveShare removes the share of a device. It returns ErrNotShared if there is
+// no such share.
 func (s *Store) RemoveShare(device string) error {
 	return s.change(func(st *State) error {
 		before := len(st.Shares)
@@ -84,7 +87,7 @@ func (s *Store) RemoveShare(device string) error {
 	})
 }
 
-// PutUse remembers a use, or changes its mode.
+// PutUse adds a use, or replaces the use of the same device.
 func (s *Store) PutUse(u Use) error {
 	return s.change(func(st *State) error {
 		st.Uses = slices.DeleteFunc(st.Uses, func(o Use) bool { return o.Peer == u.Peer && o.Device == u.Device })
@@ -96,7 +99,7 @@ func (s *Store) PutUse(u Use) error {
 	})
 }
 
-// RemoveUse ends a use, or is ErrNotUsed.
+// RemoveUse removes a use. It returns ErrNotUsed if there is no such use.
 func (s *Store) RemoveUse(peer ident.PeerID, device string) error {
 	return s.change(func(st *State) error {
 		before := len(st.Uses)

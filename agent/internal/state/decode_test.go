@@ -25,7 +25,7 @@ func FuzzState(f *testing.F) {
 		}
 		again, err := decode(encoded)
 		if err != nil || !cmp.Equal(s, again) {
-			t.Errorf("%s is read again as %+v, %v", raw, again, err)
+			t.Errorf("decode(encode(decode(%s))) = %+v, %v", raw, again, err)
 		}
 	})
 }

@@ -1,14 +1,14 @@
-// Package state is what an agent remembers: its key, the peers that it is
-// paired with, what it shares with them and what it uses of theirs.
+// Package state stores what an agent remembers across restarts: its key, its
+// paired peers, the devices that it shares, and the remote devices that it uses.
 //
-// The state directory (mode 0700) holds
+// The state directory (mode 0700) holds these files:
 //
-//	key         the seed of the peer's Ed25519 key, in base64 (mode 0600), made at
-//	            the first run; whoever has it is this peer
-//	state.json  everything else, readable, written as a whole: a crash leaves the
-//	            old file or the new one
-//	lock        held by the one daemon that uses the directory
+//	key         the seed of the peer's Ed25519 key, in base64 (mode 0600). The
+//	            first run creates it. A program that has the key is this peer.
+//	state.json  everything else, readable by people. Each change replaces the
+//	            whole file: after a crash the old or the new file is there.
+//	lock        locked by the one daemon that uses the directory
 //
-// A file that cannot be read as what it should be is an error that names it; it
-// is never replaced by an empty one.
+// A file with unexpected content makes [Open] fail with an error that names the
+// file. The package never replaces such a file by an empty one.
 package state

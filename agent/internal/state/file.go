@@ -21,8 +21,8 @@ func readFile(name string, limit int64) ([]byte, error) {
 	return raw, errors.Join(err, f.Close())
 }
 
-// writeFile replaces a file in one step: whatever happens, the name leads to
-// all of the old content or all of the new, on the disk.
+// writeFile replaces a file atomically: after a crash at any moment, the disk holds
+// the whole old content or the whole new content.
 func writeFile(name string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*") // mode 0600
 	if err != nil {

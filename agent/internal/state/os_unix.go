@@ -9,7 +9,8 @@ import (
 	"syscall"
 )
 
-// lockDir takes the lock, which ends with the process at the latest.
+// lockDir locks the file, or returns ErrLocked. The lock ends when the result is
+// closed or the process ends.
 func lockDir(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -24,7 +25,7 @@ func lockDir(name string) (io.Closer, error) {
 	return f, nil
 }
 
-// syncDir makes a rename durable (rename(2) alone is not).
+// syncDir makes a rename in the directory durable: rename(2) alone does not.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

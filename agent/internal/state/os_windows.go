@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockDir takes the lock, which ends with the process at the latest.
+// lockDir locks the file, or returns ErrLocked. The lock ends when the result is
+// closed or the process ends.
 func lockDir(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -24,5 +25,5 @@ func lockDir(name string) (io.Closer, error) {
 	return f, nil
 }
 
-// syncDir does nothing: a rename is in NTFS's journal.
+// syncDir does nothing: the journal of NTFS makes a rename durable.
 func syncDir(string) error { return nil }

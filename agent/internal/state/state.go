@@ -13,7 +13,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Bounds of what a state file may hold.
+// Bounds on the content of a state file.
 const (
 	MaxPeers     = 1024
 	MaxShares    = 256
@@ -25,8 +25,8 @@ const (
 	version = 1
 )
 
-// State is everything but the key. The slices are sorted: peers by name, the
-// others by device.
+// State holds everything except the key. Peers are sorted by name, shares and uses
+// by device.
 type State struct {
 	Version int     `json:"version"`
 	Peers   []Peer  `json:"peers"`
@@ -34,33 +34,34 @@ type State struct {
 	Uses    []Use   `json:"uses"`
 }
 
-// Peer is a peer that this one is paired with.
+// Peer is a peer that this agent is paired with.
 type Peer struct {
 	ID        ident.PeerID      `json:"id"`
 	PublicKey ed25519.PublicKey `json:"public_key"`
 	Name      string            `json:"name"` // unique in the state
 	PairedAt  time.Time         `json:"paired_at"`
-	// Addresses are where the peer can be dialed without a rendezvous:
+	// Addresses lists the direct addresses of the peer, which need no rendezvous:
 	// "tls://host:7574", "tcp://host:7575".
 	Addresses []string `json:"addresses,omitempty"`
 }
 
 // Share lets peers use a device of this machine.
 type Share struct {
-	// Device selects it: a bus id ("2-1"), "vid:pid", or a serial number.
+	// Device selects the device: a bus id ("2-1"), "vid:pid", or a serial number.
 	Device string `json:"device"`
-	// Peers may use it; none listed means every paired peer, also later ones.
+	// Peers lists the peers that may use the device. An empty list means every
+	// paired peer, including those that are paired later.
 	Peers []ident.PeerID `json:"peers,omitempty"`
-	Force bool           `json:"force,omitempty"` // also when the machine itself uses it
-	Until time.Time      `json:"until,omitzero"`  // zero: until unshared
+	Force bool           `json:"force,omitempty"` // peers may take the device from this machine
+	Until time.Time      `json:"until,omitzero"`  // zero: no end
 }
 
-// Allows reports whether the share is for the peer at that time.
+// Allows reports whether the peer may use the device at the time now.
 func (s Share) Allows(peer ident.PeerID, now time.Time) bool {
 	return (s.Until.IsZero() || now.Before(s.Until)) && (len(s.Peers) == 0 || slices.Contains(s.Peers, peer))
 }
 
-// Mode is how a far device is offered on this machine.
+// Mode names the way in which a remote device appears on this machine.
 type Mode string
 
 // The modes.
@@ -69,18 +70,18 @@ const (
 	ModeEndpoint Mode = "endpoint" // offered on the loopback USB/IP server
 )
 
-// Use is a far device that this machine wants to have, also after a restart.
+// Use is a remote device that this machine uses, also after a restart.
 type Use struct {
 	Peer   ident.PeerID `json:"peer"`
 	Device string       `json:"device"`
 	Mode   Mode         `json:"mode"`
-	// Expect is what was agreed to: the SHA-256 of the device's descriptors in
-	// hexadecimal. Under the same name, a device that has become another one is
-	// not taken. Empty: not known.
+	// Expect is the SHA-256 of the descriptors of the device that the user agreed
+	// to, in hexadecimal. A device with other descriptors is not attached, even if
+	// it has the same id. Empty: any device is attached.
 	Expect string `json:"expect,omitempty"`
 }
 
-// Reasons for which a change is refused.
+// Errors of changes that are refused.
 var (
 	ErrUnknownPeer = errors.New("no such peer: see \"easyfind peers\" for those this machine is paired with")
 	ErrAmbiguous   = errors.New("more than one peer is meant: give more of its ID, or its whole name")
@@ -89,7 +90,7 @@ var (
 	ErrFull        = errors.New("too many entries: remove some first")
 )
 
-// check holds a state to its bounds and its own rules.
+// check returns an error if the state exceeds a bound or contradicts itself.
 func (s *State) check() error {
 	if s.Version != version {
 		return fmt.Errorf("version %d, want %d", s.Version, version)
@@ -104,7 +105,7 @@ func (s *State) check() error {
 			return err
 		}
 		if ids[p.ID] || names[p.Name] {
-			return fmt.Errorf("peer %s %q is there twice", p.ID.Short(), p.Name)
+			return fmt.Errorf("peer %s %q is listed twice", p.ID.Short(), p.Name)
 		}
 		ids[p.ID], names[p.Name] = true, true
 	}
@@ -115,10 +116,11 @@ func (s *State) check() error {
 	}
 	for _, u := range s.Uses {
 		if raw, err := hex.DecodeString(u.Expect); err != nil || len(raw) != 0 && len(raw) != sha256.Size {
-			return fmt.Errorf("use of %.64q: what is expected of the device is no digest", u.Device)
+			return fmt.Errorf("use of %.64q: \"expect\" is not a SHA-256 digest in hexadecimal", u.Device)
 		}
 		if !text(u.Device) || !ids[u.Peer] || u.Mode != ModeVHCI && u.Mode != ModeEndpoint {
-			return fmt.Errorf("use of %.64q: bad device, unknown peer %s or bad mode %.16q", u.Device, u.Peer.Short(), u.Mode)
+			return fmt.Errorf("use of %.64q: bad device, unknown peer %s or bad mode %.16q",
+				u.Device, u.Peer.Short(), u.Mode)
 		}
 	}
 	return nil
@@ -126,7 +128,7 @@ func (s *State) check() error {
 
 func (p Peer) check() error {
 	if len(p.PublicKey) != ed25519.PublicKeySize || ident.IDOf(p.PublicKey) != p.ID {
-		return fmt.Errorf("peer %s: the public key is not that of the ID", p.ID.Short())
+		return fmt.Errorf("peer %s: the public key does not match the ID", p.ID.Short())
 	}
 	if !text(p.Name) {
 		return fmt.Errorf("peer %s: bad name", p.ID.Short())
@@ -142,11 +144,15 @@ func (p Peer) check() error {
 	return nil
 }
 
+// text reports whether a text is present and within its bound.
 func text(s string) bool { return s != "" && len(s) <= MaxText }
 
-// clone copies deeply enough that a holder of one cannot change the other.
+// clone returns a deep copy, except for public keys, which nothing changes.
 func (s *State) clone() State {
-	c := State{Version: s.Version, Peers: slices.Clone(s.Peers), Shares: slices.Clone(s.Shares), Uses: slices.Clone(s.Uses)}
+	c := State{
+		Version: s.Version,
+		Peers:   slices.Clone(s.Peers), Shares: slices.Clone(s.Shares), Uses: slices.Clone(s.Uses),
+	}
 	for i := range c.Peers {
 		c.Peers[i].Addresses = slices.Clone(c.Peers[i].Addresses)
 	}
@@ -156,7 +162,7 @@ func (s *State) clone() State {
 	return c
 }
 
-// Peer finds a peer by its ID.
+// Peer returns the paired peer with that ID.
 func (s *State) Peer(id ident.PeerID) (Peer, bool) {
 	i := slices.IndexFunc(s.Peers, func(p Peer) bool { return p.ID == id })
 	if i < 0 {
@@ -165,27 +171,27 @@ func (s *State) Peer(id ident.PeerID) (Peer, bool) {
 	return s.Peers[i], true
 }
 
-// Find finds the peer that a person means: by its name, in any case, else by
-// the beginning of its ID, with or without dashes. It wraps ErrUnknownPeer or
-// ErrAmbiguous.
-func (s *State) Find(who string) (Peer, error) {
+// Find returns the peer that a person names: by its name, in upper or lower case,
+// or else by the beginning of its ID, with or without dashes. Its errors wrap
+// ErrUnknownPeer or ErrAmbiguous.
+func (s *State) Find(nameOrID string) (Peer, error) {
 	for _, p := range s.Peers {
-		if strings.EqualFold(p.Name, who) {
+		if strings.EqualFold(p.Name, nameOrID) {
 			return p, nil
 		}
 	}
 	plain := func(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "")) }
 	var found []Peer
 	for _, p := range s.Peers {
-		if plain(who) != "" && strings.HasPrefix(plain(p.ID.String()), plain(who)) {
+		if plain(nameOrID) != "" && strings.HasPrefix(plain(p.ID.String()), plain(nameOrID)) {
 			found = append(found, p)
 		}
 	}
 	switch len(found) {
 	case 0:
-		return Peer{}, fmt.Errorf("%.64q: %w", who, ErrUnknownPeer)
+		return Peer{}, fmt.Errorf("%.64q: %w", nameOrID, ErrUnknownPeer)
 	case 1:
 		return found[0], nil
 	}
-	return Peer{}, fmt.Errorf("%.64q: %w", who, ErrAmbiguous)
+	return Peer{}, fmt.Errorf("%.64q: %w", nameOrID, ErrAmbiguous)
 }

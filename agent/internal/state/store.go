@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,14 +26,14 @@ const (
 	maxKeyFile = 256 // bytes
 )
 
-// ErrLocked is the error of a directory that another daemon uses.
+// ErrLocked is returned by [Open] when another daemon uses the directory.
 var ErrLocked = errors.New("another easyfind daemon uses it: stop that one, or give this one its own with --state")
 
-// BrokenError says that a file of the state directory cannot be used. The file
-// stays as it is.
+// BrokenError reports a file of the state directory that cannot be used. The file
+// is left unchanged.
 type BrokenError struct {
 	File string // its path
-	Do   string // what a person can do
+	Do   string // the advice for a person
 	Err  error
 }
 
@@ -48,13 +49,13 @@ type Store struct {
 	key  ident.Key
 	lock io.Closer
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	state    State
-	watchers map[chan struct{}]bool
+	watchers map[*watcher]bool
 }
 
-// Open makes the directory and the key if they are missing, reads what is
-// there, and holds the directory against a second daemon until Close.
+// Open reads the state directory and locks it until Close, so that a second
+// daemon is refused. It creates the directory and the key if they are missing.
 func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
@@ -63,7 +64,7 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state directory %s: %w", dir, err)
 	}
-	s := &Store{dir: dir, lock: lock, watchers: map[chan struct{}]bool{}}
+	s := &Store{dir: dir, lock: lock, watchers: map[*watcher]bool{}}
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -79,7 +80,7 @@ func (s *Store) load() error {
 	return err
 }
 
-// Close lets go of the directory.
+// Close unlocks the directory.
 func (s *Store) Close() error {
 	if err := s.lock.Close(); err != nil {
 		return fmt.Errorf("state directory: %w", err)
@@ -87,7 +88,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Key is this peer's key.
+// Key returns the key of this peer.
 func (s *Store) Key() ident.Key { return s.key }
 
 // State returns a copy of the state.
@@ -97,21 +98,25 @@ func (s *Store) State() State {
 	return s.state.clone()
 }
 
-// Watch returns a channel that receives after changes, once for several if the
-// receiver is slow, until stop is called.
-func (s *Store) Watch() (changed <-chan struct{}, stop func()) {
-	c := make(chan struct{}, 1)
+// Peer returns the paired peer with that ID.
+func (s *Store) Peer(id ident.PeerID) (Peer, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watchers[c] = true
-	return c, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.watchers, c)
-	}
+	p, ok := s.state.Peer(id)
+	p.Addresses = slices.Clone(p.Addresses)
+	return p, ok
 }
 
-// change applies f to a copy, writes it, and only then lets it be seen.
+// PeerName returns the name of a paired peer, or the short ID of another one.
+func (s *Store) PeerName(id ident.PeerID) string {
+	if p, ok := s.Peer(id); ok {
+		return p.Name
+	}
+	return id.Short()
+}
+
+// change applies f to a copy of the state and writes the copy to the disk. Only
+// then does the copy become the state, and the watchers are notified.
 func (s *Store) change(f func(*State) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,17 +134,15 @@ func (s *Store) change(f func(*State) error) error {
 	if err := writeFile(filepath.Join(s.dir, stateFile), append(raw, '\n')); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
+	parts := changedParts(s.state, next)
 	s.state = next
-	for c := range s.watchers {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-	}
+	s.notify(parts)
 	return nil
 }
 
-// loadKey reads the key, or makes one if there is none.
+var errNotBase64 = errors.New("it is not base64")
+
+// loadKey reads the key. It creates the key if the file is missing.
 func loadKey(name string) (ident.Key, error) {
 	raw, err := readFile(name, maxKeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +154,7 @@ func loadKey(name string) (ident.Key, error) {
 	}
 	seed, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(raw)))
 	if err != nil {
-		return ident.Key{}, &BrokenError{name, do, errors.New("it is no base64")} // which may hold part of the key
+		return ident.Key{}, &BrokenError{name, do, errNotBase64} // the decoder's error may quote a part of the key
 	}
 	key, err := ident.KeyFromSeed(seed)
 	if err != nil {
@@ -188,7 +191,7 @@ func loadState(name string) (State, error) {
 	return s, nil
 }
 
-// decode reads a state file: known fields only, nothing behind it.
+// decode reads a state file. It refuses unknown fields, and data after the state.
 func decode(raw []byte) (State, error) {
 	var s State
 	d := json.NewDecoder(bytes.NewReader(raw))

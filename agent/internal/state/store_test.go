@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,7 +41,7 @@ func newPeer(t *testing.T, name string) state.Peer {
 	}
 }
 
-func TestEverythingSurvivesARestart(t *testing.T) {
+func TestStateSurvivesRestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "state")
 	s := open(t, dir)
 	peer := newPeer(t, "laptop")
@@ -71,11 +72,11 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 		t.Errorf("%d shares and %d uses, want 2 and 1", len(before.Shares), len(before.Uses))
 	}
 	if again.Key().ID() != key.ID() {
-		t.Error("another key after a restart")
+		t.Error("the key differs after a restart")
 	}
 }
 
-func TestNobodyElseCanReadTheKey(t *testing.T) {
+func TestOtherUsersCannotReadKey(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	s := open(t, dir)
 	if _, err := s.AddPeer(newPeer(t, "x")); err != nil {
@@ -89,7 +90,7 @@ func TestNobodyElseCanReadTheKey(t *testing.T) {
 	}
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	if err != nil || len(left) != 0 {
-		t.Errorf("temporary files are left: %v, %v", left, err)
+		t.Errorf("temporary files remain: %v, %v", left, err)
 	}
 }
 
@@ -98,7 +99,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	s := open(t, dir)
 	_, err := state.Open(dir)
 	if !errors.Is(err, state.ErrLocked) || !strings.Contains(err.Error(), dir) {
-		t.Errorf("%v, want %v with the directory's name", err, state.ErrLocked)
+		t.Errorf("%v, want %v and the name of the directory", err, state.ErrLocked)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -106,24 +107,29 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	open(t, dir)
 }
 
-func TestBrokenFilesAreNamedAndLeftAlone(t *testing.T) {
+func TestBrokenFileIsNamedAndKept(t *testing.T) {
 	p := newPeer(t, "a")
 	peer := func(id, name string) string {
-		return fmt.Sprintf(`{"id":%q,"public_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","name":%q,"paired_at":"2026-01-01T00:00:00Z"}`, id, name)
+		const form = `{"id":%q,"public_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","name":%q,` +
+			`"paired_at":"2026-01-01T00:00:00Z"}`
+		return fmt.Sprintf(form, id, name)
 	}
 	for name, c := range map[string]struct{ file, content, want string }{
-		"empty key":         {"key", "", "want 32"},
-		"key is no base64":  {"key", "%%%", "no base64"},
-		"key is long":       {"key", strings.Repeat("A", 300), "larger than"},
-		"empty state":       {"state.json", "", "EOF"},
-		"half a state":      {"state.json", `{"version":1,"peers":[`, "EOF"},
-		"unknown key":       {"state.json", `{"version":1,"colour":"red"}`, `unknown field "colour"`},
-		"later version":     {"state.json", `{"version":2}`, "version 2"},
-		"two states":        {"state.json", `{"version":1}{"version":1}`, "follows"},
-		"key of another":    {"state.json", `{"version":1,"peers":[` + peer(p.ID.String(), "a") + `]}`, "not that of the ID"},
-		"mistyped ID":       {"state.json", `{"version":1,"peers":[` + peer("ABC", "a") + `]}`, "not a PeerID"},
-		"use of a stranger": {"state.json", `{"version":1,"uses":[{"peer":"` + p.ID.String() + `","device":"1-1","mode":"vhci"}]}`, "unknown peer"},
-		"huge":              {"state.json", strings.Repeat(" ", 5<<20), "larger than"},
+		"empty key":      {"key", "", "want 32"},
+		"key not base64": {"key", "%%%", "not base64"},
+		"key is long":    {"key", strings.Repeat("A", 300), "larger than"},
+		"empty state":    {"state.json", "", "EOF"},
+		"half a state":   {"state.json", `{"version":1,"peers":[`, "EOF"},
+		"unknown key":    {"state.json", `{"version":1,"colour":"red"}`, `unknown field "colour"`},
+		"later version":  {"state.json", `{"version":2}`, "version 2"},
+		"two states":     {"state.json", `{"version":1}{"version":1}`, "follows"},
+		"key of another": {"state.json", `{"version":1,"peers":[` + peer(p.ID.String(), "a") + `]}`, "does not match the ID"},
+		"mistyped ID":    {"state.json", `{"version":1,"peers":[` + peer("ABC", "a") + `]}`, "not a PeerID"},
+		"use of a stranger": {
+			"state.json",
+			`{"version":1,"uses":[{"peer":"` + p.ID.String() + `","device":"1-1","mode":"vhci"}]}`, "unknown peer",
+		},
+		"huge": {"state.json", strings.Repeat(" ", 5<<20), "larger than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -134,15 +140,15 @@ func TestBrokenFilesAreNamedAndLeftAlone(t *testing.T) {
 			_, err := state.Open(dir)
 			var broken *state.BrokenError
 			if !errors.As(err, &broken) || broken.File != file || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%v, want a broken %s and %q in it", err, file, c.want)
+				t.Errorf("%v, want an error about %s that contains %q", err, file, c.want)
 			}
 			if got, err := os.ReadFile(file); err != nil || string(got) != c.content {
-				t.Errorf("the file was changed: %v", err)
+				t.Errorf("Open changed the file: %v", err)
 			}
 			if c.file == "key" && c.content != "" && strings.Contains(err.Error(), c.content) {
-				t.Error("the message repeats the key file")
+				t.Error("the error text quotes the key file")
 			}
-			// The lock is let go of: once repaired, the directory opens.
+			// Open released the lock: the directory opens once the file is gone.
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
@@ -151,7 +157,7 @@ func TestBrokenFilesAreNamedAndLeftAlone(t *testing.T) {
 	}
 }
 
-func TestFailedChangeChangesNothing(t *testing.T) {
+func TestRefusedChangeLeavesStateUnchanged(t *testing.T) {
 	s := open(t, t.TempDir())
 	before := s.State()
 	stranger := newPeer(t, "stranger")
@@ -172,11 +178,11 @@ func TestFailedChangeChangesNothing(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(before, s.State()); diff != "" {
-		t.Error("the state has changed:\n", diff)
+		t.Error("a refused change altered the state:\n", diff)
 	}
 }
 
-func TestForgettingAPeerWidensNoShare(t *testing.T) {
+func TestForgettingPeerDoesNotWidenShares(t *testing.T) {
 	s := open(t, t.TempDir())
 	a, b := newPeer(t, "a"), newPeer(t, "b")
 	for _, p := range []state.Peer{a, b} {
@@ -204,7 +210,7 @@ func TestForgettingAPeerWidensNoShare(t *testing.T) {
 	}
 }
 
-func TestSharesAllow(t *testing.T) {
+func TestShareAllows(t *testing.T) {
 	a, b := newPeer(t, "a").ID, newPeer(t, "b").ID
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
@@ -224,7 +230,7 @@ func TestSharesAllow(t *testing.T) {
 	}
 }
 
-func TestFindingAPeer(t *testing.T) {
+func TestFindPeer(t *testing.T) {
 	s := open(t, t.TempDir())
 	var laptop state.Peer
 	for _, name := range []string{"laptop", "desk"} {
@@ -238,32 +244,35 @@ func TestFindingAPeer(t *testing.T) {
 	}
 	twin, err := s.AddPeer(newPeer(t, "LAPTOP"))
 	if err != nil || twin.Name != "LAPTOP-2" {
-		t.Errorf("the second of a name is %q, %v, want LAPTOP-2", twin.Name, err)
+		t.Errorf("the second peer with a name is called %q, %v, want LAPTOP-2", twin.Name, err)
 	}
 	st := s.State()
 	id := laptop.ID.String()
-	for _, who := range []string{"laptop", "Laptop", id, strings.ToLower(id), strings.ReplaceAll(id, "-", ""), id[:10]} {
-		if got, err := st.Find(who); err != nil || got.ID != laptop.ID {
-			t.Errorf("%q: %v, %v", who, got.Name, err)
+	for _, text := range []string{
+		"laptop", "Laptop", id, strings.ToLower(id), strings.ReplaceAll(id, "-", ""), id[:10],
+	} {
+		if got, err := st.Find(text); err != nil || got.ID != laptop.ID {
+			t.Errorf("Find(%q) = %v, %v", text, got.Name, err)
 		}
 	}
-	for who, want := range map[string]error{"": state.ErrUnknownPeer, "-": state.ErrUnknownPeer, "lap": nil, "0000": state.ErrUnknownPeer} {
-		if got, err := st.Find(who); err == nil || want != nil && !errors.Is(err, want) {
-			t.Errorf("%q finds %q, %v", who, got.Name, err)
+	for text, want := range map[string]error{
+		"": state.ErrUnknownPeer, "-": state.ErrUnknownPeer, "lap": nil, "0000": state.ErrUnknownPeer,
+	} {
+		if got, err := st.Find(text); err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("Find(%q) = %q, %v", text, got.Name, err)
 		}
 	}
 	renamed := laptop
 	renamed.Name, renamed.Addresses = "notebook", nil
 	got, err := s.AddPeer(renamed)
 	if err != nil || len(s.State().Peers) != 3 || len(got.Addresses) != 1 {
-		t.Errorf("paired again: %+v, %v; want the same peer, renamed, its addresses kept", got, err)
+		t.Errorf("paired again: %+v, %v; want the same peer with the new name and its old addresses", got, err)
 	}
 }
 
-func TestChangesAreToldAndConcurrent(t *testing.T) {
+func TestConcurrentChangesAreAllStored(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
-	changed, stop := s.Watch()
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -274,23 +283,11 @@ func TestChangesAreToldAndConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	select {
-	case <-changed:
-	default:
-		t.Error("no change was told")
-	}
 	if got := len(s.State().Shares); got != 8 {
 		t.Errorf("%d shares, want 8", got)
 	}
-	stop()
-	for len(changed) > 0 {
-		<-changed
-	}
 	if err := s.RemoveShare("1-1"); err != nil {
 		t.Fatal(err)
-	}
-	if len(changed) != 0 {
-		t.Error("a change is told after stop")
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "state.json"))
 	if err != nil || bytes.Contains(raw, []byte(`"1-1"`)) || !bytes.Contains(raw, []byte(`"1-2"`)) {
@@ -298,7 +295,84 @@ func TestChangesAreToldAndConcurrent(t *testing.T) {
 	}
 }
 
-func TestCopiesAreIndependent(t *testing.T) {
+// TestWatcherSeesOnlyItsParts checks which watchers each change wakes.
+func TestWatcherSeesOnlyItsParts(t *testing.T) {
+	s := open(t, t.TempDir())
+	peer, gone := newPeer(t, "laptop"), newPeer(t, "old")
+	if _, err := s.AddPeer(gone); err != nil {
+		t.Fatal(err)
+	}
+	parts := map[string]state.Part{
+		"peers": state.PartPeers, "addresses": state.PartAddresses, "shares": state.PartShares, "uses": state.PartUses,
+	}
+	watches := map[string]<-chan struct{}{}
+	for name, part := range parts {
+		changed, stop := s.Watch(part)
+		defer stop()
+		watches[name] = changed
+	}
+	add := func(p state.Peer) func() error {
+		return func() error { _, err := s.AddPeer(p); return err }
+	}
+	renamed := peer
+	renamed.Name = "notebook"
+	use := state.Use{Peer: peer.ID, Device: "1-1", Mode: state.ModeVHCI}
+	for _, c := range []struct {
+		name   string
+		change func() error
+		want   []string
+	}{
+		{"pair", add(peer), []string{"addresses", "peers"}},
+		{"pair again", add(peer), nil},
+		{"rename", add(renamed), []string{"peers"}},
+		{"reach", func() error { return s.SetAddresses(peer.ID, []string{"tls://other:1"}) }, []string{"addresses"}},
+		{"share", func() error { return s.PutShare(state.Share{Device: "2-1"}) }, []string{"shares"}},
+		{"share again", func() error { return s.PutShare(state.Share{Device: "2-1"}) }, nil},
+		{"use", func() error { return s.PutUse(use) }, []string{"uses"}},
+		{"release", func() error { return s.RemoveUse(peer.ID, "1-1") }, []string{"uses"}},
+		{"unshare", func() error { return s.RemoveShare("2-1") }, []string{"shares"}},
+		{"forget", func() error { return s.ForgetPeer(gone.ID) }, []string{"addresses", "peers"}},
+	} {
+		if err := c.change(); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		var got []string
+		for name, changed := range watches {
+			select {
+			case <-changed:
+				got = append(got, name)
+			default:
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: the change wakes the watchers of %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestSlowWatcherGetsOneValue(t *testing.T) {
+	s := open(t, t.TempDir())
+	changed, stop := s.Watch(state.PartShares)
+	for _, device := range []string{"1-1", "1-2", "1-3"} {
+		if err := s.PutShare(state.Share{Device: device}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(changed) != 1 {
+		t.Errorf("%d values wait, want 1", len(changed))
+	}
+	<-changed
+	stop()
+	if err := s.RemoveShare("1-1"); err != nil {
+		t.Fatal(err)
+	}
+	if len(changed) != 0 {
+		t.Error("a value arrives after stop")
+	}
+}
+
+func TestCopyIsIndependentOfStore(t *testing.T) {
 	s := open(t, t.TempDir())
 	if _, err := s.AddPeer(newPeer(t, "a")); err != nil {
 		t.Fatal(err)
@@ -307,6 +381,6 @@ func TestCopiesAreIndependent(t *testing.T) {
 	mine.Peers[0].Addresses[0] = "changed"
 	mine.Peers[0].Name = "changed"
 	if got := s.State().Peers[0]; got.Name != "a" || got.Addresses[0] == "changed" {
-		t.Errorf("a copy changes the store: %+v", got)
+		t.Errorf("a change of the copy altered the store: %+v", got)
 	}
 }
