@@ -32,10 +32,10 @@ type machine struct {
 }
 
 // with runs a server for the scripted agent.
-func with(t *testing.T, b localapi.Backend) machine {
+func with(t *testing.T, b *localapitest.Backend) machine {
 	t.Helper()
 	m := alone(t)
-	s, err := localapi.NewServer(localapi.Config{Socket: m.socket, Backend: b})
+	s, err := localapi.NewServer(localapi.Config{Socket: m.socket, Backend: b.Backend()})
 	if err != nil {
 		t.Fatal(err)
 	}

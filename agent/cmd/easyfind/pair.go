@@ -48,7 +48,7 @@ func (c *pairCommand) Run(p *program) error {
 	})
 }
 
-func (c *pairCommand) pair(p *program, backend localapi.Backend) (localapi.Peer, error) {
+func (c *pairCommand) pair(p *program, backend *localapi.Client) (localapi.Peer, error) {
 	if c.Address == "" {
 		w := &pairWait{program: p}
 		defer w.end()

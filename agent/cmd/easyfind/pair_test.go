@@ -21,7 +21,7 @@ import (
 // offered is a scripted agent that offers an address and then waits.
 func offered() (b *localapitest.Backend, paired chan struct{}) {
 	b, paired = script(), make(chan struct{})
-	b.Reporting = []localapi.Progress{
+	b.Progress = []localapi.Progress{
 		{Message: "asking the rendezvous"},
 		{Offered: &localapi.Offered{Address: "K7M-2Q2", PIN: "4821-9930", Expires: now.Add(9*time.Minute + 41*time.Second)}},
 	}
@@ -85,7 +85,7 @@ func TestInterruptedWaitGivesTheOfferUp(t *testing.T) {
 	if got := <-code; got != 1 || !strings.HasSuffix(stderr.String(), "easyfind: interrupted\n") {
 		t.Errorf("%d, %q", got, stderr.String())
 	}
-	waittest.Until(t, "the agent gives up the offer", func() bool { calls := b.Calls(); return calls[len(calls)-1].Method == "OfferPairing given up" })
+	waittest.Until(t, "the agent gives up the offer", func() bool { calls := b.Calls(); return calls[len(calls)-1].Method == "OfferPairing cancelled" })
 }
 
 func TestPINFromTheStandardInput(t *testing.T) {

@@ -171,7 +171,7 @@ type asking struct {
 }
 
 // agent begins a command.
-func (a asking) agent(p *program) localapi.Backend {
+func (a asking) agent(p *program) *localapi.Client {
 	p.json = a.JSON
 	return localapi.NewClient(a.Socket)
 }

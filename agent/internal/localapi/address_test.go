@@ -35,7 +35,7 @@ func TestDirectAddress(t *testing.T) {
 	} {
 		got, err := localapi.DirectAddress(s)
 		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%q: %q, %v, want %q", s, got, err, want)
+			t.Errorf("DirectAddress(%q) = %q, %v, want %q", s, got, err, want)
 		}
 		if err != nil && localapi.ExitCode(err) != 2 {
 			t.Errorf("%q: exit code %d, want 2", s, localapi.ExitCode(err))
@@ -53,7 +53,7 @@ func FuzzDirectAddress(f *testing.F) {
 			return
 		}
 		if twice, err := localapi.DirectAddress(once); err != nil || twice != once {
-			t.Errorf("%q gives %q, which gives %q, %v", s, once, twice, err)
+			t.Errorf("DirectAddress(%q) = %q, whose DirectAddress is %q, %v", s, once, twice, err)
 		}
 	})
 }

@@ -6,56 +6,63 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
-// Backend is the agent as the local interface sees it. [Client] is one too: it
-// asks the agent at the other end of the socket. Errors may be a [Problem].
-// Methods are called concurrently; ctx ends when the asking side hangs up.
-type Backend interface {
-	Reporting
-	Sharing
-	Peering
-	Pairing
-	Using
+// Backend is the agent behind the local API. [Client] implements all its interfaces.
+// Their methods may be called concurrently, and their errors may be a [Problem]. The
+// context of a call ends when its client hangs up.
+type Backend struct {
+	Devices Devices
+	Peers   Peers
+	Pairing Pairing
+	Uses    Uses
+	Reports Reports
 }
 
-// Reporting says how things are.
-type Reporting interface {
-	Status(ctx context.Context) (Status, error)
-	// Doctor looks at the rendezvous from here, for up to half a minute.
-	Doctor(ctx context.Context) ([]doctor.Finding, error)
+func (b Backend) isComplete() bool {
+	return b.Devices != nil && b.Peers != nil && b.Pairing != nil && b.Uses != nil && b.Reports != nil
 }
 
-// Sharing is about the devices of this machine.
-type Sharing interface {
+// Devices shares the devices of this machine.
+type Devices interface {
 	Devices(ctx context.Context) ([]Device, error)
-	// Share shares a device or changes how it is shared. A selector of a device
-	// that is not plugged in is remembered for when it comes.
+	// Share shares a device, or changes how it is shared.
 	Share(ctx context.Context, r ShareRequest) (Share, error)
-	// Unshare takes the device away from those who use it, within seconds.
+	// Unshare ends a share. A peer that holds the device loses it within seconds.
 	Unshare(ctx context.Context, device string) error
 }
 
-// Peering is about the peers that this machine is paired with. A peer is given
-// by its name or by the beginning of its ID.
-type Peering interface {
+// Peers manages the paired peers. A peer is named by its name or by the beginning of
+// its ID.
+type Peers interface {
 	Peers(ctx context.Context) ([]Peer, error)
 	Forget(ctx context.Context, peer string) error
+	// Reach replaces the direct addresses of a peer.
 	Reach(ctx context.Context, r ReachRequest) (Peer, error)
 }
 
-// Pairing makes new peers.
+// Pairing pairs this machine with other machines.
 type Pairing interface {
-	// OfferPairing calls progress with the address and PIN, and returns when
-	// the other machine has paired.
+	// OfferPairing passes the address and PIN to progress. It returns when another
+	// machine has used them.
 	OfferPairing(ctx context.Context, progress func(Progress)) (Peer, error)
+	// JoinPairing pairs with the machine that offers the address.
 	JoinPairing(ctx context.Context, r JoinRequest, progress func(Progress)) (Peer, error)
 }
 
-// Using is about the devices of other machines.
-type Using interface {
-	// RemoteDevices lists the devices of a peer, of all connected ones if it is "".
+// Uses uses the devices of other machines.
+type Uses interface {
+	// RemoteDevices returns the devices that a peer shares with this machine. If
+	// peer is "", it returns the devices of all peers that it reaches.
 	RemoteDevices(ctx context.Context, peer string) ([]RemoteDevice, error)
-	// Use returns when the device is attached, or with the reason why not.
+	// Use returns when the device is attached, or with the reason why it is not.
 	Use(ctx context.Context, r UseRequest, progress func(Progress)) (Use, error)
-	// Release ends a use, given by its ID or by its device if that is unique.
+	// Release ends a use. The use is named by its ID, or by its device if only one
+	// peer has a device of that name.
 	Release(ctx context.Context, use string) error
+}
+
+// Reports describes the state of the agent.
+type Reports interface {
+	Status(ctx context.Context) (Status, error)
+	// Doctor examines the rendezvous and the network, for up to half a minute.
+	Doctor(ctx context.Context) ([]doctor.Finding, error)
 }

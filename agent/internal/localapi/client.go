@@ -15,18 +15,21 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
-// maxAnswer bounds an answer, or one event of a stream, in bytes.
-const maxAnswer = 8 << 20
+// maxResponse bounds a response, or one event of a stream, in bytes.
+const maxResponse = 8 << 20
 
-// Client asks the agent behind a socket. It is a [Backend].
+// Client calls the agent behind a socket. It implements the interfaces of [Backend].
 type Client struct {
 	socket string
 	http   *http.Client
 }
 
-var _ Backend = (*Client)(nil)
+// Backend returns the client as a backend.
+func (c *Client) Backend() Backend {
+	return Backend{Devices: c, Peers: c, Pairing: c, Uses: c, Reports: c}
+}
 
-// NewClient makes a client; nothing is dialed before it is used.
+// NewClient creates a client. The client dials the socket for each call.
 func NewClient(socket string) *Client {
 	var dialer net.Dialer
 	transport := &http.Transport{
@@ -38,22 +41,22 @@ func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: transport}}
 }
 
-// Status asks how things are.
+// Status returns the state of the agent.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil)
 }
 
-// Doctor looks at the rendezvous from where the agent is.
+// Doctor examines the rendezvous and the network from the place of the agent.
 func (c *Client) Doctor(ctx context.Context) ([]doctor.Finding, error) {
 	return call[[]doctor.Finding](ctx, c, http.MethodGet, "/v1/doctor", nil)
 }
 
-// Devices lists the devices of this machine.
+// Devices returns the devices of this machine.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
 	return call[[]Device](ctx, c, http.MethodGet, "/v1/devices", nil)
 }
 
-// Share shares a device.
+// Share shares a device, or changes how it is shared.
 func (c *Client) Share(ctx context.Context, r ShareRequest) (Share, error) {
 	return call[Share](ctx, c, http.MethodPost, "/v1/shares", r)
 }
@@ -63,37 +66,37 @@ func (c *Client) Unshare(ctx context.Context, device string) error {
 	return c.remove(ctx, "/v1/shares", "device", device)
 }
 
-// Peers lists the paired peers.
+// Peers returns the paired peers.
 func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
 	return call[[]Peer](ctx, c, http.MethodGet, "/v1/peers", nil)
 }
 
-// Forget ends the trust in a peer.
+// Forget removes a paired peer.
 func (c *Client) Forget(ctx context.Context, peer string) error {
 	return c.remove(ctx, "/v1/peers", "peer", peer)
 }
 
-// Reach sets where a peer is dialed directly.
+// Reach replaces the direct addresses of a peer.
 func (c *Client) Reach(ctx context.Context, r ReachRequest) (Peer, error) {
 	return call[Peer](ctx, c, http.MethodPut, "/v1/peers/addresses", r)
 }
 
-// OfferPairing offers an address and waits for the other machine.
+// OfferPairing offers an address and waits until another machine has used it.
 func (c *Client) OfferPairing(ctx context.Context, progress func(Progress)) (Peer, error) {
 	return follow[Peer](ctx, c, "/v1/pairings/offer", struct{}{}, progress)
 }
 
-// JoinPairing pairs with the machine that offers an address.
+// JoinPairing pairs with the machine that offers the address.
 func (c *Client) JoinPairing(ctx context.Context, r JoinRequest, progress func(Progress)) (Peer, error) {
 	return follow[Peer](ctx, c, "/v1/pairings/join", r, progress)
 }
 
-// RemoteDevices lists the devices of a peer, or of all.
+// RemoteDevices returns the devices of a peer, or those of all peers if peer is "".
 func (c *Client) RemoteDevices(ctx context.Context, peer string) ([]RemoteDevice, error) {
 	return call[[]RemoteDevice](ctx, c, http.MethodGet, "/v1/remote-devices?"+url.Values{"peer": {peer}}.Encode(), nil)
 }
 
-// Use attaches a far device.
+// Use attaches a remote device.
 func (c *Client) Use(ctx context.Context, r UseRequest, progress func(Progress)) (Use, error) {
 	return follow[Use](ctx, c, "/v1/uses", r, progress)
 }
@@ -108,7 +111,7 @@ func (c *Client) remove(ctx context.Context, path, parameter, value string) erro
 	return err
 }
 
-// do sends a request and returns the answer of a success.
+// do sends a request. It returns the response if the status is a success.
 func (c *Client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -120,7 +123,7 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.notReached(ctx, err)
+		return nil, c.connectError(ctx, err)
 	}
 	if resp.StatusCode < http.StatusBadRequest {
 		return resp, nil
@@ -128,25 +131,29 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 	var p Problem
 	err = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p)
 	if err != nil || p.Detail == "" {
-		p = Problem{CodeFailed, fmt.Sprintf("the agent answers with status %d and no reason", resp.StatusCode)}
+		p = Problem{CodeFailed, fmt.Sprintf("the agent failed with status %d and gave no reason: see its log", resp.StatusCode)}
 	}
 	return nil, errors.Join(&p, resp.Body.Close())
 }
 
-// notReached says why the agent did not answer, and what to do.
-func (c *Client) notReached(ctx context.Context, err error) error {
+// connectError explains why the agent did not answer, and what to do.
+func (c *Client) connectError(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
-		return &Problem{CodePermission, fmt.Sprintf("no permission on %s: run as the user that runs the agent, or as root", c.socket)}
+		return &Problem{
+			CodePermission,
+			fmt.Sprintf("no permission on %s: run as the user that runs the agent, or as root", c.socket),
+		}
 	case errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED):
 		return &Problem{CodeNotRunning, fmt.Sprintf("no agent runs at %s: start it with: easyfind up", c.socket)}
 	}
-	return &Problem{CodeNotRunning, fmt.Sprintf("the agent at %s does not answer (%v): see its log, or start it with: easyfind up", c.socket, err)}
+	return &Problem{CodeNotRunning, fmt.Sprintf(
+		"the agent at %s does not answer (%v): see its log, or start it with: easyfind up", c.socket, err)}
 }
 
-// call sends a request and decodes its answer.
+// call sends a request and decodes the response.
 func call[T any](ctx context.Context, c *Client, method, path string, body any) (result T, err error) {
 	resp, err := c.do(ctx, method, path, body)
 	if err != nil {
@@ -156,13 +163,13 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any) 
 	if resp.StatusCode == http.StatusNoContent {
 		return result, nil
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&result); err != nil {
-		return result, fmt.Errorf("answer of the agent: %w", err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxResponse)).Decode(&result); err != nil {
+		return result, fmt.Errorf("response of the agent: %w", err)
 	}
 	return result, nil
 }
 
-// follow sends a request and passes on its events until the last.
+// follow sends a request and passes its events to progress. It returns the last one.
 func follow[T any](ctx context.Context, c *Client, path string, body any, progress func(Progress)) (result T, err error) {
 	resp, err := c.do(ctx, http.MethodPost, path, body)
 	if err != nil {
@@ -172,7 +179,7 @@ func follow[T any](ctx context.Context, c *Client, path string, body any, progre
 	limited := &io.LimitedReader{R: resp.Body}
 	d := json.NewDecoder(limited)
 	for {
-		limited.N = maxAnswer
+		limited.N = maxResponse
 		var e Event[T]
 		if err := d.Decode(&e); err != nil {
 			if ctx.Err() != nil {

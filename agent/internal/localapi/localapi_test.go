@@ -25,11 +25,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve runs a server until the test ends, or stop is called, which waits.
-func serve(t *testing.T, b localapi.Backend) (socket string, stop func()) {
+// serve runs a server until the test ends or stop returns.
+func serve(t *testing.T, b *localapitest.Backend) (socket string, stop func()) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "run", "s.sock")
-	s, err := localapi.NewServer(localapi.Config{Socket: socket, Backend: b})
+	s, err := localapi.NewServer(localapi.Config{Socket: socket, Backend: b.Backend()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,8 +62,10 @@ func script() *localapitest.Backend {
 	return &localapitest.Backend{
 		Found: []doctor.Finding{doctor.Good("a", "b"), doctor.Bad("c", "d", "e")},
 		Now: localapi.Status{
-			Self:  localapi.Self{ID: id, Name: "desk", Version: "1", Since: now},
-			Peers: []localapi.PeerStatus{{ID: id, Name: "workshop", Link: &localapi.Link{Rank: "direct", Loss: 0.25, RTTMillis: 1.5}}},
+			Self: localapi.Self{ID: id, Name: "desk", Version: "1", Since: now},
+			Peers: []localapi.PeerStatus{
+				{ID: id, Name: "workshop", Link: &localapi.Link{Rank: "direct", Loss: 0.25, RTTMillis: 1.5}},
+			},
 		},
 		Local:  []localapi.Device{{ID: "2-1", Name: "Disk", VendorID: 0x951, Share: &localapi.Share{Device: "2-1"}}},
 		Known:  []localapi.Peer{{ID: id, Name: "workshop", PairedAt: now}},
@@ -71,78 +73,91 @@ func script() *localapitest.Backend {
 		Shared: localapi.Share{Device: "2-1", With: []string{"workshop"}, Until: now},
 		Used:   localapi.Use{ID: "workshop/1-1", State: localapi.UseAttached, Port: 3},
 		Paired: localapi.Peer{ID: id, Name: "workshop"},
-		Reporting: []localapi.Progress{
+		Progress: []localapi.Progress{
 			{Message: "connecting"}, {Offered: &localapi.Offered{Address: "K7M-2QX", PIN: "4821-9930", Expires: now}},
 		},
 	}
 }
 
-// TestClientIsTheBackend asks everything through the socket and directly.
-func TestClientIsTheBackend(t *testing.T) {
-	far, near := script(), script()
-	socket, _ := serve(t, far)
+// api is the type of [localapi.Client] and of a scripted backend.
+type api interface {
+	localapi.Devices
+	localapi.Peers
+	localapi.Pairing
+	localapi.Uses
+	localapi.Reports
+}
+
+// TestCallsPassThroughSocket makes every call to a backend, and to another one
+// through the socket.
+func TestCallsPassThroughSocket(t *testing.T) {
+	remote, direct := script(), script()
+	socket, _ := serve(t, remote)
 	client := localapi.NewClient(socket)
 	odd := "ser/ial ?&=%\"é"
-	for name, ask := range map[string]func(localapi.Backend, func(localapi.Progress)) (any, error){
-		"status":  func(b localapi.Backend, _ func(localapi.Progress)) (any, error) { return b.Status(t.Context()) },
-		"doctor":  func(b localapi.Backend, _ func(localapi.Progress)) (any, error) { return b.Doctor(t.Context()) },
-		"devices": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) { return b.Devices(t.Context()) },
-		"share": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) {
-			return b.Share(t.Context(), localapi.ShareRequest{Device: odd, With: []string{"a", "b"}, Force: true, Until: time.Unix(1, 0).UTC()})
+	for name, makeCall := range map[string]func(api, func(localapi.Progress)) (any, error){
+		"status":  func(b api, _ func(localapi.Progress)) (any, error) { return b.Status(t.Context()) },
+		"doctor":  func(b api, _ func(localapi.Progress)) (any, error) { return b.Doctor(t.Context()) },
+		"devices": func(b api, _ func(localapi.Progress)) (any, error) { return b.Devices(t.Context()) },
+		"share": func(b api, _ func(localapi.Progress)) (any, error) {
+			return b.Share(t.Context(), localapi.ShareRequest{
+				Device: odd, With: []string{"a", "b"}, Force: true, Until: time.Unix(1, 0).UTC(),
+			})
 		},
-		"unshare": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) {
+		"unshare": func(b api, _ func(localapi.Progress)) (any, error) {
 			return nil, b.Unshare(t.Context(), odd)
 		},
-		"peers": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) { return b.Peers(t.Context()) },
-		"forget": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) {
+		"peers": func(b api, _ func(localapi.Progress)) (any, error) { return b.Peers(t.Context()) },
+		"forget": func(b api, _ func(localapi.Progress)) (any, error) {
 			return nil, b.Forget(t.Context(), odd)
 		},
-		"reach": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) {
+		"reach": func(b api, _ func(localapi.Progress)) (any, error) {
 			return b.Reach(t.Context(), localapi.ReachRequest{Peer: odd, Addresses: []string{"tls://h:7574"}})
 		},
-		"offer": func(b localapi.Backend, p func(localapi.Progress)) (any, error) {
+		"offer": func(b api, p func(localapi.Progress)) (any, error) {
 			return b.OfferPairing(t.Context(), p)
 		},
-		"join": func(b localapi.Backend, p func(localapi.Progress)) (any, error) {
+		"join": func(b api, p func(localapi.Progress)) (any, error) {
 			return b.JoinPairing(t.Context(), localapi.JoinRequest{Address: "K7M-2QX", PIN: "4821-9930"}, p)
 		},
-		"remote": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) {
+		"remote": func(b api, _ func(localapi.Progress)) (any, error) {
 			return b.RemoteDevices(t.Context(), odd)
 		},
-		"use": func(b localapi.Backend, p func(localapi.Progress)) (any, error) {
+		"use": func(b api, p func(localapi.Progress)) (any, error) {
 			return b.Use(t.Context(), localapi.UseRequest{Peer: "workshop", Device: odd, Endpoint: true}, p)
 		},
-		"release": func(b localapi.Backend, _ func(localapi.Progress)) (any, error) {
+		"release": func(b api, _ func(localapi.Progress)) (any, error) {
 			return nil, b.Release(t.Context(), odd)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			type answer struct {
+			type outcome struct {
 				Result   any
 				Progress []localapi.Progress
 				Call     localapitest.Call
 			}
-			run := func(b localapi.Backend, asked *localapitest.Backend) (a answer) {
+			run := func(b api, called *localapitest.Backend) (o outcome) {
 				var err error
-				a.Result, err = ask(b, func(p localapi.Progress) { a.Progress = append(a.Progress, p) })
+				o.Result, err = makeCall(b, func(p localapi.Progress) { o.Progress = append(o.Progress, p) })
 				if err != nil {
 					t.Fatal(err)
 				}
-				calls := asked.Calls()
-				a.Call = calls[len(calls)-1]
-				return a
+				calls := called.Calls()
+				o.Call = calls[len(calls)-1]
+				return o
 			}
-			if diff := cmp.Diff(run(near, near), run(client, far)); diff != "" {
-				t.Error("asked directly (-) and through the socket (+):\n", diff)
+			if diff := cmp.Diff(run(direct, direct), run(client, remote)); diff != "" {
+				t.Error("direct call (-), call through the socket (+):\n", diff)
 			}
 		})
 	}
 }
 
-func TestProblemsKeepTheirCodeAndSentence(t *testing.T) {
+func TestProblemPassesThroughSocket(t *testing.T) {
 	for code, exit := range map[localapi.Code]int{
-		localapi.CodeFailed: 1, localapi.CodeInvalid: 2, localapi.CodeNotRunning: 3, localapi.CodeUnknown: 4, localapi.CodeInUse: 5,
-		localapi.CodePermission: 6, localapi.CodePairing: 7, localapi.CodeUnreachable: 8, localapi.CodeNotSupported: 9, "of_tomorrow": 1,
+		localapi.CodeFailed: 1, localapi.CodeInvalid: 2, localapi.CodeNotRunning: 3, localapi.CodeUnknown: 4,
+		localapi.CodeInUse: 5, localapi.CodePermission: 6, localapi.CodePairing: 7, localapi.CodeUnreachable: 8,
+		localapi.CodeNotSupported: 9, "of_a_later_version": 1,
 	} {
 		t.Run(string(code), func(t *testing.T) {
 			want := &localapi.Problem{Code: code, Detail: "2-1 is in use: unmount it"}
@@ -160,11 +175,11 @@ func TestProblemsKeepTheirCodeAndSentence(t *testing.T) {
 		})
 	}
 	if err := errors.New("plain"); localapi.ExitCode(err) != 1 || localapi.ExitCode(nil) != 0 {
-		t.Error("a plain error exits with 1, none with 0")
+		t.Error("the exit code of a plain error is not 1, or that of no error is not 0")
 	}
 }
 
-func TestWhoHangsUpGivesUp(t *testing.T) {
+func TestHangingUpCancelsOperation(t *testing.T) {
 	b := script()
 	b.Wait = make(chan struct{})
 	socket, _ := serve(t, b)
@@ -173,13 +188,13 @@ func TestWhoHangsUpGivesUp(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
-	waittest.Until(t, "the agent gives up what nobody waits for", func() bool {
+	waittest.Until(t, "the agent cancels the operation", func() bool {
 		calls := b.Calls()
-		return calls[len(calls)-1].Method == "Use given up"
+		return calls[len(calls)-1].Method == "Use cancelled"
 	})
 }
 
-func TestStoppingTheAgentEndsWhatWaits(t *testing.T) {
+func TestStoppingAgentCancelsOperations(t *testing.T) {
 	b := script()
 	b.Wait = make(chan struct{})
 	socket, stop := serve(t, b)
@@ -195,11 +210,11 @@ func TestStoppingTheAgentEndsWhatWaits(t *testing.T) {
 		t.Errorf("%v, want %s", err, localapi.CodeNotRunning)
 	}
 	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket stays: %v", err)
+		t.Errorf("the socket is still there: %v", err)
 	}
 }
 
-func TestNoAgentSaysHowToStartIt(t *testing.T) {
+func TestMissingAgentErrorSaysHowToStartIt(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "none.sock")
 	_, err := localapi.NewClient(socket).Status(t.Context())
 	if localapi.ExitCode(err) != 3 || !strings.Contains(err.Error(), "easyfind up") {
@@ -212,7 +227,7 @@ func TestNoAgentSaysHowToStartIt(t *testing.T) {
 	}
 }
 
-// deadSocket is what an agent that was killed leaves.
+// deadSocket returns a socket as a killed agent leaves it.
 func deadSocket(t *testing.T) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "dead.sock")
@@ -227,13 +242,13 @@ func deadSocket(t *testing.T) string {
 	return socket
 }
 
-func TestPlaceOfTheSocket(t *testing.T) {
+func TestSocketIsPrivateAndNotStolen(t *testing.T) {
 	live, _ := serve(t, script())
 	if info, err := os.Stat(live); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: mode %v, %v, want 0600", info.Mode(), err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(live)); err != nil || len(left) != 1 {
-		t.Errorf("beside the socket: %v, %v", left, err)
+		t.Errorf("the directory of the socket contains %v, %v", left, err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
@@ -241,15 +256,15 @@ func TestPlaceOfTheSocket(t *testing.T) {
 	}
 	for socket, want := range map[string]string{
 		live:                               "another easyfind daemon",
-		file:                               "something else is there",
+		file:                               "another file has this name",
 		"/tmp/" + strings.Repeat("x", 100): "too long",
 	} {
-		s, err := localapi.NewServer(localapi.Config{Socket: socket, Backend: script()})
+		s, err := localapi.NewServer(localapi.Config{Socket: socket, Backend: script().Backend()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--socket") {
-			t.Errorf("%v, want %q and what to do in it", err, want)
+			t.Errorf("%v, want an error with %q and advice", err, want)
 		}
 	}
 	if _, err := localapi.NewClient(live).Status(t.Context()); err != nil {
@@ -257,7 +272,7 @@ func TestPlaceOfTheSocket(t *testing.T) {
 	}
 
 	dead := deadSocket(t)
-	s, err := localapi.NewServer(localapi.Config{Socket: dead, Backend: script()})
+	s, err := localapi.NewServer(localapi.Config{Socket: dead, Backend: script().Backend()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +281,7 @@ func TestPlaceOfTheSocket(t *testing.T) {
 	go func() { done <- s.Run(ctx) }()
 	<-s.Ready()
 	if _, err := localapi.NewClient(dead).Status(t.Context()); err != nil {
-		t.Errorf("over a dead socket: %v", err)
+		t.Errorf("the agent does not answer in place of the dead one: %v", err)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -274,7 +289,7 @@ func TestPlaceOfTheSocket(t *testing.T) {
 	}
 }
 
-func TestRequestsThatMakeNoSense(t *testing.T) {
+func TestInvalidRequestsAreRefused(t *testing.T) {
 	b := script()
 	socket, _ := serve(t, b)
 	client := &http.Client{Transport: &http.Transport{
@@ -308,6 +323,6 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		}
 	}
 	if calls := b.Calls(); len(calls) != 0 {
-		t.Errorf("they reached the agent: %v", calls)
+		t.Errorf("invalid requests reached the backend: %v", calls)
 	}
 }

@@ -5,24 +5,24 @@ import (
 	"net/http"
 )
 
-// Code says what kind of problem it is, for programs.
+// Code is the kind of a problem, for programs.
 type Code string
 
-// The codes. The column on the right is the command line's exit code.
+// The codes. The number in each comment is the exit code of the command line.
 const (
-	CodeFailed       Code = "failed"        // 1  everything that has no code of its own
-	CodeInvalid      Code = "invalid"       // 2  the request makes no sense
+	CodeFailed       Code = "failed"        // 1  any other problem
+	CodeInvalid      Code = "invalid"       // 2  the request is not valid
 	CodeNotRunning   Code = "not_running"   // 3  no agent answers on the socket
 	CodeUnknown      Code = "unknown"       // 4  no such device, peer or use
 	CodeInUse        Code = "in_use"        // 5  the device is in use
-	CodePermission   Code = "permission"    // 6  the system or the other machine does not permit it
+	CodePermission   Code = "permission"    // 6  this system or the other machine refuses it
 	CodePairing      Code = "pairing"       // 7  wrong PIN, or an address that is unknown, expired or burned
 	CodeUnreachable  Code = "unreachable"   // 8  the peer or the rendezvous cannot be reached
-	CodeNotSupported Code = "not_supported" // 9  this machine cannot do it (no vhci module)
+	CodeNotSupported Code = "not_supported" // 9  this machine cannot do it, for example without vhci_hcd
 )
 
-// kinds is the table of codes.
-var kinds = map[Code]struct{ status, exit int }{
+// codes maps each code to its HTTP status and exit code.
+var codes = map[Code]struct{ status, exit int }{
 	CodeFailed:       {http.StatusInternalServerError, 1},
 	CodeInvalid:      {http.StatusBadRequest, 2},
 	CodeNotRunning:   {http.StatusServiceUnavailable, 3},
@@ -34,17 +34,17 @@ var kinds = map[Code]struct{ status, exit int }{
 	CodeNotSupported: {http.StatusNotImplemented, 9},
 }
 
-// Problem is what went wrong, in one sentence that also says what to do.
+// Problem is an error in one sentence for a person. The sentence also says what to do.
 type Problem struct {
 	Code   Code   `json:"code"`
 	Detail string `json:"detail"`
 }
 
-// Error is the sentence.
+// Error returns the sentence.
 func (p *Problem) Error() string { return p.Detail }
 
-// ProblemOf is err itself if it is or wraps a Problem, else its text with
-// CodeFailed.
+// ProblemOf returns the Problem that err is or wraps, or else a Problem with the text
+// of err and CodeFailed.
 func ProblemOf(err error) *Problem {
 	var p *Problem
 	if errors.As(err, &p) {
@@ -53,20 +53,20 @@ func ProblemOf(err error) *Problem {
 	return &Problem{Code: CodeFailed, Detail: err.Error()}
 }
 
-// ExitCode is what a program exits with because of err: 0 for nil, 1 to 9 as
-// the codes have it.
+// ExitCode returns the exit code of a program that fails with err; see the list of
+// codes. It returns 0 if err is nil.
 func ExitCode(err error) int {
 	if err == nil {
 		return 0
 	}
-	if k, ok := kinds[ProblemOf(err).Code]; ok {
+	if k, ok := codes[ProblemOf(err).Code]; ok {
 		return k.exit
 	}
-	return kinds[CodeFailed].exit
+	return codes[CodeFailed].exit
 }
 
 func (p *Problem) status() int {
-	if k, ok := kinds[p.Code]; ok {
+	if k, ok := codes[p.Code]; ok {
 		return k.status
 	}
 	return http.StatusInternalServerError

@@ -8,34 +8,34 @@ import (
 
 // Device is a USB device of this machine.
 type Device struct {
-	ID        string `json:"id"` // bus id, "2-1"
+	ID        string `json:"id"` // the bus id, such as "2-1"
 	Name      string `json:"name"`
 	VendorID  uint16 `json:"vendor_id"`
 	ProductID uint16 `json:"product_id"`
 	Serial    string `json:"serial,omitempty"`
 	Speed     string `json:"speed,omitempty"` // "480 Mbit/s"
-	Kind      string `json:"kind,omitempty"`  // "disk", "keyboard": its class, in a person's words
+	Kind      string `json:"kind,omitempty"`  // its class in plain words: "disk", "keyboard"
 	Backend   string `json:"backend,omitempty"`
-	// InUse says why this machine needs the device itself; empty if it is free.
+	// InUse is the reason why this machine needs the device itself. Empty: it does not.
 	InUse string `json:"in_use,omitempty"`
-	// Share is how it is shared, nil if it is not.
+	// Share is nil if the device is not shared.
 	Share *Share `json:"share,omitempty"`
-	// UsedBy is the name of the peer that has it now.
+	// UsedBy is the name of the peer that holds the device. Empty: no peer does.
 	UsedBy string `json:"used_by,omitempty"`
 }
 
-// Share is a permission to use a device.
+// Share is the permission for peers to use a device.
 type Share struct {
-	Device string    `json:"device"` // the selector: bus id, vid:pid or serial
-	With   []string  `json:"with"`   // names of peers; empty: all paired ones
+	Device string    `json:"device"` // a selector: bus id, vid:pid or serial number
+	With   []string  `json:"with"`   // names of peers; empty: all paired peers
 	Force  bool      `json:"force"`
 	Until  time.Time `json:"until,omitzero"`
 }
 
-// ShareRequest shares a device.
+// ShareRequest asks the agent to share a device; see [Share].
 type ShareRequest struct {
 	Device string    `json:"device"`
-	With   []string  `json:"with,omitempty"` // names or IDs
+	With   []string  `json:"with,omitempty"` // names or IDs of peers
 	Force  bool      `json:"force,omitempty"`
 	Until  time.Time `json:"until,omitzero"`
 }
@@ -45,11 +45,11 @@ type Peer struct {
 	ID        ident.PeerID `json:"id"`
 	Name      string       `json:"name"`
 	PairedAt  time.Time    `json:"paired_at"`
-	Addresses []string     `json:"addresses,omitempty"` // dialed directly: tls://host:7574
+	Addresses []string     `json:"addresses,omitempty"` // direct addresses, such as tls://host:7574
 	Connected bool         `json:"connected"`
 }
 
-// ReachRequest sets where a peer is dialed directly; no address clears it.
+// ReachRequest replaces the direct addresses of a peer. It may contain none.
 type ReachRequest struct {
 	Peer      string   `json:"peer"`
 	Addresses []string `json:"addresses"`
@@ -57,7 +57,7 @@ type ReachRequest struct {
 
 // RemoteDevice is a device that a peer shares with this machine.
 type RemoteDevice struct {
-	Peer      string `json:"peer"` // its name
+	Peer      string `json:"peer"` // the name of the peer
 	ID        string `json:"id"`
 	Name      string `json:"name"`
 	VendorID  uint16 `json:"vendor_id"`
@@ -65,18 +65,18 @@ type RemoteDevice struct {
 	Serial    string `json:"serial,omitempty"`
 	Speed     string `json:"speed,omitempty"`
 	Kind      string `json:"kind,omitempty"`
-	InUseBy   string `json:"in_use_by,omitempty"` // a peer's name, or what the host does with it
-	Used      bool   `json:"used"`                // by this machine
+	InUseBy   string `json:"in_use_by,omitempty"` // the name of a peer, or the reason why the host needs it
+	Used      bool   `json:"used"`                // this machine uses it
 }
 
-// UseRequest asks for a far device.
+// UseRequest asks the agent to use a remote device.
 type UseRequest struct {
 	Peer     string `json:"peer"`
 	Device   string `json:"device"`
-	Endpoint bool   `json:"endpoint,omitempty"` // on the loopback USB/IP server, not in this kernel
+	Endpoint bool   `json:"endpoint,omitempty"` // export it on the loopback USB/IP server instead of attaching it to this kernel
 }
 
-// UseState is where a use is in its life.
+// UseState is the state of a use.
 //
 //	connecting ──► waiting ◄──► attached
 //	     │            │
@@ -85,49 +85,49 @@ type UseState string
 
 // The states of a use.
 const (
-	UseConnecting UseState = "connecting" // the link or the device is being opened
-	UseAttached   UseState = "attached"   // the device is there
-	UseWaiting    UseState = "waiting"    // for the peer or the device to come back
-	UseFailed     UseState = "failed"     // and will not be tried again by itself
+	UseConnecting UseState = "connecting" // before the first attachment
+	UseAttached   UseState = "attached"   // this machine has the device
+	UseWaiting    UseState = "waiting"    // the peer or the device is not there
+	UseFailed     UseState = "failed"     // the agent does not try again
 )
 
-// Use is a far device that this machine uses or wants to.
+// Use is a remote device that this machine uses, or tries to use.
 type Use struct {
-	ID       string    `json:"id"` // what "release" takes, as "peer/2-1"
+	ID       string    `json:"id"` // for "release", such as "peer/2-1"
 	Peer     string    `json:"peer"`
 	Device   string    `json:"device"`
 	Name     string    `json:"name,omitempty"`
 	State    UseState  `json:"state"`
-	Reason   string    `json:"reason,omitempty"` // why waiting or failed
+	Reason   string    `json:"reason,omitempty"` // why it is waiting or failed
 	Endpoint bool      `json:"endpoint"`
-	Port     int       `json:"port"`              // vhci port; -1 if none
+	Port     int       `json:"port"`              // of vhci_hcd; -1: none
 	BusID    string    `json:"bus_id,omitempty"`  // on the loopback server
 	Address  string    `json:"address,omitempty"` // of the loopback server
 	Since    time.Time `json:"since,omitzero"`    // of this state
 }
 
-// Offered is an EasyFind address that waits for the other machine.
+// Offered is an EasyFind address that the other machine can join.
 type Offered struct {
 	Address ident.Address `json:"address"`
 	PIN     ident.PIN     `json:"pin"`
 	Expires time.Time     `json:"expires"`
 }
 
-// JoinRequest pairs with the machine that offers an address.
+// JoinRequest asks the agent to pair with the machine that offers the address.
 type JoinRequest struct {
 	Address ident.Address `json:"address"`
 	PIN     ident.PIN     `json:"pin"`
 }
 
-// Event is one line of an operation that takes its time. One field is set.
+// Event is one line of the response of a long operation. One field is set.
 type Event[T any] struct {
 	Progress *Progress `json:"progress,omitempty"`
 	Result   *T        `json:"result,omitempty"`
 	Problem  *Problem  `json:"problem,omitempty"`
 }
 
-// Progress is what a person may like to know meanwhile.
+// Progress informs a person who waits for an operation. One field is set.
 type Progress struct {
 	Message string   `json:"message,omitempty"` // "connecting to workshop"
-	Offered *Offered `json:"offered,omitempty"` // an address to type on the other machine
+	Offered *Offered `json:"offered,omitempty"` // to be typed on the other machine
 }

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// maxSocketPath is the room for a path in sockaddr_un (unix(7)), less the
-// ending zero.
+// maxSocketPath is the longest path in a sockaddr_un (unix(7)), in bytes, without
+// the zero at its end.
 const maxSocketPath = 107
 
-// listen makes the socket, which nobody but this user may open. A socket that
-// a live agent answers on is left alone; one that a dead agent left is replaced.
+// listen creates the socket. Only this user may open it. listen fails if an agent
+// answers on an existing socket, and replaces a socket that a dead agent left.
 func listen(ctx context.Context, socket string) (net.Listener, error) {
 	if len(socket)+len("/.easyfind-0123456789") > maxSocketPath {
 		return nil, fmt.Errorf("socket %s: the path is too long; choose a shorter one with --socket", socket)
@@ -24,11 +24,11 @@ func listen(ctx context.Context, socket string) (net.Listener, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	if err := vacant(ctx, socket); err != nil {
+	if err := checkFree(ctx, socket); err != nil {
 		return nil, err
 	}
-	// A socket is open to others between bind and chmod. So it is made in a
-	// directory of its own, and moved when it is safe.
+	// Between bind and chmod, other users could open the socket. So it is created in
+	// a private directory, and moved after chmod.
 	private, err := os.MkdirTemp(dir, ".easyfind-")
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
@@ -50,7 +50,7 @@ func bind(ctx context.Context, private, socket string) (net.Listener, error) {
 		return nil, err
 	}
 	if unix, ok := ln.(*net.UnixListener); ok {
-		unix.SetUnlinkOnClose(false) // its name changes
+		unix.SetUnlinkOnClose(false) // the socket is renamed below
 	}
 	if err := os.Chmod(private, 0o600); err != nil {
 		return nil, errors.Join(err, ln.Close())
@@ -61,8 +61,8 @@ func bind(ctx context.Context, private, socket string) (net.Listener, error) {
 	return ln, nil
 }
 
-// vacant reports whether the place of the socket may be taken.
-func vacant(ctx context.Context, socket string) error {
+// checkFree returns an error if a file or a running agent is at the path of the socket.
+func checkFree(ctx context.Context, socket string) error {
 	info, err := os.Lstat(socket)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -71,12 +71,14 @@ func vacant(ctx context.Context, socket string) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("socket %s: something else is there; move it away or choose another place with --socket", socket)
+		return fmt.Errorf("socket %s: another file has this name; move it away or choose another path with --socket", socket)
 	}
 	dialer := net.Dialer{Timeout: time.Second}
 	conn, err := dialer.DialContext(ctx, "unix", socket)
 	if err == nil {
-		return errors.Join(fmt.Errorf("socket %s: another easyfind daemon answers there; stop it, or choose another place with --socket", socket), conn.Close())
+		return errors.Join(fmt.Errorf(
+			"socket %s: another easyfind daemon answers there; stop it, or choose another path with --socket", socket,
+		), conn.Close())
 	}
 	return nil
 }

@@ -5,118 +5,44 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
 	wire "github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// directDelay lets UDP go first where both may work.
-const directDelay = time.Second
-
-// settleTime is how long a link that was just made has to become the session's.
-const settleTime = 3 * time.Second
-
-// call is one attempt of the two peers together to make a link.
+// call is one attempt of both peers to make a link.
 type call struct {
-	p       *Peer
+	k       *caller
 	id      string
-	calling bool // this end began it: it controls ICE and dials
-	upgrade bool // only a direct path helps
+	caller  bool // this agent began the call: it controls ICE and dials
+	upgrade bool // the call is for a direct link only
 	cancel  context.CancelFunc
 
-	answers  chan wire.Message // the answer or busy; one is enough
-	found    chan wire.Message // the peer's candidates
-	accepted chan link.Link
-	told     chan []string // the peer's direct addresses, once
-	dropped  chan struct{} // closed when no answer will come
-	drop     func()
+	answers    chan wire.Message // holds one: the answer, or busy
+	candidates chan wire.Message // the candidates of the peer
+	accepted   chan link.Link    // holds one: the link that the caller has dialed
+	direct     chan []string     // holds one: the direct addresses in the answer
+	unanswered chan struct{}     // closed when nothing waits for an answer any more
+	stopWait   func()            // closes unanswered, once
 }
 
-func (p *Peer) newCall(id string, calling, upgrade bool) (*call, context.Context) {
-	ctx, cancel := context.WithTimeout(p.ctx, callTime)
+func newCall(k *caller, id string) *call {
 	c := &call{
-		p: p, id: id, calling: calling, upgrade: upgrade, cancel: cancel,
-		answers: make(chan wire.Message, 1), found: make(chan wire.Message, wire.MaxRemote),
-		accepted: make(chan link.Link, 1), told: make(chan []string, 1), dropped: make(chan struct{}),
+		k: k, id: id,
+		answers: make(chan wire.Message, 1), candidates: make(chan wire.Message, wire.MaxRemote),
+		accepted: make(chan link.Link, 1), direct: make(chan []string, 1), unanswered: make(chan struct{}),
 	}
-	c.drop = sync.OnceFunc(func() { close(c.dropped) })
-	p.call = c
-	p.mu.Lock()
-	p.calling = true
-	p.mu.Unlock()
-	p.cfg.Changed()
-	return c, ctx
+	c.stopWait = sync.OnceFunc(func() { close(c.unanswered) })
+	return c
 }
 
-// begin calls the peer.
-func (p *Peer) begin(id string, upgrade bool) {
-	c, ctx := p.newCall(id, true, upgrade)
-	p.calls.Go(func() {
-		defer c.cancel()
-		err := c.place(ctx)
-		p.do(func() { p.ended(c, err) })
-	})
-}
-
-// answer takes part in a call of the peer.
-func (p *Peer) answer(offer wire.Message) {
-	c, ctx := p.newCall(offer.Call, false, offer.Upgrade)
-	p.calls.Go(func() {
-		defer c.cancel()
-		err := c.join(ctx, offer)
-		p.do(func() { p.ended(c, err) })
-	})
-}
-
-// ended notes the end of a call and when to try again.
-func (p *Peer) ended(c *call, err error) {
-	select {
-	case l := <-c.accepted:
-		p.session.Join(l)
-		err = nil
-	default:
-	}
-	if p.call != c {
-		return
-	}
-	p.call = nil
-	p.retryAt = time.Now().Add(settleTime)
-	p.mu.Lock()
-	p.calling, p.problem = false, ""
-	if err != nil {
-		p.problem = explain(err)
-	}
-	p.mu.Unlock()
-	if err != nil {
-		p.log.Info("call failed", "calling", c.calling, "upgrade", c.upgrade, "err", err)
-		p.retry = min(max(2*p.retry, retryFirst), retryMost)
-		p.retryAt = time.Now().Add(p.retry)
-		if !p.linked {
-			p.probe()
-		}
-	}
-	p.cfg.Changed()
-}
-
-// explain is the sentence of an error for a person.
-func explain(err error) string {
-	if e, ok := errors.AsType[interface {
-		error
-		Explain() string
-	}](err); ok {
-		return e.Explain()
-	}
-	return err.Error()
-}
-
-// hear gives a running call a message that belongs to it. What does not fit in
-// its queues is more than an honest peer sends.
-func (c *call) hear(m wire.Message) {
+// receive passes a message to the call. It drops what does not fit in the queues:
+// an honest peer does not send more.
+func (c *call) receive(m wire.Message) {
 	queue := c.answers
 	if m.Kind == wire.KindCandidate {
-		queue = c.found
+		queue = c.candidates
 	}
 	select {
 	case queue <- m:
@@ -124,15 +50,16 @@ func (c *call) hear(m wire.Message) {
 	}
 	if m.Kind == wire.KindAnswer {
 		select {
-		case c.told <- m.Direct:
+		case c.direct <- m.Direct:
 		default:
 		}
 	}
 }
 
-// take keeps an accepted link for the call if it waits for one.
-func (c *call) take(l link.Link) bool {
-	if c.calling {
+// accept takes a link that the peer has dialed, if the call waits for one. It
+// reports whether it took the link.
+func (c *call) accept(l link.Link) bool {
+	if c.caller {
 		return false
 	}
 	select {
@@ -143,49 +70,40 @@ func (c *call) take(l link.Link) bool {
 	}
 }
 
-// place makes a call: every way at once, the best that works wins.
-func (c *call) place(ctx context.Context) error {
-	ladder, err := link.NewLadder(link.LadderConfig{Steps: c.steps(), Timeout: callTime, OnLink: c.p.session.Join})
+// joinAccepted passes a link that accept took, and that nothing has used since, to
+// the session. It reports whether there was one.
+func (c *call) joinAccepted() bool {
+	select {
+	case l := <-c.accepted:
+		c.k.session.Join(l)
+		return true
+	default:
+		return false
+	}
+}
+
+// dial is the caller's side of a call: it tries every way to reach the peer.
+func (c *call) dial(ctx context.Context) error {
+	ladder, err := c.newLadder()
 	if err != nil {
 		return err
 	}
 	if !c.upgrade {
-		c.p.mu.Lock()
-		c.p.ladder = ladder
-		c.p.mu.Unlock()
+		c.k.outcome.setLadder(ladder)
 	}
 	return ladder.Run(ctx)
 }
 
-// steps are the ways to try.
-func (c *call) steps() []link.Step {
-	var steps []link.Step
-	delay := time.Duration(0)
-	if c.p.cfg.Network.Signal != nil {
-		steps = append(steps, link.Step{Rung: &iceRung{c}})
-		delay = directDelay
-	}
-	if c.upgrade {
-		return steps
-	}
-	for _, address := range c.p.cfg.Addresses() {
-		steps = append(steps, link.Step{Rung: directRung{c, address}, Delay: delay})
-	}
-	if c.p.cfg.Network.Signal != nil {
-		steps = append(steps, link.Step{Rung: toldRung{c}, Delay: delay})
-	}
-	return steps
-}
-
-// join is the called end: ICE, and then waiting for the caller to dial.
-func (c *call) join(ctx context.Context, offer wire.Message) error {
+// answer is the called side of a call: it runs ICE and waits until the caller
+// dials.
+func (c *call) answer(ctx context.Context, offer wire.Message) error {
 	ice, err := c.newICE(ctx, false)
 	if err != nil {
 		return err
 	}
 	description := ice.attempt.Local()
-	answer := wire.Message{Kind: wire.KindAnswer, Call: c.id, Description: &description, Direct: c.p.direct()}
-	if err := c.p.send(ctx, answer); err != nil {
+	answer := wire.Message{Kind: wire.KindAnswer, Call: c.id, Description: &description, Direct: c.ownAddresses()}
+	if err := c.k.signal.send(ctx, answer); err != nil {
 		ice.close()
 		return fmt.Errorf("answer the peer's call: %w", err)
 	}
@@ -195,19 +113,19 @@ func (c *call) join(ctx context.Context, offer wire.Message) error {
 		ice.close()
 		return err
 	}
-	l, err := c.await(ctx, result)
+	l, err := c.awaitLink(ctx, result)
 	if err != nil {
 		ice.close()
 		return err
 	}
-	c.p.session.Join(ice.hold(l, result))
+	c.k.session.Join(ice.keepFor(l, result))
 	return nil
 }
 
-// await waits for the link that the caller makes over what ICE found.
-func (c *call) await(ctx context.Context, r path.Result) (link.Link, error) {
+// awaitLink waits for the link that the caller makes over the path of ICE.
+func (c *call) awaitLink(ctx context.Context, r path.Result) (link.Link, error) {
 	if r.Relayed != nil {
-		return c.p.cfg.Network.QUIC.ListenOver(ctx, r.Relayed, r.RemoteAddr, c.p.cfg.Peer, pathOf(r))
+		return c.k.cfg.Network.QUIC.ListenOver(ctx, r.Relayed, r.RemoteAddr, c.k.cfg.Peer, pathOf(r))
 	}
 	select {
 	case l := <-c.accepted:
@@ -217,8 +135,25 @@ func (c *call) await(ctx context.Context, r path.Result) (link.Link, error) {
 	}
 }
 
-// direct lists this agent's own addresses to tell the peer.
-func (p *Peer) direct() []string {
-	all := p.cfg.Network.Direct()
+// awaitDirect waits for the direct addresses in the peer's answer.
+func (c *call) awaitDirect(ctx context.Context) ([]string, error) {
+	select {
+	case addresses := <-c.direct:
+		return addresses, nil
+	case <-c.unanswered:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the peer does not answer: %w", ctx.Err())
+	}
+	select {
+	case addresses := <-c.direct: // it came at the same time
+		return addresses, nil
+	default:
+		return nil, errors.New("the peer did not answer")
+	}
+}
+
+// ownAddresses returns the direct addresses of this agent, for the peer.
+func (c *call) ownAddresses() []string {
+	all := c.k.cfg.Network.Direct()
 	return all[:min(len(all), wire.MaxDirect)]
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,77 +16,81 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/quiclink"
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
+	"github.com/easyfind-usb/easyfind/agent/internal/session"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// post is a rendezvous between the ends of a test: it delivers what is sent,
-// unless the test changes where to.
-type post struct {
-	mu   sync.Mutex
-	ends map[ident.PeerID]*end
-	// route says who gets a message and whom it seems to come from; nil: as sent.
-	route func(from, to ident.PeerID) (seen, receiver ident.PeerID)
+// exchange delivers messages between the agents of a test, as the rendezvous does.
+type exchange struct {
+	mu     sync.Mutex
+	agents map[ident.PeerID]*testAgent
+	// route returns the receiver of a message and the sender that the receiver
+	// sees. nil: the message goes to its receiver unchanged.
+	route func(from, to ident.PeerID) (sender, receiver ident.PeerID)
 	down  bool
 }
 
 var errDown = errors.New("the rendezvous is down")
 
-func (p *post) send(from, to ident.PeerID, body []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down {
+func (x *exchange) send(from, to ident.PeerID, body []byte) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.down {
 		return errDown
 	}
-	if p.route != nil {
-		from, to = p.route(from, to)
+	if x.route != nil {
+		from, to = x.route(from, to)
 	}
-	if e := p.ends[to]; e != nil {
-		e.inbox <- letter{from, body}
+	if a := x.agents[to]; a != nil {
+		a.inbox <- message{from, body}
 		return nil
 	}
 	return errors.New("the peer is offline")
 }
 
-type letter struct {
+type message struct {
 	from ident.PeerID
 	body []byte
 }
 
-// end is an agent's worth of network on loopback, with one peer.
-type end struct {
-	key     ident.Key
-	post    *post
-	inbox   chan letter
-	quic    *quiclink.Endpoint
-	network *Network
-	peer    *Peer
-	stop    func()
+// testAgent is the network part of an agent on loopback, with one peer.
+type testAgent struct {
+	key      ident.Key
+	exchange *exchange
+	inbox    chan message
+	quic     *quiclink.Endpoint
+	network  *Network
+	peer     *Peer
+	stop     func()
+
+	mu    sync.Mutex
+	links []bool // the arguments of LinkChanged
 }
 
 // Send implements Signaller.
-func (e *end) Send(_ context.Context, to ident.PeerID, body []byte) error {
-	return e.post.send(e.key.ID(), to, body)
+func (e *testAgent) Send(_ context.Context, to ident.PeerID, body []byte) error {
+	return e.exchange.send(e.key.ID(), to, body)
 }
 
 // Probe implements Signaller.
-func (e *end) Probe() {}
+func (e *testAgent) Probe() {}
 
-func newEnd(t *testing.T, p *post) *end {
+func newAgent(t *testing.T, x *exchange) *testAgent {
 	t.Helper()
 	key, err := ident.NewKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &end{key: key, post: p, inbox: make(chan letter, 64)}
-	p.ends[key.ID()] = e
+	e := &testAgent{key: key, exchange: x, inbox: make(chan message, 64)}
+	x.agents[key.ID()] = e
 	return e
 }
 
-// run starts the end with one peer, which it trusts and no other.
-func (e *end) run(t *testing.T, other ident.PeerID) {
+// run starts the agent with one peer. It trusts no other.
+func (e *testAgent) run(t *testing.T, other ident.PeerID) {
 	t.Helper()
 	var err error
 	e.quic, err = quiclink.NewEndpoint(quiclink.Config{
@@ -113,7 +118,12 @@ func (e *end) run(t *testing.T, other ident.PeerID) {
 	}
 	e.peer, err = New(Config{
 		Peer: other, Network: e.network, Addresses: func() []string { return nil },
-		Logger: slog.New(slog.DiscardHandler), Changed: func() {}, News: func() {},
+		Logger: slog.New(slog.DiscardHandler), DevicesChanged: func() {},
+		LinkChanged: func(_ session.LinkStatus, up bool) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.links = append(e.links, up)
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -131,13 +141,13 @@ func (e *end) run(t *testing.T, other ident.PeerID) {
 	t.Cleanup(e.stop)
 }
 
-// deliver hands on letters that say they are from the peer.
-func (e *end) deliver(ctx context.Context) error {
+// deliver passes the messages on that seem to come from the peer.
+func (e *testAgent) deliver(ctx context.Context) error {
 	for {
 		select {
 		case l := <-e.inbox:
 			if l.from == e.peer.cfg.Peer {
-				e.peer.Message(l.body)
+				e.peer.Deliver(l.body)
 			}
 		case <-ctx.Done():
 			return nil
@@ -145,7 +155,7 @@ func (e *end) deliver(ctx context.Context) error {
 	}
 }
 
-func (e *end) until(t *testing.T, what string, so func(Status) bool) {
+func (e *testAgent) until(t *testing.T, what string, so func(Status) bool) {
 	t.Helper()
 	if !waittest.Eventually(func() bool { return so(e.peer.Status()) }) {
 		t.Fatalf("never: %s; status %+v", what, e.peer.Status())
@@ -154,9 +164,10 @@ func (e *end) until(t *testing.T, what string, so func(Status) bool) {
 
 func linked(s Status) bool { return s.Session.Linked }
 
-func pair(t *testing.T) (a, b *end) {
-	p := &post{ends: map[ident.PeerID]*end{}}
-	a, b = newEnd(t, p), newEnd(t, p)
+// pair runs two paired agents. The ID of a is lower than the ID of b.
+func pair(t *testing.T) (a, b *testAgent) {
+	x := &exchange{agents: map[ident.PeerID]*testAgent{}}
+	a, b = newAgent(t, x), newAgent(t, x)
 	if a.key.ID().Compare(b.key.ID()) > 0 {
 		a, b = b, a
 	}
@@ -165,12 +176,13 @@ func pair(t *testing.T) (a, b *end) {
 	return a, b
 }
 
-// TestEitherEndMayCall lets the lower ID call, the higher one, and both at once.
-func TestEitherEndMayCall(t *testing.T) {
-	for name, callers := range map[string]func(a, b *end) []*end{
-		"lower":  func(a, _ *end) []*end { return []*end{a} },
-		"higher": func(_, b *end) []*end { return []*end{b} },
-		"both":   func(a, b *end) []*end { return []*end{a, b} },
+// TestEitherPeerMayCall lets the peer with the lower ID call, then the one with the
+// higher ID, then both at the same time.
+func TestEitherPeerMayCall(t *testing.T) {
+	for name, callers := range map[string]func(a, b *testAgent) []*testAgent{
+		"lower":  func(a, _ *testAgent) []*testAgent { return []*testAgent{a} },
+		"higher": func(_, b *testAgent) []*testAgent { return []*testAgent{b} },
+		"both":   func(a, b *testAgent) []*testAgent { return []*testAgent{a, b} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
@@ -183,58 +195,63 @@ func TestEitherEndMayCall(t *testing.T) {
 			if got := st.Session.Links[0].Path; got.Rank != link.RankHost || got.Transport != "quic" {
 				t.Errorf("path %+v", got)
 			}
-			if st.Why != "" {
-				t.Errorf("the best path needs no excuse, but: %s", st.Why)
+			if st.Reason != "" {
+				t.Errorf("Reason = %q for the best path, want none", st.Reason)
 			}
 		})
 	}
 }
 
-func TestNothingIsCalledThatNobodyWants(t *testing.T) {
+func TestUnwantedPeerIsNotCalled(t *testing.T) {
 	a, b := pair(t)
 	release := b.peer.Want()
 	a.until(t, "linked", linked)
 	release()
-	a.post.mu.Lock()
+	a.exchange.mu.Lock()
 	sent := false
-	a.post.route = func(from, to ident.PeerID) (seen, receiver ident.PeerID) {
+	a.exchange.route = func(from, to ident.PeerID) (sender, receiver ident.PeerID) {
 		sent = true
 		return from, to
 	}
-	a.post.mu.Unlock()
+	a.exchange.mu.Unlock()
 	b.stop()
 	a.until(t, "lost", func(s Status) bool { return !s.Session.Linked })
-	a.post.mu.Lock()
-	defer a.post.mu.Unlock()
+	a.exchange.mu.Lock()
+	defer a.exchange.mu.Unlock()
 	if sent {
-		t.Error("a peer that nobody wants is called")
+		t.Error("an agent called a peer that nothing wanted")
 	}
+	a.until(t, "LinkChanged receives the link, and then that it is lost", func(Status) bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return slices.Contains(a.links, true) && !a.links[len(a.links)-1]
+	})
 }
 
-// TestCallsAreRepeatedUntilOneWorks begins while the rendezvous is down.
+// TestCallsAreRepeatedUntilOneWorks starts while the rendezvous is down.
 func TestCallsAreRepeatedUntilOneWorks(t *testing.T) {
 	a, b := pair(t)
-	a.post.mu.Lock()
-	a.post.down = true
-	a.post.mu.Unlock()
+	a.exchange.mu.Lock()
+	a.exchange.down = true
+	a.exchange.mu.Unlock()
 	defer a.peer.Want()()
-	a.until(t, "says why", func(s Status) bool { return strings.Contains(s.Why, errDown.Error()) })
-	a.post.mu.Lock()
-	a.post.down = false
-	a.post.mu.Unlock()
+	a.until(t, "it has a reason", func(s Status) bool { return strings.Contains(s.Reason, errDown.Error()) })
+	a.exchange.mu.Lock()
+	a.exchange.down = false
+	a.exchange.mu.Unlock()
 	a.until(t, "linked", linked)
 	b.until(t, "linked", linked)
 }
 
-// TestRedirectedCallsAuthenticateNobody has the rendezvous connect each end to an
-// agent of its own, which speaks the protocol but has other keys.
-func TestRedirectedCallsAuthenticateNobody(t *testing.T) {
-	p := &post{ends: map[ident.PeerID]*end{}}
-	a, b, evil := newEnd(t, p), newEnd(t, p), newEnd(t, p)
+// TestMaliciousRendezvousCannotImpersonatePeer lets the rendezvous redirect the
+// calls to an agent of its own. That agent follows the protocol but has another key.
+func TestMaliciousRendezvousCannotImpersonatePeer(t *testing.T) {
+	x := &exchange{agents: map[ident.PeerID]*testAgent{}}
+	a, b, evil := newAgent(t, x), newAgent(t, x), newAgent(t, x)
 	aID, bID, evilID := a.key.ID(), b.key.ID(), evil.key.ID()
-	// The envelopes would not open; here they do, so that the link itself is
-	// what must refuse.
-	p.route = func(from, to ident.PeerID) (seen, receiver ident.PeerID) {
+	// In real life the agents could not decrypt the messages. Here they can, so
+	// that the link itself must refuse the impostor.
+	x.route = func(from, to ident.PeerID) (sender, receiver ident.PeerID) {
 		switch from {
 		case aID:
 			return aID, evilID
@@ -247,11 +264,11 @@ func TestRedirectedCallsAuthenticateNobody(t *testing.T) {
 	b.run(t, aID)
 	evil.run(t, aID)
 	defer a.peer.Want()()
-	a.until(t, "says why", func(s Status) bool { return s.Why != "" })
+	a.until(t, "it has a reason", func(s Status) bool { return s.Reason != "" })
 	if s := a.peer.Status(); s.Session.Linked || evil.peer.Status().Session.Linked {
 		t.Fatalf("a link to an impostor: %+v", s)
 	}
-	if why := a.peer.Status().Why; !strings.Contains(why, "key") && !strings.Contains(why, "peer") {
-		t.Errorf("the reason does not tell: %s", why)
+	if why := a.peer.Reason(); !strings.Contains(why, "key") && !strings.Contains(why, "peer") {
+		t.Errorf("the reason does not mention the wrong key: %s", why)
 	}
 }

@@ -1,14 +1,13 @@
-// Package using is the client's side of the agent: far devices that this machine
-// wants to have. Each is attached to the session with its host, and given to
-// this kernel or offered to USB/IP clients on loopback; when it is lost it is
-// attached again as soon as its host and the device are back.
+// Package using is the client's side of the agent. It keeps the remote devices
+// attached that this machine uses: either attached to this kernel, or exported to
+// USB/IP clients on loopback. It attaches a lost device again as soon as its host
+// and the device are back.
 package using
 
 import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -21,185 +20,187 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// Session is what using needs of the session with a peer.
+// Session attaches devices of one peer; see session.Session.
 type Session interface {
 	Attach(ctx context.Context, a tunnel.Attach) (usb.Device, error)
 }
 
-// Kernel is what using needs of a usbip.VHCI.
+// Kernel attaches devices to this kernel; see usbip.VHCI.
 type Kernel interface {
-	// Find is asked before each use: the controller may have come since.
+	// Find looks for the controller. It is called before each attachment, because
+	// the kernel module may have been loaded since.
 	Find() error
 	Plug(dev usb.Device) (*usbip.Attachment, error)
 }
 
-// Config is what Using is made of.
+// Config holds the settings of a [Manager]. Every field is required.
 type Config struct {
-	Uses func() []state.Use // what is wanted; see Poke
-	// Want gives the session with a peer and keeps it linked until release.
+	Store *state.Store // of the uses
+	// Want returns the session with a peer, and keeps it linked until release is
+	// called.
 	Want   func(ident.PeerID) (s Session, release func(), err error)
 	Kernel Kernel
 	Logger *slog.Logger
-	// Changed is called when List may have changed. It must not block.
-	Changed func()
 }
 
-// Using attaches what is wanted. It is the usbip.Exporter of the loopback server.
-type Using struct {
+// Manager keeps the used devices attached. It implements usbip.Exporter for the
+// loopback server.
+type Manager struct {
 	cfg  Config
-	poke chan struct{}
+	wake chan struct{} // holds one: a use has ended, and another may wait for that
 
-	mu      sync.Mutex
-	runs    map[Key]*run
+	mu      sync.Mutex // guards the fields below, and those fields of attachment
+	all     map[Key]*attachment
 	changed chan struct{} // closed and replaced at each change
 }
 
-// Key names a use.
+// Key identifies a use.
 type Key struct {
 	Peer   ident.PeerID
 	Device string
 }
 
-// Phase is where a use is in its life.
+// Phase is the state of a use.
 type Phase string
 
 // The phases.
 const (
-	Connecting Phase = "connecting" // for the first time
+	Connecting Phase = "connecting" // before the first attachment
 	Attached   Phase = "attached"
-	Waiting    Phase = "waiting" // for the host, or the device, to be back
-	Failed     Phase = "failed"  // and not tried again
+	Waiting    Phase = "waiting" // the host or the device is not there
+	Failed     Phase = "failed"  // not tried again
 )
 
-// Use is a use and how it is.
+// Use is a use and its current state.
 type Use struct {
 	Key
 	Mode   state.Mode
 	Phase  Phase
-	Reason error // of Waiting and Failed
+	Reason error // for Waiting and Failed
 	Since  time.Time
-	Info   usb.Info // of the device, once it has been attached
-	Port   int      // of vhci_hcd, -1 if none
-	BusID  string   // Mode endpoint: on the loopback server
+	Info   usb.Info // of the device, after the first attachment
+	Port   int      // of vhci_hcd; -1: none
+	BusID  string   // on the loopback server; empty: not exported
 }
 
-// New makes a Using.
-func New(cfg Config) (*Using, error) {
-	if cfg.Uses == nil || cfg.Want == nil || cfg.Kernel == nil || cfg.Logger == nil || cfg.Changed == nil {
-		return nil, errors.New("using: uses, want, kernel, logger and changed are needed")
+// New creates a manager. Run starts it.
+func New(cfg Config) (*Manager, error) {
+	if cfg.Store == nil || cfg.Want == nil || cfg.Kernel == nil || cfg.Logger == nil {
+		return nil, errors.New("using: a required field of the configuration is missing")
 	}
-	return &Using{cfg: cfg, poke: make(chan struct{}, 1), runs: map[Key]*run{}, changed: make(chan struct{})}, nil
+	return &Manager{
+		cfg: cfg, wake: make(chan struct{}, 1), all: map[Key]*attachment{}, changed: make(chan struct{}),
+	}, nil
 }
 
-// Poke says that Config.Uses has changed.
-func (u *Using) Poke() {
-	select {
-	case u.poke <- struct{}{}:
-	default:
-	}
-}
-
-// News says that a peer shares other devices than before: what waits for one of
-// them is tried at once.
-func (u *Using) News(peer ident.PeerID) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for key, r := range u.runs {
+// PeerDevicesChanged tries at once to attach the devices of a peer that wait. It is
+// called when the peer has sent its list of devices.
+func (m *Manager) PeerDevicesChanged(peer ident.PeerID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, a := range m.all {
 		if key.Peer != peer {
 			continue
 		}
 		select {
-		case r.news <- struct{}{}:
-		default:
+		case a.retryNow <- struct{}{}:
+		default: // it is about to
 		}
 	}
 }
 
-// Run keeps the devices attached that Config.Uses lists, until ctx ends; then it
-// detaches them all.
-func (u *Using) Run(ctx context.Context) error {
+// Run keeps the devices attached that the store lists. When ctx ends, it detaches
+// all of them.
+func (m *Manager) Run(ctx context.Context) error {
+	changed, stop := m.cfg.Store.Watch(state.PartUses)
+	defer stop()
 	var joined sync.WaitGroup
 	defer joined.Wait()
 	for {
-		u.reconcile(ctx, &joined)
+		m.reconcile(ctx, &joined)
 		select {
-		case <-u.poke:
+		case <-changed:
+		case <-m.wake:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// reconcile ends runs that are no longer wanted and begins new ones.
-func (u *Using) reconcile(ctx context.Context, joined *sync.WaitGroup) {
-	uses := u.cfg.Uses()
-	wanted := map[Key]state.Use{}
+// reconcile ends the uses that the store no longer lists, and starts new ones.
+func (m *Manager) reconcile(ctx context.Context, joined *sync.WaitGroup) {
+	uses := m.cfg.Store.State().Uses
+	missing := map[Key]state.Use{}
 	for _, use := range uses {
-		wanted[Key{use.Peer, use.Device}] = use
+		missing[Key{use.Peer, use.Device}] = use
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for key, r := range u.runs {
-		if w, ok := wanted[key]; !ok || w != r.wanted {
-			r.cancel()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, a := range m.all {
+		if use, ok := missing[key]; ok && use == a.stored {
+			delete(missing, key)
 		} else {
-			delete(wanted, key)
+			a.cancel()
 		}
 	}
-	for _, use := range uses { // in their order, by which they are numbered
+	for _, use := range uses { // in the order of the store, so that the numbers are the same after a restart
 		key := Key{use.Peer, use.Device}
-		if _, ok := wanted[key]; !ok || u.runs[key] != nil {
-			continue // it runs, or the old one is ending, and pokes when it has
+		if _, ok := missing[key]; !ok || m.all[key] != nil {
+			continue // it runs, or its predecessor is ending and wakes Run when it has
 		}
-		r := &run{u: u, wanted: wanted[key], slot: u.freeSlot(), ended: make(chan struct{}), news: make(chan struct{}, 1)}
-		r.use = Use{Key: key, Mode: r.wanted.Mode, Phase: Connecting, Since: time.Now(), Port: -1}
-		var runCtx context.Context
-		runCtx, r.cancel = context.WithCancel(ctx)
-		u.runs[key] = r
-		joined.Go(func() {
-			r.loop(runCtx)
-			r.cancel()
-			u.mu.Lock()
-			delete(u.runs, key)
-			u.announce()
-			u.mu.Unlock()
-			close(r.ended)
-			u.Poke()
-		})
+		m.start(ctx, key, use, joined)
 	}
 }
 
-// freeSlot is the lowest number that no run has. Mu is held.
-func (u *Using) freeSlot() int {
-	for slot := 1; ; slot++ {
-		if !slices.ContainsFunc(u.all(), func(r *run) bool { return r.slot == slot }) {
-			return slot
+// start starts a use. mu must be held.
+func (m *Manager) start(ctx context.Context, key Key, stored state.Use, joined *sync.WaitGroup) {
+	a := &attachment{
+		m: m, stored: stored, number: m.freeNumber(), ended: make(chan struct{}), retryNow: make(chan struct{}, 1),
+		use: Use{Key: key, Mode: stored.Mode, Phase: Connecting, Since: time.Now(), Port: -1},
+	}
+	ctx, a.cancel = context.WithCancel(ctx)
+	m.all[key] = a
+	joined.Go(func() {
+		a.run(ctx)
+		a.cancel()
+		m.mu.Lock()
+		delete(m.all, key)
+		m.announce()
+		m.mu.Unlock()
+		close(a.ended)
+		select {
+		case m.wake <- struct{}{}:
+		default:
 		}
+	})
+}
+
+// freeNumber returns the lowest number that no attachment has. mu must be held.
+func (m *Manager) freeNumber() int {
+	taken := map[int]bool{}
+	for _, a := range m.all {
+		taken[a.number] = true
 	}
-}
-
-func (u *Using) all() []*run {
-	var runs []*run
-	for _, r := range u.runs {
-		runs = append(runs, r)
+	number := 1
+	for taken[number] {
+		number++
 	}
-	return runs
+	return number
 }
 
-// announce tells everybody who waits that something has changed. Mu is held.
-func (u *Using) announce() {
-	close(u.changed)
-	u.changed = make(chan struct{})
-	u.cfg.Changed()
+// announce wakes everything that waits for a change. mu must be held.
+func (m *Manager) announce() {
+	close(m.changed)
+	m.changed = make(chan struct{})
 }
 
-// List returns all uses, by peer and device.
-func (u *Using) List() []Use {
-	u.mu.Lock()
-	defer u.mu.Unlock()
+// List returns all uses, sorted by peer and device.
+func (m *Manager) List() []Use {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	var list []Use
-	for _, r := range u.runs {
-		list = append(list, r.use)
+	for _, a := range m.all {
+		list = append(list, a.use)
 	}
 	slices.SortFunc(list, func(a, b Use) int {
 		return cmp.Or(a.Peer.Compare(b.Peer), cmp.Compare(a.Device, b.Device))
@@ -207,33 +208,33 @@ func (u *Using) List() []Use {
 	return list
 }
 
-// ErrReleased is the error of waiting for a use that is no longer wanted.
+// ErrReleased is the error of AwaitAttached for a use that has been removed.
 var ErrReleased = errors.New("the device has been released")
 
-// Await waits until a device that Config.Uses lists is attached, or refused for a
-// reason that will not pass by itself: it is in use, not shared, or this machine
-// cannot have it. Poke must have been called.
-func (u *Using) Await(ctx context.Context, wanted state.Use) (Use, error) {
-	began := false
+// AwaitAttached waits until the device of a use that the store lists is attached. It
+// returns the reason if the device is refused: the device is in use or not shared,
+// or this machine cannot attach it.
+func (m *Manager) AwaitAttached(ctx context.Context, stored state.Use) (Use, error) {
+	started := false
 	for {
-		u.mu.Lock()
-		r, changed := u.runs[Key{wanted.Peer, wanted.Device}], u.changed
+		m.mu.Lock()
+		a, changed := m.all[Key{stored.Peer, stored.Device}], m.changed
 		var use Use
-		if r != nil && r.wanted == wanted {
-			use = r.use
+		if a != nil && a.stored == stored {
+			use = a.use
 		} else {
-			r = nil // or of an earlier wish, which is ending
+			a = nil // an older use of the same device is ending
 		}
-		u.mu.Unlock()
+		m.mu.Unlock()
 		switch {
-		case r == nil && began:
+		case a == nil && started:
 			return Use{}, ErrReleased
-		case r != nil && use.Phase == Attached:
+		case a != nil && use.Phase == Attached:
 			return use, nil
-		case r != nil && use.Phase != Connecting && use.Reason != nil:
+		case a != nil && use.Phase != Connecting && use.Reason != nil:
 			return use, use.Reason
 		}
-		began = began || r != nil
+		started = started || a != nil
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -242,64 +243,19 @@ func (u *Using) Await(ctx context.Context, wanted state.Use) (Use, error) {
 	}
 }
 
-// AwaitEnd waits until a device that is no longer wanted has been given back.
-func (u *Using) AwaitEnd(ctx context.Context, key Key) error {
-	u.mu.Lock()
-	r := u.runs[key]
-	u.mu.Unlock()
-	if r == nil {
+// AwaitReleased waits until a device that the store no longer lists has been given
+// back.
+func (m *Manager) AwaitReleased(ctx context.Context, key Key) error {
+	m.mu.Lock()
+	a := m.all[key]
+	m.mu.Unlock()
+	if a == nil {
 		return nil
 	}
 	select {
-	case <-r.ended:
+	case <-a.ended:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// Exports lists what the loopback server offers.
-func (u *Using) Exports() []usb.Info {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	var infos []usb.Info
-	for _, r := range u.runs {
-		if r.offered != nil {
-			infos = append(infos, r.offered.Info())
-		}
-	}
-	slices.SortFunc(infos, func(a, b usb.Info) int { return cmp.Compare(a.DeviceNumber, b.DeviceNumber) })
-	return infos
-}
-
-// Import lends an offered device to one client of the loopback server.
-func (u *Using) Import(busID string) (usb.Device, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for _, r := range u.runs {
-		if r.offered == nil || r.offered.Info().ID != busID {
-			continue
-		}
-		if r.lent {
-			return nil, fmt.Errorf("%w by another USB/IP client", usb.ErrInUse)
-		}
-		r.lent = true
-		return &loan{Device: r.offered, end: sync.OnceFunc(func() {
-			u.mu.Lock()
-			defer u.mu.Unlock()
-			r.lent = false
-		})}, nil
-	}
-	return nil, usb.ErrNotFound
-}
-
-// loan is a device that stays attached when its borrower is done with it.
-type loan struct {
-	usb.Device
-	end func()
-}
-
-func (l *loan) Close() error {
-	l.end()
-	return nil
 }

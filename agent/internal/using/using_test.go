@@ -2,9 +2,9 @@ package using_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,43 +19,81 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-var workshop = ident.PeerID{1}
-
-// far is a session with a host whose devices are software. It is refused while
-// refuse is set.
-type far struct {
+// scriptedHost is a session with a host whose devices are made of software. Attach
+// returns refusal while it is set.
+type scriptedHost struct {
 	bus *virtual.Bus
 
-	mu     sync.Mutex
-	refuse error
-	wanted int
+	mu      sync.Mutex
+	refusal error
+	wants   int
 }
 
-func (f *far) Attach(_ context.Context, a tunnel.Attach) (usb.Device, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.refuse != nil {
-		return nil, f.refuse
+func (h *scriptedHost) Attach(_ context.Context, a tunnel.Attach) (usb.Device, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refusal != nil {
+		return nil, h.refusal
 	}
-	return f.bus.Open(a.Device, usb.OpenOptions{})
+	return h.bus.Open(a.Device, usb.OpenOptions{})
 }
 
-func (f *far) set(refuse error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.refuse = refuse
+func (h *scriptedHost) refuse(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refusal = err
 }
 
-// desk is a Using, what it is to use, and the far end. Everything of it lives in
-// the test's bubble.
-type desk struct {
-	*using.Using
-	far  *far
-	mu   sync.Mutex
-	uses []state.Use
+func (h *scriptedHost) want(ident.PeerID) (using.Session, func(), error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wants++
+	return h, sync.OnceFunc(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.wants--
+	}), nil
 }
 
-func newDesk(t *testing.T, uses ...state.Use) *desk {
+// machine uses devices of the host "workshop". All of it runs in virtual time.
+type machine struct {
+	*using.Manager
+	host     *scriptedHost
+	store    *state.Store
+	workshop ident.PeerID
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	disk := newDisk(t)
+	keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{})
+	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{disk, keyboard}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ident.NewKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := state.Peer{ID: key.ID(), PublicKey: key.Public(), Name: "workshop", PairedAt: time.Now()}
+	if _, err := store.AddPeer(p); err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{host: &scriptedHost{bus: bus}, store: store, workshop: p.ID}
+	m.Manager, err = using.New(using.Config{
+		Store: store, Want: m.host.want, Kernel: noVHCI{}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func newDisk(t *testing.T) *virtual.Disk {
 	t.Helper()
 	image, err := virtual.NewSample(virtual.SampleConfig{Size: 4 << 20})
 	if err != nil {
@@ -65,200 +103,172 @@ func newDesk(t *testing.T, uses ...state.Use) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{disk, virtual.NewKeyboard(virtual.KeyboardConfig{})}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &desk{far: &far{bus: bus}, uses: uses}
-	d.Using, err = using.New(using.Config{
-		Uses: func() []state.Use {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			return slices.Clone(d.uses)
-		},
-		Want: func(ident.PeerID) (using.Session, func(), error) {
-			d.far.mu.Lock()
-			defer d.far.mu.Unlock()
-			d.far.wanted++
-			return d.far, sync.OnceFunc(func() {
-				d.far.mu.Lock()
-				defer d.far.mu.Unlock()
-				d.far.wanted--
-			}), nil
-		},
-		Kernel: noVHCI{},
-		Logger: slog.New(slog.DiscardHandler), Changed: func() {},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return disk
 }
 
-func (d *desk) want(uses ...state.Use) {
-	d.mu.Lock()
-	d.uses = uses
-	d.mu.Unlock()
-	d.Poke()
+// use stores a use of a device on the loopback server.
+func (m *machine) use(t *testing.T, device string) state.Use {
+	t.Helper()
+	use := state.Use{Peer: m.workshop, Device: device, Mode: state.ModeEndpoint}
+	if err := m.store.PutUse(use); err != nil {
+		t.Fatal(err)
+	}
+	return use
 }
 
-// run runs the test's desk in virtual time, and wants every session let go in
-// the end.
-func run(t *testing.T, f func(t *testing.T, d *desk), uses ...state.Use) {
+// run runs a machine in virtual time. In the end no session must be wanted.
+func run(t *testing.T, f func(t *testing.T, m *machine)) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t, uses...)
+		m := newMachine(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- d.Run(ctx) }()
-		f(t, d)
+		go func() { ended <- m.Run(ctx) }()
+		synctest.Wait()
+		f(t, m)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if d.far.wanted != 0 {
-			t.Errorf("%d sessions are still wanted", d.far.wanted)
+		if m.host.wants != 0 {
+			t.Errorf("%d sessions are still wanted", m.host.wants)
+		}
+		if err := m.store.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }
 
-func endpoint(device string) state.Use {
-	return state.Use{Peer: workshop, Device: device, Mode: state.ModeEndpoint}
-}
-
-func TestAnEndpointLendsToOneClientAtATime(t *testing.T) {
-	disk, keyboard := endpoint("v-disk"), endpoint("v-keyboard")
-	run(t, func(t *testing.T, d *desk) {
+func TestExportedDeviceHasOneClientAtATime(t *testing.T) {
+	run(t, func(t *testing.T, m *machine) {
+		disk, keyboard := m.use(t, "v-disk"), m.use(t, "v-keyboard")
 		for _, use := range []state.Use{disk, keyboard} {
-			if got, err := d.Await(t.Context(), use); err != nil || got.Phase != using.Attached || got.BusID == "" {
+			if got, err := m.AwaitAttached(t.Context(), use); err != nil || got.Phase != using.Attached || got.BusID == "" {
 				t.Fatalf("%+v, %v", got, err)
 			}
 		}
-		list := d.Exports()
+		list := m.Exports()
 		if len(list) != 2 || list[0].ID == list[1].ID || list[0].DeviceNumber == list[1].DeviceNumber {
-			t.Fatalf("offered: %+v", list)
+			t.Fatalf("exported: %+v", list)
 		}
-		dev, err := d.Import(list[0].ID)
-		if err != nil || dev.Info().ID != list[0].ID {
-			t.Fatalf("%v", err)
+		diskID := list[0].ID
+		dev, err := m.Import(diskID)
+		if err != nil || dev.Info().ID != diskID {
+			t.Fatalf("Import: %v", err)
 		}
-		if _, err := d.Import(list[0].ID); !errors.Is(err, usb.ErrInUse) {
-			t.Errorf("a second client: %v", err)
+		if _, err := m.Import(diskID); !errors.Is(err, usb.ErrInUse) {
+			t.Errorf("a second client imports the device: %v", err)
 		}
 		dev.Close()
-		if dev, err = d.Import(list[0].ID); err != nil {
-			t.Fatalf("after the first client: %v", err)
+		if dev, err = m.Import(diskID); err != nil {
+			t.Fatalf("a client imports the device after the first one closed it: %v", err)
 		}
-		if _, err := d.Import("9-9"); !errors.Is(err, usb.ErrNotFound) {
-			t.Errorf("an unknown device: %v", err)
+		if _, err := m.Import("9-9"); !errors.Is(err, usb.ErrNotFound) {
+			t.Errorf("a client imports an unknown device: %v", err)
 		}
-		d.want(keyboard)
-		if err := d.AwaitEnd(t.Context(), using.Key{Peer: workshop, Device: "v-disk"}); err != nil {
+		if err := m.store.RemoveUse(m.workshop, "v-disk"); err != nil {
 			t.Fatal(err)
 		}
-		<-dev.Gone()
-		if list := d.Exports(); len(list) != 1 {
-			t.Errorf("offered after the release: %+v", list)
+		if err := m.AwaitReleased(t.Context(), using.Key{Peer: m.workshop, Device: "v-disk"}); err != nil {
+			t.Fatal(err)
 		}
-	}, disk, keyboard)
+		synctest.Wait()
+		if list := m.Exports(); len(list) != 1 {
+			t.Errorf("exported after the release: %+v", list)
+		}
+	})
 }
 
+// noVHCI is a kernel without the vhci_hcd module.
 type noVHCI struct{}
 
-func (noVHCI) Find() error { return usbip.ErrNoVHCI }
-func (noVHCI) Plug(usb.Device) (*usbip.Attachment, error) {
-	panic("plugged where there is no controller")
+func (noVHCI) Find() error                                { return usbip.ErrNoVHCI }
+func (noVHCI) Plug(usb.Device) (*usbip.Attachment, error) { panic("Plug without a controller") }
+
+func TestUseFailsWithoutVHCI(t *testing.T) {
+	run(t, func(t *testing.T, m *machine) {
+		use := state.Use{Peer: m.workshop, Device: "v-disk", Mode: state.ModeVHCI}
+		if err := m.store.PutUse(use); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.AwaitAttached(t.Context(), use); !errors.Is(err, usbip.ErrNoVHCI) {
+			t.Errorf("AwaitAttached: %v, want %v", err, usbip.ErrNoVHCI)
+		}
+		if m.host.wants != 0 {
+			t.Error("the agent contacts the host for a device that this machine cannot attach")
+		}
+	})
 }
 
-func TestWithoutVHCIAUseFailsAndSaysWhatToDo(t *testing.T) {
-	use := state.Use{Peer: workshop, Device: "v-disk", Mode: state.ModeVHCI}
-	run(t, func(t *testing.T, d *desk) {
-		if _, err := d.Await(t.Context(), use); !errors.Is(err, usbip.ErrNoVHCI) {
-			t.Errorf("%v", err)
+func TestRefusedUseIsTriedAgain(t *testing.T) {
+	run(t, func(t *testing.T, m *machine) {
+		m.host.refuse(usb.ErrInUse)
+		use := m.use(t, "v-disk")
+		if _, err := m.AwaitAttached(t.Context(), use); !errors.Is(err, usb.ErrInUse) {
+			t.Errorf("AwaitAttached: %v, want %v", err, usb.ErrInUse)
 		}
-		if d.far.wanted != 0 {
-			t.Error("the host is bothered for a device that this machine cannot have")
-		}
-	}, use)
-}
-
-func TestARefusedUseIsTriedAgain(t *testing.T) {
-	use := endpoint("v-disk")
-	run(t, func(t *testing.T, d *desk) {
-		d.far.set(usb.ErrInUse)
-		d.want(use)
-		if _, err := d.Await(t.Context(), use); !errors.Is(err, usb.ErrInUse) {
-			t.Errorf("%v", err)
-		}
-		d.far.set(nil)
-		<-time.After(time.Minute)
+		m.host.refuse(nil)
+		time.Sleep(time.Minute)
 		synctest.Wait()
-		if list := d.List(); len(list) != 1 || list[0].Phase != using.Attached || list[0].Reason != nil {
+		if list := m.List(); len(list) != 1 || list[0].Phase != using.Attached || list[0].Reason != nil {
 			t.Errorf("after a minute: %+v", list)
 		}
 	})
 }
 
-func TestNewsOfTheHostEndTheWait(t *testing.T) {
-	use := endpoint("v-disk")
-	run(t, func(t *testing.T, d *desk) {
+func TestNewDeviceListEndsTheWait(t *testing.T) {
+	run(t, func(t *testing.T, m *machine) {
 		phase := func() using.Phase {
 			synctest.Wait()
-			return d.List()[0].Phase
+			return m.List()[0].Phase
 		}
-		d.far.set(usb.ErrInUse)
-		d.want(use)
-		<-time.After(62 * time.Second) // it is tried after 0, 1, 3, 7, 15, 30, 45, 60 and 75 s
-		d.News(workshop)
+		m.host.refuse(usb.ErrInUse)
+		m.use(t, "v-disk")
+		synctest.Wait()
+		time.Sleep(62 * time.Second) // tries follow after 0, 1, 3, 7, 15, 30, 45, 60 and 75 s
+		m.PeerDevicesChanged(m.workshop)
 		if p := phase(); p != using.Waiting {
 			t.Errorf("refused again: %s", p)
 		}
-		d.far.set(nil)
-		d.News(ident.PeerID{2})
-		<-time.After(500 * time.Millisecond)
+		m.host.refuse(nil)
+		m.PeerDevicesChanged(ident.PeerID{2})
+		time.Sleep(500 * time.Millisecond)
 		if p := phase(); p != using.Waiting {
-			t.Errorf("after news of another peer: %s", p)
+			t.Errorf("after a new list of another peer: %s", p)
 		}
-		d.News(workshop) // not so soon after the last try
+		m.PeerDevicesChanged(m.workshop) // less than a second after the last try
 		if p := phase(); p != using.Waiting {
 			t.Errorf("half a second after the last try: %s", p)
 		}
-		<-time.After(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 		if p := phase(); p != using.Attached {
 			t.Errorf("a second after the last try: %s", p)
 		}
 	})
 }
 
-func TestAnUnpluggedDeviceIsTakenAgainWhenItIsBack(t *testing.T) {
-	use := endpoint("v-disk")
-	run(t, func(t *testing.T, d *desk) {
-		if _, err := d.Await(t.Context(), use); err != nil {
+func TestReplacedDeviceIsAttachedAgain(t *testing.T) {
+	run(t, func(t *testing.T, m *machine) {
+		use := m.use(t, "v-disk")
+		if _, err := m.AwaitAttached(t.Context(), use); err != nil {
 			t.Fatal(err)
 		}
-		d.far.set(usb.ErrNotFound)
-		if err := d.far.bus.Unplug("v-disk"); err != nil {
+		m.host.refuse(usb.ErrNotFound)
+		if err := m.host.bus.Unplug("v-disk"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if list := d.List(); len(list) != 1 || list[0].Phase != using.Waiting || list[0].BusID != "" || len(d.Exports()) != 0 {
-			t.Errorf("unplugged: %+v", list)
+		list := m.List()
+		if len(list) != 1 || list[0].Phase != using.Waiting || list[0].BusID != "" || len(m.Exports()) != 0 {
+			t.Errorf("after the device was unplugged: %+v", list)
 		}
-		image, err := virtual.NewSample(virtual.SampleConfig{Size: 4 << 20})
-		if err != nil {
+		if err := m.host.bus.Plug(newDisk(t)); err != nil {
 			t.Fatal(err)
 		}
-		again, err := virtual.NewDisk(virtual.DiskConfig{Store: image, Size: image.Size()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := d.far.bus.Plug(again); err != nil {
-			t.Fatal(err)
-		}
-		d.far.set(nil)
-		<-time.After(time.Minute)
+		m.host.refuse(nil)
+		time.Sleep(time.Minute)
 		synctest.Wait()
-		if list := d.List(); list[0].Phase != using.Attached {
-			t.Errorf("plugged in again: %+v", list)
+		if list := m.List(); list[0].Phase != using.Attached {
+			t.Errorf("after the device was plugged in again: %+v", list)
 		}
-	}, use)
+	})
 }

@@ -1,7 +1,8 @@
-package agent
+package backend
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
@@ -11,7 +12,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 )
 
-// problem puts an error into the local interface's words; nil stays nil.
+// problem returns an error as a *localapi.Problem, and nil for nil.
 func problem(err error) error {
 	if err == nil {
 		return nil
@@ -22,6 +23,7 @@ func problem(err error) error {
 	return &localapi.Problem{Code: codeOf(err), Detail: err.Error()}
 }
 
+// codes lists the errors that have a code of their own.
 var codes = []struct {
 	err  error
 	code localapi.Code
@@ -40,6 +42,11 @@ var codes = []struct {
 	{rvclient.ErrNotConnected, localapi.CodeUnreachable},
 	{rvclient.ErrUnavailable, localapi.CodeUnreachable},
 	{rvclient.ErrPeerOffline, localapi.CodeUnreachable},
+}
+
+// invalid returns a problem with a request.
+func invalid(format string, args ...any) error {
+	return &localapi.Problem{Code: localapi.CodeInvalid, Detail: fmt.Sprintf(format, args...)}
 }
 
 func codeOf(err error) localapi.Code {

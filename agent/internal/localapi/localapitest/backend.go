@@ -1,5 +1,5 @@
-// Package localapitest has a scripted agent for the tests of what stands on
-// the local interface.
+// Package localapitest provides a scripted agent for tests of the local API and of its
+// clients.
 package localapitest
 
 import (
@@ -10,37 +10,40 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
-// Backend answers with what its fields say and remembers what it was asked.
-// The fields may be set until it is used.
+// Backend returns the values of its fields and records its calls. The fields must not
+// change after the first call.
 type Backend struct {
-	Now       localapi.Status
-	Found     []doctor.Finding
-	Local     []localapi.Device
-	Known     []localapi.Peer
-	Remote    []localapi.RemoteDevice
-	Shared    localapi.Share
-	Used      localapi.Use
-	Paired    localapi.Peer
-	Reporting []localapi.Progress // what a long operation reports first
-	// Wait, if it is set, holds up long operations until it is closed or their
-	// caller gives up.
+	Now      localapi.Status
+	Found    []doctor.Finding
+	Local    []localapi.Device
+	Known    []localapi.Peer
+	Remote   []localapi.RemoteDevice
+	Shared   localapi.Share
+	Used     localapi.Use
+	Paired   localapi.Peer
+	Progress []localapi.Progress // the first reports of a long operation
+	// Wait blocks long operations until it is closed or the caller cancels them. nil:
+	// they do not block.
 	Wait <-chan struct{}
-	// Err, if it is set, is the end of every operation.
+	// Err is the error of every operation.
 	Err error
 
 	mu    sync.Mutex
 	calls []Call
 }
 
-var _ localapi.Backend = (*Backend)(nil)
-
-// Call is one thing that the Backend was asked.
-type Call struct {
-	Method  string // "Share"
-	Request any    // its request, or its string
+// Backend returns b as a backend of the local API.
+func (b *Backend) Backend() localapi.Backend {
+	return localapi.Backend{Devices: b, Peers: b, Pairing: b, Uses: b, Reports: b}
 }
 
-// Calls returns what it was asked, in order.
+// Call is a call of a method.
+type Call struct {
+	Method  string // such as "Share"
+	Request any    // the argument of the call
+}
+
+// Calls returns the calls so far, in order.
 func (b *Backend) Calls() []Call {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -54,10 +57,10 @@ func (b *Backend) called(method string, request any) error {
 	return b.Err
 }
 
-// long is the course of an operation that takes its time.
+// long runs a long operation.
 func (b *Backend) long(ctx context.Context, method string, request any, progress func(localapi.Progress)) error {
 	err := b.called(method, request)
-	for _, p := range b.Reporting {
+	for _, p := range b.Progress {
 		progress(p)
 	}
 	if b.Wait == nil {
@@ -67,66 +70,68 @@ func (b *Backend) long(ctx context.Context, method string, request any, progress
 	case <-b.Wait:
 		return err
 	case <-ctx.Done():
-		_ = b.called(method+" given up", request)
+		_ = b.called(method+" cancelled", request)
 		return ctx.Err()
 	}
 }
 
-// Status answers with Now.
+// Status returns Now.
 func (b *Backend) Status(context.Context) (localapi.Status, error) {
 	return b.Now, b.called("Status", nil)
 }
 
-// Doctor answers with Found.
+// Doctor returns Found.
 func (b *Backend) Doctor(context.Context) ([]doctor.Finding, error) {
 	return b.Found, b.called("Doctor", nil)
 }
 
-// Devices answers with Local.
+// Devices returns Local.
 func (b *Backend) Devices(context.Context) ([]localapi.Device, error) {
 	return b.Local, b.called("Devices", nil)
 }
 
-// Share answers with Shared.
+// Share returns Shared.
 func (b *Backend) Share(_ context.Context, r localapi.ShareRequest) (localapi.Share, error) {
 	return b.Shared, b.called("Share", r)
 }
 
-// Unshare answers.
+// Unshare returns Err.
 func (b *Backend) Unshare(_ context.Context, device string) error { return b.called("Unshare", device) }
 
-// Peers answers with Known.
+// Peers returns Known.
 func (b *Backend) Peers(context.Context) ([]localapi.Peer, error) {
 	return b.Known, b.called("Peers", nil)
 }
 
-// Forget answers.
+// Forget returns Err.
 func (b *Backend) Forget(_ context.Context, peer string) error { return b.called("Forget", peer) }
 
-// Reach answers with Paired.
+// Reach returns Paired.
 func (b *Backend) Reach(_ context.Context, r localapi.ReachRequest) (localapi.Peer, error) {
 	return b.Paired, b.called("Reach", r)
 }
 
-// OfferPairing reports, waits and answers with Paired.
+// OfferPairing reports Progress, waits, and returns Paired.
 func (b *Backend) OfferPairing(ctx context.Context, progress func(localapi.Progress)) (localapi.Peer, error) {
 	return b.Paired, b.long(ctx, "OfferPairing", nil, progress)
 }
 
-// JoinPairing reports, waits and answers with Paired.
-func (b *Backend) JoinPairing(ctx context.Context, r localapi.JoinRequest, progress func(localapi.Progress)) (localapi.Peer, error) {
+// JoinPairing reports Progress, waits, and returns Paired.
+func (b *Backend) JoinPairing(
+	ctx context.Context, r localapi.JoinRequest, progress func(localapi.Progress),
+) (localapi.Peer, error) {
 	return b.Paired, b.long(ctx, "JoinPairing", r, progress)
 }
 
-// RemoteDevices answers with Remote.
+// RemoteDevices returns Remote.
 func (b *Backend) RemoteDevices(_ context.Context, peer string) ([]localapi.RemoteDevice, error) {
 	return b.Remote, b.called("RemoteDevices", peer)
 }
 
-// Use reports, waits and answers with Used.
+// Use reports Progress, waits, and returns Used.
 func (b *Backend) Use(ctx context.Context, r localapi.UseRequest, progress func(localapi.Progress)) (localapi.Use, error) {
 	return b.Used, b.long(ctx, "Use", r, progress)
 }
 
-// Release answers.
+// Release returns Err.
 func (b *Backend) Release(_ context.Context, use string) error { return b.called("Release", use) }
