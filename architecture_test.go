@@ -94,8 +94,6 @@ var mayImport = map[string][]string{
 	"deploy/load/swarm":                      {"proto"},
 	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "internal/logging", "internal/settings"},
 
-	"agent/internal/path/nodtls":                     {},
-	"agent/internal/path/nodtls/pkg/crypto/selfsign": {},
 }
 
 // doors names, for each third-party module, the only packages that may import

@@ -9,30 +9,29 @@ import (
 	"strings"
 )
 
-// Bounds of what peers tell each other, in bytes of JSON and in elements.
+// Bounds, in bytes of JSON or in elements.
 const (
-	MaxDescription = 4096 // of a Description
-	MaxCandidate   = 256  // of a Candidate
+	MaxDescription = 4096 // of a Description in bytes
+	MaxCandidate   = 256  // of a Candidate in bytes
 	MaxHosts       = 16   // addresses in a Description
-	MaxRemote      = 32   // addresses of one peer that the other will try, all told
+	MaxRemote      = 32   // addresses of one peer that the other peer tries in total
 )
 
-// The lengths of ICE credentials (RFC 8839 section 5.4): at least 24 and 128
-// bits, at 6 bits for each character.
+// The lengths of ICE credentials in characters of 6 bits (RFC 8839 section 5.4).
+// They have at least 24 and 128 bits.
 const (
 	minUfrag, maxUfrag = 4, 32
 	minPwd, maxPwd     = 22, 64
 )
 
-// ErrMalformed is the error of everything that a peer sent and that is not what
-// it should be.
+// ErrMalformed is the error of a message that a peer must not send.
 var ErrMalformed = errors.New("malformed message of a call")
 
-// Description is what a peer needs to know before it can start: the
-// credentials of the checks, the addresses of the machine itself and what is
-// known of the NAT before it. It travels in envelopes that the sender has signed.
-// The rendezvous can read it, which does not help it: a link is authenticated
-// by the peers' keys and not by what was told here.
+// Description describes a peer to the other one, which needs it to begin: the
+// credentials of the checks, the addresses of the machine and the known properties
+// of its NAT. It travels in envelopes that the sender has signed. The rendezvous
+// can read it. That gives the rendezvous no access to a link, because the peers'
+// keys authenticate a link and the description does not.
 type Description struct {
 	Ufrag string           `json:"ufrag"`
 	Pwd   string           `json:"pwd"`
@@ -40,7 +39,7 @@ type Description struct {
 	NAT   NAT              `json:"nat"`
 }
 
-// UnmarshalJSON reads and checks a Description; unknown fields are ignored.
+// UnmarshalJSON decodes and checks a Description. It ignores unknown fields.
 func (d *Description) UnmarshalJSON(b []byte) error {
 	if len(b) > MaxDescription {
 		return fmt.Errorf("%w: a description of %d bytes, at most %d are allowed", ErrMalformed, len(b), MaxDescription)
@@ -57,7 +56,7 @@ func (d *Description) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Check reports what is not as it should be.
+// Check returns an error that wraps [ErrMalformed] if a field is not valid.
 func (d Description) Check() error {
 	switch {
 	case !iceChars(d.Ufrag, minUfrag, maxUfrag):
@@ -72,7 +71,7 @@ func (d Description) Check() error {
 	return nil
 }
 
-// iceChars reports whether s is minimum to maximum ice-chars (RFC 8839
+// iceChars reports whether s consists of minimum to maximum ice-chars (RFC 8839
 // section 5.1).
 func iceChars(s string, minimum, maximum int) bool {
 	return len(s) >= minimum && len(s) <= maximum && strings.Trim(s, iceAlphabet) == ""
@@ -80,36 +79,36 @@ func iceChars(s string, minimum, maximum int) bool {
 
 const iceAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-// CandidateType says where an address comes from.
+// CandidateType is the type of a candidate (RFC 8445 section 4).
 type CandidateType string
 
-// The candidate types (RFC 8445 section 4) that peers tell each other. A
-// peer-reflexive address is learned from a check and never told.
+// The candidate types that peers send. A peer-reflexive address is learned from a
+// check and never sent.
 const (
 	HostCandidate      CandidateType = "host"
 	ReflexiveCandidate CandidateType = "srflx"
 	RelayCandidate     CandidateType = "relay"
 )
 
-// Candidate is one address at which a peer may be reached.
+// Candidate is an address at which a peer may be reachable.
 type Candidate struct {
 	Type     CandidateType  `json:"type"`
 	Addr     netip.AddrPort `json:"addr"`
 	Priority uint32         `json:"priority"`      // RFC 8445 section 5.1.2
-	Via      Via            `json:"via,omitempty"` // of a relay candidate
+	Via      Via            `json:"via,omitempty"` // only of a relay candidate
 }
 
-// Via says how a TURN server is reached by the peer that uses it.
+// Via is the transport between a peer and its TURN server.
 type Via string
 
-// The ways to a TURN server.
+// The transports to a TURN server.
 const (
 	ViaUDP Via = "udp"
 	ViaTCP Via = "tcp"
 	ViaTLS Via = "tls"
 )
 
-// UnmarshalJSON reads and checks a Candidate; unknown fields are ignored.
+// UnmarshalJSON decodes and checks a Candidate. It ignores unknown fields.
 func (c *Candidate) UnmarshalJSON(b []byte) error {
 	if len(b) > MaxCandidate {
 		return fmt.Errorf("%w: a candidate of %d bytes, at most %d are allowed", ErrMalformed, len(b), MaxCandidate)
@@ -126,14 +125,14 @@ func (c *Candidate) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Check reports what is not as it should be.
+// Check returns an error that wraps [ErrMalformed] if a field is not valid.
 func (c Candidate) Check() error {
 	relayed := c.Type == RelayCandidate
 	switch {
 	case !relayed && c.Type != HostCandidate && c.Type != ReflexiveCandidate:
 		return fmt.Errorf("%w: the candidate's type", ErrMalformed)
 	case relayed != slices.Contains([]Via{ViaUDP, ViaTCP, ViaTLS}, c.Via):
-		return fmt.Errorf("%w: the way to the candidate's relay", ErrMalformed)
+		return fmt.Errorf("%w: the transport to the candidate's relay", ErrMalformed)
 	case c.Priority == 0 || c.Priority > 1<<31-1:
 		return fmt.Errorf("%w: the candidate's priority", ErrMalformed)
 	}

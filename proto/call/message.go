@@ -12,19 +12,19 @@ import (
 const (
 	MaxMessage = 16 << 10 // bytes of JSON
 	MaxDirect  = 8        // direct addresses
-	MaxAddress = 256      // bytes of one
-	idChars    = 16       // of a call's name
+	MaxAddress = 256      // bytes of a direct address
+	idChars    = 16       // hexadecimal digits of a call's ID
 )
 
-// Kind says what a message is.
+// Kind is the kind of a message.
 type Kind string
 
 // The kinds.
 const (
 	KindOffer     Kind = "offer"     // begins a call
-	KindAnswer    Kind = "answer"    // accepts it
-	KindCandidate Kind = "candidate" // an address found since, from either end
-	KindBusy      Kind = "busy"      // refuses it: the receiver has a call of its own under way, which wins
+	KindAnswer    Kind = "answer"    // accepts the call
+	KindCandidate Kind = "candidate" // an address that either peer has found since
+	KindBusy      Kind = "busy"      // refuses the call, because the receiver's own call to the sender continues
 )
 
 // Message is one message of a call; see the package comment.
@@ -33,9 +33,9 @@ type Message struct {
 	Call        string       `json:"call"` // 16 hexadecimal digits
 	Description *Description `json:"description,omitempty"`
 	Candidate   *Candidate   `json:"candidate,omitempty"`
-	// Direct are addresses at which the sender takes links without ICE.
+	// Direct holds the addresses at which the sender accepts links without ICE.
 	Direct []string `json:"direct,omitempty"`
-	// Upgrade asks for a direct path only: a relayed one is in use already.
+	// Upgrade requests a direct path only, because a relayed one is in use.
 	Upgrade bool `json:"upgrade,omitempty"`
 }
 
@@ -43,12 +43,12 @@ type Message struct {
 func (m Message) Encode() ([]byte, error) {
 	body, err := json.Marshal(m)
 	if err != nil {
-		return nil, fmt.Errorf("message to the peer: %w", err)
+		return nil, fmt.Errorf("encode a message to the peer: %w", err)
 	}
 	return body, nil
 }
 
-// Decode reads and checks a message; unknown fields are ignored.
+// Decode decodes and checks a message. It ignores unknown fields.
 func Decode(body []byte) (Message, error) {
 	var m Message
 	if len(body) > MaxMessage {
@@ -59,14 +59,14 @@ func Decode(body []byte) (Message, error) {
 		return Message{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if d.More() {
-		return Message{}, fmt.Errorf("%w: something follows it", ErrMalformed)
+		return Message{}, fmt.Errorf("%w: more bytes follow the message", ErrMalformed)
 	}
 	return m, m.check()
 }
 
 func (m Message) check() error {
 	if raw, err := hex.DecodeString(m.Call); err != nil || len(raw) != idChars/2 {
-		return fmt.Errorf("%w: the call's name", ErrMalformed)
+		return fmt.Errorf("%w: the ID of the call", ErrMalformed)
 	}
 	if len(m.Direct) > MaxDirect {
 		return fmt.Errorf("%w: %d addresses, at most %d", ErrMalformed, len(m.Direct), MaxDirect)
@@ -81,12 +81,12 @@ func (m Message) check() error {
 		KindCandidate: m.Candidate != nil, KindBusy: true,
 	}[m.Kind]
 	if !ok {
-		return fmt.Errorf("%w: kind %.16q or what it needs", ErrMalformed, string(m.Kind))
+		return fmt.Errorf("%w: the kind %.16q is unknown or lacks a field", ErrMalformed, string(m.Kind))
 	}
 	return nil
 }
 
-// NewID draws the name of a call.
+// NewID returns a random ID for a call.
 func NewID() string {
 	b := make([]byte, idChars/2)
 	rand.Read(b)

@@ -2,15 +2,16 @@ package call
 
 import "net/netip"
 
-// Mapping is how a NAT chooses the public port of a socket (RFC 4787 section 4.1).
+// Mapping is the rule by which a NAT chooses the public address and port of a socket
+// (RFC 4787 section 4.1).
 type Mapping string
 
-// The mappings, as far as they matter here.
+// The mappings. RFC 4787 distinguishes two kinds of MappingDependent.
 const (
 	MappingUnknown     Mapping = ""
-	MappingNone        Mapping = "none"                 // the address that others see is the machine's own
-	MappingIndependent Mapping = "endpoint-independent" // one port, whoever the packets go to
-	MappingDependent   Mapping = "endpoint-dependent"   // another port for each destination: "symmetric"
+	MappingNone        Mapping = "none"                 // no NAT: others see the machine's own address
+	MappingIndependent Mapping = "endpoint-independent" // the same port for all destinations
+	MappingDependent   Mapping = "endpoint-dependent"   // another port for each destination; also called symmetric
 )
 
 func (m Mapping) valid() bool {
@@ -21,15 +22,15 @@ func (m Mapping) valid() bool {
 	return false
 }
 
-// NAT is what is known of the way from a peer's socket to the internet. The
-// zero NAT is: nothing.
+// NAT describes the NAT or firewall between a peer's socket and the internet. The
+// zero value means that nothing is known.
 type NAT struct {
 	Mapping    Mapping        `json:"mapping,omitempty"`
-	UDPBlocked bool           `json:"udp_blocked,omitempty"` // no STUN server answered
-	Public     netip.AddrPort `json:"public,omitzero"`       // as the first server to answer saw it
+	UDPBlocked bool           `json:"udp_blocked,omitempty"` // no STUN server responded
+	Public     netip.AddrPort `json:"public,omitzero"`       // as seen by the first server that responded
 }
 
-// Explain is a sentence for a person.
+// Explain returns a sentence for people.
 func (n NAT) Explain() string {
 	switch {
 	case n.UDPBlocked:

@@ -8,7 +8,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-func TestNATsAreExplained(t *testing.T) {
+func TestExplainNamesPublicAddress(t *testing.T) {
 	for public, want := range map[string]string{
 		"203.0.113.7:4000":         "a public address",
 		"[2001:db8::7]:4000":       "a public address",

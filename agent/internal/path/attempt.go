@@ -18,28 +18,29 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// How the checks are made.
+// Intervals and bounds of the checks.
 const (
-	// checkEvery is how often every pair is checked until one is selected. A
-	// tick is also the time until a pair that works is nominated.
-	checkEvery = 100 * time.Millisecond
-	// maxChecks of one pair: the peer may hear of us 5 s late, and the check
-	// that opens our NAT for it may be lost; the library's own 7 are over by then.
+	// checkInterval is the time between two checks of a pair, until a pair is
+	// selected. A pair that works is nominated at the next interval.
+	checkInterval = 100 * time.Millisecond
+	// maxChecks bounds the checks of one pair. The peer may learn our address 5 s
+	// late, and the check that opens our NAT may be lost. The library's default
+	// of 7 checks would be used up by then.
 	maxChecks = 200
-	// relayWait is how long a relayed pair waits for a direct one.
-	relayWait = time.Second
+	// relayDelay is the time that a relayed pair waits for a direct one.
+	relayDelay = time.Second
 	// connectTimeout bounds Connect.
 	connectTimeout = 20 * time.Second
 )
 
-// AttemptConfig configures one Attempt.
+// AttemptConfig configures an [Attempt].
 type AttemptConfig struct {
-	// Controlling is true at exactly one end: the one that chooses the pair.
+	// Controlling is true for exactly one of the two peers, which selects the pair.
 	Controlling bool
 	Servers     []Server // at most 16 are used
-	// OnLocal is told of every candidate to send to the peer as it is found,
-	// one after the other; what the Description holds is not repeated. It must
-	// not block for long nor call Close, and may be nil.
+	// OnLocal is called with each candidate that is found and is not in the
+	// Description. The caller sends it to the peer. Calls are not concurrent.
+	// OnLocal must not block for long or call Close. It may be nil.
 	OnLocal func(call.Candidate)
 }
 
@@ -47,7 +48,7 @@ type AttemptConfig struct {
 type Attempt struct {
 	paths *Paths
 	cfg   AttemptConfig
-	own   call.NAT // when it began
+	own   call.NAT // at the beginning
 	local call.Description
 	agent *ice.Agent
 	relay *relayNet
@@ -58,29 +59,29 @@ type Attempt struct {
 	wg     sync.WaitGroup
 	once   sync.Once
 
-	telling sync.Mutex // held while OnLocal runs
+	reporting sync.Mutex // held during calls of OnLocal
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the fields below
 	remotes map[netip.AddrPort]call.Candidate
-	peer    *call.Description // once Connect has been called
-	// reflexiveAt is when the first reflexive candidate of the peer came, if
-	// that was while Connect ran.
+	peer    *call.Description // set by Connect
+	// reflexiveAt is the time at which the first reflexive candidate of the peer
+	// arrived during Connect.
 	reflexiveAt time.Time
 	allocs      map[netip.AddrPort]allocation
 	relayed     *relayedConn
 }
 
-// allocation is a relay candidate of our own.
+// allocation describes a TURN allocation of this peer.
 type allocation struct {
 	via    call.Via
 	server string // IP address and port
 }
 
-var errClosed = errors.New("the attempt was closed")
+var errClosed = errors.New("the attempt is closed")
 
-// NewAttempt begins an Attempt: it allocates at the TURN servers and asks for
-// the public address at once, so that OnLocal is called before Connect. Close
-// must be called. Paths must be running for anything to be found.
+// NewAttempt begins an attempt. It makes allocations at the TURN servers and
+// queries the public address at once, so OnLocal may be called before Connect.
+// [Paths.Run] must be running. The caller must call Close.
 func (p *Paths) NewAttempt(cfg AttemptConfig) (*Attempt, error) {
 	own := p.NAT()
 	uris, err := relayURIs(cfg.Servers, own)
@@ -89,8 +90,8 @@ func (p *Paths) NewAttempt(cfg AttemptConfig) (*Attempt, error) {
 	}
 	a := &Attempt{
 		paths: p, cfg: cfg, own: own,
-		// 52 characters of 5 bits; two texts of 26.
-		local:   call.Description{Ufrag: rand.Text()[:16], Pwd: rand.Text(), Hosts: p.hosts(true), NAT: own},
+		// rand.Text returns 26 characters of 5 random bits.
+		local:   call.Description{Ufrag: rand.Text()[:16], Pwd: rand.Text(), Hosts: p.hosts(), NAT: own},
 		mux:     &agentMux{mux: p.mux},
 		remotes: make(map[netip.AddrPort]call.Candidate),
 		allocs:  make(map[netip.AddrPort]allocation),
@@ -106,14 +107,14 @@ func (p *Paths) NewAttempt(cfg AttemptConfig) (*Attempt, error) {
 		p.attempts[a] = struct{}{}
 	}
 	p.mu.Unlock()
-	if closed { // Run has ended and does not know of this one
+	if closed { // Run has ended and will not close this attempt
 		a.Close()
 		return nil, fmt.Errorf("ICE: %w", net.ErrClosed)
 	}
 	return a, nil
 }
 
-// start makes the agent and begins to gather.
+// start makes the ICE agent and begins to gather candidates.
 func (a *Attempt) start(uris []*stun.URI) error {
 	var err error
 	if a.relay, err = newRelayNet(a.ctx, a.paths.cfg.TLS); err != nil {
@@ -130,22 +131,22 @@ func (a *Attempt) start(uris []*stun.URI) error {
 		return err
 	}
 	gathering := []error{
-		a.agent.OnCandidate(a.gathered),
-		a.agent.OnConnectionStateChange(a.stateChanged),
+		a.agent.OnCandidate(a.onCandidate),
+		a.agent.OnConnectionStateChange(a.onStateChange),
 		a.agent.GatherCandidates(),
 	}
 	if err := errors.Join(gathering...); err != nil {
 		return errors.Join(err, a.agent.Close())
 	}
-	a.wg.Go(a.askReflexive)
+	a.wg.Go(a.findReflexive)
 	return nil
 }
 
 func (a *Attempt) agentConfig(uris []*stun.URI, families []ice.NetworkType) *ice.AgentConfig {
 	var none time.Duration
-	wait, interval, checks := relayWait, checkEvery, uint16(maxChecks)
+	wait, interval, checks := relayDelay, checkInterval, uint16(maxChecks)
 	if a.own.UDPBlocked {
-		wait = none // all we have is relayed
+		wait = none // no direct pair is possible
 	}
 	conf := &ice.AgentConfig{
 		LocalUfrag:             a.local.Ufrag,
@@ -172,10 +173,10 @@ func (a *Attempt) agentConfig(uris []*stun.URI, families []ice.NetworkType) *ice
 	return conf
 }
 
-// bases chooses one address for each family as the base of all that is sent
-// from the socket, and the agent's network types.
+// bases returns one address for each family, as the base of all candidates of the
+// socket, and the network types of the ICE agent.
 func bases(hosts []netip.AddrPort) (addrs []net.Addr, families []ice.NetworkType) {
-	// A relayed candidate is IPv4 even where the socket has no such address.
+	// A relayed candidate is IPv4 even if the socket has no IPv4 address.
 	families = []ice.NetworkType{ice.NetworkTypeUDP4}
 	var have4, have6 bool
 	for _, h := range hosts {
@@ -192,11 +193,11 @@ func bases(hosts []netip.AddrPort) (addrs []net.Addr, families []ice.NetworkType
 	return addrs, families
 }
 
-// Local returns what to tell the peer before anything else.
+// Local returns the description that the peer needs first.
 func (a *Attempt) Local() call.Description { return a.local }
 
-// gathered is the agent's report of a local candidate; nil ends gathering.
-func (a *Attempt) gathered(c ice.Candidate) {
+// onCandidate handles a local candidate of the ICE agent. nil ends gathering.
+func (a *Attempt) onCandidate(c ice.Candidate) {
 	r, ok := c.(*ice.CandidateRelay)
 	if !ok {
 		return
@@ -205,13 +206,13 @@ func (a *Attempt) gathered(c ice.Candidate) {
 	at, alloc, err := a.allocated(r)
 	a.mu.Unlock()
 	if err != nil {
-		a.paths.log.Debug("allocation not used", "error", err)
+		a.paths.log.Debug("cannot use an allocation", "err", err)
 		return
 	}
-	a.tell(call.Candidate{Type: call.RelayCandidate, Addr: at, Priority: relayPriority(alloc.via), Via: alloc.via})
+	a.report(call.Candidate{Type: call.RelayCandidate, Addr: at, Priority: relayPriority(alloc.via), Via: alloc.via})
 }
 
-// allocated notes an allocation, once. The caller holds mu.
+// allocated adds an allocation unless it is known. mu must be held.
 func (a *Attempt) allocated(r *ice.CandidateRelay) (netip.AddrPort, allocation, error) {
 	at, err := candidateAddr(r)
 	if err != nil {
@@ -220,28 +221,28 @@ func (a *Attempt) allocated(r *ice.CandidateRelay) (netip.AddrPort, allocation, 
 	alloc, known := a.allocs[at]
 	if !known {
 		v := call.Via(r.RelayProtocol())
-		alloc = allocation{v, a.relay.allocated(relaySocket{v != call.ViaUDP, r.RelatedAddress().Port})}
+		alloc = allocation{v, a.relay.handOver(relaySocket{v != call.ViaUDP, r.RelatedAddress().Port})}
 		a.allocs[at] = alloc
 	}
 	return at, alloc, nil
 }
 
-// askReflexive finds the public addresses of the socket.
-func (a *Attempt) askReflexive() {
+// findReflexive reports the public addresses of the socket.
+func (a *Attempt) findReflexive() {
 	servers, err := a.paths.stunAddrs(a.ctx, a.cfg.Servers, maxProbed)
 	if err != nil {
-		return // of a URL that NewAttempt has accepted: cannot happen
+		return // impossible: NewAttempt has accepted the URLs
 	}
-	told := make(map[netip.AddrPort]bool)
+	reported := make(map[netip.AddrPort]bool)
 	for _, h := range a.local.Hosts {
-		told[h] = true
+		reported[h] = true
 	}
 	found := make(chan netip.AddrPort)
 	for _, s := range servers {
 		go func() {
-			seen, err := a.paths.mux.ask(a.ctx, s)
+			seen, err := a.paths.mux.query(a.ctx, s)
 			if err != nil {
-				a.paths.log.Debug("no public address from STUN server", "server", s, "error", err)
+				a.paths.log.Debug("no public address from a STUN server", "server", s, "err", err)
 			}
 			found <- seen
 		}()
@@ -249,25 +250,29 @@ func (a *Attempt) askReflexive() {
 	preference := uint32(preferFirst)
 	for range servers {
 		seen := <-found
-		if !seen.IsValid() || told[seen] {
+		if !seen.IsValid() || reported[seen] {
 			continue
 		}
-		told[seen] = true
-		a.tell(call.Candidate{Type: call.ReflexiveCandidate, Addr: seen, Priority: priority(call.ReflexiveCandidate, preference)})
+		reported[seen] = true
+		a.report(call.Candidate{
+			Type: call.ReflexiveCandidate, Addr: seen, Priority: priority(call.ReflexiveCandidate, preference),
+		})
 		preference--
 	}
 }
 
-func (a *Attempt) tell(c call.Candidate) {
-	a.telling.Lock()
-	defer a.telling.Unlock()
+// report calls OnLocal unless the attempt is closed.
+func (a *Attempt) report(c call.Candidate) {
+	a.reporting.Lock()
+	defer a.reporting.Unlock()
 	if a.cfg.OnLocal != nil && a.ctx.Err() == nil {
 		a.cfg.OnLocal(c)
 	}
 }
 
-// Connect checks until a pair works in both directions and is selected, for
-// 20 s or until ctx ends. It is called once. The error is an [*Error].
+// Connect runs checks until a pair that works in both directions is selected. It
+// gives up after 20 s or when ctx ends. It must be called once. Its error is an
+// [*Error].
 func (a *Attempt) Connect(ctx context.Context, peer call.Description) (Result, error) {
 	if err := peer.Check(); err != nil {
 		return Result{}, a.failure(call.NAT{}, err)
@@ -275,25 +280,19 @@ func (a *Attempt) Connect(ctx context.Context, peer call.Description) (Result, e
 	a.mu.Lock()
 	if a.peer != nil {
 		a.mu.Unlock()
-		return Result{}, a.failure(peer.NAT, errors.New("connected already"))
+		return Result{}, a.failure(peer.NAT, errors.New("Connect was called before"))
 	}
 	early := slices.Collect(maps.Values(a.remotes))
 	a.peer = &peer
 	for _, c := range early {
 		if err := a.check(c); err != nil {
-			a.paths.log.Debug("candidate of the peer not used", "error", err)
+			a.paths.log.Debug("cannot use a candidate of the peer", "err", err)
 		}
 	}
 	a.mu.Unlock()
-	for i, h := range peer.Hosts {
-		err := a.AddRemote(call.Candidate{Type: call.HostCandidate, Addr: h, Priority: priority(call.HostCandidate, preferFirst-uint32(i))})
-		if err != nil {
-			a.paths.log.Debug("address of the peer not used", "error", err)
-		}
-	}
-	if c, ok := publicOf(peer); ok {
+	for _, c := range knownCandidates(peer) {
 		if err := a.AddRemote(c); err != nil {
-			a.paths.log.Debug("address of the peer not used", "error", err)
+			a.paths.log.Debug("cannot use an address of the peer", "err", err)
 		}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, errTimeout)
@@ -321,17 +320,30 @@ func (a *Attempt) Connect(ctx context.Context, peer call.Description) (Result, e
 	return r, nil
 }
 
-// publicOf is the address of the peer's socket in the internet as its last Probe
-// saw it: the one that it is about to find anew, as a rule, so that checks need
-// not wait for that. Where the NAT has chosen another one since, both are tried.
-func publicOf(peer call.Description) (call.Candidate, bool) {
-	c := call.Candidate{Type: call.ReflexiveCandidate, Addr: peer.NAT.Public, Priority: priority(call.ReflexiveCandidate, preferFirst)}
-	return c, peer.NAT.Mapping == call.MappingIndependent && c.Check() == nil
+// knownCandidates returns the candidates that follow from a peer's description:
+// its host addresses and the public address that its last Probe found. The peer
+// usually finds the same public address again, and the checks need not wait for
+// that. If its NAT uses another address now, both are checked.
+func knownCandidates(peer call.Description) []call.Candidate {
+	var all []call.Candidate
+	for i, h := range peer.Hosts {
+		all = append(all, call.Candidate{
+			Type: call.HostCandidate, Addr: h, Priority: priority(call.HostCandidate, preferFirst-uint32(i)),
+		})
+	}
+	public := call.Candidate{
+		Type: call.ReflexiveCandidate, Addr: peer.NAT.Public,
+		Priority: priority(call.ReflexiveCandidate, preferFirst),
+	}
+	if peer.NAT.Mapping == call.MappingIndependent && public.Check() == nil {
+		all = append(all, public)
+	}
+	return all
 }
 
-// stateChanged ends a relayed conn whose pair has stopped to answer for 30 s:
-// the agent lets go of its allocation then.
-func (a *Attempt) stateChanged(s ice.ConnectionState) {
+// onStateChange ends the relayed connection if its pair has not answered for 30 s.
+// The ICE agent releases its allocation then.
+func (a *Attempt) onStateChange(s ice.ConnectionState) {
 	if s != ice.ConnectionStateFailed {
 		return
 	}
@@ -342,15 +354,14 @@ func (a *Attempt) stateChanged(s ice.ConnectionState) {
 	}
 }
 
-// Close ends the Attempt, its allocations and its Relayed conn, and waits for
-// what it started. A link over a path that is relayed at either end holds its
-// Attempt open; one between the sockets themselves needs it no longer once
-// packets of its own have come in, so that the other end is through as well.
-// Closing twice is fine.
+// Close ends the attempt, its allocations and its relayed connection, and waits for
+// its goroutines. It may be called again. A path that is relayed for either peer
+// needs the attempt until its link ends. A direct path needs it until packets of
+// the link have arrived, because the peer has then selected the path too.
 func (a *Attempt) Close() {
 	a.once.Do(func() {
 		a.mu.Lock()
-		a.cancel(errClosed) // under mu: AddRemote starts nothing after it
+		a.cancel(errClosed) // with mu held, so that AddRemote starts no goroutine later
 		relayed := a.relayed
 		a.mu.Unlock()
 		a.relay.abort()
@@ -358,7 +369,7 @@ func (a *Attempt) Close() {
 			relayed.end()
 		}
 		if err := a.agent.GracefulClose(); err != nil {
-			a.paths.log.Debug("ICE agent closed", "error", err)
+			a.paths.log.Debug("cannot close the ICE agent", "err", err)
 		}
 		if relayed != nil {
 			relayed.wait()

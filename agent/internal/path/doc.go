@@ -1,35 +1,34 @@
-// Package path finds a way for packets between two peers: ICE (RFC 8445) on
-// the one UDP socket that the agent has.
+// Package path finds paths between two peers with ICE (RFC 8445), on the one UDP
+// socket of the agent.
 //
 //	          ┌────────────── the agent's UDP socket ──────────────┐
-//	QUIC ◄────┤ QUIC packets                   everything else     ├────► mux
+//	QUIC ◄────┤ QUIC packets                   all other packets   ├────► mux
 //	          └────────────────────────────────────────────────────┘      │
-//	   Probe: which mapping has the NAT?      STUN answers, by transaction┤
-//	   Attempt: one run of ICE with a peer    ICE checks, by user name    ┘
+//	   Probe: finds the mapping of the NAT    STUN responses, by ID ──────┤
+//	   Attempt: one run of ICE with a peer    ICE checks, by user name ───┘
 //
-// A path that is found between addresses of the two sockets themselves is used
-// by QUIC directly, without ICE in between; only a path that starts at a TURN
-// allocation of our own is a [net.PacketConn] of its own.
+// A path between the two peers' sockets is used by QUIC directly. A path that
+// begins at a TURN allocation of this peer has a [net.PacketConn] of its own.
 //
 // # Candidates
 //
-// The checks know one local candidate for each address family, the socket
-// itself, since the kernel chooses the source address by route, and one for
-// each TURN allocation (RFC 8445 section 6.1.2.4: a reflexive candidate is
-// replaced by its base anyway). What the peer is told is more: the addresses of
-// all interfaces in the [Description], then, as they are found, the
-// server-reflexive address and the allocations, each as a [Candidate]. The
-// reflexive address is asked for here and not by the ICE library, which sends
-// its question once and never again.
+// ICE checks one local candidate for each address family and one for each TURN
+// allocation. The candidate of a family is the socket itself, because the kernel
+// chooses the source address by route. A reflexive candidate would be replaced by
+// its base (RFC 8445 section 6.1.2.4). The peer learns more addresses: those of
+// all interfaces in the [call.Description], and then, as they are found, the
+// server-reflexive address and the allocations, each as a [call.Candidate]. This
+// package queries the reflexive address itself, because the ICE library sends its
+// query only once.
 //
-// What a peer tells us is filtered: at most [MaxRemote] addresses are ever
-// sent to, and none of them is a loopback, link-local, multicast, broadcast,
-// unspecified or cloud metadata address. Private addresses are allowed: they
-// are what a LAN is made of.
+// The addresses of a peer are filtered. This agent sends to at most
+// [call.MaxRemote] of them, and never to a loopback, link-local, multicast,
+// broadcast, unspecified or cloud metadata address. Private addresses are
+// allowed, because LANs use them.
 //
-// # Waiting for the better path
+// # Direct and relayed pairs
 //
-// Direct pairs are taken at once. A relayed pair waits a second for a direct one,
-// unless what both ends know of their NATs says that none can come. A path
-// never changes; a better one, or one on another network, is a new [Attempt].
+// A direct pair is selected at once. A relayed pair waits one second for a direct
+// one, unless the NATs of the two peers are known to prevent direct paths. A path
+// never changes. A better path, or a path on another network, is a new [Attempt].
 package path

@@ -6,11 +6,12 @@ import (
 	"net/netip"
 )
 
-// ErrRefused is the error of an address that is never sent to, whoever asks.
+// ErrRefused is the error of an address to which this agent never sends.
 var ErrRefused = errors.New("address refused")
 
-// metadata are the addresses at which clouds answer to whoever asks from the
-// machine itself, beside 169.254.169.254, which is link-local.
+// metadata holds the addresses of cloud metadata services, which trust every
+// program on the machine. 169.254.169.254 is missing, because all link-local
+// addresses are refused.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("100.100.100.200"), // Alibaba Cloud
 	netip.MustParseAddr("168.63.129.16"),   // Azure
@@ -19,27 +20,26 @@ var metadata = []netip.Addr{
 	netip.MustParseAddr("fd20:ce::254"),    // Google Cloud
 }
 
-// Blocks that hold no host that a peer could be (RFC 6890), beside those that
-// net/netip knows.
+// Address blocks in which no peer can be (RFC 6890). net/netip knows the others.
 var (
 	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
-	reserved    = netip.MustParsePrefix("240.0.0.0/4") // and broadcast
+	reserved    = netip.MustParsePrefix("240.0.0.0/4") // includes broadcast
 	siteLocal   = netip.MustParsePrefix("fec0::/10")
-	compatible  = netip.MustParsePrefix("::/96")        // IPv4 in its last four bytes
-	nat64       = netip.MustParsePrefix("64:ff9b::/96") // the same (RFC 6052)
+	compatible  = netip.MustParsePrefix("::/96")        // an IPv4 address in the last four bytes
+	nat64       = netip.MustParsePrefix("64:ff9b::/96") // likewise (RFC 6052)
 )
 
-// admit returns the address as it is compared and sent to, or why it is
-// refused: a peer must not make us send to a victim, nor to what only this
-// machine may reach.
-func admit(ap netip.AddrPort, loopback bool) (netip.AddrPort, error) {
-	refuse := func(why string) (netip.AddrPort, error) {
-		return netip.AddrPort{}, fmt.Errorf("%w: %v is %s", ErrRefused, ap, why)
+// checkAddr returns an address in its canonical form, or an error that wraps
+// [ErrRefused]. A peer must not make this agent send to a victim or to a service
+// that trusts this machine.
+func checkAddr(ap netip.AddrPort, loopback bool) (netip.AddrPort, error) {
+	refuse := func(reason string) (netip.AddrPort, error) {
+		return netip.AddrPort{}, fmt.Errorf("%w: %v is %s", ErrRefused, ap, reason)
 	}
 	a := ap.Addr().Unmap()
 	switch {
 	case !ap.IsValid() || ap.Port() == 0:
-		return refuse("no address and port")
+		return refuse("not an address with a port")
 	case a.Zone() != "":
 		return refuse("bound to an interface")
 	case a.IsUnspecified() || thisNetwork.Contains(a):
@@ -58,7 +58,7 @@ func admit(ap netip.AddrPort, loopback bool) (netip.AddrPort, error) {
 	}
 	if !a.IsLoopback() && (compatible.Contains(a) || nat64.Contains(a)) {
 		b := a.As16()
-		if _, err := admit(netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), ap.Port()), loopback); err != nil {
+		if _, err := checkAddr(netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), ap.Port()), loopback); err != nil {
 			return netip.AddrPort{}, err
 		}
 	}

@@ -9,19 +9,19 @@ import (
 	"net"
 )
 
-// maxFrame bounds what a TURN server may send in one piece over TCP, in bytes:
-// QUIC's packets have at most 1452, the wrapping adds less than 100.
+// maxFrame bounds a message of a TURN server over TCP, in bytes. QUIC packets have
+// at most 1452 bytes, and TURN adds less than 100.
 const maxFrame = 2048
 
-var errFrame = errors.New("the TURN server sent something else than TURN")
+var errFrame = errors.New("the TURN server sent bytes that are not TURN")
 
-// frameConn is a TCP connection to a TURN server that lets whole and sane
-// frames through and nothing else. The TURN client behind it computes lengths
-// in 16 bits and never comes to an end when they wrap.
+// frameConn is a TCP connection to a TURN server that passes only complete and
+// well-formed messages. It protects the TURN client, which computes lengths in 16
+// bits and loops forever when they overflow.
 type frameConn struct {
 	net.Conn
 	in    *bufio.Reader
-	frame []byte // what has been read of it is cut off
+	frame []byte // the rest of the current message
 	buf   [maxFrame]byte
 }
 
@@ -29,7 +29,7 @@ func newFrameConn(c net.Conn) *frameConn {
 	return &frameConn{Conn: c, in: bufio.NewReaderSize(c, 2*maxFrame)}
 }
 
-// Read returns bytes of one frame.
+// Read returns bytes of one message.
 func (f *frameConn) Read(p []byte) (int, error) {
 	if len(f.frame) == 0 {
 		if err := f.next(); err != nil {
@@ -60,11 +60,11 @@ func (f *frameConn) next() error {
 		return errFrame
 	}
 	if head+rest > maxFrame {
-		return fmt.Errorf("%w: a frame of %d bytes", errFrame, head+rest)
+		return fmt.Errorf("%w: a message of %d bytes", errFrame, head+rest)
 	}
 	if _, err := io.ReadFull(f.in, f.buf[head:head+rest]); err != nil {
 		if errors.Is(err, io.EOF) {
-			return io.ErrUnexpectedEOF // within a frame
+			return io.ErrUnexpectedEOF // inside a message
 		}
 		return err
 	}

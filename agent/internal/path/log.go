@@ -8,9 +8,9 @@ import (
 	"github.com/pion/logging"
 )
 
-// iceLog passes what the ICE library says on at debug level: it warns of every
-// stray packet, which is anybody's to send, and its failures come back as
-// errors and states anyway.
+// iceLog logs the messages of the ICE library at debug level. The library warns of
+// every unexpected packet, and anybody can send such packets. It also returns its
+// failures as errors and states.
 type iceLog struct{ log *slog.Logger }
 
 // NewLogger returns the logger of one part of the library.
@@ -18,40 +18,40 @@ func (l iceLog) NewLogger(scope string) logging.LeveledLogger {
 	return iceLog{l.log.With("part", scope)}
 }
 
-func (l iceLog) say(s string) { l.log.Debug(s) }
+func (l iceLog) message(s string) { l.log.Debug("message of the ICE library", "reason", s) }
 
-func (l iceLog) sayf(format string, args ...any) {
+func (l iceLog) messagef(format string, args ...any) {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
-		l.log.Debug(fmt.Sprintf(format, args...))
+		l.message(fmt.Sprintf(format, args...))
 	}
 }
 
-// Trace is not passed on: it has several lines for every packet.
+// Trace discards the message: there are several for each packet.
 func (l iceLog) Trace(string) {}
 
-// Tracef is not passed on.
+// Tracef discards the message.
 func (l iceLog) Tracef(string, ...any) {}
 
-// Debug logs at debug level, as all that follow.
-func (l iceLog) Debug(s string) { l.say(s) }
+// Debug logs at debug level, like all methods below.
+func (l iceLog) Debug(s string) { l.message(s) }
 
 // Debugf logs.
-func (l iceLog) Debugf(format string, a ...any) { l.sayf(format, a...) }
+func (l iceLog) Debugf(format string, a ...any) { l.messagef(format, a...) }
 
 // Info logs.
-func (l iceLog) Info(s string) { l.say(s) }
+func (l iceLog) Info(s string) { l.message(s) }
 
 // Infof logs.
-func (l iceLog) Infof(format string, a ...any) { l.sayf(format, a...) }
+func (l iceLog) Infof(format string, a ...any) { l.messagef(format, a...) }
 
 // Warn logs.
-func (l iceLog) Warn(s string) { l.say(s) }
+func (l iceLog) Warn(s string) { l.message(s) }
 
 // Warnf logs.
-func (l iceLog) Warnf(format string, a ...any) { l.sayf(format, a...) }
+func (l iceLog) Warnf(format string, a ...any) { l.messagef(format, a...) }
 
 // Error logs.
-func (l iceLog) Error(s string) { l.say(s) }
+func (l iceLog) Error(s string) { l.message(s) }
 
 // Errorf logs.
-func (l iceLog) Errorf(format string, a ...any) { l.sayf(format, a...) }
+func (l iceLog) Errorf(format string, a ...any) { l.messagef(format, a...) }

@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role)) // a process of its own, in a node of the lab
+		os.Exit(runRole(role)) // this process is a program in a node of the lab
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -13,18 +13,18 @@ import (
 	"github.com/pion/stun"
 )
 
-// mux shares one packet conn between the questions to STUN servers and any
-// number of ICE agents. A STUN request goes to the agent that its user name
-// names, an answer to whoever sent the question; nothing else is delivered,
-// so an agent hears no packet of another and no stranger.
+// mux shares one packet connection between queries to STUN servers and any number
+// of ICE agents. It delivers a STUN request to the agent that the user name names,
+// and a response to the sender of the request. It drops all other packets. So an
+// agent gets no packets for another agent.
 type mux struct {
 	conn net.PacketConn
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the fields below
 	closed  bool
 	conns   map[muxKey]*muxConn
-	pending map[transaction]*muxConn
-	asked   map[transaction]chan<- netip.AddrPort
+	checks  map[transaction]*muxConn
+	queries map[transaction]chan<- netip.AddrPort
 }
 
 type muxKey struct {
@@ -34,20 +34,20 @@ type muxKey struct {
 
 type transaction = [stun.TransactionIDSize]byte
 
-// maxSTUN is the longest STUN message that is read: a check has 120 bytes, and
-// no message of ours exceeds the IPv6 minimum MTU (RFC 8489 section 6.1).
+// maxSTUN bounds the STUN messages that are read, in bytes. A check has 120 bytes,
+// and no message exceeds the minimum MTU of IPv6 (RFC 8489 section 6.1).
 const maxSTUN = 1280
 
 func newMux(conn net.PacketConn) *mux {
 	return &mux{
 		conn:    conn,
 		conns:   make(map[muxKey]*muxConn),
-		pending: make(map[transaction]*muxConn),
-		asked:   make(map[transaction]chan<- netip.AddrPort),
+		checks:  make(map[transaction]*muxConn),
+		queries: make(map[transaction]chan<- netip.AddrPort),
 	}
 }
 
-// serve delivers packets until the conn ends.
+// serve delivers packets until the connection fails.
 func (m *mux) serve() error {
 	buf := make([]byte, maxSTUN+1)
 	for {
@@ -61,7 +61,7 @@ func (m *mux) serve() error {
 	}
 }
 
-// deliver takes what came in; it keeps nothing of b.
+// deliver delivers a packet. It does not retain b.
 func (m *mux) deliver(b []byte, from netip.AddrPort) {
 	if len(b) > maxSTUN || !stun.IsMessage(b) {
 		return
@@ -81,23 +81,23 @@ func (m *mux) deliver(b []byte, from netip.AddrPort) {
 	case stun.ClassSuccessResponse, stun.ClassErrorResponse:
 		seen, ok := reflexive(msg)
 		m.mu.Lock()
-		c, ask := m.pending[msg.TransactionID], m.asked[msg.TransactionID]
-		delete(m.asked, msg.TransactionID)
+		c, query := m.checks[msg.TransactionID], m.queries[msg.TransactionID]
+		delete(m.queries, msg.TransactionID)
 		m.mu.Unlock()
 		switch {
-		case ask != nil && ok:
-			ask <- seen // has room for the one answer
+		case query != nil && ok:
+			query <- seen // the buffer has space for the one response
 		case c != nil:
 			if ok {
-				c.note(from, seen)
+				c.noteSeen(from, seen)
 			}
 			c.push(msg.Raw, from)
 		}
 	}
 }
 
-// reflexive reads the XOR-MAPPED-ADDRESS (RFC 8489 section 14.2): our address
-// as the other end sees it.
+// reflexive returns the XOR-MAPPED-ADDRESS (RFC 8489 section 14.2): the address of
+// this socket as the sender of the message sees it.
 func reflexive(m *stun.Message) (netip.AddrPort, bool) {
 	var x stun.XORMappedAddress
 	if v, err := m.Get(stun.AttrXORMappedAddress); err != nil || (len(v) != 8 && len(v) != 20) || x.GetFrom(m) != nil {
@@ -108,12 +108,13 @@ func reflexive(m *stun.Message) (netip.AddrPort, bool) {
 	return ap, ok && ap.Port() != 0 && !ap.Addr().IsUnspecified()
 }
 
-// plainAddr is an address as it is compared: without IPv6's mapping and zone.
+// plainAddr returns an address without zone, and as IPv4 if it is an IPv4-mapped
+// IPv6 address.
 func plainAddr(ap netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }
 
-// open makes the conn of an ICE agent for one address family.
+// open returns the connection of an ICE agent for one address family.
 func (m *mux) open(key muxKey) (*muxConn, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,14 +129,14 @@ func (m *mux) open(key muxKey) (*muxConn, error) {
 	return c, nil
 }
 
-// find returns the conn, or nil.
+// find returns a connection, or nil.
 func (m *mux) find(key muxKey) *muxConn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.conns[key]
 }
 
-// close ends what still uses the mux; its packet conn is not its to close.
+// close closes the connections of all ICE agents. The packet connection stays open.
 func (m *mux) close() {
 	m.mu.Lock()
 	m.closed = true
@@ -149,8 +150,8 @@ func (m *mux) close() {
 	}
 }
 
-// agentMux is the mux as one ICE agent sees it (ice.UDPMux). Its addresses are
-// one for each family, fixed for the agent's life.
+// agentMux is the ice.UDPMux of one ICE agent. It has one address for each family,
+// which never changes.
 type agentMux struct {
 	*mux
 	addrs []net.Addr
@@ -159,7 +160,7 @@ type agentMux struct {
 // GetListenAddresses returns the base addresses of the host candidates.
 func (a *agentMux) GetListenAddresses() []net.Addr { return a.addrs }
 
-// GetConn returns the agent's conn for the family of addr.
+// GetConn returns the agent's connection for the family of addr.
 func (a *agentMux) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error) {
 	u, ok := addr.(*net.UDPAddr)
 	if !ok {
@@ -172,7 +173,7 @@ func (a *agentMux) GetConn(ufrag string, addr net.Addr) (net.PacketConn, error) 
 	return &boundConn{c, u}, nil
 }
 
-// RemoveConnByUfrag ends the agent's conns.
+// RemoveConnByUfrag closes the agent's connections.
 func (a *agentMux) RemoveConnByUfrag(ufrag string) {
 	for _, ipv6 := range []bool{false, true} {
 		if c := a.find(muxKey{ufrag, ipv6}); c != nil {
@@ -181,10 +182,10 @@ func (a *agentMux) RemoveConnByUfrag(ufrag string) {
 	}
 }
 
-// Close does nothing: the socket is shared.
+// Close does nothing, because the socket is shared.
 func (a *agentMux) Close() error { return nil }
 
-// boundConn is a muxConn with the address that its candidate was given.
+// boundConn is a muxConn with the address of its candidate.
 type boundConn struct {
 	*muxConn
 	local net.Addr
@@ -193,15 +194,15 @@ type boundConn struct {
 // LocalAddr returns the candidate's address.
 func (b *boundConn) LocalAddr() net.Addr { return b.local }
 
-// isRequest tells a STUN request in bytes that the ICE agent made itself.
+// isRequest reports whether bytes that the ICE agent sends are a STUN request.
 func isRequest(b []byte) bool {
 	const classBits = 0x0110 // RFC 8489 section 5
 	return stun.IsMessage(b) && binary.BigEndian.Uint16(b)&classBits == 0
 }
 
-// ended maps the error of a closed conn to the one that ends a candidate's
-// read loop quietly.
-func ended(err error) error {
+// closedToEOF replaces the error of a closed connection by io.EOF, which ends the
+// read loop of a candidate without a warning.
+func closedToEOF(err error) error {
 	if errors.Is(err, net.ErrClosed) {
 		return io.EOF
 	}

@@ -12,15 +12,15 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// Bounds of what a muxConn keeps.
+// Bounds of the memory of a muxConn.
 const (
-	muxQueue = 128  // packets not yet read; more are dropped
-	muxSent  = 2048 // questions that an answer may still come to
+	muxQueue = 128  // packets that were not read yet; more are dropped
+	muxSent  = 2048 // requests without a response
 	muxSeen  = 2 * call.MaxRemote
 )
 
-// muxConn is one ICE agent's share of the mux, for one address family. It
-// carries checks and nothing else.
+// muxConn is the connection of one ICE agent to the mux, for one address family. It
+// carries only checks.
 type muxConn struct {
 	mux   *mux
 	key   muxKey
@@ -28,10 +28,10 @@ type muxConn struct {
 	done  chan struct{}
 	once  sync.Once
 
-	mu   sync.Mutex // guards the rest
+	mu   sync.Mutex // guards the fields below
 	sent []transaction
-	next int                               // oldest of sent, once it is full
-	seen map[netip.AddrPort]netip.AddrPort // by remote: our address as it sees it
+	next int                               // index of the oldest element of sent, when it is full
+	seen map[netip.AddrPort]netip.AddrPort // by remote address: the address of this socket as the remote side sees it
 }
 
 type packet struct {
@@ -48,7 +48,8 @@ func newMuxConn(m *mux, key muxKey) *muxConn {
 	}
 }
 
-// push queues a packet, or drops it: checks are repeated. A nil conn drops.
+// push queues a packet. It drops the packet if the queue is full, because checks
+// are repeated, or if c is nil.
 func (c *muxConn) push(b []byte, from netip.AddrPort) {
 	if c == nil {
 		return
@@ -59,8 +60,8 @@ func (c *muxConn) push(b []byte, from netip.AddrPort) {
 	}
 }
 
-// note remembers our address as a remote end says it sees it.
-func (c *muxConn) note(remote, seen netip.AddrPort) {
+// noteSeen remembers the address of this socket as a remote side sees it.
+func (c *muxConn) noteSeen(remote, seen netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.seen[remote]; ok || len(c.seen) < muxSeen {
@@ -68,14 +69,15 @@ func (c *muxConn) note(remote, seen netip.AddrPort) {
 	}
 }
 
-// seenBy returns our address as the remote end sees it, if it ever answered.
+// seenBy returns the address of this socket as the remote side sees it. It is
+// invalid if the remote side never responded.
 func (c *muxConn) seenBy(remote netip.AddrPort) netip.AddrPort {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.seen[remote]
 }
 
-// ReadFrom waits for a packet; it returns io.EOF after Close.
+// ReadFrom waits for a packet. It returns io.EOF after Close.
 func (c *muxConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	select {
 	case <-c.done:
@@ -85,7 +87,7 @@ func (c *muxConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// WriteTo sends a check or an answer to one.
+// WriteTo sends a check or a response to a check.
 func (c *muxConn) WriteTo(b []byte, to net.Addr) (int, error) {
 	select {
 	case <-c.done:
@@ -96,10 +98,10 @@ func (c *muxConn) WriteTo(b []byte, to net.Addr) (int, error) {
 		c.expect(transaction(b[8 : 8+stun.TransactionIDSize]))
 	}
 	n, err := c.mux.conn.WriteTo(b, to)
-	return n, ended(err)
+	return n, closedToEOF(err)
 }
 
-// expect registers a question, in place of the oldest one if there are many.
+// expect registers a request. At the bound it replaces the oldest one.
 func (c *muxConn) expect(t transaction) {
 	c.mux.mu.Lock()
 	defer c.mux.mu.Unlock()
@@ -111,14 +113,14 @@ func (c *muxConn) expect(t transaction) {
 	if len(c.sent) < muxSent {
 		c.sent = append(c.sent, t)
 	} else {
-		delete(c.mux.pending, c.sent[c.next])
+		delete(c.mux.checks, c.sent[c.next])
 		c.sent[c.next] = t
 		c.next = (c.next + 1) % muxSent
 	}
-	c.mux.pending[t] = c
+	c.mux.checks[t] = c
 }
 
-// Close takes the conn out of the mux and wakes its reader.
+// Close removes the connection from the mux and ends ReadFrom.
 func (c *muxConn) Close() error {
 	c.once.Do(func() {
 		close(c.done)
@@ -130,13 +132,13 @@ func (c *muxConn) Close() error {
 			delete(c.mux.conns, c.key)
 		}
 		for _, t := range c.sent {
-			delete(c.mux.pending, t)
+			delete(c.mux.checks, t)
 		}
 	})
 	return nil
 }
 
-// SetDeadline does nothing: an ICE agent uses it just before Close.
+// SetDeadline does nothing: the ICE agent calls it only before Close.
 func (c *muxConn) SetDeadline(time.Time) error { return nil }
 
 // SetReadDeadline does nothing.

@@ -13,18 +13,19 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// How a STUN server is asked. The first question may be lost, and so may its
-// answer; one every 200 ms costs 8 packets of 48 bytes at most.
+// Queries to STUN servers are repeated, because packets may be lost. At most 8
+// packets of 48 bytes are sent.
 const (
-	askEvery = 200 * time.Millisecond
-	askFor   = 1500 * time.Millisecond
+	queryInterval = 200 * time.Millisecond
+	queryTimeout  = 1500 * time.Millisecond
 )
 
-var errNoAnswer = errors.New("no answer")
+var errNoAnswer = errors.New("no response")
 
-// ask asks one STUN server (RFC 8489) for the public address of the socket.
-func (m *mux) ask(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, askFor, errNoAnswer)
+// query returns the public address of the socket, as a STUN server (RFC 8489) sees
+// it.
+func (m *mux) query(ctx context.Context, server netip.AddrPort) (netip.AddrPort, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, queryTimeout, errNoAnswer)
 	defer cancel()
 	req, err := stun.Build(stun.BindingRequest, stun.TransactionID, stun.Fingerprint)
 	if err != nil {
@@ -32,44 +33,44 @@ func (m *mux) ask(ctx context.Context, server netip.AddrPort) (netip.AddrPort, e
 	}
 	answer := make(chan netip.AddrPort, 1)
 	m.mu.Lock()
-	m.asked[req.TransactionID] = answer
+	m.queries[req.TransactionID] = answer
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
-		delete(m.asked, req.TransactionID)
+		delete(m.queries, req.TransactionID)
 		m.mu.Unlock()
 	}()
-	again := time.NewTicker(askEvery)
-	defer again.Stop()
+	repeat := time.NewTicker(queryInterval)
+	defer repeat.Stop()
 	var sendErr error
 	for {
-		// A failed send is as good as a lost packet: routes come and go.
+		// A failed send counts as a lost packet: the route may come back.
 		if _, err := m.conn.WriteTo(req.Raw, net.UDPAddrFromAddrPort(server)); err != nil {
-			sendErr = fmt.Errorf("ask STUN server %v: %w", server, err)
+			sendErr = fmt.Errorf("query STUN server %v: %w", server, err)
 		}
 		select {
 		case a := <-answer:
 			return a, nil
-		case <-again.C:
+		case <-repeat.C:
 		case <-ctx.Done():
 			if sendErr != nil {
 				return netip.AddrPort{}, sendErr
 			}
-			return netip.AddrPort{}, fmt.Errorf("ask STUN server %v: %w", server, context.Cause(ctx))
+			return netip.AddrPort{}, fmt.Errorf("query STUN server %v: %w", server, context.Cause(ctx))
 		}
 	}
 }
 
-// ErrNoSTUN says that there was nobody to ask.
+// ErrNoSTUN is the error of a Probe without a STUN server.
 var ErrNoSTUN = errors.New("no STUN server is known: connect to a rendezvous that offers one")
 
-// maxProbed bounds the servers that Probe asks, at two ports each.
+// maxProbed bounds the servers that Probe queries, at two ports each.
 const maxProbed = 3
 
-// Probe finds out what NAT stands before the socket, by asking the STUN servers
-// at two ports each, P and P+1. It takes one round trip, and 1.5 s where a port
-// does not answer. Later Attempts use what it found; ask again when the network
-// has changed. Its errors are [ErrNoSTUN] and the context's.
+// Probe returns the NAT between the socket and the internet. It queries each STUN
+// server at two ports, P and P+1. It takes one round trip, or 1.5 s if a port does
+// not respond. Later attempts use the result. The caller should call Probe again
+// when the network has changed. Its errors are [ErrNoSTUN] and those of ctx.
 func (p *Paths) Probe(ctx context.Context, servers []Server) (call.NAT, error) {
 	addrs, err := p.stunAddrs(ctx, servers, maxProbed)
 	if err != nil {
@@ -84,31 +85,31 @@ func (p *Paths) Probe(ctx context.Context, servers []Server) (call.NAT, error) {
 	for _, a := range addrs {
 		for _, port := range []uint16{a.Port(), a.Port() + 1} {
 			go func() {
-				seen, err := p.mux.ask(ctx, netip.AddrPortFrom(a.Addr(), port))
+				seen, err := p.mux.query(ctx, netip.AddrPortFrom(a.Addr(), port))
 				if err != nil {
-					p.log.Debug("no mapping from STUN server", "server", a.Addr(), "port", port, "error", err)
+					p.log.Debug("no mapping from a STUN server", "server", a.Addr(), "port", port, "err", err)
 				}
 				answers <- seen
 			}()
 		}
 	}
-	nat, heard := call.NAT{}, 0
+	nat, responses := call.NAT{}, 0
 	for range 2 * len(addrs) {
 		seen := <-answers
 		switch {
-		case !seen.IsValid() || heard == 2:
-		case heard == 0:
-			nat.Public, heard = seen, 1
+		case !seen.IsValid() || responses == 2:
+		case responses == 0:
+			nat.Public, responses = seen, 1
 		default:
-			nat.Mapping, heard = p.judge(nat.Public, seen), 2
-			cancel() // the other answers add nothing
+			nat.Mapping, responses = p.mapping(nat.Public, seen), 2
+			cancel() // the other responses add nothing
 		}
 	}
-	if heard < 2 && ctx.Err() != nil {
+	if responses < 2 && ctx.Err() != nil {
 		return call.NAT{}, fmt.Errorf("probe the NAT: %w", context.Cause(ctx))
 	}
-	nat.UDPBlocked = heard == 0
-	if heard == 1 && p.isOwn(nat.Public) {
+	nat.UDPBlocked = responses == 0
+	if responses == 1 && p.isOwn(nat.Public) {
 		nat.Mapping = call.MappingNone
 	}
 	p.mu.Lock()
@@ -117,8 +118,8 @@ func (p *Paths) Probe(ctx context.Context, servers []Server) (call.NAT, error) {
 	return nat, nil
 }
 
-// judge compares what two servers saw.
-func (p *Paths) judge(a, b netip.AddrPort) call.Mapping {
+// mapping returns the mapping of a NAT for which two servers saw addresses a and b.
+func (p *Paths) mapping(a, b netip.AddrPort) call.Mapping {
 	switch {
 	case a != b:
 		return call.MappingDependent

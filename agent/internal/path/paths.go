@@ -15,41 +15,38 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// Config of Paths.
+// Config configures [Paths].
 type Config struct {
-	// Conn carries the packets of the agent's UDP socket that are not QUIC's.
-	// Its LocalAddr is a *net.UDPAddr; where that is unspecified ([::] is taken
-	// for both families), the addresses of the machine's interfaces are used.
-	// Run closes it.
+	// Conn carries the packets of the agent's UDP socket that are not QUIC. Its
+	// LocalAddr must be a *net.UDPAddr. If that address is unspecified, the
+	// addresses of the machine's interfaces are used; [::] stands for both
+	// families. Run closes Conn.
 	Conn   net.PacketConn
-	Logger *slog.Logger // nil: none
+	Logger *slog.Logger // nil discards
 	// AllowLoopback uses and accepts loopback addresses, for tests on one machine.
 	AllowLoopback bool
-	// Interface says which interfaces are offered to peers, by name; nil: all.
-	// What Docker bridges and the like offer costs checks and does no harm.
-	Interface func(name string) bool
-	// TLS is used to reach "turns:" servers; nil: the system's roots. The
-	// server's name is filled in.
+	// TLS is the configuration for "turns:" servers. The name of the server is
+	// filled in. nil uses the system's root certificates.
 	TLS *tls.Config
 }
 
-// Paths makes Attempts on one socket.
+// Paths makes attempts on one socket.
 type Paths struct {
 	cfg   Config
 	log   *slog.Logger
 	local netip.AddrPort // of the socket
 	mux   *mux
 
-	mu       sync.Mutex // guards the rest
+	mu       sync.Mutex // guards the fields below
 	nat      call.NAT   // found by Probe
 	attempts map[*Attempt]struct{}
 	closed   bool
 }
 
-// New makes Paths; nothing runs before [Paths.Run].
+// New returns Paths on a socket. The caller must then call [Paths.Run].
 func New(cfg Config) (*Paths, error) {
 	if cfg.Conn == nil {
-		return nil, errors.New("paths: no socket")
+		return nil, errors.New("paths: Conn is required")
 	}
 	local, ok := cfg.Conn.LocalAddr().(*net.UDPAddr)
 	if !ok {
@@ -64,11 +61,11 @@ func New(cfg Config) (*Paths, error) {
 	}, nil
 }
 
-// Run reads the socket until ctx ends or the socket does; then it closes every
-// Attempt that is still open, and the socket. It is called once.
+// Run reads the socket until ctx ends or the socket fails. Then it closes all open
+// attempts and the socket. It must be called once.
 func (p *Paths) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
-		_ = p.cfg.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes a reader whose Close would not
+		_ = p.cfg.Conn.SetReadDeadline(time.Unix(1, 0)) // ends a read that Close would not end
 		_ = p.cfg.Conn.Close()
 	})
 	err := p.mux.serve()
@@ -91,37 +88,36 @@ func (p *Paths) Run(ctx context.Context) error {
 	return err
 }
 
-// NAT returns what the last Probe found.
+// NAT returns the result of the last Probe.
 func (p *Paths) NAT() call.NAT {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.nat
 }
 
-// hosts lists the addresses at which the socket can be reached without NAT:
-// IPv6 first, then in the order of the interfaces. offered leaves out what the
-// configuration does.
-func (p *Paths) hosts(offered bool) []netip.AddrPort {
+// hosts returns the addresses at which the socket can be reached without NAT: IPv6
+// first, and otherwise in the order of the interfaces.
+func (p *Paths) hosts() []netip.AddrPort {
 	if !p.local.Addr().IsUnspecified() {
-		if a, err := admit(p.local, p.cfg.AllowLoopback); err == nil {
+		if a, err := checkAddr(p.local, p.cfg.AllowLoopback); err == nil {
 			return []netip.AddrPort{a}
 		}
 		return nil
 	}
 	ifaces, err := net.Interfaces()
 	if err != nil {
-		p.log.Warn("network interfaces cannot be listed", "error", err)
+		p.log.Warn("cannot list the network interfaces", "err", err)
 		return nil
 	}
 	dual := p.local.Addr().Is6()
 	var v4, v6 []netip.AddrPort
 	for _, i := range ifaces {
-		if i.Flags&net.FlagUp == 0 || offered && p.cfg.Interface != nil && !p.cfg.Interface(i.Name) {
+		if i.Flags&net.FlagUp == 0 {
 			continue
 		}
 		addrs, err := i.Addrs()
 		if err != nil {
-			continue // the interface has gone
+			continue // the interface no longer exists
 		}
 		for _, a := range addrs {
 			n, ok := a.(*net.IPNet)
@@ -129,7 +125,7 @@ func (p *Paths) hosts(offered bool) []netip.AddrPort {
 				continue
 			}
 			ip, _ := netip.AddrFromSlice(n.IP)
-			ap, err := admit(netip.AddrPortFrom(ip.Unmap(), p.local.Port()), p.cfg.AllowLoopback)
+			ap, err := checkAddr(netip.AddrPortFrom(ip.Unmap(), p.local.Port()), p.cfg.AllowLoopback)
 			switch {
 			case err != nil:
 			case ap.Addr().Is4():
@@ -141,8 +137,8 @@ func (p *Paths) hosts(offered bool) []netip.AddrPort {
 	}
 	slices.SortStableFunc(v4, loopbackLast)
 	slices.SortStableFunc(v6, loopbackLast)
-	// Half of the room for each family, at least: a machine may have many
-	// temporary IPv6 addresses.
+	// Each family gets at least half of the places, because a machine may have
+	// many temporary IPv6 addresses.
 	v6 = v6[:min(len(v6), call.MaxHosts-min(len(v4), call.MaxHosts/2))]
 	return append(v6, v4[:min(len(v4), call.MaxHosts-len(v6))]...)
 }
@@ -157,6 +153,6 @@ func loopbackLast(a, b netip.AddrPort) int {
 	return -1
 }
 
-// isOwn reports whether an address is the socket's own on one of the
-// machine's interfaces: no NAT has changed it.
-func (p *Paths) isOwn(a netip.AddrPort) bool { return slices.Contains(p.hosts(false), a) }
+// isOwn reports whether an address is that of the socket on one of the machine's
+// interfaces, so that no NAT has changed it.
+func (p *Paths) isOwn(a netip.AddrPort) bool { return slices.Contains(p.hosts(), a) }

@@ -12,15 +12,15 @@ import (
 	"github.com/pion/transport/v2/deadline"
 )
 
-// Bounds of what a relayedConn keeps for its reader: about 1 MB.
+// Bounds of the queue of a relayedConn: about 1 MB.
 const (
 	relayedQueue  = 512
-	relayedPacket = 2048 // bytes; QUIC's packets have at most 1452
+	relayedPacket = 2048 // bytes; QUIC packets have at most 1452
 )
 
-// relayedConn is a packet conn over a TURN allocation of our own, to one
-// remote address. What the ICE library offers has no deadlines, and its Read
-// cannot be woken but by ending everything.
+// relayedConn is a packet connection to one remote address over a TURN allocation
+// of this peer. The connection of the ICE library has no deadlines, and only the
+// end of the ICE agent ends its Read.
 type relayedConn struct {
 	conn          *ice.Conn
 	local, remote *net.UDPAddr
@@ -45,15 +45,15 @@ func newRelayedConn(conn *ice.Conn, local, remote *net.UDPAddr) *relayedConn {
 	return c
 }
 
-// pump moves packets to the queue until the ICE agent ends. A full queue drops:
-// it is a network.
+// pump moves packets to the queue until the ICE agent ends. If the queue is full it
+// drops packets.
 func (c *relayedConn) pump() {
 	defer c.end()
 	for {
 		buf := c.free.Get().(*[relayedPacket]byte)
 		n, err := c.conn.Read(buf[:])
 		if err != nil {
-			if errors.Is(err, io.ErrShortBuffer) { // too long for QUIC
+			if errors.Is(err, io.ErrShortBuffer) { // larger than any QUIC packet
 				continue
 			}
 			return
@@ -87,8 +87,9 @@ func (c *relayedConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// WriteTo sends a packet to the one remote address, whatever to says. A packet
-// that cannot be sent now is a packet lost; only a closed conn is an error.
+// WriteTo sends a packet to the one remote address and ignores its second argument.
+// A packet that cannot be sent counts as lost. The only error is that of a closed
+// connection.
 func (c *relayedConn) WriteTo(b []byte, _ net.Addr) (int, error) {
 	select {
 	case <-c.done:
@@ -107,7 +108,7 @@ func (c *relayedConn) operation(op string, err error) error {
 	return &net.OpError{Op: op, Net: "udp", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// Close wakes whoever reads. The allocation ends with the Attempt.
+// Close ends ReadFrom. The allocation stays until the end of the attempt.
 func (c *relayedConn) Close() error {
 	c.end()
 	return nil
@@ -115,17 +116,17 @@ func (c *relayedConn) Close() error {
 
 func (c *relayedConn) end() { c.once.Do(func() { close(c.done) }) }
 
-// wait waits for the pump, which the end of the ICE agent stops.
+// wait waits until pump has returned, which it does when the ICE agent ends.
 func (c *relayedConn) wait() { c.pumped.Wait() }
 
 // LocalAddr returns the address of the allocation.
 func (c *relayedConn) LocalAddr() net.Addr { return c.local }
 
-// SetDeadline sets the read deadline; writing does not block for long.
+// SetDeadline sets the read deadline. Writes do not block for long.
 func (c *relayedConn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 
-// SetReadDeadline makes ReadFrom return [os.ErrDeadlineExceeded] from t on; the
-// zero time removes it.
+// SetReadDeadline makes ReadFrom return [os.ErrDeadlineExceeded] after t. The zero
+// time removes the deadline.
 func (c *relayedConn) SetReadDeadline(t time.Time) error {
 	c.read.Set(t)
 	return nil

@@ -13,22 +13,22 @@ import (
 	"github.com/pion/transport/v2/stdnet"
 )
 
-// relayNet makes the sockets on which one ICE agent talks to TURN servers. It
-// knows them all, so that gathering can be ended at once: the agent itself
-// would wait for every server that does not answer.
+// relayNet makes the sockets of one ICE agent to TURN servers. It can close them
+// all, to end gathering at once. Without that the ICE agent would wait for every
+// server that does not respond.
 type relayNet struct {
 	*stdnet.Net
-	ctx context.Context // of the Attempt; the agent's calls have none
+	ctx context.Context // of the attempt; the calls of the ICE agent have none
 	tls *tls.Config
-	// secure are the servers, "host:port", that are reached over TLS.
+	// secure holds the servers, as "host:port", that are reached over TLS.
 	secure map[string]bool
 
-	mu     sync.Mutex // guards the rest
+	mu     sync.Mutex // guards the fields below
 	closed bool
 	conns  map[relaySocket]relayConn
 }
 
-// relaySocket names a socket by what the agent says of its candidates.
+// relaySocket identifies a socket by properties of its candidate.
 type relaySocket struct {
 	tcp  bool
 	port int // local
@@ -39,7 +39,7 @@ type relayConn interface {
 	server() string
 }
 
-// dialTimeout bounds connecting to a TURN server over TCP, TLS included.
+// dialTimeout bounds the TCP and TLS handshakes with a TURN server.
 const dialTimeout = 5 * time.Second
 
 func newRelayNet(ctx context.Context, conf *tls.Config) (*relayNet, error) {
@@ -47,10 +47,13 @@ func newRelayNet(ctx context.Context, conf *tls.Config) (*relayNet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("network interfaces: %w", err)
 	}
-	return &relayNet{Net: n, ctx: ctx, tls: conf, secure: make(map[string]bool), conns: make(map[relaySocket]relayConn)}, nil
+	return &relayNet{
+		Net: n, ctx: ctx, tls: conf,
+		secure: make(map[string]bool), conns: make(map[relaySocket]relayConn),
+	}, nil
 }
 
-// ResolveUDPAddr resolves with the Attempt's context.
+// ResolveUDPAddr resolves an address with the context of the attempt.
 func (n *relayNet) ResolveUDPAddr(_, address string) (*net.UDPAddr, error) {
 	a, err := n.resolve(address)
 	if err != nil {
@@ -71,17 +74,17 @@ func (n *relayNet) resolve(address string) (netip.AddrPort, error) {
 	return resolve(n.ctx, host, int(port))
 }
 
-// ListenPacket makes the socket of one allocation over UDP.
+// ListenPacket makes the socket for one allocation over UDP.
 func (n *relayNet) ListenPacket(network, address string) (net.PacketConn, error) {
 	c, err := new(net.ListenConfig).ListenPacket(n.ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	u := &udpToRelay{PacketConn: c, asked: make(map[transaction]*time.Timer)}
-	return u, n.keep(relaySocket{port: c.LocalAddr().(*net.UDPAddr).Port}, u)
+	u := newTurnConn(c)
+	return u, n.add(relaySocket{port: c.LocalAddr().(*net.UDPAddr).Port}, u)
 }
 
-// Dial connects to a TURN server over TCP, and TLS where its URL says so.
+// Dial connects to a TURN server over TCP, or over TLS for a "turns:" URL.
 func (n *relayNet) Dial(network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
 	defer cancel()
@@ -104,11 +107,11 @@ func (n *relayNet) Dial(network, address string) (net.Conn, error) {
 		c = t
 	}
 	f := newFrameConn(c)
-	return f, n.keep(relaySocket{tcp: true, port: port}, f)
+	return f, n.add(relaySocket{tcp: true, port: port}, f)
 }
 
-// keep remembers a socket, or closes it if the Attempt has ended.
-func (n *relayNet) keep(s relaySocket, c relayConn) error {
+// add adds a socket to conns, or closes it if abort was called.
+func (n *relayNet) add(s relaySocket, c relayConn) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -119,9 +122,9 @@ func (n *relayNet) keep(s relaySocket, c relayConn) error {
 	return nil
 }
 
-// allocated says that an allocation stands: its socket is the agent's from
-// now on. It returns the server's address.
-func (n *relayNet) allocated(s relaySocket) string {
+// handOver leaves the socket of an allocation that was made to the ICE agent, and
+// returns the address of the server.
+func (n *relayNet) handOver(s relaySocket) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := n.conns[s]
@@ -132,7 +135,7 @@ func (n *relayNet) allocated(s relaySocket) string {
 	return c.server()
 }
 
-// abort closes the sockets that have no allocation yet.
+// abort closes the sockets that have no allocation yet, and those made later.
 func (n *relayNet) abort() {
 	n.mu.Lock()
 	n.closed = true

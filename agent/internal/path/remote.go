@@ -11,14 +11,14 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// AddRemote adds a candidate of the peer, before Connect or while it runs. An
-// address that must not be tried, or one above the bound, is refused with an
-// error that wraps [ErrRefused]; the Attempt goes on without it.
+// AddRemote adds a candidate of the peer, before or during Connect. Its error wraps
+// [ErrRefused] if the address is not allowed or exceeds the bound
+// [call.MaxRemote]. The attempt goes on without that candidate.
 func (a *Attempt) AddRemote(c call.Candidate) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	addr, err := admit(c.Addr, a.paths.cfg.AllowLoopback)
+	addr, err := checkAddr(c.Addr, a.paths.cfg.AllowLoopback)
 	if err != nil {
 		return err
 	}
@@ -31,10 +31,10 @@ func (a *Attempt) AddRemote(c call.Candidate) error {
 	case a.remotes[addr] == c:
 		return nil
 	case len(a.remotes) >= call.MaxRemote:
-		return fmt.Errorf("%w: %v is one address too many, %d are tried", ErrRefused, addr, call.MaxRemote)
+		return fmt.Errorf("%w: %v exceeds the bound of %d addresses", ErrRefused, addr, call.MaxRemote)
 	}
 	if _, known := a.remotes[addr]; known {
-		return nil // the first word on an address stands
+		return nil // the first candidate with an address counts
 	}
 	a.remotes[addr] = c
 	if a.peer == nil {
@@ -43,16 +43,17 @@ func (a *Attempt) AddRemote(c call.Candidate) error {
 	if c.Type == call.ReflexiveCandidate && a.reflexiveAt.IsZero() {
 		a.reflexiveAt = time.Now()
 	}
-	if wait := time.Until(a.reflexiveAt.Add(relayWait)); c.Type == call.RelayCandidate && wait > 0 && !a.onlyRelayed() {
+	wait := time.Until(a.reflexiveAt.Add(relayDelay))
+	if c.Type == call.RelayCandidate && wait > 0 && !a.onlyRelayed() {
 		a.checkLater(c, wait)
 		return nil
 	}
 	return a.check(c)
 }
 
-// checkLater holds a relay back when the direct address that it must not beat
-// has come just now, long after the agent began to count its own wait. The
-// caller holds mu.
+// checkLater calls check after a time. It delays a relayed candidate when a direct
+// address of the peer has just arrived. The ICE agent's own delay does not suffice
+// then, because it began with Connect. mu must be held.
 func (a *Attempt) checkLater(c call.Candidate, wait time.Duration) {
 	a.wg.Go(func() {
 		t := time.NewTimer(wait)
@@ -63,26 +64,32 @@ func (a *Attempt) checkLater(c call.Candidate, wait time.Duration) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			if err := a.check(c); err != nil {
-				a.paths.log.Debug("candidate of the peer not used", "error", err)
+				a.paths.log.Debug("cannot use a candidate of the peer", "err", err)
 			}
 		}
 	})
 }
 
-// check gives the agent a candidate to check. The caller holds mu.
+// check passes a candidate to the ICE agent, which checks it. mu must be held.
 func (a *Attempt) check(c call.Candidate) error {
 	addr, port := c.Addr.Addr().String(), int(c.Addr.Port())
 	var rc ice.Candidate
 	var err error
 	switch {
 	case c.Type == call.HostCandidate:
-		rc, err = ice.NewCandidateHost(&ice.CandidateHostConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
+		rc, err = ice.NewCandidateHost(&ice.CandidateHostConfig{
+			Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority,
+		})
 	case c.Type == call.RelayCandidate && !a.onlyRelayed():
-		rc, err = ice.NewCandidateRelay(&ice.CandidateRelayConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
+		rc, err = ice.NewCandidateRelay(&ice.CandidateRelayConfig{
+			Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority,
+		})
 	default:
-		// Where only a relay can do, the peer's is called reflexive, which the
-		// agent accepts without its wait.
-		rc, err = ice.NewCandidateServerReflexive(&ice.CandidateServerReflexiveConfig{Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority})
+		// If only a relay can work, the peer's relayed candidate is added as a
+		// reflexive one, which the ICE agent selects without delay.
+		rc, err = ice.NewCandidateServerReflexive(&ice.CandidateServerReflexiveConfig{
+			Network: "udp", Address: addr, Port: port, Component: 1, Priority: c.Priority,
+		})
 	}
 	if err == nil {
 		err = a.agent.AddRemoteCandidate(rc)
@@ -93,18 +100,18 @@ func (a *Attempt) check(c call.Candidate) error {
 	return nil
 }
 
-// onlyRelayed reports whether no direct path to the peer is possible. The
-// caller holds mu and Connect has been called.
+// onlyRelayed reports whether no direct path to the peer is possible. mu must be
+// held, and Connect must have set peer.
 func (a *Attempt) onlyRelayed() bool {
-	return neverMeet(a.own, a.peer.NAT) && !(hasIPv6(a.local.Hosts) && hasIPv6(a.peer.Hosts))
+	return noDirectPath(a.own, a.peer.NAT) && !(hasIPv6(a.local.Hosts) && hasIPv6(a.peer.Hosts))
 }
 
 func hasIPv6(hosts []netip.AddrPort) bool {
 	return slices.ContainsFunc(hosts, func(h netip.AddrPort) bool { return h.Addr().Is6() && !h.Addr().IsLoopback() })
 }
 
-// neverMeet reports whether no direct path through the two NATs is possible.
-func neverMeet(own, peer call.NAT) bool {
+// noDirectPath reports whether no direct path through the two NATs is possible.
+func noDirectPath(own, peer call.NAT) bool {
 	both := own.Mapping == call.MappingDependent && peer.Mapping == call.MappingDependent
 	return own.UDPBlocked || peer.UDPBlocked || both && own.Public.Addr() != peer.Public.Addr()
 }

@@ -10,17 +10,17 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// Kind is how a path gets from one peer to the other. Both ends find the same.
+// Kind is the kind of a path. Both peers find the same kind.
 type Kind string
 
-// The kinds, best first. A path with a relay at either end is relayed, and as
-// good as the worse of its allocations.
+// The kinds, best first. A path is relayed if either peer uses a relay. If both do,
+// the worse allocation determines the kind.
 const (
-	KindHost     Kind = "host"      // both sockets see each other's own address: LAN, IPv6, public hosts
+	KindHost     Kind = "host"      // no NAT between the sockets: LAN, IPv6, public hosts
 	KindPunched  Kind = "punched"   // through at least one NAT
 	KindRelayUDP Kind = "relay-udp" // through a relay
-	KindRelayTCP Kind = "relay-tcp" // through a relay that at least one end reaches over TCP
-	KindRelayTLS Kind = "relay-tls" // the same, over TLS
+	KindRelayTCP Kind = "relay-tcp" // through a relay that at least one peer reaches over TCP
+	KindRelayTLS Kind = "relay-tls" // through a relay that at least one peer reaches over TLS
 )
 
 // Relayed reports whether a relay carries the packets.
@@ -29,25 +29,28 @@ func (k Kind) Relayed() bool { return k != KindHost && k != KindPunched }
 // Result is a path that works in both directions.
 type Result struct {
 	Kind Kind
-	// Remote is where to send to: an address of the peer or of its allocation.
+	// Remote is the address to send to: the peer's, or that of its allocation.
 	Remote *net.UDPAddr
-	// Relayed is nil where packets go from the shared socket to Remote and
-	// back. Otherwise our end is a TURN allocation and this is the conn over it;
-	// it knows one remote address, RemoteAddr, and ends with the Attempt.
+	// Relayed is the connection over a TURN allocation of this peer. It has one
+	// remote address, RemoteAddr, and ends with the attempt. It is nil if packets
+	// travel between the shared socket and Remote.
 	Relayed    net.PacketConn
 	RemoteAddr net.Addr
-	// Local and RemoteString are the two ends for people: address and port, as
-	// the other end sees them.
+	// Local and RemoteString are the addresses of the two peers, for people:
+	// address and port as the respective other peer sees them.
 	Local, RemoteString string
-	Relay               string // the TURN server of our own allocation, address and port
-	Why                 string // for people: why no better kind of path; empty for KindHost
+	Relay               string // address and port of the TURN server of this peer's allocation
+	Why                 string // for people: the reason for no better kind of path; empty for KindHost
 }
 
-// result describes the pair that the agent has selected.
+// result returns the path of the pair that the ICE agent has selected.
 func (a *Attempt) result(conn *ice.Conn) (Result, error) {
 	pair, err := a.agent.GetSelectedCandidatePair()
-	if err != nil || pair == nil {
-		return Result{}, fmt.Errorf("the selected pair: %w", noPair(err))
+	if err == nil && pair == nil {
+		err = errNoPair
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("the selected pair: %w", err)
 	}
 	local, err := candidateAddr(pair.Local)
 	if err != nil {
@@ -70,7 +73,7 @@ func (a *Attempt) result(conn *ice.Conn) (Result, error) {
 		via = worse(via, alloc.via)
 		r.Relay = alloc.server
 		a.relayed = newRelayedConn(conn, net.UDPAddrFromAddrPort(local), to)
-		if a.ctx.Err() != nil { // Close has not seen it
+		if a.ctx.Err() != nil { // Close did not find it
 			a.relayed.end()
 		}
 		r.Relayed = a.relayed
@@ -95,8 +98,8 @@ func (a *Attempt) result(conn *ice.Conn) (Result, error) {
 	return r, nil
 }
 
-// ownAllocation finds an allocation; the pair may be selected before it is
-// reported. The caller holds mu.
+// ownAllocation returns the allocation with an address. The ICE agent may select a
+// pair before it reports the candidate. mu must be held.
 func (a *Attempt) ownAllocation(at netip.AddrPort) (allocation, error) {
 	if alloc, ok := a.allocs[at]; ok {
 		return alloc, nil
@@ -112,10 +115,10 @@ func (a *Attempt) ownAllocation(at netip.AddrPort) (allocation, error) {
 			}
 		}
 	}
-	return allocation{}, fmt.Errorf("the selected pair: %w", errVanished)
+	return allocation{}, fmt.Errorf("the selected pair: %w", errNoPair)
 }
 
-// seenBy returns the socket's address as the remote end sees it.
+// seenBy returns the socket's address as the remote side sees it.
 func (a *Attempt) seenBy(remote netip.AddrPort) netip.AddrPort {
 	if c := a.mux.find(muxKey{a.local.Ufrag, remote.Addr().Is6()}); c != nil {
 		return c.seenBy(remote)
@@ -123,18 +126,19 @@ func (a *Attempt) seenBy(remote netip.AddrPort) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// isHost reports whether neither end's address was changed on the way. An
-// address of the peer that it did not tell counts as its own if it is private
-// and ours is too: it is a LAN's.
+// isHost reports whether no NAT changed the addresses of the path. An unknown
+// address of the peer counts as its own if both addresses are private, because the
+// peers are then in one LAN.
 func (a *Attempt) isHost(local, remote netip.AddrPort) bool {
-	c, told := a.remotes[remote]
-	theirs := c.Type == call.HostCandidate || !told && remote.Addr().IsPrivate() && local.Addr().IsPrivate()
+	c, known := a.remotes[remote]
+	theirs := c.Type == call.HostCandidate || !known && remote.Addr().IsPrivate() && local.Addr().IsPrivate()
 	return theirs && a.paths.isOwn(local)
 }
 
-// peerVia says how the peer reaches its relay, and nothing if the remote
-// address is no relay's. A check may come from an allocation before word of it
-// does; the address then gives it away, since peers use the same relays.
+// peerVia returns the way in which the peer reaches its relay. It returns "" if the
+// remote address is not that of a relay. A check may arrive from an allocation
+// before the candidate does. Then the address of the relay identifies it, because
+// both peers use the same relays.
 func (a *Attempt) peerVia(remote netip.AddrPort) call.Via {
 	if c, ok := a.remotes[remote]; ok {
 		return c.Via
@@ -150,6 +154,7 @@ func (a *Attempt) peerVia(remote netip.AddrPort) call.Via {
 	return ""
 }
 
+// worse returns the worse of two ways to a relay. "" stands for no relay.
 func worse(a, b call.Via) call.Via {
 	for _, v := range []call.Via{call.ViaTLS, call.ViaTCP, call.ViaUDP} {
 		if a == v || b == v {

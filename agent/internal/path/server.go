@@ -17,17 +17,17 @@ import (
 // Server is a STUN or TURN server.
 type Server struct {
 	URL      string // "stun:host:port", "turn:host:port?transport=udp" or tcp, "turns:host:port?transport=tcp"
-	Username string // of TURN
-	Password string // of TURN
+	Username string // for TURN
+	Password string // for TURN
 }
 
-// maxServers bounds the servers that are used in one Attempt.
+// maxServers bounds the servers that one attempt uses.
 const maxServers = 16
 
 // ErrServer is the error of a server that cannot be used.
 var ErrServer = errors.New("STUN or TURN server cannot be used")
 
-// parse reads the URL (RFC 7064, RFC 7065).
+// parse parses the URL (RFC 7064, RFC 7065).
 func (s Server) parse() (*stun.URI, error) {
 	u, err := stun.ParseURI(s.URL)
 	if err != nil {
@@ -35,10 +35,10 @@ func (s Server) parse() (*stun.URI, error) {
 	}
 	switch {
 	case u.Scheme == stun.SchemeTypeSTUNS:
-		return nil, fmt.Errorf("%w: %q: STUN is asked over UDP without TLS: write stun: instead", ErrServer, s.URL)
+		return nil, fmt.Errorf("%w: %q: STUN over TLS is not supported: write stun: instead", ErrServer, s.URL)
 	case u.Scheme == stun.SchemeTypeTURNS && u.Proto != stun.ProtoTypeTCP:
-		// There is none in this program: see nodtls.
-		return nil, fmt.Errorf("%w: %q: TURN over DTLS is not offered: write ?transport=tcp", ErrServer, s.URL)
+		// This program contains no DTLS; see package nodtls.
+		return nil, fmt.Errorf("%w: %q: TURN over DTLS is not supported: write ?transport=tcp", ErrServer, s.URL)
 	case u.Scheme != stun.SchemeTypeSTUN && (s.Username == "" || s.Password == ""):
 		return nil, fmt.Errorf("%w: %q: user name or password is missing", ErrServer, s.URL)
 	}
@@ -46,7 +46,7 @@ func (s Server) parse() (*stun.URI, error) {
 	return u, nil
 }
 
-// via says how a TURN server is reached.
+// via returns the way to a TURN server.
 func via(u *stun.URI) call.Via {
 	switch {
 	case u.Scheme == stun.SchemeTypeTURNS:
@@ -57,8 +57,8 @@ func via(u *stun.URI) call.Via {
 	return call.ViaUDP
 }
 
-// relayURIs chooses the servers at which to allocate. Where UDP is known to
-// work, allocations over TCP would only cost the server: they are never better.
+// relayURIs returns the servers for allocations. If UDP is known to work, it leaves
+// out TCP and TLS, because such allocations are never better.
 func relayURIs(servers []Server, own call.NAT) ([]*stun.URI, error) {
 	var uris []*stun.URI
 	overUDP := false
@@ -78,8 +78,8 @@ func relayURIs(servers []Server, own call.NAT) ([]*stun.URI, error) {
 	return uris, nil
 }
 
-// stunAddrs resolves the servers that answer STUN over UDP, which includes
-// TURN servers on UDP; at most limit different ones, "stun:" first.
+// stunAddrs resolves the servers that respond to STUN over UDP, at most limit
+// different ones. They include TURN servers over UDP, after the "stun:" servers.
 func (p *Paths) stunAddrs(ctx context.Context, servers []Server, limit int) ([]netip.AddrPort, error) {
 	var plain, turn []*stun.URI
 	for _, s := range servers[:min(len(servers), maxServers)] {
@@ -97,7 +97,7 @@ func (p *Paths) stunAddrs(ctx context.Context, servers []Server, limit int) ([]n
 	for _, u := range append(plain, turn...) {
 		a, err := resolve(ctx, u.Host, u.Port)
 		if err != nil {
-			p.log.Debug("STUN server not found", "server", u.Host, "error", err)
+			p.log.Debug("cannot resolve a STUN server", "server", u.Host, "err", err)
 			continue
 		}
 		if !slices.Contains(addrs, a) && len(addrs) < limit {
@@ -107,12 +107,12 @@ func (p *Paths) stunAddrs(ctx context.Context, servers []Server, limit int) ([]n
 	return addrs, nil
 }
 
-// resolve finds the IPv4 address of a server: IPv6 needs no STUN, and TURN
+// resolve returns the IPv4 address of a server. IPv6 needs no STUN, and TURN
 // allocations are IPv4.
 func resolve(ctx context.Context, host string, port int) (netip.AddrPort, error) {
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("find server %s: %w", net.JoinHostPort(host, strconv.Itoa(port)), err)
+		return netip.AddrPort{}, fmt.Errorf("resolve server %s: %w", net.JoinHostPort(host, strconv.Itoa(port)), err)
 	}
 	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), nil
 }

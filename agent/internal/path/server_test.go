@@ -13,8 +13,8 @@ const (
 	realm                    = "test"
 )
 
-// serveRelay answers STUN on two UDP ports, P and P+1, and TURN on them and on
-// TCP port P, with allocations on ip.
+// serveRelay runs a server for STUN and TURN on two UDP ports, P and P+1, and for
+// TURN on TCP port P. Its allocations are on ip.
 func serveRelay(ip string, port int) (*turn.Server, int, error) {
 	conf := turn.ServerConfig{
 		Realm: realm,
@@ -31,7 +31,8 @@ func serveRelay(ip string, port int) (*turn.Server, int, error) {
 		if i == 0 {
 			port = c.LocalAddr().(*net.UDPAddr).Port + 1
 		}
-		conf.PacketConnConfigs = append(conf.PacketConnConfigs, turn.PacketConnConfig{PacketConn: c, RelayAddressGenerator: gen})
+		conf.PacketConnConfigs = append(conf.PacketConnConfigs,
+			turn.PacketConnConfig{PacketConn: c, RelayAddressGenerator: gen})
 	}
 	port--
 	l, err := net.Listen("tcp4", net.JoinHostPort(ip, strconv.Itoa(port)))

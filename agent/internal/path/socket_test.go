@@ -13,17 +13,17 @@ import (
 	"github.com/pion/transport/v2/deadline"
 )
 
-// socket is a UDP socket that is shared as the agent shares its own: STUN goes
-// through the door that it is as a net.PacketConn, everything else to data.
+// socket is a UDP socket that is shared like that of the agent. As a
+// net.PacketConn it carries STUN packets. All other packets go to data.
 type socket struct {
 	*net.UDPConn
-	door   chan datagram
-	data   chan datagram
-	read   *deadline.Deadline
-	walled atomic.Bool // a firewall takes all packets
-	done   chan struct{}
-	closed sync.Once
-	joined sync.WaitGroup
+	stun    chan datagram
+	data    chan datagram
+	read    *deadline.Deadline
+	blocked atomic.Bool // a firewall drops all packets
+	done    chan struct{}
+	closed  sync.Once
+	reader  sync.WaitGroup
 }
 
 type datagram struct {
@@ -33,26 +33,27 @@ type datagram struct {
 
 func newSocket(u *net.UDPConn) *socket {
 	s := &socket{
-		UDPConn: u, door: make(chan datagram, 256), data: make(chan datagram, 256),
+		UDPConn: u, stun: make(chan datagram, 256), data: make(chan datagram, 256),
 		read: deadline.New(), done: make(chan struct{}),
 	}
-	s.joined.Go(s.sort)
+	s.reader.Go(s.readAll)
 	return s
 }
 
-func (s *socket) sort() {
+// readAll sorts the packets into the two channels.
+func (s *socket) readAll() {
 	buf := make([]byte, 2048)
 	for {
 		n, from, err := s.UDPConn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return
 		}
-		if s.walled.Load() {
+		if s.blocked.Load() {
 			continue
 		}
 		to := s.data
 		if stun.IsMessage(buf[:n]) {
-			to = s.door
+			to = s.stun
 		}
 		select {
 		case to <- datagram{append([]byte(nil), buf[:n]...), from}:
@@ -63,7 +64,7 @@ func (s *socket) sort() {
 
 func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	select {
-	case d := <-s.door:
+	case d := <-s.stun:
 		return copy(b, d.b), net.UDPAddrFromAddrPort(d.from), nil
 	case <-s.read.Done():
 		return 0, nil, os.ErrDeadlineExceeded
@@ -75,19 +76,19 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 func (s *socket) SetReadDeadline(t time.Time) error { s.read.Set(t); return nil }
 
 func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
-	if s.walled.Load() {
+	if s.blocked.Load() {
 		return len(b), nil
 	}
 	return s.UDPConn.WriteTo(b, to)
 }
 
-// Close closes the door and leaves the socket, which is QUIC's, alone.
+// Close ends ReadFrom. The socket, which QUIC uses too, stays open.
 func (s *socket) Close() error { s.closed.Do(func() { close(s.done) }); return nil }
 
 func (s *socket) end() {
 	_ = s.Close()
 	_ = s.UDPConn.Close()
-	s.joined.Wait()
+	s.reader.Wait()
 }
 
 func listen(t *testing.T, addr string) *socket {

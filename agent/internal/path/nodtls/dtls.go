@@ -1,11 +1,11 @@
-// Package dtls stands in for github.com/pion/dtls/v2, which the ICE and STUN
-// libraries want for one thing alone: TURN over DTLS. That module has a flaw
-// (CVE-2026-26014) that is mended in its third version only, which they do not
-// take, and the agent refuses servers over DTLS anyway. So go.mod puts this in its
-// place, and what is not there cannot be reached, by whatever way: scanners that look
-// at what a binary is made of find nothing, and the check for known flaws needs no
-// list of exceptions. The price is that "go install ...@version" refuses a module
-// with a replacement: build from the source tree, or install a package.
+// Package dtls replaces github.com/pion/dtls/v2. The ICE and STUN libraries need
+// that module only for TURN over DTLS, and the agent refuses such servers. The
+// module has a vulnerability (CVE-2026-26014) that is fixed only in its version 3,
+// which the libraries do not use. So go.mod replaces it with this package. The
+// vulnerable code is then not in the binary, scanners of binaries find nothing, and
+// the vulnerability check needs no exception. The disadvantage: "go install
+// ...@version" refuses a module with a replacement. Build from the source tree or
+// install a package.
 package dtls
 
 import (
@@ -14,20 +14,20 @@ import (
 	"net"
 )
 
-// ErrNone is the error of every attempt.
-var ErrNone = errors.New("this program has no DTLS")
+// ErrNone is the error of all functions.
+var ErrNone = errors.New("this program does not support DTLS")
 
-// Config is what the libraries set.
+// Config has the fields that the libraries set.
 type Config struct {
 	ServerName         string
 	InsecureSkipVerify bool
 }
 
-// Conn is a connection that there never is.
+// Conn is the type of a connection. No connection is ever made.
 type Conn struct{ net.Conn }
 
-// Client fails.
+// Client returns ErrNone.
 func Client(net.Conn, *Config) (*Conn, error) { return nil, ErrNone }
 
-// ClientWithContext fails.
+// ClientWithContext returns ErrNone.
 func ClientWithContext(context.Context, net.Conn, *Config) (*Conn, error) { return nil, ErrNone }

@@ -1,3 +1,3 @@
-// Package selfsign is here because go mod tidy follows the imports of the
-// libraries' tests, which are not run here.
+// Package selfsign is empty. It exists because the tests of the libraries import it
+// and go mod tidy follows their imports.
 package selfsign

@@ -14,13 +14,13 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/path"
-
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
-// roleVariable makes this test binary a program: a server or a peer in a node
-// of the lab. Programs talk in lines on standard input and output, and end with
-// standard input.
+// roleVariable is the environment variable with which this test binary runs as a
+// program: a server or a peer in a node of the lab. Programs read and write lines
+// on standard input and output. They end when standard input ends.
 const roleVariable = "EASYFIND_PATH_TEST_ROLE"
 
 const (
@@ -28,14 +28,14 @@ const (
 	serverPort = 3478
 )
 
-// role is what a program is told to be.
+// role describes a program.
 type role struct {
 	Server      bool
 	Controlling bool
 	Servers     []path.Server
 }
 
-// line is what a peer says and hears; the test passes it on to the other one.
+// line is a line that a peer writes and the test passes to the other peer.
 type line struct {
 	Description *call.Description `json:",omitempty"`
 	Candidate   *call.Candidate   `json:",omitempty"`
@@ -45,13 +45,14 @@ type line struct {
 type outcome struct {
 	Kind    path.Kind
 	NAT     call.NAT
-	Took    time.Duration // from the start of the Attempt
+	Took    time.Duration // from the beginning of the attempt
 	Relayed bool
 	Why     string
 	Err     string
 }
 
-func play(text string) int {
+// runRole runs a program and returns its exit code.
+func runRole(text string) int {
 	var r role
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -69,20 +70,21 @@ func play(text string) int {
 		return 0
 	}
 	var out sync.Mutex
-	say := func(l line) {
+	report := func(l line) {
 		out.Lock()
 		defer out.Unlock()
 		_ = json.NewEncoder(os.Stdout).Encode(l)
 	}
-	if o := peer(r, say); o.Err != "" {
-		say(line{Done: &o})
+	if o := peer(r, report); o.Err != "" {
+		report(line{Done: &o})
 	}
 	return 0
 }
 
-// peer connects to the other peer, exchanges packets with it and says so. Then it lingers
-// until standard input ends, so that the other one can finish.
-func peer(r role, say func(line)) (o outcome) {
+// peer connects to the other peer, exchanges packets with it and reports its
+// outcome. Then it waits for the end of standard input, so that the other peer can
+// finish too.
+func peer(r role, report func(line)) (o outcome) {
 	fail := func(err error) outcome { o.Err = err.Error(); return o }
 	u, err := net.ListenUDP("udp", nil)
 	if err != nil {
@@ -94,7 +96,7 @@ func peer(r role, say func(line)) (o outcome) {
 	if err != nil {
 		return fail(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*waittest.Timeout)
 	defer cancel()
 	ran := make(chan error, 1)
 	go func() { ran <- p.Run(ctx) }()
@@ -105,22 +107,22 @@ func peer(r role, say func(line)) (o outcome) {
 	begin := time.Now()
 	at, err := p.NewAttempt(path.AttemptConfig{
 		Controlling: r.Controlling, Servers: r.Servers,
-		OnLocal: func(c call.Candidate) { say(line{Candidate: &c}) },
+		OnLocal: func(c call.Candidate) { report(line{Candidate: &c}) },
 	})
 	if err != nil {
 		return fail(err)
 	}
 	defer at.Close()
 	local := at.Local()
-	say(line{Description: &local})
-	heard, over := make(chan call.Description, 1), make(chan struct{})
-	go listenToPeer(at, heard, over)
+	report(line{Description: &local})
+	descriptions, over := make(chan call.Description, 1), make(chan struct{})
+	go readLines(at, descriptions, over)
 	var res path.Result
 	select {
-	case d := <-heard:
+	case d := <-descriptions:
 		res, err = at.Connect(ctx, d)
 	case <-over:
-		err = errors.New("the other peer has gone")
+		err = errors.New("the other peer ended")
 	}
 	o.Took = time.Since(begin)
 	if err != nil {
@@ -128,18 +130,19 @@ func peer(r role, say func(line)) (o outcome) {
 	}
 	o.Kind, o.Why, o.Relayed = res.Kind, res.Why, res.Relayed != nil
 	go answer(s, res)
-	if err := greet(s, res); err != nil {
+	if err := ping(s, res); err != nil {
 		return fail(err)
 	}
-	say(line{Done: &o})
+	report(line{Done: &o})
 	<-over
 	return o
 }
 
-// greetings are exchanged as QUIC's packets would be.
-const hello, welcome = "hello", "welcome"
+// The peers exchange these packets like those of QUIC.
+const request, response = "request", "response"
 
-var greeted = make(chan struct{}, 1)
+// responded receives a value for each response.
+var responded = make(chan struct{}, 1)
 
 func write(s *socket, r path.Result, text string) {
 	if r.Relayed != nil {
@@ -149,7 +152,7 @@ func write(s *socket, r path.Result, text string) {
 	_, _ = s.WriteTo([]byte(text), r.Remote)
 }
 
-// answer says welcome to every hello, until the socket or the relayed conn ends.
+// answer sends a response to every request until the connection ends.
 func answer(s *socket, r path.Result) {
 	buf := make([]byte, 2048)
 	for {
@@ -164,36 +167,37 @@ func answer(s *socket, r path.Result) {
 			text = string(buf[:n])
 		}
 		switch text {
-		case hello:
-			write(s, r, welcome)
-		case welcome:
+		case request:
+			write(s, r, response)
+		case response:
 			select {
-			case greeted <- struct{}{}:
+			case responded <- struct{}{}:
 			default:
 			}
 		}
 	}
 }
 
-// greet says hello until it is welcomed.
-func greet(s *socket, r path.Result) error {
-	again := time.NewTicker(100 * time.Millisecond)
-	defer again.Stop()
-	patience := time.NewTimer(5 * time.Second)
-	defer patience.Stop()
+// ping sends requests until a response arrives.
+func ping(s *socket, r path.Result) error {
+	repeat := time.NewTicker(100 * time.Millisecond)
+	defer repeat.Stop()
+	timeout := time.NewTimer(waittest.Timeout)
+	defer timeout.Stop()
 	for {
-		write(s, r, hello)
+		write(s, r, request)
 		select {
-		case <-greeted:
+		case <-responded:
 			return nil
-		case <-again.C:
-		case <-patience.C:
-			return fmt.Errorf("a path of kind %q that carries nothing", r.Kind)
+		case <-repeat.C:
+		case <-timeout.C:
+			return fmt.Errorf("the path of kind %q carries no packets", r.Kind)
 		}
 	}
 }
 
-func listenToPeer(at *path.Attempt, heard chan<- call.Description, over chan<- struct{}) {
+// readLines passes the lines on standard input to the attempt.
+func readLines(at *path.Attempt, descriptions chan<- call.Description, over chan<- struct{}) {
 	defer close(over)
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
@@ -204,7 +208,7 @@ func listenToPeer(at *path.Attempt, heard chan<- call.Description, over chan<- s
 		}
 		switch {
 		case l.Description != nil:
-			heard <- *l.Description
+			descriptions <- *l.Description
 		case l.Candidate != nil:
 			if err := at.AddRemote(*l.Candidate); err != nil {
 				fmt.Fprintln(os.Stderr, err)
