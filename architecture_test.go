@@ -93,7 +93,6 @@ var mayImport = map[string][]string{
 	"internal/doctor":                        {"proto/ident", "proto/api", "proto/signal"},
 	"deploy/load/swarm":                      {"proto"},
 	"deploy/load/cmd/easyfind-load":          {"proto/api", "deploy/load/swarm", "internal/logging", "internal/settings"},
-
 }
 
 // doors names, for each third-party module, the only packages that may import

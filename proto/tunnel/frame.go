@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 )
 
 // Version is the protocol's version, which both Hellos must agree on.
@@ -149,19 +148,6 @@ func (f Frame) AppendHeader(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(f.Lane))
 	b = binary.BigEndian.AppendUint64(b, f.Seq)
 	return append(b, byte(f.Kind))
-}
-
-// WriteFrame writes the frame, in one call of writev where w is a TCP
-// connection.
-func WriteFrame(w io.Writer, f Frame) error {
-	if err := f.Check(); err != nil {
-		return fmt.Errorf("write frame: %w", err)
-	}
-	parts := net.Buffers{f.AppendHeader(make([]byte, 0, HeaderSize)), f.Body}
-	if _, err := parts.WriteTo(w); err != nil {
-		return fmt.Errorf("write frame: %w", err)
-	}
-	return nil
 }
 
 // ReadFrame reads one frame into a body of its own. The error is io.EOF as it
