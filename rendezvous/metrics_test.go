@@ -52,7 +52,7 @@ func TestMetrics(t *testing.T) {
 	b.allow(a)
 	signals(t, a, b, "hello")
 	a.write(signal.Send{ID: 7, To: [32]byte{1}, Body: []byte("to nobody")})
-	if m, ok := a.read().(signal.Failed); !ok || m.ID != 7 {
+	if m, ok := a.read().(signal.SendFailed); !ok || m.ID != 7 {
 		t.Fatalf("got %#v", m)
 	}
 	stranger, _ := follow(t, i.link)

@@ -120,7 +120,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	if p.cluster, err = cluster.New(config); err != nil {
 		return err
 	}
-	features := signal.FeaturePaths
+	features := signal.FeatureLinkReports
 	if s.NoPathReports {
 		features = 0
 	}

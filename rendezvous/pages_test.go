@@ -166,11 +166,11 @@ func TestPairsAreSeenToBecomeDirect(t *testing.T) {
 	b := browse(t, i)
 	i.signIn(t, b, admin.token, "/pairs")
 	b.Sees("No pair has a link now")
-	path := signal.Path{Peer: two.key.ID(), Kind: signal.PathRelayed, Transport: signal.TransportTCP, RTT: 48 * time.Millisecond}
+	path := signal.LinkReport{Peer: two.key.ID(), Kind: signal.LinkRelayed, Transport: signal.TransportTCP, RTT: 48 * time.Millisecond}
 	one.write(path)
 	b.Sees("0 direct links, 1 relayed")
 	b.Sees("48 ms")
-	path.Kind, path.Transport = signal.PathDirect, signal.TransportUDP
+	path.Kind, path.Transport = signal.LinkDirect, signal.TransportUDP
 	one.write(path)
 	b.Sees("1 direct link, 0 relayed")
 	one.conn.Close()
@@ -355,10 +355,10 @@ func populate(t *testing.T, i *instance, admin *peer, names []string) []*peer {
 		}
 		all = append(all, p)
 	}
-	for n, kind := range []signal.PathKind{signal.PathDirect, signal.PathLAN, signal.PathRelayed, signal.PathDirect} {
+	for n, kind := range []signal.LinkKind{signal.LinkDirect, signal.LinkLAN, signal.LinkRelayed, signal.LinkDirect} {
 		from, to := all[n], all[(n+1)%5]
 		to.allow(from)
-		from.write(signal.Path{Peer: to.key.ID(), Kind: kind, Transport: signal.TransportUDP, RTT: time.Duration(7+13*n) * time.Millisecond})
+		from.write(signal.LinkReport{Peer: to.key.ID(), Kind: kind, Transport: signal.TransportUDP, RTT: time.Duration(7+13*n) * time.Millisecond})
 	}
 	gone := newPeer(t, i.link, 99)
 	admin.change(http.MethodDelete, api.AdminPeerPath(gone.key.ID()), nil)

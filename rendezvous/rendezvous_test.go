@@ -133,7 +133,7 @@ func TestTwoInstancesAreOneRendezvous(t *testing.T) {
 
 	both[1].stop()
 	a.write(signal.Send{ID: 9, To: b.key.ID(), Body: []byte("too late")})
-	if m, ok := a.read().(signal.Failed); !ok || m.ID != 9 {
+	if m, ok := a.read().(signal.SendFailed); !ok || m.ID != 9 {
 		t.Errorf("a message to a peer whose instance stopped: %#v", m)
 	}
 }

@@ -7,18 +7,17 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Binding is what a [Hello] is signed for, so that it is worth nothing anywhere
-// else. Signatures for the two kinds have different purposes: neither is ever
-// taken for the other. The zero Binding verifies nothing.
+// Binding identifies the connection or origin that a [Hello] is signed for, so that the Hello is not valid elsewhere.
+// Signatures for the two kinds of binding have different purposes, so that neither can replace the other. No Hello is
+// valid for the zero Binding.
 type Binding struct {
 	purpose ident.Purpose
 	value   []byte
-	hint    string // what may be the matter where a signature is for another binding
+	hint    string // the likely reason why a signature is for another binding
 }
 
-// BoundToTLS binds to one TLS 1.3 connection, whose ends are the peer and the
-// rendezvous: the value is 32 bytes that only the two know (RFC 8446 section
-// 7.5).
+// BoundToTLS returns the binding to one TLS 1.3 connection between a peer and a rendezvous. Its value is 32 bytes that
+// only these two know (RFC 8446 section 7.5).
 func BoundToTLS(c tls.ConnectionState) (Binding, error) {
 	if c.Version < tls.VersionTLS13 {
 		return Binding{}, fmt.Errorf("signalling needs TLS 1.3, the connection has %s", tls.VersionName(c.Version))
@@ -30,9 +29,9 @@ func BoundToTLS(c tls.ConnectionState) (Binding, error) {
 	return Binding{ident.PurposeSignal, value, "does something between the two end TLS?"}, nil
 }
 
-// BoundToOrigin binds to the rendezvous that agents reach at an origin. It is
-// for connections through a proxy that ends TLS and that the rendezvous trusts,
-// and for no others: whoever ends TLS could pass the Hello on.
+// BoundToOrigin returns the binding to the rendezvous that agents reach at an origin. It is only for connections
+// through a proxy that ends TLS and that the rendezvous trusts, because a proxy could pass the Hello on.
 func BoundToOrigin(o ident.Origin) Binding {
-	return Binding{ident.PurposeSignalOrigin, []byte(o), "the rendezvous is reached at " + string(o) + ": does the join link say so too?"}
+	hint := "the rendezvous is reached at " + string(o) + ": does the join link say so too?"
+	return Binding{ident.PurposeSignalOrigin, []byte(o), hint}
 }

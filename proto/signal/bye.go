@@ -6,25 +6,25 @@ import (
 	"unicode/utf8"
 )
 
-// ByeCode is why the rendezvous ends the connection.
+// ByeCode is the reason why the rendezvous ends the connection.
 type ByeCode uint8
 
-// The codes, and what the peer does.
+// The codes, and the reaction of the peer.
 const (
 	ByeDraining      ByeCode = 1 // the instance stops; connect again, with jitter
-	ByeReplaced      ByeCode = 2 // the same peer has connected anew; do not connect because of it
-	ByeRevoked       ByeCode = 3 // the peer is not welcome any more; an invite is needed
-	ByeNotRegistered ByeCode = 4 // the key is unknown here; register first
-	ByeRefused       ByeCode = 5 // the Hello proves nothing
-	ByeProtocol      ByeCode = 6 // the peer broke the protocol
-	ByeIdle          ByeCode = 7 // the peer was silent too long, or does not read
-	ByeUnavailable   ByeCode = 8 // the rendezvous cannot serve now; connect again later
+	ByeReplaced      ByeCode = 2 // the same peer has connected again; do not connect because of this
+	ByeRevoked       ByeCode = 3 // the peer has been revoked; it needs an invite
+	ByeNotRegistered ByeCode = 4 // the key is not registered; register first
+	ByeRefused       ByeCode = 5 // the Hello is not valid
+	ByeProtocol      ByeCode = 6 // the peer violated the protocol
+	ByeIdle          ByeCode = 7 // the peer was silent for too long, or does not read
+	ByeUnavailable   ByeCode = 8 // the rendezvous is unavailable; connect again later
 )
 
-// Bye is the rendezvous's last message on a connection.
+// Bye is the last message of the rendezvous on a connection.
 type Bye struct {
 	Code ByeCode
-	Text string // for a person; at most MaxText bytes of UTF-8
+	Text string // for people; at most MaxText bytes of UTF-8
 }
 
 func (Bye) fromRendezvous() {}
@@ -40,7 +40,8 @@ func (m Bye) appendFrame(b []byte) []byte {
 
 func decodeBye(body []byte) (Bye, error) {
 	if len(body) < 1 || len(body) > 1+MaxText || !utf8.Valid(body[1:]) {
-		return Bye{}, fmt.Errorf("%w: Bye of %d bytes, want a code and at most %d bytes of UTF-8", ErrBody, len(body), MaxText)
+		return Bye{}, fmt.Errorf("%w: Bye of %d bytes, want a code and at most %d bytes of UTF-8",
+			ErrBody, len(body), MaxText)
 	}
 	return Bye{Code: ByeCode(body[0]), Text: string(body[1:])}, nil
 }

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// NonceSize is the length of a Challenge's nonce, in bytes.
+// NonceSize is the length of the nonce of a Challenge, in bytes.
 const NonceSize = 32
 
-// Challenge is the rendezvous's first message.
+// Challenge is the first message of the rendezvous.
 type Challenge struct {
-	Nonce [NonceSize]byte // random, for this connection only
-	Time  time.Time       // the rendezvous's clock, in milliseconds
+	Nonce [NonceSize]byte // random; for this connection only
+	Time  time.Time       // the time of the rendezvous, in milliseconds
 }
 
 const challengeSize = NonceSize + 8

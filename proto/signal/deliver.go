@@ -2,9 +2,9 @@ package signal
 
 import "github.com/easyfind-usb/easyfind/proto/ident"
 
-// Deliver hands a peer what another one sent. The peer confirms it with [Got].
+// Deliver contains the body that another peer sent. The receiver confirms it with [Got].
 type Deliver struct {
-	Number uint32 // unique among the unconfirmed ones of this connection
+	Number uint32 // unique among the unconfirmed messages of this connection
 	From   ident.PeerID
 	Body   []byte // at most MaxBody bytes
 }

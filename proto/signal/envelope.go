@@ -15,22 +15,21 @@ import (
 //
 //	public key 32 │ unix milliseconds 8 │ nonce 16 │ signature 64 │ body
 //
-// The signature covers the sender's and the receiver's PeerIDs, the time, the
-// nonce and the body.
+// The signature covers the PeerIDs of the sender and the receiver, the time, the nonce and the body.
 type Envelope struct {
 	From  ident.PeerID
-	Time  time.Time // the sender's idea of the rendezvous's clock, in milliseconds
+	Time  time.Time // the time of the rendezvous as the sender knows it, in milliseconds
 	Nonce EnvelopeNonce
 	Body  []byte
 }
 
-// EnvelopeNonce makes an envelope unlike every other one of its sender.
+// EnvelopeNonce makes each envelope of a sender unique.
 type EnvelopeNonce [16]byte
 
 // Bounds of envelopes.
 const (
 	MaxEnvelopeBody = 32 << 10        // bytes
-	EnvelopeFresh   = 2 * time.Minute // between the sender's and the receiver's time, either way
+	EnvelopeFresh   = 2 * time.Minute // the largest difference between the times of sender and receiver
 )
 
 const envelopePrefix = ed25519.PublicKeySize + 8 + len(EnvelopeNonce{}) + ed25519.SignatureSize
@@ -38,12 +37,11 @@ const envelopePrefix = ed25519.PublicKeySize + 8 + len(EnvelopeNonce{}) + ed2551
 // Errors of envelopes.
 var (
 	ErrEnvelopeSize      = fmt.Errorf("a message between peers holds at most %d bytes", MaxEnvelopeBody)
-	ErrEnvelopeSignature = errors.New("envelope: it is not signed by the peer it is said to come from, for this receiver")
+	ErrEnvelopeSignature = errors.New("envelope: the signature is not that of its sender for this receiver")
 	ErrEnvelopeStale     = errors.New("envelope: its time is too far from now")
 )
 
-// Seal signs body for the peer to, at the time now. The nonce is read from
-// random.
+// Seal returns an envelope that k signs for the peer to, at the time now. It reads the nonce from random.
 func Seal(k ident.Key, to ident.PeerID, body []byte, now time.Time, random io.Reader) ([]byte, error) {
 	if len(body) > MaxEnvelopeBody {
 		return nil, ErrEnvelopeSize
@@ -61,12 +59,12 @@ func Seal(k ident.Key, to ident.PeerID, body []byte, now time.Time, random io.Re
 	return append(raw, body...), nil
 }
 
-// Open checks that raw was sealed by the peer from for the peer to, at a time
-// near now. That it has not been opened before is the caller's to check, by
-// its time and nonce. The body shares raw's memory.
+// Open checks that the peer from sealed raw for the peer to, at a time near now. The caller must check by the time and
+// the nonce that it has not opened the envelope before. The body shares the memory of raw.
 func Open(raw []byte, from, to ident.PeerID, now time.Time) (Envelope, error) {
 	if len(raw) < envelopePrefix || len(raw) > envelopePrefix+MaxEnvelopeBody {
-		return Envelope{}, fmt.Errorf("envelope of %d bytes, want %d to %d", len(raw), envelopePrefix, envelopePrefix+MaxEnvelopeBody)
+		return Envelope{}, fmt.Errorf("envelope of %d bytes, want %d to %d",
+			len(raw), envelopePrefix, envelopePrefix+MaxEnvelopeBody)
 	}
 	public, rest := raw[:ed25519.PublicKeySize], raw[ed25519.PublicKeySize:]
 	stamp, rest := rest[:8], rest[8:]

@@ -65,7 +65,8 @@ func TestEnvelopeBodyIsBounded(t *testing.T) {
 	if err != nil || len(raw) > MaxBody {
 		t.Errorf("the largest envelope has %d bytes, %v", len(raw), err)
 	}
-	if _, err := Seal(alice, bob.ID(), make([]byte, MaxEnvelopeBody+1), time.Now(), rand.Reader); !errors.Is(err, ErrEnvelopeSize) {
+	long := make([]byte, MaxEnvelopeBody+1)
+	if _, err := Seal(alice, bob.ID(), long, time.Now(), rand.Reader); !errors.Is(err, ErrEnvelopeSize) {
 		t.Errorf("one byte too many: %v", err)
 	}
 }

@@ -5,21 +5,20 @@ import (
 	"fmt"
 )
 
-// Failure is why a [Send] was not confirmed. It is an error.
+// Failure is the reason why a [Send] was not confirmed. It is an error.
 type Failure uint8
 
-// The failures. A peer that does not exist and one that does not allow the
-// sender are the same to the sender.
+// The failures. The sender cannot distinguish a peer that does not exist from one that does not allow the sender.
 const (
 	FailureOffline     Failure = 1 // the peer is not connected
-	FailureNotAllowed  Failure = 2 // unknown, or does not allow the sender
-	FailureBusy        Failure = 3 // the peer has too much unconfirmed; send again later
-	FailureRate        Failure = 4 // the sender sends too much; send again later
-	FailureUnconfirmed Failure = 5 // the peer's connection ended or it was silent: it may have the message or not
-	FailureUnavailable Failure = 6 // the rendezvous cannot tell now, its database or another instance does not answer
+	FailureNotAllowed  Failure = 2 // the peer does not exist, or does not allow the sender
+	FailureBusy        Failure = 3 // the peer has too many unconfirmed messages; send again later
+	FailureRate        Failure = 4 // the sender exceeds its rate; send again later
+	FailureUnconfirmed Failure = 5 // the peer did not answer, or its connection ended: it may have the message
+	FailureUnavailable Failure = 6 // the database or another instance does not answer the rendezvous
 )
 
-// Error is the failure in a person's words.
+// Error returns a text for people.
 func (f Failure) Error() string {
 	switch f {
 	case FailureOffline:
@@ -38,24 +37,24 @@ func (f Failure) Error() string {
 	return fmt.Sprintf("failure %d", uint8(f))
 }
 
-// Failed says that the [Send] with this ID was not confirmed.
-type Failed struct {
+// SendFailed reports that the [Send] with this ID was not confirmed.
+type SendFailed struct {
 	ID   uint32
 	Code Failure
 }
 
 const failedSize = 5
 
-func (Failed) fromRendezvous() {}
+func (SendFailed) fromRendezvous() {}
 
-func (m Failed) appendFrame(b []byte) []byte {
+func (m SendFailed) appendFrame(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(appendHeader(b, KindFailed, failedSize), m.ID)
 	return append(b, byte(m.Code))
 }
 
-func decodeFailed(body []byte) (Failed, error) {
+func decodeFailed(body []byte) (SendFailed, error) {
 	if err := exactly("Failed", body, failedSize); err != nil {
-		return Failed{}, err
+		return SendFailed{}, err
 	}
-	return Failed{ID: binary.BigEndian.Uint32(body), Code: Failure(body[4])}, nil
+	return SendFailed{ID: binary.BigEndian.Uint32(body), Code: Failure(body[4])}, nil
 }

@@ -2,18 +2,17 @@ package signal
 
 import "encoding/binary"
 
-// Features is a set of what a rendezvous understands beyond the first version of
-// the protocol, a bit for each.
+// Features is the set of features that a rendezvous has in addition to the first version of the protocol, one bit each.
 //
-// A peer that knows of any asks with a [Ping] whose token is [AskFeatures]. A
-// rendezvous that knows of any answers with Features before the [Pong], one that
-// does not with the Pong alone; it is asked on each connection, for two
-// instances may be of different versions. What is not offered is not sent.
+// A peer that can use any of them asks with a [Ping] whose token is [AskFeatures]. A rendezvous that has any answers
+// with Features before the [Pong]. A rendezvous of the first version answers with Pong alone. The peer asks on each
+// connection, because two instances may have different versions. It does not send messages whose feature was not
+// offered.
 type Features uint64
 
 // The features.
 const (
-	FeaturePaths Features = 1 << 0 // takes Path
+	FeatureLinkReports Features = 1 << 0 // accepts LinkReport
 )
 
 // AskFeatures is the token of the Ping that asks for [Features].

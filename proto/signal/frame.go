@@ -8,37 +8,36 @@ import (
 	"time"
 )
 
-// ALPN is the protocol's name in the TLS handshake.
+// ALPN is the name of the protocol in the TLS handshake.
 const ALPN = "easyfind/1"
 
-// The subprotocols of the same in a WebSocket. The peer offers both, and the
-// rendezvous takes the one whose binding the connection has.
+// The subprotocols of a WebSocket. The peer offers both, and the rendezvous selects the one whose binding the
+// connection has.
 const (
 	SubprotocolTLS    = "easyfind.1.tls"    // see BoundToTLS
 	SubprotocolOrigin = "easyfind.1.origin" // see BoundToOrigin
 )
 
-// Bounds and times that both ends know.
+// Bounds and times that both sides know.
 const (
-	MaxFrame    = 64 << 10              // bytes behind the length, kind included
-	MaxMessage  = headerSize + MaxFrame // bytes of one message of a WebSocket
+	MaxFrame    = 64 << 10              // bytes after the length, including the kind
+	MaxMessage  = headerSize + MaxFrame // bytes of one WebSocket message
 	MaxBody     = 48 << 10              // bytes of the body of Send and Deliver
-	MaxText     = 256                   // bytes of a text for a person
+	MaxText     = 256                   // bytes of a text for people
 	maxGreeting = 256                   // bytes of a frame before the peer is known
 
-	PingEvery     = 30 * time.Second // the peer's part
-	IdleTimeout   = 90 * time.Second // the rendezvous's part
+	PingInterval  = 30 * time.Second // of the peer
+	IdleTimeout   = 90 * time.Second // of the rendezvous
 	HelloTimeout  = 10 * time.Second // from Challenge to Hello
-	HelloValidity = time.Minute      // from Challenge's time to Hello's expiry
+	HelloValidity = time.Minute      // from the time of the Challenge to the expiry of the Hello
 )
 
 const headerSize = 4
 
-// Kind says what a frame's body is.
+// Kind is the type of a message.
 type Kind uint8
 
-// The kinds and the layout of their bodies. The rendezvous sends those below
-// 16, the peer the others.
+// The kinds and the layout of their bodies. The rendezvous sends those below 16, the peer sends the others.
 const (
 	KindChallenge Kind = 1 // nonce 32 │ unix milliseconds 8
 	KindWelcome   Kind = 2 // idle seconds 2
@@ -48,24 +47,24 @@ const (
 	KindDeliver   Kind = 6 // number 4 │ from 32 │ body
 	KindBye       Kind = 7 // code 1 │ UTF-8 text
 	KindFeatures  Kind = 8 // bits 8
-	KindMove      Kind = 9 // nothing
+	KindMove      Kind = 9 // empty
 
-	KindHello Kind = 16 // public key 32 │ unix milliseconds 8 │ signature 64
-	KindPing  Kind = 17 // token 8
-	KindSend  Kind = 18 // id 4 │ to 32 │ body
-	KindGot   Kind = 19 // number 4
-	KindPath  Kind = 20 // peer 32 │ kind 1 │ transport 1 │ RTT milliseconds 2
+	KindHello      Kind = 16 // public key 32 │ unix milliseconds 8 │ signature 64
+	KindPing       Kind = 17 // token 8
+	KindSend       Kind = 18 // id 4 │ to 32 │ body
+	KindGot        Kind = 19 // number 4
+	KindLinkReport Kind = 20 // peer 32 │ kind 1 │ transport 1 │ RTT milliseconds 2
 )
 
 // FromRendezvous is a message that the rendezvous sends: [Challenge],
-// [Welcome], [Pong], [Sent], [Failed], [Deliver], [Bye], [Features] or [Move].
+// [Welcome], [Pong], [Sent], [SendFailed], [Deliver], [Bye], [Features] or [Move].
 type FromRendezvous interface {
 	fromRendezvous()
 	appendFrame(b []byte) []byte
 }
 
 // FromPeer is a message that a peer sends: [Hello], [Ping], [Send], [Got] or
-// [Path].
+// [LinkReport].
 type FromPeer interface {
 	fromPeer()
 	appendFrame(b []byte) []byte
@@ -77,31 +76,29 @@ func AppendFromRendezvous(b []byte, m FromRendezvous) []byte { return m.appendFr
 // AppendFromPeer appends the frame of m to b.
 func AppendFromPeer(b []byte, m FromPeer) []byte { return m.appendFrame(b) }
 
-// Errors of frames that break the protocol. A connection ends with them.
+// Errors of frames that violate the protocol. The connection ends after them.
 var (
 	ErrFrameSize = errors.New("signalling frame has an impossible length")
 	ErrKind      = errors.New("signalling frame of an unknown kind")
 	ErrBody      = errors.New("signalling frame with a malformed body")
 )
 
-// Reader reads frames. It buffers nothing: an idle connection costs no memory
-// here.
+// Reader reads frames. It has no buffer, so that an idle connection costs little memory.
 type Reader struct {
 	from   io.Reader
 	max    int
 	header [headerSize + 1]byte
 }
 
-// NewReader reads frames from r. Until [Reader.Greeted] is called it takes only
-// the small ones of a connection's beginning.
+// NewReader returns a Reader of r. Until [Reader.Greeted] is called, it accepts only the small frames with which a
+// connection begins.
 func NewReader(r io.Reader) *Reader { return &Reader{from: r, max: maxGreeting} }
 
-// Greeted lets frames of up to [MaxFrame] pass.
+// Greeted makes the reader accept frames of up to [MaxFrame] bytes.
 func (r *Reader) Greeted() { r.max = MaxFrame }
 
-// FromRendezvous reads what a rendezvous sends. It returns io.EOF at a clean
-// end, and a wrapped [ErrFrameSize], [ErrKind] or [ErrBody] if the other end
-// breaks the protocol.
+// FromRendezvous reads the next message of a rendezvous. It returns io.EOF at a clean end, and a wrapped
+// [ErrFrameSize], [ErrKind] or [ErrBody] if the rendezvous violates the protocol.
 func (r *Reader) FromRendezvous() (FromRendezvous, error) {
 	kind, body, err := r.frame()
 	if err != nil {
@@ -110,8 +107,7 @@ func (r *Reader) FromRendezvous() (FromRendezvous, error) {
 	return decodeFromRendezvous(kind, body)
 }
 
-// FromPeer reads what a peer sends; its errors are those of
-// [Reader.FromRendezvous].
+// FromPeer reads the next message of a peer. It returns the same errors as [Reader.FromRendezvous].
 func (r *Reader) FromPeer() (FromPeer, error) {
 	kind, body, err := r.frame()
 	if err != nil {
@@ -120,7 +116,7 @@ func (r *Reader) FromPeer() (FromPeer, error) {
 	return decodeFromPeer(kind, body)
 }
 
-// frame reads one frame. The body is the caller's.
+// frame reads one frame. The caller may keep the body.
 func (r *Reader) frame() (Kind, []byte, error) {
 	if _, err := io.ReadFull(r.from, r.header[:]); err != nil {
 		return 0, nil, err
@@ -173,19 +169,19 @@ func decodeFromPeer(kind Kind, body []byte) (FromPeer, error) {
 		return decodeSend(body)
 	case KindGot:
 		return decodeGot(body)
-	case KindPath:
-		return decodePath(body)
+	case KindLinkReport:
+		return decodeLinkReport(body)
 	}
 	return nil, fmt.Errorf("%w: %d from a peer", ErrKind, kind)
 }
 
-// appendHeader begins a frame whose body will have size bytes.
+// appendHeader begins a frame with a body of size bytes.
 func appendHeader(b []byte, kind Kind, size int) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(1+size))
 	return append(b, byte(kind))
 }
 
-// exactly demands the size of a body that has only one.
+// exactly returns an error unless a body has the only size that it may have.
 func exactly(what string, body []byte, size int) error {
 	if len(body) != size {
 		return fmt.Errorf("%w: %s of %d bytes, want %d", ErrBody, what, len(body), size)

@@ -2,7 +2,7 @@ package signal
 
 import "encoding/binary"
 
-// Got confirms the [Deliver] with its number.
+// Got confirms the [Deliver] with this number.
 type Got struct{ Number uint32 }
 
 const gotSize = 4

@@ -10,10 +10,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Hello is a peer's first message: it proves the key that the peer is.
+// Hello is the first message of a peer. It proves that the peer has its key.
 type Hello struct {
 	Public    [ed25519.PublicKeySize]byte
-	Expiry    time.Time // in the rendezvous's time, in milliseconds
+	Expiry    time.Time // in the time of the rendezvous, in milliseconds
 	Signature [ed25519.SignatureSize]byte
 }
 
@@ -39,7 +39,7 @@ func decodeHello(body []byte) (Hello, error) {
 	return m, nil
 }
 
-// NewHello answers a challenge that came over a connection of that binding.
+// NewHello returns the answer to a challenge on a connection with a binding.
 func NewHello(k ident.Key, challenge Challenge, b Binding) Hello {
 	m := Hello{Expiry: challenge.Time.Add(HelloValidity).Truncate(time.Millisecond)}
 	copy(m.Public[:], k.Public())
@@ -47,19 +47,19 @@ func NewHello(k ident.Key, challenge Challenge, b Binding) Hello {
 	return m
 }
 
-// Errors of a Hello that proves nothing.
+// Errors of a Hello that is not valid.
 var (
 	ErrHelloExpired   = errors.New("the Hello has expired or is valid for too long")
 	ErrHelloSignature = errors.New("the Hello's signature is not of this key and connection")
 )
 
-// Verify returns the peer that answered the challenge on a connection of that
-// binding, at the rendezvous's time now.
+// Verify returns the peer that answered a challenge on a connection with a binding. now is the time of the rendezvous.
 func (m Hello) Verify(challenge Challenge, b Binding, now time.Time) (ident.PeerID, error) {
 	if now.After(m.Expiry) || m.Expiry.Sub(now) > HelloValidity {
 		return ident.PeerID{}, ErrHelloExpired
 	}
-	if b.purpose == "" || !ident.Verify(m.Public[:], b.purpose, m.Signature[:], challenge.Nonce[:], b.value, milliseconds(m.Expiry)) {
+	if b.purpose == "" ||
+		!ident.Verify(m.Public[:], b.purpose, m.Signature[:], challenge.Nonce[:], b.value, milliseconds(m.Expiry)) {
 		return ident.PeerID{}, fmt.Errorf("%w; %s", ErrHelloSignature, b.hint)
 	}
 	return ident.IDOf(m.Public[:]), nil

@@ -10,7 +10,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// handshake makes one TLS connection and returns the state at both its ends.
+// handshake makes a TLS connection and returns its state on both sides.
 func handshake(t *testing.T) (client, server tls.ConnectionState) {
 	t.Helper()
 	serverKey, clientKey := newKey(t, 8), newKey(t, 9)
@@ -26,16 +26,16 @@ func handshake(t *testing.T) (client, server tls.ConnectionState) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	near, far := tls.Client(a, clientConfig), tls.Server(b, serverConfig)
+	c, s := tls.Client(a, clientConfig), tls.Server(b, serverConfig)
 	done := make(chan error, 1)
-	go func() { done <- far.Handshake() }()
-	if err := near.Handshake(); err != nil {
+	go func() { done <- s.Handshake() }()
+	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	return near.ConnectionState(), far.ConnectionState()
+	return c.ConnectionState(), s.ConnectionState()
 }
 
 func bound(t *testing.T, c tls.ConnectionState) Binding {
@@ -47,13 +47,14 @@ func bound(t *testing.T, c tls.ConnectionState) Binding {
 	return b
 }
 
-func TestHelloProvesAKeyAtItsOriginOnly(t *testing.T) {
+func TestHelloIsValidForItsOriginOnly(t *testing.T) {
 	_, direct := handshake(t)
 	key, now := newKey(t, 1), time.UnixMilli(1_700_000_000_000)
 	challenge := Challenge{Nonce: [32]byte{1}, Time: now}
 	here := BoundToOrigin(ident.OriginOf("rendezvous.example.org"))
 	hello := NewHello(key, challenge, here)
-	if id, err := hello.Verify(challenge, BoundToOrigin(ident.OriginOf("Rendezvous.Example.Org:443")), now); err != nil || id != key.ID() {
+	same := BoundToOrigin(ident.OriginOf("Rendezvous.Example.Org:443"))
+	if id, err := hello.Verify(challenge, same, now); err != nil || id != key.ID() {
 		t.Fatalf("verify: %s, %v", id, err)
 	}
 	for what, b := range map[string]Binding{
@@ -67,7 +68,8 @@ func TestHelloProvesAKeyAtItsOriginOnly(t *testing.T) {
 			t.Errorf("verified for %s: %v", what, err)
 		}
 	}
-	if _, err := NewHello(key, challenge, bound(t, direct)).Verify(challenge, here, now); !errors.Is(err, ErrHelloSignature) {
+	ofTLS := NewHello(key, challenge, bound(t, direct))
+	if _, err := ofTLS.Verify(challenge, here, now); !errors.Is(err, ErrHelloSignature) {
 		t.Errorf("bound to TLS, verified for an origin: %v", err)
 	}
 	if _, err := hello.Verify(Challenge{Nonce: [32]byte{2}, Time: now}, here, now); !errors.Is(err, ErrHelloSignature) {
@@ -75,30 +77,32 @@ func TestHelloProvesAKeyAtItsOriginOnly(t *testing.T) {
 	}
 }
 
-func TestHelloProvesAKeyOnItsConnectionOnly(t *testing.T) {
-	near, far := handshake(t)
+func TestHelloIsValidOnItsConnectionOnly(t *testing.T) {
+	client, server := handshake(t)
 	_, other := handshake(t)
 	key, now := newKey(t, 1), time.UnixMilli(1_700_000_000_000)
 	challenge := Challenge{Nonce: [32]byte{1}, Time: now}
-	hello := NewHello(key, challenge, bound(t, near))
-	if id, err := hello.Verify(challenge, bound(t, far), now.Add(time.Second)); err != nil || id != key.ID() {
+	hello := NewHello(key, challenge, bound(t, client))
+	if id, err := hello.Verify(challenge, bound(t, server), now.Add(time.Second)); err != nil || id != key.ID() {
 		t.Fatalf("verify: %s, %v", id, err)
 	}
 	if _, err := hello.Verify(challenge, bound(t, other), now); !errors.Is(err, ErrHelloSignature) {
 		t.Errorf("replayed on another connection: %v", err)
 	}
-	if _, err := hello.Verify(Challenge{Nonce: [32]byte{2}, Time: now}, bound(t, far), now); !errors.Is(err, ErrHelloSignature) {
+	another := Challenge{Nonce: [32]byte{2}, Time: now}
+	if _, err := hello.Verify(another, bound(t, server), now); !errors.Is(err, ErrHelloSignature) {
 		t.Errorf("for another nonce: %v", err)
 	}
-	if _, err := hello.Verify(challenge, bound(t, far), now.Add(HelloValidity+time.Second)); !errors.Is(err, ErrHelloExpired) {
+	late := now.Add(HelloValidity + time.Second)
+	if _, err := hello.Verify(challenge, bound(t, server), late); !errors.Is(err, ErrHelloExpired) {
 		t.Errorf("after its expiry: %v", err)
 	}
-	if _, err := hello.Verify(challenge, bound(t, far), now.Add(-time.Hour)); !errors.Is(err, ErrHelloExpired) {
+	if _, err := hello.Verify(challenge, bound(t, server), now.Add(-time.Hour)); !errors.Is(err, ErrHelloExpired) {
 		t.Errorf("valid for more than an hour: %v", err)
 	}
 	stolen := hello
 	copy(stolen.Public[:], newKey(t, 2).Public())
-	if _, err := stolen.Verify(challenge, bound(t, far), now); !errors.Is(err, ErrHelloSignature) {
+	if _, err := stolen.Verify(challenge, bound(t, server), now); !errors.Is(err, ErrHelloSignature) {
 		t.Errorf("with another peer's key: %v", err)
 	}
 }

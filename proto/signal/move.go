@@ -1,8 +1,7 @@
 package signal
 
-// Move tells the peer that this instance stops soon and another one takes its
-// place: the peer connects anew, and leaves this connection once it is there.
-// Until then everything on this one works as ever.
+// Move asks the peer to connect to another instance, because this one stops soon. The peer closes this connection once
+// it is connected there. Until then, this connection works as before.
 type Move struct{}
 
 func (Move) fromRendezvous() {}

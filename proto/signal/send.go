@@ -7,10 +7,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Send asks to hand a body to another peer. It is answered by one [Sent] or
-// [Failed] with its ID.
+// Send asks the rendezvous to deliver a body to another peer. The rendezvous answers with one [Sent] or [SendFailed]
+// with the same ID.
 type Send struct {
-	ID   uint32 // the sender's, unique among its unanswered ones
+	ID   uint32 // chosen by the sender; unique among its unanswered messages
 	To   ident.PeerID
 	Body []byte // at most MaxBody bytes
 }
@@ -29,16 +29,18 @@ func decodeSend(body []byte) (Send, error) {
 	return Send{ID: id, To: to, Body: rest}, err
 }
 
-// appendPost and decodePost are the layout that Send and Deliver share.
+// appendPost appends the body of a Send or Deliver, which have the same layout.
 func appendPost(b []byte, number uint32, peer ident.PeerID, body []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, number)
 	b = append(b, peer[:]...)
 	return append(b, body...)
 }
 
+// decodePost decodes the body of a Send or Deliver.
 func decodePost(what string, body []byte) (number uint32, peer ident.PeerID, rest []byte, err error) {
 	if len(body) < sendPrefix || len(body) > sendPrefix+MaxBody {
-		return 0, peer, nil, fmt.Errorf("%w: %s of %d bytes, want %d to %d", ErrBody, what, len(body), sendPrefix, sendPrefix+MaxBody)
+		return 0, peer, nil, fmt.Errorf("%w: %s of %d bytes, want %d to %d",
+			ErrBody, what, len(body), sendPrefix, sendPrefix+MaxBody)
 	}
 	number = binary.BigEndian.Uint32(body)
 	copy(peer[:], body[4:])

@@ -2,7 +2,7 @@ package signal
 
 import "encoding/binary"
 
-// Sent says that the other peer has confirmed the [Send] with this ID.
+// Sent reports that the other peer has confirmed the [Send] with this ID.
 type Sent struct{ ID uint32 }
 
 const sentSize = 4

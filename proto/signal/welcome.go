@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Welcome says that the peer is known and present from now on.
+// Welcome accepts the peer, which is present from now on.
 type Welcome struct {
-	Idle time.Duration // silence after which the rendezvous hangs up, in whole seconds below 65536
+	Idle time.Duration // silence after which the rendezvous closes the connection, in whole seconds below 65536
 }
 
 const welcomeSize = 2

@@ -133,7 +133,7 @@ func (c *Client) Run(ctx context.Context) error {
 			break
 		}
 		c.rest.client.CloseIdleConnections() // they went the way of the signalling connection
-		delay := retry.Next(connected && (time.Since(began) > signal.Steady || said(err, signal.ByeDraining)))
+		delay := retry.Next(connected && (time.Since(began) > signal.SteadyAge || said(err, signal.ByeDraining)))
 		if said(err, signal.ByeReplaced) {
 			delay = signal.MaxDelay // whoever replaced us is there now; do not fight
 		}

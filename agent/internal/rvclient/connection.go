@@ -148,7 +148,7 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 			}
 		case signal.Sent:
 			c.answer(m.ID, nil)
-		case signal.Failed:
+		case signal.SendFailed:
 			c.answer(m.ID, failure(m.Code))
 		case signal.Deliver:
 			if deliver(m) {
@@ -228,7 +228,7 @@ func (c *connection) send(ctx context.Context, to ident.PeerID, envelope []byte)
 // keepAlive pings by routine, and at once when doubt is signalled, until ctx
 // ends or the rendezvous does not answer.
 func (c *connection) keepAlive(ctx context.Context, doubt <-chan struct{}) error {
-	routine := time.NewTicker(signal.PingEvery)
+	routine := time.NewTicker(signal.PingInterval)
 	defer routine.Stop()
 	for {
 		patience := pongTimeout

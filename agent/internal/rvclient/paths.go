@@ -15,7 +15,7 @@ const settle = time.Second
 
 // Path is what the link to a peer is like, as far as the rendezvous is told.
 type Path struct {
-	Kind      signal.PathKind
+	Kind      signal.LinkKind
 	Transport signal.Transport
 	RTT       time.Duration // 0 if not measured
 }
@@ -50,20 +50,20 @@ func (p *paths) poke() {
 
 // news returns what a rendezvous that was told some is to be told now, and notes
 // it. A round trip alone is no news.
-func (p *paths) news(told map[ident.PeerID]Path) []signal.Path {
+func (p *paths) news(told map[ident.PeerID]Path) []signal.LinkReport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var all []signal.Path
+	var all []signal.LinkReport
 	for id, now := range p.now {
 		if before := told[id]; before.Kind != now.Kind || before.Transport != now.Transport {
 			told[id] = now
-			all = append(all, signal.Path{Peer: id, Kind: now.Kind, Transport: now.Transport, RTT: now.RTT})
+			all = append(all, signal.LinkReport{Peer: id, Kind: now.Kind, Transport: now.Transport, RTT: now.RTT})
 		}
 	}
 	for id := range told {
 		if _, still := p.now[id]; !still {
 			delete(told, id)
-			all = append(all, signal.Path{Peer: id})
+			all = append(all, signal.LinkReport{Peer: id})
 		}
 	}
 	return all
@@ -77,7 +77,7 @@ func (p *paths) tell(ctx context.Context, c *connection) error {
 	}
 	select {
 	case offered := <-c.features:
-		if offered&signal.FeaturePaths == 0 {
+		if offered&signal.FeatureLinkReports == 0 {
 			return nil
 		}
 	case <-ctx.Done(): // one of the first version does not say

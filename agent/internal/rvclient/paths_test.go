@@ -88,25 +88,25 @@ func TestTheRendezvousIsToldOfPaths(t *testing.T) {
 	o := administer(t, data)
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)
-	tell := func(kind signal.PathKind) {
+	tell := func(kind signal.LinkKind) {
 		now := map[ident.PeerID]rvclient.Path{}
-		if kind != signal.PathNone {
+		if kind != signal.LinkNone {
 			now[b.id] = rvclient.Path{Kind: kind, Transport: signal.TransportUDP, RTT: 21 * time.Millisecond}
 		}
 		a.TellPaths(now)
 	}
-	tell(signal.PathRelayed)
+	tell(signal.LinkRelayed)
 	o.sees("relayed")
-	tell(signal.PathDirect)
+	tell(signal.LinkDirect)
 	o.sees("direct")
 	var pairs api.Pairs
 	o.do(http.MethodGet, api.PathPairs, nil, &pairs)
 	if p := pairs.Pairs[0]; p.RTTMillis != 21 || p.Transport != "udp" || p.Name == "" || p.OtherName == "" {
 		t.Errorf("pair %+v", p)
 	}
-	tell(signal.PathNone)
+	tell(signal.LinkNone)
 	o.sees("")
-	tell(signal.PathLAN)
+	tell(signal.LinkLAN)
 	o.sees("lan")
 
 	// After a restart nothing has changed for the agent, and it tells all the same.
@@ -123,7 +123,7 @@ func TestPathsAreNotToldToWhoDoesNotWantThem(t *testing.T) {
 	s := serve(t, rendezvous.Config{Data: data, Listen: address, NoPathReports: true})
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)
-	a.TellPaths(map[ident.PeerID]rvclient.Path{b.id: {Kind: signal.PathRelayed, Transport: signal.TransportTLS}})
+	a.TellPaths(map[ident.PeerID]rvclient.Path{b.id: {Kind: signal.LinkRelayed, Transport: signal.TransportTLS}})
 	o := administer(t, data)
 	if err := a.Send(t.Context(), b.id, []byte("still connected")); err != nil {
 		t.Fatal(err)

@@ -47,16 +47,16 @@ func (r *LinkReports) Update(id ident.PeerID, active session.LinkStatus, up bool
 }
 
 // kindOf recognises a link within one network by its remote address.
-func kindOf(p link.Path) signal.PathKind {
+func kindOf(p link.Path) signal.LinkKind {
 	if p.Rank.Relayed() {
-		return signal.PathRelayed
+		return signal.LinkRelayed
 	}
 	if at, err := netip.ParseAddrPort(p.Remote); err == nil {
 		if ip := at.Addr().Unmap(); ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsLoopback() {
-			return signal.PathLAN
+			return signal.LinkLAN
 		}
 	}
-	return signal.PathDirect
+	return signal.LinkDirect
 }
 
 // transportOf returns the transport of a link. For a relayed link it is the

@@ -15,19 +15,19 @@ func TestLinkReportNamesKindAndTransport(t *testing.T) {
 	for _, c := range []struct {
 		rank      link.Rank
 		remote    string
-		kind      signal.PathKind
+		kind      signal.LinkKind
 		transport signal.Transport
 	}{
-		{link.RankHost, "192.168.1.7:4000", signal.PathLAN, signal.TransportUDP},
-		{link.RankHost, "[fe80::1%eth0]:4000", signal.PathLAN, signal.TransportUDP},
-		{link.RankHost, "[2001:db8::1]:4000", signal.PathDirect, signal.TransportUDP},
-		{link.RankPunched, "203.0.113.7:4000", signal.PathDirect, signal.TransportUDP},
-		{link.RankTLS, "[::ffff:10.0.0.9]:7574", signal.PathLAN, signal.TransportTLS},
-		{link.RankPlainTCP, "203.0.113.7:7575", signal.PathDirect, signal.TransportTCP},
-		{link.RankRelayUDP, "10.0.0.9:50000", signal.PathRelayed, signal.TransportUDP},
-		{link.RankRelayTCP, "203.0.113.7:50000", signal.PathRelayed, signal.TransportTCP},
-		{link.RankRelayTLS, "", signal.PathRelayed, signal.TransportTLS},
-		{link.RankMapped, "no address", signal.PathDirect, signal.TransportUDP},
+		{link.RankHost, "192.168.1.7:4000", signal.LinkLAN, signal.TransportUDP},
+		{link.RankHost, "[fe80::1%eth0]:4000", signal.LinkLAN, signal.TransportUDP},
+		{link.RankHost, "[2001:db8::1]:4000", signal.LinkDirect, signal.TransportUDP},
+		{link.RankPunched, "203.0.113.7:4000", signal.LinkDirect, signal.TransportUDP},
+		{link.RankTLS, "[::ffff:10.0.0.9]:7574", signal.LinkLAN, signal.TransportTLS},
+		{link.RankPlainTCP, "203.0.113.7:7575", signal.LinkDirect, signal.TransportTCP},
+		{link.RankRelayUDP, "10.0.0.9:50000", signal.LinkRelayed, signal.TransportUDP},
+		{link.RankRelayTCP, "203.0.113.7:50000", signal.LinkRelayed, signal.TransportTCP},
+		{link.RankRelayTLS, "", signal.LinkRelayed, signal.TransportTLS},
+		{link.RankMapped, "no address", signal.LinkDirect, signal.TransportUDP},
 	} {
 		p := link.Path{Rank: c.rank, Remote: c.remote}
 		if kind, transport := kindOf(p), transportOf(p); kind != c.kind || transport != c.transport {
@@ -62,10 +62,10 @@ func TestOnlyChangedLinksAreReported(t *testing.T) {
 		}
 	}
 	last := sent[len(sent)-1]
-	if len(last) != 1 || last[b].Kind != signal.PathDirect || last[b].RTT != time.Millisecond {
+	if len(last) != 1 || last[b].Kind != signal.LinkDirect || last[b].RTT != time.Millisecond {
 		t.Errorf("the last report is %+v, want the direct link to %v alone", last, b)
 	}
-	if sent[0][a].Kind != signal.PathRelayed {
+	if sent[0][a].Kind != signal.LinkRelayed {
 		t.Errorf("the first report has changed since: %+v", sent[0])
 	}
 }

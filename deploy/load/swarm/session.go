@@ -95,7 +95,7 @@ func (p *Peer) keep(conn *tls.Conn, frames *signal.Reader, tried func(ok bool)) 
 		}
 		s.mu.Unlock()
 		s.log.Debug("a peer is not connected", "peer", p.ID.Short(), "reason", err)
-		delay := time.NewTimer(retry.Next(conn != nil && (time.Since(began) > signal.Steady ||
+		delay := time.NewTimer(retry.Next(conn != nil && (time.Since(began) > signal.SteadyAge ||
 			errors.Is(err, errDraining))))
 		select {
 		case <-delay.C:
@@ -275,7 +275,7 @@ func (p *Peer) read(conn *tls.Conn, frames *signal.Reader) error {
 			s.living.Go(func() { p.succeed(conn) })
 		case signal.Sent:
 			s.traffic.Load().answered(p.answer(m.ID), 0)
-		case signal.Failed:
+		case signal.SendFailed:
 			s.traffic.Load().answered(p.answer(m.ID), m.Code)
 		case signal.Bye:
 			if m.Code == signal.ByeDraining {
@@ -314,7 +314,7 @@ func writeTo(conn *tls.Conn, m signal.FromPeer) error {
 	return nil
 }
 
-// ping lets each peer ping once per signal.PingEvery until Close, and then closes all
+// ping lets each peer ping once per signal.PingInterval until Close, and then closes all
 // connections.
 func (s *Swarm) ping() {
 	const turn = 20 * time.Millisecond
@@ -331,7 +331,7 @@ func (s *Swarm) ping() {
 		case <-tick.C:
 		}
 		peers := s.taken()
-		for due += float64(len(peers)) * float64(turn) / float64(signal.PingEvery); due >= 1; due-- {
+		for due += float64(len(peers)) * float64(turn) / float64(signal.PingInterval); due >= 1; due-- {
 			p := peers[next%len(peers)]
 			next = (next + 1) % len(peers)
 			if sent, err := p.ping(); errors.Is(err, errUnanswered) {

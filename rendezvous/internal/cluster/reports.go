@@ -30,7 +30,7 @@ type peerReports struct {
 }
 
 type report struct {
-	signal.Path
+	signal.LinkReport
 	since time.Time // when the link got its kind and transport
 }
 
@@ -44,7 +44,7 @@ func newReports() *reports {
 
 // add stores a report of a peer, on its connection that began at connected. It
 // reports whether there is something to write.
-func (r *reports) add(id ident.PeerID, connected time.Time, m signal.Path, now time.Time) bool {
+func (r *reports) add(id ident.PeerID, connected time.Time, m signal.LinkReport, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	of := r.byPeer[id]
@@ -56,12 +56,12 @@ func (r *reports) add(id ident.PeerID, connected time.Time, m signal.Path, now t
 	switch {
 	case of.connected.After(connected): // a newer connection has replaced this one
 		return false
-	case m.Kind == signal.PathNone:
+	case m.Kind == signal.LinkNone:
 		if !known {
 			return false
 		}
 		delete(of.byRemote, m.Peer)
-	case !known && len(of.byRemote) >= maxReports, before.Path == m:
+	case !known && len(of.byRemote) >= maxReports, before.LinkReport == m:
 		return false
 	default:
 		if known && before.Kind == m.Kind && before.Transport == m.Transport {

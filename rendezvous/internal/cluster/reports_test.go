@@ -33,8 +33,8 @@ func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 			}
 		}
 		began := time.Now()
-		relayed := signal.Path{Peer: bob, Kind: signal.PathRelayed, Transport: signal.TransportTLS}
-		direct := signal.Path{Peer: bob, Kind: signal.PathDirect, Transport: signal.TransportUDP, RTT: 9 * time.Millisecond}
+		relayed := signal.LinkReport{Peer: bob, Kind: signal.LinkRelayed, Transport: signal.TransportTLS}
+		direct := signal.LinkReport{Peer: bob, Kind: signal.LinkDirect, Transport: signal.TransportUDP, RTT: 9 * time.Millisecond}
 		one.connect(alice, began)
 		one.Path(alice, began, relayed)
 		waittest.Until(t, "the link is relayed", has(registry.PathRelayed))
@@ -47,7 +47,7 @@ func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 		if now := linkOf(t, store).Since; !now.Equal(since) {
 			t.Errorf("a new round-trip time changed the start of the link from %v to %v", since, now)
 		}
-		one.Path(alice, began, signal.Path{Peer: bob})
+		one.Path(alice, began, signal.LinkReport{Peer: bob})
 		waittest.Until(t, "there is no link", has(registry.PathNone))
 
 		one.Path(alice, began, relayed)
@@ -71,7 +71,7 @@ func TestLinksAreWrittenAgainUnderNewLease(t *testing.T) {
 		one := join(t, store, "one")
 		began := time.Now()
 		one.connect(alice, began)
-		one.Path(alice, began, signal.Path{Peer: bob, Kind: signal.PathLAN, Transport: signal.TransportUDP})
+		one.Path(alice, began, signal.LinkReport{Peer: bob, Kind: signal.LinkLAN, Transport: signal.TransportUDP})
 		waittest.Until(t, "the link is stored", func() bool { return linkOf(t, store) != nil })
 		before := one.Holder()
 		if err := store.ReleaseLease(t.Context(), before); err != nil {
@@ -88,7 +88,7 @@ func TestReportsOfOnePeerAreBounded(t *testing.T) {
 	now := time.Now()
 	for n := range maxReports + 50 {
 		remote := ident.PeerID{9, byte(n), byte(n >> 8)}
-		r.add(alice, now, signal.Path{Peer: remote, Kind: signal.PathDirect, Transport: signal.TransportUDP}, now)
+		r.add(alice, now, signal.LinkReport{Peer: remote, Kind: signal.LinkDirect, Transport: signal.TransportUDP}, now)
 	}
 	if n := len(r.byPeer[alice].byRemote); n != maxReports {
 		t.Errorf("%d reports are kept, want %d", n, maxReports)

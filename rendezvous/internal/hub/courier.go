@@ -27,7 +27,7 @@ func (s *session) send(ctx context.Context, m signal.Send) {
 	case s.closing:
 	case s.carried >= maxCarried:
 		s.hub.observe(true, signal.FailureBusy, 0)
-		s.enqueueLocked(signal.Failed{ID: m.ID, Code: signal.FailureBusy})
+		s.enqueueLocked(signal.SendFailed{ID: m.ID, Code: signal.FailureBusy})
 	default:
 		if s.couriers == nil {
 			s.couriers = map[ident.PeerID][]outgoing{}

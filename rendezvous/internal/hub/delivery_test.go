@@ -32,17 +32,17 @@ func TestASendThatReachesNobodyFails(t *testing.T) {
 	alice, bob := key(t, 1), key(t, 2)
 	a := s.connect(t, alice)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
-	a.expect(signal.Failed{ID: 1, Code: signal.FailureNotAllowed})
+	a.expect(signal.SendFailed{ID: 1, Code: signal.FailureNotAllowed})
 	s.allow(bob, alice)
 	a.write(signal.Send{ID: 2, To: bob.ID()})
-	a.expect(signal.Failed{ID: 2, Code: signal.FailureOffline})
+	a.expect(signal.SendFailed{ID: 2, Code: signal.FailureOffline})
 	a.write(signal.Send{ID: 3, To: alice.ID()})
-	a.expect(signal.Failed{ID: 3, Code: signal.FailureNotAllowed})
+	a.expect(signal.SendFailed{ID: 3, Code: signal.FailureNotAllowed})
 	s.book.change(func() { s.book.failing = errors.New("the database is gone") })
 	a.write(signal.Send{ID: 4, To: key(t, 3).ID()})
-	a.expect(signal.Failed{ID: 4, Code: signal.FailureUnavailable})
+	a.expect(signal.SendFailed{ID: 4, Code: signal.FailureUnavailable})
 	a.write(signal.Send{ID: 5, To: bob.ID()}) // its consent is remembered
-	a.expect(signal.Failed{ID: 5, Code: signal.FailureOffline})
+	a.expect(signal.SendFailed{ID: 5, Code: signal.FailureOffline})
 }
 
 func TestWhatAPeerDidNotConfirmIsReportedWhenItsConnectionEnds(t *testing.T) {
@@ -53,7 +53,7 @@ func TestWhatAPeerDidNotConfirmIsReportedWhenItsConnectionEnds(t *testing.T) {
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	b.read()
 	b.conn.NetConn().Close()
-	a.expect(signal.Failed{ID: 1, Code: signal.FailureUnconfirmed})
+	a.expect(signal.SendFailed{ID: 1, Code: signal.FailureUnconfirmed})
 	waittest.Until(t, "bob is gone", func() bool { return !s.Online(bob.ID()) })
 }
 
@@ -64,11 +64,11 @@ func TestAWithdrawnConsentCountsWithinSeconds(t *testing.T) {
 	s.allow(bob, alice)
 	a := s.connect(t, alice)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
-	a.expect(signal.Failed{ID: 1, Code: signal.FailureOffline})
+	a.expect(signal.SendFailed{ID: 1, Code: signal.FailureOffline})
 	s.book.change(func() { clear(s.book.allowed) })
 	passed.Store(int64(consentFresh))
 	a.write(signal.Send{ID: 2, To: bob.ID()})
-	a.expect(signal.Failed{ID: 2, Code: signal.FailureNotAllowed})
+	a.expect(signal.SendFailed{ID: 2, Code: signal.FailureNotAllowed})
 }
 
 // TestASilentRegistryStopsNobodyWhoIsKnown: while the database hangs, what is
@@ -97,6 +97,6 @@ func TestASilentRegistryStopsNobodyWhoIsKnown(t *testing.T) {
 		b.write(signal.Got{Number: 2 + n})
 		a.expect(signal.Sent{ID: 3 + n})
 	}
-	a.expect(signal.Failed{ID: 2, Code: signal.FailureUnavailable})
+	a.expect(signal.SendFailed{ID: 2, Code: signal.FailureUnavailable})
 	release()
 }

@@ -104,7 +104,7 @@ func TestDrainTakesWhatIsConfirmedMeanwhile(t *testing.T) {
 		t.Errorf("bob got %#v", bye)
 	}
 	a.write(signal.Send{ID: 2, To: bob.ID()})
-	a.expect(signal.Failed{ID: 2, Code: signal.FailureOffline})
+	a.expect(signal.SendFailed{ID: 2, Code: signal.FailureOffline})
 	b.write(signal.Got{Number: got.Number})
 	a.expect(signal.Sent{ID: 1})
 }

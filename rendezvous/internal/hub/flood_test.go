@@ -22,7 +22,7 @@ func TestAPeerWithTooMuchUnconfirmedIsBusy(t *testing.T) {
 	for id := range uint32(maxUnconfirmed + 1) {
 		a.write(signal.Send{ID: id, To: bob.ID()})
 	}
-	a.expect(signal.Failed{ID: maxUnconfirmed, Code: signal.FailureBusy})
+	a.expect(signal.SendFailed{ID: maxUnconfirmed, Code: signal.FailureBusy})
 }
 
 func TestAFloodingPeerIsLimitedAndOthersAreNot(t *testing.T) {
@@ -36,7 +36,7 @@ func TestAFloodingPeerIsLimitedAndOthersAreNot(t *testing.T) {
 	}
 	limited := 0
 	for range int(2 * bucketSize) {
-		if failed, ok := a.read().(signal.Failed); ok && failed.Code == signal.FailureRate {
+		if failed, ok := a.read().(signal.SendFailed); ok && failed.Code == signal.FailureRate {
 			limited++
 		}
 	}

@@ -43,7 +43,7 @@ type Cluster interface {
 	Disconnected(id ident.PeerID, since time.Time)
 	// Path tells what a peer has said of its link to another, on the connection
 	// that stands since then. It does not block.
-	Path(id ident.PeerID, since time.Time, m signal.Path)
+	Path(id ident.PeerID, since time.Time, m signal.LinkReport)
 	// Forward hands a message to a peer that is not here. It returns once the
 	// message is on its way, and calls done once, perhaps before: with nil when
 	// that peer has confirmed it, otherwise with a signal.Failure. Messages for

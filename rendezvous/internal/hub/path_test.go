@@ -12,18 +12,18 @@ func TestPathsAreTakenOfThoseWhoAreAllowed(t *testing.T) {
 	s.allow(friend, k)
 	a := s.connect(t, k)
 	a.write(signal.Ping{Token: signal.AskFeatures})
-	if m := a.read(); m != signal.FeaturePaths {
+	if m := a.read(); m != signal.FeatureLinkReports {
 		t.Fatalf("got %#v", m)
 	}
 	if m := a.read(); m != (signal.Pong{Token: signal.AskFeatures}) {
 		t.Fatalf("got %#v", m)
 	}
-	good := signal.Path{Peer: friend.ID(), Kind: signal.PathRelayed, Transport: signal.TransportUDP}
-	end := signal.Path{Peer: friend.ID()}
-	a.write(signal.Path{Peer: stranger.ID(), Kind: signal.PathDirect, Transport: signal.TransportUDP})
+	good := signal.LinkReport{Peer: friend.ID(), Kind: signal.LinkRelayed, Transport: signal.TransportUDP}
+	end := signal.LinkReport{Peer: friend.ID()}
+	a.write(signal.LinkReport{Peer: stranger.ID(), Kind: signal.LinkDirect, Transport: signal.TransportUDP})
 	a.write(good)
 	a.write(end)
-	for _, want := range []signal.Path{good, end} {
+	for _, want := range []signal.LinkReport{good, end} {
 		if got := <-s.paths; got.id != k.ID() || got.m != want {
 			t.Errorf("told %+v, want %+v", got, want)
 		}
@@ -42,7 +42,7 @@ func TestPathsAreBounded(t *testing.T) {
 	const many = 20_000
 	var flood []byte
 	for range many {
-		flood = signal.AppendFromPeer(flood, signal.Path{Peer: friend.ID(), Kind: signal.PathDirect, Transport: signal.TransportUDP})
+		flood = signal.AppendFromPeer(flood, signal.LinkReport{Peer: friend.ID(), Kind: signal.LinkDirect, Transport: signal.TransportUDP})
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -79,7 +79,7 @@ func TestWithoutTheFeatureNoPathIsTaken(t *testing.T) {
 		t.Fatalf("got %#v", m)
 	}
 	a.read()
-	a.write(signal.Path{Peer: friend.ID(), Kind: signal.PathDirect, Transport: signal.TransportUDP})
+	a.write(signal.LinkReport{Peer: friend.ID(), Kind: signal.LinkDirect, Transport: signal.TransportUDP})
 	a.write(signal.Ping{})
 	a.read()
 	if len(s.paths) != 0 {

@@ -78,10 +78,10 @@ type alone struct {
 // told is what it is told of a link.
 type told struct {
 	id ident.PeerID
-	m  signal.Path
+	m  signal.LinkReport
 }
 
-func (a alone) Path(id ident.PeerID, _ time.Time, m signal.Path) { a.paths <- told{id, m} }
+func (a alone) Path(id ident.PeerID, _ time.Time, m signal.LinkReport) { a.paths <- told{id, m} }
 
 func (alone) Connected(ident.PeerID, time.Time) {}
 
@@ -116,7 +116,7 @@ func startAs(t *testing.T, now func() time.Time, others bool) *server {
 	s := &server{book: newBook(), paths: make(chan told, 64)}
 	var err error
 	if s.Hub, err = New(Config{
-		Registry: s.book, Cluster: alone{s.paths, others}, Features: signal.FeaturePaths, Logger: slog.New(slog.DiscardHandler), Now: now,
+		Registry: s.book, Cluster: alone{s.paths, others}, Features: signal.FeatureLinkReports, Logger: slog.New(slog.DiscardHandler), Now: now,
 	}); err != nil {
 		t.Fatal(err)
 	}

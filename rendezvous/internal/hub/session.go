@@ -112,7 +112,7 @@ func (s *session) read(ctx context.Context, frames *signal.Reader) {
 			s.settle(m.Number, nil)
 		case signal.Send:
 			s.send(ctx, m)
-		case signal.Path:
+		case signal.LinkReport:
 			s.path(ctx, m)
 		default:
 			s.bye(signal.ByeProtocol, "a second Hello came")
@@ -197,7 +197,7 @@ func (s *session) answer(o outgoing, err error) {
 	code := signal.FailureUnavailable
 	errors.As(err, &code)
 	s.hub.observe(o.elsewhere, code, time.Since(o.began))
-	s.enqueue(signal.Failed{ID: o.ID, Code: code})
+	s.enqueue(signal.SendFailed{ID: o.ID, Code: code})
 }
 
 // deliver queues a message for the peer and calls done once it is confirmed or

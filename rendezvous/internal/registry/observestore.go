@@ -63,7 +63,7 @@ func (p Path) Ends() (low, high ident.PeerID) {
 }
 
 // PathKind is what way a link takes, Transport what carries it; the numbers are
-// those of signal.Path.
+// those of signal.LinkReport.
 type (
 	PathKind  uint8
 	Transport uint8
