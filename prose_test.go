@@ -117,6 +117,7 @@ var logKeys = map[string]string{
 	"host":        "a DNS name",
 	"instance":    "the name of a rendezvous instance",
 	"issuer":      "of a certificate",
+	"link":        "the kind of path that a link to a peer uses, in words",
 	"lock":        "the name of a lock",
 	"mapping":     "of a NAT (RFC 4787)",
 	"method":      "of an HTTP request",

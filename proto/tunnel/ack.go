@@ -4,7 +4,7 @@ import "encoding/binary"
 
 const laneNextSize = 12
 
-// Ack says for some lanes which number is expected next. Body:
+// Ack holds, for some lanes, the number of the frame that its sender expects next. Body:
 //
 //	n × { lane 4 │ next 8 }, n from 1 to MaxLanes
 type Ack []LaneNext

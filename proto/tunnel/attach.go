@@ -2,14 +2,13 @@ package tunnel
 
 import "crypto/sha256"
 
-// Attach asks for a device.
+// Attach asks the host for a device.
 type Attach struct {
-	Attachment uint16 `json:"attachment"` // the client's choice; see the package comment
+	Attachment uint16 `json:"attachment"` // the client chooses it; see the package comment
 	Device     string `json:"device"`     // Device.ID
-	// Expect is the SHA-256 of the descriptors at the time of consent: a
-	// device that has become another one is refused. Empty: as it is now.
+	// Expect is the SHA-256 of the descriptors at the time of consent. The host refuses a device with other
+	// descriptors. Empty accepts the device as it is now.
 	Expect []byte `json:"expect,omitempty"`
-	Force  bool   `json:"force,omitempty"` // although it is in use on its host, where the host allows that
 }
 
 // Encode returns the body of a KindAttach frame.
@@ -30,74 +29,74 @@ func DecodeAttach(body []byte) (Attach, error) {
 	return a, nil
 }
 
-// Attached says that the device is open and takes URBs.
-type Attached struct {
+// AttachReply reports that the device is open and accepts URBs.
+type AttachReply struct {
 	Attachment uint16 `json:"attachment"`
 	Device     Device `json:"device"` // as it was opened, with its descriptors
 }
 
 // Encode returns the body of a KindAttached frame.
-func (a Attached) Encode() []byte {
+func (a AttachReply) Encode() []byte {
 	a.Device = a.Device.fit()
 	return encodeJSON(a)
 }
 
-// DecodeAttached reads the body of a KindAttached frame.
-func DecodeAttached(body []byte) (Attached, error) {
-	var a Attached
-	if err := decodeJSON("Attached", body, &a); err != nil {
-		return Attached{}, err
+// DecodeAttachReply reads the body of a KindAttached frame.
+func DecodeAttachReply(body []byte) (AttachReply, error) {
+	var a AttachReply
+	if err := decodeJSON("AttachReply", body, &a); err != nil {
+		return AttachReply{}, err
 	}
 	if a.Attachment == 0 {
-		return Attached{}, malformed("Attached without an attachment")
+		return AttachReply{}, malformed("AttachReply without an attachment")
 	}
 	return a, a.Device.check()
 }
 
-// Code says why a device was refused, or taken away, to a program.
+// Code is the reason, for a program, why a host refused a device or took it back.
 type Code string
 
-// The codes. An unknown one means CodeFailed.
+// The codes. A receiver treats an unknown one as CodeFailed.
 const (
-	CodeNotFound   Code = "not_found"  // AttachFailed: no such device, or not for this peer
-	CodeDenied     Code = "denied"     // AttachFailed: the owner does not let this peer have it
-	CodeInUse      Code = "in_use"     // AttachFailed: the host or another peer uses it
-	CodePermission Code = "permission" // AttachFailed: the host's agent may not open it
-	CodeChanged    Code = "changed"    // AttachFailed: its descriptors are not the expected ones
-	CodeLimit      Code = "limit"      // AttachFailed: MaxAttachments
-	CodeFailed     Code = "failed"     // anything else; the message says what
+	CodeNotFound   Code = "not_found"  // AttachFailure: no such device, or not for this peer
+	CodeDenied     Code = "denied"     // AttachFailure: the owner does not let this peer have it
+	CodeInUse      Code = "in_use"     // AttachFailure: the host or another peer uses it
+	CodePermission Code = "permission" // AttachFailure: the host's agent may not open it
+	CodeChanged    Code = "changed"    // AttachFailure: its descriptors are not the expected ones
+	CodeLimit      Code = "limit"      // AttachFailure: MaxAttachments
+	CodeFailed     Code = "failed"     // any other reason, which the message explains
 
-	CodeDetached  Code = "detached"  // Detached: as asked for
-	CodeUnplugged Code = "unplugged" // Detached: the device is gone
-	CodeRevoked   Code = "revoked"   // Detached: the owner took it back
-	CodeProtocol  Code = "protocol"  // Detached: the client broke the protocol
+	CodeDetached  Code = "detached"  // DetachReply: the client detached it
+	CodeUnplugged Code = "unplugged" // DetachReply: the device is gone
+	CodeRevoked   Code = "revoked"   // DetachReply: the owner took it back
+	CodeProtocol  Code = "protocol"  // DetachReply: the client broke the protocol
 )
 
-// AttachFailed says that there will be no such attachment, and why.
-type AttachFailed struct {
+// AttachFailure reports that the host does not make the attachment, and why.
+type AttachFailure struct {
 	Attachment uint16 `json:"attachment"`
 	Code       Code   `json:"code"`
 	Message    string `json:"message"` // one sentence for a person, at most MaxReason bytes
 }
 
 // Encode returns the body of a KindAttachFailed frame.
-func (a AttachFailed) Encode() []byte {
+func (a AttachFailure) Encode() []byte {
 	a.Message = clip(a.Message, MaxReason)
 	return encodeJSON(a)
 }
 
-// DecodeAttachFailed reads the body of a KindAttachFailed frame.
-func DecodeAttachFailed(body []byte) (AttachFailed, error) {
-	var a AttachFailed
-	if err := decodeJSON("AttachFailed", body, &a); err != nil {
-		return AttachFailed{}, err
+// DecodeAttachFailure reads the body of a KindAttachFailed frame.
+func DecodeAttachFailure(body []byte) (AttachFailure, error) {
+	var a AttachFailure
+	if err := decodeJSON("AttachFailure", body, &a); err != nil {
+		return AttachFailure{}, err
 	}
-	return a, checkEnd("AttachFailed", a.Attachment, a.Code, a.Message)
+	return a, checkEnd("AttachFailure", a.Attachment, a.Code, a.Message)
 }
 
-func checkEnd(what string, attachment uint16, code Code, text string) error {
+func checkEnd(message string, attachment uint16, code Code, text string) error {
 	if attachment == 0 || len(code) > MaxWord || len(text) > MaxReason {
-		return malformed("%s %d with a code of %d and a text of %d bytes", what, attachment, len(code), len(text))
+		return malformed("%s %d with a code of %d and a text of %d bytes", message, attachment, len(code), len(text))
 	}
 	return nil
 }

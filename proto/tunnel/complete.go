@@ -4,15 +4,14 @@ import "encoding/binary"
 
 const completeSize = 28
 
-// Complete is the result of an URB that was submitted on the same lane. Body,
-// big-endian:
+// Complete is the result of an URB that was submitted on the same lane. Body, big-endian:
 //
 //	urb 8 │ status 4 │ actual 4 │ start frame 4 │ errors 4 │ packets 4
 //	packets × { actual 4 │ status 4 }
 //	data: actual bytes (IN), none (OUT)
 //
-// The data of an isochronous URB are those of its packets without the gaps
-// between them. Whether a Complete fits its Submit is for the receiver to check.
+// The data of an isochronous URB are those of its packets without the gaps between them. The receiver checks whether
+// a Complete fits its Submit.
 type Complete struct {
 	URB        uint64
 	Status     int32  // 0 or a negated errno
@@ -29,18 +28,16 @@ type PacketResult struct {
 	Status int32
 }
 
-// NewComplete makes room for the body of a KindComplete frame with that many
-// packets and bytes of data, so that a device can read into data and
-// [Complete.Seal] finish the body without a copy.
-func NewComplete(packets, length int) (body, data []byte) {
-	front := completeSize + isoPacketSize*packets
-	body = make([]byte, front+length)
-	return body, body[front:]
-}
+// CompleteSize returns the length in bytes of the body of a KindComplete frame with that many packets and bytes of
+// data.
+func CompleteSize(packets, length int) int { return completeSize + isoPacketSize*packets + length }
 
-// Seal writes all but the data into body, which [NewComplete] made for as many
-// packets, and returns it cut to len(c.Data) bytes of data. These are in place
-// already: c.Data is the front of what NewComplete returned.
+// CompleteData returns the place of the data in a body of CompleteSize bytes with that many packets. A device can
+// read into it, and [Complete.Seal] then finishes the body without a copy.
+func CompleteData(body []byte, packets int) []byte { return body[CompleteSize(packets, 0):] }
+
+// Seal writes all but the data into body, which has CompleteSize bytes for as many packets, and returns it cut to
+// len(c.Data) bytes of data. The data are in place already: c.Data is the beginning of what CompleteData returned.
 func (c *Complete) Seal(body []byte) []byte {
 	b := binary.BigEndian.AppendUint64(body[:0], c.URB)
 	b = binary.BigEndian.AppendUint32(b, uint32(c.Status))
@@ -55,19 +52,19 @@ func (c *Complete) Seal(body []byte) []byte {
 	return body[:len(b)+len(c.Data)]
 }
 
-// Encode returns the body of a KindComplete frame, with Data copied into it.
+// Encode returns the body of a KindComplete frame, with a copy of Data.
 func (c *Complete) Encode() []byte {
-	body, data := NewComplete(len(c.Packets), len(c.Data))
-	copy(data, c.Data)
+	body := make([]byte, CompleteSize(len(c.Packets), len(c.Data)))
+	copy(CompleteData(body, len(c.Packets)), c.Data)
 	return c.Seal(body)
 }
 
-// DecodeComplete reads the body of a KindComplete frame. Data lies within body.
-func DecodeComplete(body []byte) (*Complete, error) {
+// DecodeComplete reads the body of a KindComplete frame. Data is a part of body.
+func DecodeComplete(body []byte) (Complete, error) {
 	if len(body) < completeSize {
-		return nil, malformed("Complete of %d bytes, want at least %d", len(body), completeSize)
+		return Complete{}, malformed("Complete of %d bytes, want at least %d", len(body), completeSize)
 	}
-	c := &Complete{
+	c := Complete{
 		URB:        binary.BigEndian.Uint64(body),
 		Status:     int32(binary.BigEndian.Uint32(body[8:])),
 		Actual:     binary.BigEndian.Uint32(body[12:]),
@@ -78,11 +75,11 @@ func DecodeComplete(body []byte) (*Complete, error) {
 	rest := body[completeSize:]
 	switch {
 	case c.URB == 0:
-		return nil, malformed("Complete of URB 0")
+		return Complete{}, malformed("Complete of URB 0")
 	case c.Actual > MaxTransfer:
-		return nil, malformed("Complete of %d bytes, at most %d", c.Actual, MaxTransfer)
+		return Complete{}, malformed("Complete of %d bytes, at most %d", c.Actual, MaxTransfer)
 	case packets > MaxIsoPackets || len(rest) < int(packets)*isoPacketSize:
-		return nil, malformed("Complete with %d packets in %d bytes", packets, len(rest))
+		return Complete{}, malformed("Complete with %d packets in %d bytes", packets, len(rest))
 	}
 	if packets > 0 {
 		c.Packets = make([]PacketResult, packets)
@@ -92,7 +89,7 @@ func DecodeComplete(body []byte) (*Complete, error) {
 		rest = rest[isoPacketSize:]
 	}
 	if len(rest) != 0 && len(rest) != int(c.Actual) {
-		return nil, malformed("Complete of %d bytes with %d bytes of data", c.Actual, len(rest))
+		return Complete{}, malformed("Complete of %d bytes with %d bytes of data", c.Actual, len(rest))
 	}
 	c.Data = rest
 	return c, nil

@@ -1,6 +1,6 @@
 package tunnel
 
-// Detach gives a device back.
+// Detach gives a device back to the host.
 type Detach struct {
 	Attachment uint16 `json:"attachment"`
 }
@@ -20,25 +20,25 @@ func DecodeDetach(body []byte) (Detach, error) {
 	return d, nil
 }
 
-// Detached says that an attachment is over and its device given back. It is
-// the last that is heard of the attachment on lane 1.
-type Detached struct {
+// DetachReply reports that an attachment has ended and that the host has its device back. It is the last message
+// about the attachment on lane 1.
+type DetachReply struct {
 	Attachment uint16 `json:"attachment"`
 	Code       Code   `json:"code"`
 	Reason     string `json:"reason"` // one sentence for a person, at most MaxReason bytes
 }
 
 // Encode returns the body of a KindDetached frame.
-func (d Detached) Encode() []byte {
+func (d DetachReply) Encode() []byte {
 	d.Reason = clip(d.Reason, MaxReason)
 	return encodeJSON(d)
 }
 
-// DecodeDetached reads the body of a KindDetached frame.
-func DecodeDetached(body []byte) (Detached, error) {
-	var d Detached
-	if err := decodeJSON("Detached", body, &d); err != nil {
-		return Detached{}, err
+// DecodeDetachReply reads the body of a KindDetached frame.
+func DecodeDetachReply(body []byte) (DetachReply, error) {
+	var d DetachReply
+	if err := decodeJSON("DetachReply", body, &d); err != nil {
+		return DetachReply{}, err
 	}
-	return d, checkEnd("Detached", d.Attachment, d.Code, d.Reason)
+	return d, checkEnd("DetachReply", d.Attachment, d.Code, d.Reason)
 }

@@ -7,8 +7,8 @@ const (
 	MaxInterfaces  = 64
 )
 
-// Device describes a shared device so that the other end can show it, answer
-// requests for its descriptors, and tell whether it is still the same.
+// Device describes a shared device. With it the peer can show the device, answer requests for its descriptors, and
+// check that it has not changed.
 type Device struct {
 	ID                string      `json:"id"` // on its host; never empty
 	Name              string      `json:"name,omitempty"`
@@ -24,9 +24,8 @@ type Device struct {
 	NumConfigurations uint8       `json:"configurations"`
 	Interfaces        []Interface `json:"interfaces,omitempty"` // of the active configuration
 	InUseBy           string      `json:"in_use_by,omitempty"`  // empty when it is free
-	// Descriptors is the device descriptor and every configuration descriptor
-	// with all that follows it. In a list that would be too long without that
-	// they are left out.
+	// Descriptors is the device descriptor and every configuration descriptor with all that follows it. A list that
+	// would be too long with them leaves them out.
 	Descriptors []byte `json:"descriptors,omitempty"`
 }
 
@@ -53,22 +52,21 @@ func (d Device) check() error {
 	return nil
 }
 
-// fit cuts what a device says of itself to the bounds. A device whose id or
-// descriptors do not fit stays as it is, and the other end refuses it.
+// fit cuts the texts and the interfaces of a device to their bounds. It leaves an id or descriptors that are too long
+// as they are; the peer refuses such a device.
 func (d Device) fit() Device {
 	d.Name, d.Serial, d.InUseBy = clip(d.Name, MaxText), clip(d.Serial, MaxText), clip(d.InUseBy, MaxText)
 	d.Interfaces = d.Interfaces[:min(len(d.Interfaces), MaxInterfaces)]
 	return d
 }
 
-// Devices is the whole list of what a host shares with the peer.
+// Devices is the whole list of devices that a host shares with the peer.
 type Devices struct {
 	Devices []Device `json:"devices"` // at most MaxDevices
 }
 
-// Encode returns the body of a KindDevices frame. Devices beyond MaxDevices,
-// or with an id or descriptors that break a bound, are left out; descriptors
-// are too where all of them do not fit.
+// Encode returns the body of a KindDevices frame. It leaves out devices beyond MaxDevices and devices with an id or
+// descriptors that break a bound. It leaves out all descriptors if they do not fit together.
 func (d Devices) Encode() []byte {
 	list := Devices{Devices: []Device{}}
 	for _, dev := range d.Devices {

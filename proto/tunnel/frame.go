@@ -1,13 +1,14 @@
 package tunnel
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 )
 
-// Version is the protocol's version, which both Hellos must agree on.
+// Version is the version of the protocol. Both Hellos of a link must have the same one.
 const Version = 1
 
 // Bounds, checked before allocation.
@@ -28,16 +29,16 @@ const (
 	urbHeaderSize = 36 // the longer one of Submit's and Complete's
 )
 
-// Lane is where a frame is ordered; see the package comment.
+// Lane is the number of an ordered sequence of frames; see the package comment.
 type Lane uint32
 
-// The lanes that are not an endpoint's.
+// The lanes that belong to no endpoint.
 const (
 	LaneLink    Lane = 0
 	LaneSession Lane = 1
 )
 
-// EndpointLane is the lane of an endpoint address of an attachment.
+// EndpointLane returns the lane of an endpoint address of an attachment.
 func EndpointLane(attachment uint16, endpoint uint8) Lane {
 	if endpoint&0x0f == 0 {
 		endpoint = 0
@@ -45,13 +46,13 @@ func EndpointLane(attachment uint16, endpoint uint8) Lane {
 	return Lane(attachment)<<8 | Lane(endpoint)
 }
 
-// Attachment returns the attachment whose lane it is, 0 for lanes 0 and 1.
+// Attachment returns the number of the attachment that the lane belongs to, 0 for lanes 0 and 1.
 func (l Lane) Attachment() uint16 { return uint16(l >> 8) }
 
-// Endpoint returns the endpoint address whose lane it is.
+// Endpoint returns the endpoint address that the lane belongs to.
 func (l Lane) Endpoint() uint8 { return uint8(l) }
 
-// Limit is the bound of a frame's body on the lane, in bytes.
+// Limit returns the longest body of a frame on the lane, in bytes.
 func (l Lane) Limit() int {
 	if l <= LaneSession {
 		return MaxControl
@@ -64,11 +65,11 @@ func (l Lane) valid() bool {
 	return l <= LaneSession || l.Attachment() != 0 && l>>24 == 0
 }
 
-// Kind says what a frame's body is.
+// Kind is the type of message that a frame's body holds.
 type Kind uint8
 
-// The kinds. L, S and E say on which lanes they travel: the link's, the
-// session's, an endpoint's; C and H who sends them: client, host, or both.
+// The kinds. L, S and E are the lanes that they travel on: the link's, the session's, an endpoint's. C and H are
+// their senders: the client or the host. Without either, both send them.
 const (
 	KindHello   Kind = 1 // L    JSON Hello
 	KindPing    Kind = 2 // L    8 bytes, opaque
@@ -88,7 +89,7 @@ const (
 	KindComplete Kind = 34 // E H  Complete, see its type
 )
 
-// travels reports whether frames of the kind belong on the lane.
+// travels reports whether frames of the kind may be sent on the lane.
 func (k Kind) travels(l Lane) bool {
 	switch l {
 	case LaneLink:
@@ -103,8 +104,7 @@ func (k Kind) travels(l Lane) bool {
 //
 //	length 4 (of the body) │ lane 4 │ seq 8 │ kind 1 │ body
 //
-// Body is not copied: its owner is the receiver once a frame has been
-// delivered, and the sender must not change it once it has been sent.
+// The receiver of a frame owns its body. A link that sends a frame does not keep the body after Send returns.
 type Frame struct {
 	Lane Lane
 	Seq  uint64 // from 1; 0 on LaneLink
@@ -112,20 +112,19 @@ type Frame struct {
 	Body []byte
 }
 
-// HeaderSize is the length of a frame without its body.
+// HeaderSize is the length of a frame without its body, in bytes.
 const HeaderSize = 17
 
-// ErrMalformed is wrapped by the error of everything that breaks the protocol:
-// a length out of bounds, a field that does not fit the others.
+// ErrMalformed is wrapped by the errors for messages that break the protocol: a length out of bounds, a field that
+// does not fit the others.
 var ErrMalformed = errors.New("the peer breaks the tunnel protocol")
 
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// Check reports whether the frame may travel at all: lane and kind fit each
-// other, the body is within the lane's limit, and it is numbered unless it is
-// the link's own. It says nothing of what the body holds.
+// Check returns an error that wraps ErrMalformed unless lane and kind fit each other, the body is within the lane's
+// limit, and the frame has a number on every lane but 0. It does not look into the body.
 func (f Frame) Check() error { return f.check(len(f.Body)) }
 
 func (f Frame) check(body int) error {
@@ -142,7 +141,7 @@ func (f Frame) check(body int) error {
 	return nil
 }
 
-// AppendHeader appends the frame without its body, which is to follow.
+// AppendHeader appends the frame without its body, which follows it on the wire.
 func (f Frame) AppendHeader(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(f.Body)))
 	b = binary.BigEndian.AppendUint32(b, uint32(f.Lane))
@@ -150,14 +149,17 @@ func (f Frame) AppendHeader(b []byte) []byte {
 	return append(b, byte(f.Kind))
 }
 
-// ReadFrame reads one frame into a body of its own. The error is io.EOF as it
-// is if r ended between two frames, and wraps ErrMalformed if the header breaks
-// the protocol; nothing is allocated for the body then.
-func ReadFrame(r io.Reader) (Frame, error) {
-	var h [HeaderSize]byte
-	if _, err := io.ReadFull(r, h[:]); err != nil {
+// ReadFrame reads one frame. Its body belongs to the caller, who may give it back with [FreeBody]. The error is
+// io.EOF itself if r ends between two frames, and wraps ErrMalformed if the header breaks the protocol; ReadFrame
+// allocates nothing for the body then.
+func ReadFrame(r *bufio.Reader) (Frame, error) {
+	h, err := r.Peek(HeaderSize)
+	if err != nil {
 		if errors.Is(err, io.EOF) {
-			return Frame{}, io.EOF
+			if len(h) == 0 {
+				return Frame{}, io.EOF
+			}
+			err = io.ErrUnexpectedEOF
 		}
 		return Frame{}, fmt.Errorf("read frame: %w", err)
 	}
@@ -166,14 +168,15 @@ func ReadFrame(r io.Reader) (Frame, error) {
 		Seq:  binary.BigEndian.Uint64(h[8:]),
 		Kind: Kind(h[16]),
 	}
-	size := binary.BigEndian.Uint32(h[:])
+	size := binary.BigEndian.Uint32(h)
 	if size > MaxFrame {
 		return Frame{}, fmt.Errorf("read frame: %w", malformed("a body of %d bytes", size))
 	}
 	if err := f.check(int(size)); err != nil {
 		return Frame{}, fmt.Errorf("read frame: %w", err)
 	}
-	f.Body = make([]byte, size)
+	_, _ = r.Discard(HeaderSize) // never fails: they are buffered
+	f.Body = received.Get(int(size))
 	if _, err := io.ReadFull(r, f.Body); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF

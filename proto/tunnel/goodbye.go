@@ -2,16 +2,13 @@ package tunnel
 
 import "unicode/utf8"
 
-// MaxReason bounds the text of a Goodbye, an AttachFailed and a Detached, in
-// bytes.
+// MaxReason bounds the text of a Goodbye, an AttachFailure and a DetachReply, in bytes.
 const MaxReason = 256
 
-// Goodbye is the reason, in a person's words, for which its sender is about to
-// close the link.
+// Goodbye announces that its sender is about to close the link. It is the reason, as a sentence for a person.
 type Goodbye string
 
-// GoodbyeStopping ends the session and not only the link: its sender is going
-// away and will keep nothing.
+// GoodbyeStopping ends the session and not only the link: the sender's agent stops and keeps no state.
 const GoodbyeStopping Goodbye = "the agent is stopping"
 
 // Encode returns the body of a KindGoodbye frame.
@@ -25,7 +22,7 @@ func DecodeGoodbye(body []byte) (Goodbye, error) {
 	return Goodbye(body), nil
 }
 
-// clip makes s valid UTF-8 of at most n bytes.
+// clip returns s as valid UTF-8 of at most n bytes.
 func clip(s string, n int) string {
 	if len(s) > n {
 		s = s[:n]

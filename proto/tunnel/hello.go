@@ -14,20 +14,20 @@ const (
 // Hello is the first frame of each end on a link; see the package comment.
 type Hello struct {
 	Version     int      `json:"version"`
-	Features    []string `json:"features,omitempty"` // what this end can do beyond the version, at most MaxFeatures
+	Features    []string `json:"features,omitempty"` // that the sender has beyond the version, at most MaxFeatures
 	Incarnation uint64   `json:"incarnation"`        // never 0
 	Peer        uint64   `json:"peer,omitempty"`     // 0: belongs to no peer yet
-	// The link's place among links. The dialer's Hello decides; the other
-	// end leaves them out.
+	// These order the link among the links of the session. The agent that dialed sends them, the other one leaves them
+	// out.
 	Rank       uint8  `json:"rank,omitempty"`
 	Generation uint64 `json:"generation,omitempty"`
 	LinkID     uint64 `json:"link,omitempty"`
-	// Lanes are the numbers that this end expects next, of every lane on which
-	// it has received a frame; at most MaxLanes.
+	// Lanes are the numbers that the sender expects next, of every lane on which it has received a frame; at most
+	// MaxLanes.
 	Lanes []LaneNext `json:"lanes,omitempty"`
 }
 
-// LaneNext says which frame of a lane is expected next: all before it arrived.
+// LaneNext is the number of the frame of a lane that its sender expects next. All frames before it have arrived.
 type LaneNext struct {
 	Lane Lane   `json:"lane"`
 	Next uint64 `json:"next"`
@@ -36,8 +36,8 @@ type LaneNext struct {
 // Encode returns the body of a KindHello frame.
 func (h Hello) Encode() []byte { return encodeJSON(h) }
 
-// DecodeHello reads the body of a KindHello frame. A Hello of another version
-// is only read as far as its version, which the caller has to compare.
+// DecodeHello reads the body of a KindHello frame. Of a Hello of another version it returns the version only, which the
+// caller has to compare.
 func DecodeHello(body []byte) (Hello, error) {
 	var version struct {
 		Version int `json:"version"`
@@ -71,7 +71,7 @@ func DecodeHello(body []byte) (Hello, error) {
 	return h, nil
 }
 
-// encodeJSON writes a message that always has a JSON form.
+// encodeJSON returns the JSON form of a message whose type always has one.
 func encodeJSON(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -80,12 +80,12 @@ func encodeJSON(v any) []byte {
 	return b
 }
 
-func decodeJSON(what string, body []byte, v any) error {
+func decodeJSON(message string, body []byte, v any) error {
 	if len(body) > MaxControl {
-		return malformed("%s of %d bytes, at most %d", what, len(body), MaxControl)
+		return malformed("%s of %d bytes, at most %d", message, len(body), MaxControl)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return malformed("%s: %v", what, err)
+		return malformed("%s: %v", message, err)
 	}
 	return nil
 }

@@ -2,8 +2,8 @@ package tunnel
 
 import "encoding/binary"
 
-// Ping asks for a Pong with the same number, which means nothing to the other
-// end. Its frame is of KindPing or KindPong; the body is 8 bytes.
+// Ping asks for a Pong with the same number, which has no meaning for the receiver. A Pong has the same form. The body
+// is 8 bytes.
 type Ping uint64
 
 // Encode returns the body of a KindPing or KindPong frame.

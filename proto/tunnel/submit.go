@@ -10,7 +10,7 @@ const submitSize = urbHeaderSize
 //	packets × { offset 4 │ length 4 }
 //	data: length bytes (OUT), none (IN)
 //
-// Data comes last so that it can be used where it lies.
+// The data come last so that the receiver can use them in place.
 type Submit struct {
 	URB        uint64 // from 1
 	Flags      uint32 // URB_*, include/linux/usb.h
@@ -18,22 +18,23 @@ type Submit struct {
 	StartFrame int32
 	Length     uint32  // of the transfer, at most MaxTransfer
 	Setup      [8]byte // control only, else zero
-	// Packets are those of an isochronous URB, each within Length; at most
-	// MaxIsoPackets.
+	// Packets are those of an isochronous URB, each within Length; at most MaxIsoPackets.
 	Packets []Packet
 	Data    []byte // Length bytes, or none
 }
 
-// Packet is one packet of an isochronous URB as it was asked for.
+// Packet is one packet of an isochronous URB as the client submits it.
 type Packet struct{ Offset, Length uint32 }
 
-// Cost is what the URB counts against MaxInFlightSum, in bytes: its data in
-// whichever direction, its packets, and the headers.
+// Cost returns the number of bytes that the URB counts against MaxInFlightSum: its data in either direction, its
+// packets, and the headers.
 func (s *Submit) Cost() int { return urbHeaderSize + isoPacketSize*len(s.Packets) + int(s.Length) }
 
-// Encode returns the body of a KindSubmit frame, with Data copied into it.
-func (s *Submit) Encode() []byte {
-	b := make([]byte, 0, submitSize+isoPacketSize*len(s.Packets)+len(s.Data))
+// Size returns the length of the body in bytes.
+func (s *Submit) Size() int { return submitSize + isoPacketSize*len(s.Packets) + len(s.Data) }
+
+// Append appends the body of a KindSubmit frame to b, with a copy of Data.
+func (s *Submit) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, s.URB)
 	b = binary.BigEndian.AppendUint32(b, s.Flags)
 	b = binary.BigEndian.AppendUint32(b, uint32(s.Interval))
@@ -48,12 +49,15 @@ func (s *Submit) Encode() []byte {
 	return append(b, s.Data...)
 }
 
-// DecodeSubmit reads the body of a KindSubmit frame. Data lies within body.
-func DecodeSubmit(body []byte) (*Submit, error) {
+// Encode returns the body of a KindSubmit frame, with a copy of Data.
+func (s *Submit) Encode() []byte { return s.Append(make([]byte, 0, s.Size())) }
+
+// DecodeSubmit reads the body of a KindSubmit frame. Data is a part of body.
+func DecodeSubmit(body []byte) (Submit, error) {
 	if len(body) < submitSize {
-		return nil, malformed("Submit of %d bytes, want at least %d", len(body), submitSize)
+		return Submit{}, malformed("Submit of %d bytes, want at least %d", len(body), submitSize)
 	}
-	s := &Submit{
+	s := Submit{
 		URB:        binary.BigEndian.Uint64(body),
 		Flags:      binary.BigEndian.Uint32(body[8:]),
 		Interval:   int32(binary.BigEndian.Uint32(body[12:])),
@@ -65,11 +69,11 @@ func DecodeSubmit(body []byte) (*Submit, error) {
 	rest := body[submitSize:]
 	switch {
 	case s.URB == 0:
-		return nil, malformed("Submit of URB 0")
+		return Submit{}, malformed("Submit of URB 0")
 	case s.Length > MaxTransfer:
-		return nil, malformed("Submit of a transfer of %d bytes, at most %d", s.Length, MaxTransfer)
+		return Submit{}, malformed("Submit of a transfer of %d bytes, at most %d", s.Length, MaxTransfer)
 	case packets > MaxIsoPackets || len(rest) < int(packets)*isoPacketSize:
-		return nil, malformed("Submit with %d packets in %d bytes", packets, len(rest))
+		return Submit{}, malformed("Submit with %d packets in %d bytes", packets, len(rest))
 	}
 	if packets > 0 {
 		s.Packets = make([]Packet, packets)
@@ -77,19 +81,19 @@ func DecodeSubmit(body []byte) (*Submit, error) {
 	for i := range s.Packets {
 		p := Packet{binary.BigEndian.Uint32(rest), binary.BigEndian.Uint32(rest[4:])}
 		if p.Offset > s.Length || p.Length > s.Length-p.Offset {
-			return nil, malformed("Submit with a packet of %d bytes at %d, beyond its %d", p.Length, p.Offset, s.Length)
+			return Submit{}, malformed("Submit with a packet of %d bytes at %d, beyond its %d", p.Length, p.Offset, s.Length)
 		}
 		s.Packets[i], rest = p, rest[isoPacketSize:]
 	}
 	if len(rest) != 0 && len(rest) != int(s.Length) {
-		return nil, malformed("Submit of %d bytes with %d bytes of data", s.Length, len(rest))
+		return Submit{}, malformed("Submit of %d bytes with %d bytes of data", s.Length, len(rest))
 	}
 	s.Data = rest
 	return s, nil
 }
 
-// Cancel asks for the early end of an URB submitted on the same lane. Its
-// body is the URB's number in 8 bytes.
+// Cancel asks the host to end an URB early that the client submitted on the same lane. Its body is the URB's number
+// in 8 bytes.
 type Cancel struct{ URB uint64 }
 
 // Encode returns the body of a KindCancel frame.

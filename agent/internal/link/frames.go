@@ -15,6 +15,9 @@ import (
 // that both leave in one Write.
 const maxCoalesced = 4 << 10
 
+// coalesced holds memory for header and body that leave in one Write.
+var coalesced tunnel.Pool
+
 // WriteFrame writes a frame. Header and body leave in one Write if the body is
 // small. Of a large body only the beginning is copied. TLS and QUIC have a
 // fixed cost for each Write, so the number of Writes matters.
@@ -23,8 +26,9 @@ func WriteFrame(w io.Writer, f tunnel.Frame) error {
 		return fmt.Errorf("write frame: %w", err)
 	}
 	head := min(len(f.Body), maxCoalesced)
-	b := f.AppendHeader(make([]byte, 0, tunnel.HeaderSize+head))
-	if _, err := w.Write(append(b, f.Body[:head]...)); err != nil {
+	b := coalesced.Get(tunnel.HeaderSize + head)
+	defer coalesced.Put(b)
+	if _, err := w.Write(append(f.AppendHeader(b[:0]), f.Body[:head]...)); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
 	if head == len(f.Body) {

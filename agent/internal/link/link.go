@@ -19,7 +19,8 @@ type Link interface {
 	Stats() Stats
 	// Send sends a frame after all earlier frames of its lane. It blocks while
 	// the path accepts no more data. Calls for different lanes may be concurrent.
-	// An error is final: the link has ended.
+	// An error is final: the link has ended. Send does not keep the body of the
+	// frame after it returns.
 	Send(f tunnel.Frame) error
 	// EndLane releases the resources of a lane on which this side sends no more
 	// frames.

@@ -70,7 +70,7 @@ func TestAttachGivesUpWithItsContext(t *testing.T) {
 		if sc.shelf.opens != sc.model.closes() {
 			t.Errorf("opened %d times, given back %d times", sc.shelf.opens, sc.model.closes())
 		}
-		if st := sc.a.Status(); len(st.Attachments) != 0 || len(sc.a.state.far) != 0 {
+		if st := sc.a.Status(); len(st.Attachments) != 0 || len(sc.a.current.remote) != 0 {
 			t.Errorf("left over: %+v", st.Attachments)
 		}
 	})

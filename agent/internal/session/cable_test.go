@@ -23,10 +23,10 @@ type cable struct {
 	rng    *rand.Rand
 	left   int // frames until it is cut; negative: never
 	delay  time.Duration
-	window int  // frames that a lane holds before Send blocks; 0: any number
-	mute   bool // takes frames and delivers none
-	cutErr bool
-	acks   int // frames of KindAck that were sent, by either end
+	window int   // frames that a lane holds before Send blocks; 0: any number
+	mute   bool  // takes frames and delivers none
+	cutErr error // of Run when the cable is cut; nil: it was closed
+	acks   int   // frames of KindAck that were sent, by either end
 }
 
 // plug is one end of a cable.
@@ -43,6 +43,15 @@ type plug struct {
 	ended  map[tunnel.Lane]int
 	closed string
 }
+
+// silenceTimeout is the time after which a link has to end when nothing arrives. See package link.
+const silenceTimeout = 9 * time.Second
+
+// Copies of unexported bounds of the transport.
+const (
+	ackDelay      = 25 * time.Millisecond
+	retireTimeout = 5 * time.Second
+)
 
 var errCut = errors.New("the cable was cut")
 
@@ -68,12 +77,33 @@ func (c *cable) cut(orderly bool) {
 }
 
 func (c *cable) cutLocked(orderly bool) {
+	if orderly {
+		c.end(nil)
+	} else {
+		c.end(errCut)
+	}
+}
+
+// end ends the cable. mu must be held.
+func (c *cable) end(err error) {
 	select {
 	case <-c.over:
 	default:
-		c.cutErr = !orderly
+		c.cutErr = err
 		close(c.over)
 	}
+}
+
+// silence has the cable deliver nothing more: every Send blocks. The links notice it as real ones do.
+func (c *cable) silence() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mute = true
+	time.AfterFunc(silenceTimeout, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.end(link.ErrSilent)
+	})
 }
 
 func (c *cable) isOver() bool {
@@ -169,10 +199,7 @@ func (p *plug) Run(ctx context.Context, deliver func(tunnel.Frame) error) error 
 		case <-p.c.over:
 			p.c.mu.Lock()
 			defer p.c.mu.Unlock()
-			if p.c.cutErr {
-				return errCut
-			}
-			return nil
+			return p.c.cutErr
 		}
 	}
 }

@@ -11,13 +11,11 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", tunnel.ErrMalformed, fmt.Sprintf(format, args...))
 }
 
-// lowestStatus is the lowest error that Linux has (include/linux/err.h,
-// MAX_ERRNO).
+// lowestStatus is the lowest error number of Linux, negated (include/linux/err.h, MAX_ERRNO).
 const lowestStatus = -4095
 
-// checkComplete holds a completion against the URB that it is for. What does
-// not fit would be written past the URB's buffer by a kernel that believes it
-// (CVE-2026-31607).
+// checkComplete checks a completion against its URB. A kernel that trusts a completion that does not fit writes past the
+// buffer of the URB (CVE-2026-31607).
 func checkComplete(m *tunnel.Complete, u *usb.URB) error {
 	switch {
 	case m.Status > 0 || m.Status < lowestStatus:
@@ -34,7 +32,8 @@ func checkComplete(m *tunnel.Complete, u *usb.URB) error {
 	sum := 0
 	for i, p := range m.Packets {
 		if p.Actual > u.Packets[i].Length || p.Status > 0 || p.Status < lowestStatus {
-			return malformed("a packet of %d bytes with status %d where %d bytes were asked for", p.Actual, p.Status, u.Packets[i].Length)
+			return malformed("a packet of %d bytes with status %d where %d bytes were asked for",
+				p.Actual, p.Status, u.Packets[i].Length)
 		}
 		sum += int(p.Actual)
 	}
@@ -44,7 +43,7 @@ func checkComplete(m *tunnel.Complete, u *usb.URB) error {
 	return nil
 }
 
-// finish completes u with m, which fits it.
+// finish completes u with m, which checkComplete has checked.
 func finish(u *usb.URB, m *tunnel.Complete) {
 	u.Actual, u.ErrorCount, u.StartFrame = int(m.Actual), m.Errors, m.StartFrame
 	data := m.Data
@@ -62,13 +61,12 @@ func finish(u *usb.URB, m *tunnel.Complete) {
 	u.Finish(usb.Status(m.Status))
 }
 
-// transferTypes is a set of usb.TransferType, a bit each.
+// transferTypes is a set of usb.TransferType, one bit for each.
 type transferTypes uint8
 
 func (t transferTypes) has(x usb.TransferType) bool { return t>>x&1 != 0 }
 
-// endpointTypes returns every endpoint that the device can have, in whichever
-// configuration and alternate setting.
+// endpointTypes returns the endpoints of all configurations and alternate settings of a device.
 func endpointTypes(descriptors []byte) map[usb.Endpoint]transferTypes {
 	types := map[usb.Endpoint]transferTypes{0: 1 << usb.Control}
 	parsed, err := usb.ParseDescriptors(descriptors)
@@ -76,8 +74,8 @@ func endpointTypes(descriptors []byte) map[usb.Endpoint]transferTypes {
 		return types
 	}
 	for _, c := range parsed.Configurations {
-		for _, s := range c.Settings {
-			for _, e := range s.Endpoints {
+		for _, setting := range c.Settings {
+			for _, e := range setting.Endpoints {
 				types[e.Address] |= 1 << e.Type
 			}
 		}
@@ -85,14 +83,15 @@ func endpointTypes(descriptors []byte) map[usb.Endpoint]transferTypes {
 	return types
 }
 
-// checkSubmit holds a Submit against the endpoint that it is for.
+// checkSubmit checks a Submit against its endpoint.
 func checkSubmit(m *tunnel.Submit, u *usb.URB, t transferTypes) error {
 	iso := len(m.Packets) > 0
 	switch {
 	case iso && !t.has(usb.Isochronous), !iso && t == 1<<usb.Isochronous:
 		return malformed("an URB with %d packets for endpoint %#x", len(m.Packets), uint8(u.Endpoint))
 	case u.In() && len(m.Data) != 0, !u.In() && len(m.Data) != int(m.Length):
-		return malformed("an URB of %d bytes with %d bytes of data for endpoint %#x", m.Length, len(m.Data), uint8(u.Endpoint))
+		return malformed("an URB of %d bytes with %d bytes of data for endpoint %#x",
+			m.Length, len(m.Data), uint8(u.Endpoint))
 	}
 	return nil
 }

@@ -4,61 +4,16 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// peerList is what the peer shares, as it said last. It is guarded by
-// Session.mu.
-type peerList struct {
-	first   chan struct{} // closed with the first list
-	devices []tunnel.Device
-}
-
-// Devices returns what the peer shares, as it said last. It waits for a link
-// and the first list.
-func (s *Session) Devices(ctx context.Context) ([]tunnel.Device, error) {
-	for {
-		s.mu.Lock()
-		list := s.state.list
-		devices := slices.Clone(list.devices)
-		s.mu.Unlock()
-		select {
-		case <-list.first:
-			if devices != nil {
-				return devices, nil
-			}
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the peer's devices: %w", context.Cause(ctx))
-		case <-s.over:
-			return nil, ErrOver
-		}
-	}
-}
-
-func (s *Session) hearDevices(control *group, m tunnel.Devices) error {
-	s.mu.Lock()
-	defer s.unlock()
-	if control.dead {
-		return nil
-	}
-	list := s.state.list
-	if list.devices == nil {
-		close(list.first)
-	}
-	list.devices = append([]tunnel.Device{}, m.Devices...)
-	s.emit(Event{Kind: Devices})
-	return nil
-}
-
-// Attach opens a device of the peer; the session chooses a.Attachment. It waits
-// for a link and for the host's answer, whose refusal is an *AttachError.
-// Closing the device gives it back.
+// Attach opens a device of the peer; the session chooses a.Attachment. It waits for a link and for the host's answer,
+// whose refusal is an *AttachError. Closing the device gives it back.
 func (s *Session) Attach(ctx context.Context, a tunnel.Attach) (usb.Device, error) {
-	d, err := s.newFar(a)
+	d, err := s.newRemoteDevice(a)
 	if err != nil {
 		return nil, fmt.Errorf("attach device %s: %w", a.Device, err)
 	}
@@ -77,113 +32,117 @@ func (s *Session) Attach(ctx context.Context, a tunnel.Attach) (usb.Device, erro
 	return d, nil
 }
 
-// newFar asks the peer for a device.
-func (s *Session) newFar(a tunnel.Attach) (*far, error) {
+// newRemoteDevice asks the peer for a device.
+func (s *Session) newRemoteDevice(m tunnel.Attach) (*remoteDevice, error) {
 	s.mu.Lock()
-	defer s.unlock()
-	if s.phase >= phaseStopping {
+	defer s.mu.Unlock()
+	a := s.current
+	if s.isOver {
 		return nil, ErrOver
 	}
-	if len(s.state.far) >= tunnel.MaxAttachments {
-		return nil, fmt.Errorf("%w: %d from this peer; release one first", ErrLimit, len(s.state.far))
+	if len(a.remote) >= tunnel.MaxAttachments {
+		return nil, fmt.Errorf("%w: %d from this peer; release one first", ErrLimit, len(a.remote))
 	}
-	a.Attachment = s.nextFar()
-	d := &far{
-		s: s, device: a.Device, group: newGroup(a.Attachment), control: s.state.control,
+	m.Attachment = s.nextNumber()
+	d := &remoteDevice{
+		session: s, attachments: a, device: m.Device, number: m.Attachment,
 		answered: make(chan struct{}), gone: make(chan struct{}), detached: make(chan struct{}),
-		pending: make(map[uint64]*farURB), byURB: make(map[*usb.URB]*farURB),
 	}
-	d.group.deliver = d.deliver
-	d.group.released = d.released
-	d.group.violated = func(reason string) { d.detach(&EndedError{tunnel.CodeProtocol, reason}) }
-	s.state.far[a.Attachment] = d
-	s.state.groups[a.Attachment] = d.group
-	s.pushControl(s.state.control, tunnel.KindAttach, a.Encode())
+	d.group = a.lanes.NewGroup(m.Attachment, d)
+	d.group.Open()
+	a.remote[m.Attachment] = d
+	a.push(tunnel.KindAttach, m.Encode())
 	return d, nil
 }
 
-// nextFar returns a number that no attachment has. Mu is held.
-func (s *Session) nextFar() uint16 {
+// nextNumber returns a number that no attachment has. mu must be held.
+func (s *Session) nextNumber() uint16 {
 	for {
-		s.state.lastFar += 2
-		if s.state.lastFar&1 != numbering(s.cfg.Local.Compare(s.cfg.Remote) < 0) {
-			s.state.lastFar++
+		s.lastNumber += 2
+		if s.lastNumber&1 != numbering(s.cfg.Local.Compare(s.cfg.Remote) < 0) {
+			s.lastNumber++
 		}
-		n := s.state.lastFar
-		if n != 0 && s.state.far[n] == nil {
+		if n := s.lastNumber; n != 0 && s.current.remote[n] == nil {
 			return n
 		}
 	}
 }
 
-// numbering is the lowest bit of a client's attachments.
-func numbering(lower bool) uint16 {
-	if lower {
+// numbering returns the lowest bit of the attachment numbers that a client uses: the peer with the lower PeerID uses odd
+// numbers.
+func numbering(lowerID bool) uint16 {
+	if lowerID {
 		return 1
 	}
 	return 0
 }
 
-// heard returns the far device that a message of the host is about, or nil if
-// its state is gone. Mu is held.
-func (s *Session) heard(control *group, attachment uint16) (*far, error) {
-	if control.dead {
+// find returns the remote device that a message of the host is about. It returns nil without an error if the state was
+// dropped. Session.mu must be held.
+func (a *attachments) find(number uint16) (*remoteDevice, error) {
+	if a.isOver {
 		return nil, nil
 	}
-	d := s.state.far[attachment]
+	d := a.remote[number]
 	if d == nil {
-		return nil, fmt.Errorf("%w: attachment %d, which is not there", tunnel.ErrMalformed, attachment)
+		return nil, malformed("attachment %d, which does not exist", number)
 	}
 	return d, nil
 }
 
-func (s *Session) hearAttached(control *group, m tunnel.Attached) error {
-	s.mu.Lock()
-	defer s.unlock()
-	d, err := s.heard(control, m.Attachment)
+func (a *attachments) handleAttachReply(m tunnel.AttachReply) error {
+	a.session.mu.Lock()
+	defer a.session.mu.Unlock()
+	d, err := a.find(m.Attachment)
 	if d == nil {
 		return err
 	}
 	if !d.since.IsZero() {
-		return fmt.Errorf("%w: attachment %d is attached twice", tunnel.ErrMalformed, m.Attachment)
+		return malformed("attachment %d is attached twice", m.Attachment)
 	}
 	d.info, d.since = InfoOf(m.Device), time.Now()
 	close(d.answered)
-	s.emit(Event{Kind: Attachments})
+	a.session.events.add(Event{Kind: Attachments})
 	return nil
 }
 
-func (s *Session) hearAttachFailed(control *group, m tunnel.AttachFailed) error {
-	s.mu.Lock()
-	defer s.unlock()
-	d, err := s.heard(control, m.Attachment)
-	if d == nil {
-		return err
+func (a *attachments) handleAttachFailure(m tunnel.AttachFailure) error {
+	d, err := a.remove(m.Attachment)
+	if d != nil {
+		d.forget(&AttachError{d.device, m.Code, m.Message}, usb.StatusNoDevice)
 	}
-	s.removeFar(d, &AttachError{d.device, m.Code, m.Message}, usb.StatusNoDevice)
-	return nil
+	return err
 }
 
-func (s *Session) hearDetached(control *group, m tunnel.Detached) error {
-	s.mu.Lock()
-	defer s.unlock()
-	d, err := s.heard(control, m.Attachment)
-	if d == nil {
-		return err
+func (a *attachments) handleDetachReply(m tunnel.DetachReply) error {
+	d, err := a.remove(m.Attachment)
+	if d != nil {
+		status := usb.StatusShutdown
+		if m.Code == tunnel.CodeUnplugged {
+			status = usb.StatusNoDevice
+		}
+		d.forget(&EndedError{m.Code, m.Reason}, status)
 	}
-	status := usb.StatusShutdown
-	if m.Code == tunnel.CodeUnplugged {
-		status = usb.StatusNoDevice
-	}
-	s.removeFar(d, &EndedError{m.Code, m.Reason}, status)
-	return nil
+	return err
 }
 
-// removeFar forgets an attachment of which the host has said the last word. Mu
-// is held.
-func (s *Session) removeFar(d *far, reason error, status usb.Status) {
-	delete(s.state.far, d.group.attachment)
-	s.endGroup(d.group)
-	s.emit(Event{Kind: Attachments})
-	s.after = append(s.after, func() { d.forget(reason, status) })
+// remove removes a remote device whose host has sent its last message about it. Its result is that of find.
+func (a *attachments) remove(number uint16) (*remoteDevice, error) {
+	a.session.mu.Lock()
+	defer a.session.mu.Unlock()
+	d, err := a.find(number)
+	if d != nil {
+		delete(a.remote, number)
+		a.session.events.add(Event{Kind: Attachments})
+	}
+	return d, err
+}
+
+// sendDetach asks the host to take a device back, unless the attachment has ended.
+func (a *attachments) sendDetach(d *remoteDevice) {
+	a.session.mu.Lock()
+	defer a.session.mu.Unlock()
+	if a.remote[d.number] == d {
+		a.push(tunnel.KindDetach, tunnel.Detach{Attachment: d.number}.Encode())
+	}
 }

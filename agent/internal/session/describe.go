@@ -7,7 +7,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// Describe puts a device into the words of the tunnel.
+// Describe returns the description of a device in the form of the tunnel.
 func Describe(i usb.Info) tunnel.Device {
 	d := tunnel.Device{
 		ID: i.ID, Name: i.Name(), Speed: uint8(i.Speed),
@@ -22,8 +22,8 @@ func Describe(i usb.Info) tunnel.Device {
 	return d
 }
 
-// InfoOf is the reverse of [Describe]. The numbers of a bus and of a device on
-// it mean nothing far away, and are 0.
+// InfoOf is the reverse of [Describe]. The numbers of the bus and of the device on it have a meaning on the host only, and
+// are 0.
 func InfoOf(d tunnel.Device) usb.Info {
 	i := usb.Info{
 		ID: d.ID, Backend: "far", ProductName: d.Name, Speed: usb.Speed(d.Speed),
@@ -38,8 +38,7 @@ func InfoOf(d tunnel.Device) usb.Info {
 	return i
 }
 
-// Fingerprint is what tunnel.Attach.Expect holds for a device with these
-// descriptors.
+// Fingerprint returns the value of tunnel.Attach.Expect for a device with these descriptors.
 func Fingerprint(descriptors []byte) []byte {
 	sum := sha256.Sum256(descriptors)
 	return sum[:]

@@ -8,27 +8,26 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// The reasons of a Host to refuse that are not the device's.
+// The reasons of a Host to refuse a device that do not come from the device.
 var (
 	ErrDenied  = errors.New("the owner does not share the USB device with this peer")
 	ErrChanged = errors.New("the USB device is not the one that was agreed to: its descriptors have changed")
 	ErrLimit   = errors.New("too many USB devices are attached")
 )
 
-// AttachError is the host's refusal. It wraps the usb.Err… or Err… of this
-// package that its code stands for.
+// AttachError is the refusal of a host. It wraps the error of package usb or of this package that its code stands for.
 type AttachError struct {
 	Device  string
 	Code    tunnel.Code
 	Message string // the host's words
 }
 
-// Error is a sentence for a person.
+// Error returns a sentence for a person.
 func (e *AttachError) Error() string {
 	return fmt.Sprintf("the host refuses device %s: %s", e.Device, e.Message)
 }
 
-// Unwrap returns what the code stands for, or nil.
+// Unwrap returns the error that the code stands for, or nil.
 func (e *AttachError) Unwrap() error {
 	for _, r := range refusals {
 		if r.code == e.Code {
@@ -38,13 +37,13 @@ func (e *AttachError) Unwrap() error {
 	return nil
 }
 
-// EndedError is why an attachment, or the whole session, is over.
+// EndedError is the reason why an attachment has ended.
 type EndedError struct {
-	Code   tunnel.Code // the host's; empty where the session was reset
+	Code   tunnel.Code // from the host; empty if the session was reset
 	Reason string
 }
 
-// Error is a sentence for a person.
+// Error returns a sentence for a person.
 func (e *EndedError) Error() string { return "the USB device was detached: " + e.Reason }
 
 var refusals = []struct {

@@ -2,30 +2,31 @@ package session
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 )
 
-// Event is something that happened to a session.
+// Event reports a change of a session.
 type Event struct {
 	Kind   EventKind
 	Reason string    // of Lost and Reset, for a person
 	Path   link.Path // of Linked
 }
 
-// EventKind says what happened.
+// EventKind is the kind of an Event.
 type EventKind uint8
 
 // The kinds of event.
 const (
 	Linked      EventKind = iota + 1 // a link has become the active one, or a better one has replaced it
-	Lost                             // no link is up any more; all that is attached waits
+	Lost                             // the last link was lost; everything that is attached waits
 	Reset                            // all attachments were dropped
-	Devices                          // the peer's list has come, or changed
+	Devices                          // the peer's list has arrived, or has changed
 	Attachments                      // an attachment of either role has begun or ended
 )
 
-// String names the kind.
+// String returns the name of the kind.
 func (k EventKind) String() string {
 	switch k {
 	case Linked:
@@ -42,25 +43,47 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("event %d", uint8(k))
 }
 
-// emit has Run report an event. Mu is held. Of several that say no more than
-// that something changed, one is kept.
-func (s *Session) emit(e Event) {
-	if n := len(s.events); n == 0 || s.events[n-1] != e {
-		s.events = append(s.events, e)
-	}
-	s.poke()
+// eventQueue holds the events that Run has yet to report, and wakes it.
+type eventQueue struct {
+	wake chan struct{}
+
+	mu     sync.Mutex
+	events []Event // guarded by mu
 }
 
-// report tells OnEvent what has happened.
-func (s *Session) report() {
-	s.mu.Lock()
-	events := s.events
-	s.events = nil
-	s.mu.Unlock()
-	if s.cfg.OnEvent == nil {
-		return
+func newEventQueue() eventQueue { return eventQueue{wake: make(chan struct{}, 1)} }
+
+// add adds an event, unless it equals the last one: two equal ones in a row report no more than one does.
+func (q *eventQueue) add(e Event) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if n := len(q.events); n == 0 || q.events[n-1] != e {
+		q.events = append(q.events, e)
 	}
-	for _, e := range events {
-		s.cfg.OnEvent(e)
+	q.poke()
+}
+
+// poke wakes Run.
+func (q *eventQueue) poke() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *eventQueue) take() []Event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	events := q.events
+	q.events = nil
+	return events
+}
+
+// report calls OnEvent with the events since the last call. Run calls it.
+func (s *Session) report() {
+	for _, e := range s.events.take() {
+		if s.cfg.OnEvent != nil {
+			s.cfg.OnEvent(e)
+		}
 	}
 }

@@ -23,9 +23,7 @@ func TestCancel(t *testing.T) {
 		asked, askedDone := sc.submit(2, epBulkIn, 100)
 		later, laterDone := sc.submit(3, epBulkIn, 100)
 		synctest.Wait()
-		sc.wire.mu.Lock()
-		sc.wire.mute = true
-		sc.wire.mu.Unlock()
+		sc.wire.silence()
 		sc.dev.Cancel(asked) // still linked, as far as anybody knows
 		synctest.Wait()
 		wantPending(t, askedDone)
@@ -52,9 +50,7 @@ func TestBackpressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := setScene(t, time.Millisecond)
 		defer sc.end()
-		sc.wire.mu.Lock()
-		sc.wire.mute = true
-		sc.wire.mu.Unlock()
+		sc.wire.silence()
 		const size, count = 1 << 20, 100
 		var open sync.WaitGroup
 		for id := 1; id <= count; id++ {
@@ -68,10 +64,10 @@ func TestBackpressure(t *testing.T) {
 			open.Add(1)
 			sc.dev.Submit(u)
 		}
-		d := sc.dev.(*far)
+		d := sc.dev.(*remoteDevice)
 		d.mu.Lock()
-		if d.unacked > tunnel.MaxInFlightSum || d.unacked < tunnel.MaxInFlightSum/2 || len(d.waiting) < count/2 {
-			t.Errorf("%d bytes kept, %d URBs wait", d.unacked, len(d.waiting))
+		if d.flow.unacked > tunnel.MaxInFlightSum || d.flow.unacked < tunnel.MaxInFlightSum/2 || d.waiting.Len() < count/2 {
+			t.Errorf("%d bytes kept, %d URBs wait", d.flow.unacked, d.waiting.Len())
 		}
 		d.mu.Unlock()
 		sc.wire.cut(false)
@@ -81,8 +77,8 @@ func TestBackpressure(t *testing.T) {
 			t.Errorf("the host had %d bytes at once", sc.model.peak)
 		}
 		pause(time.Second)
-		if d.mu.Lock(); d.unacked != 0 || d.cost != 0 {
-			t.Errorf("%d bytes kept and %d in flight after the last completion", d.unacked, d.cost)
+		if d.mu.Lock(); d.flow.unacked != 0 || d.flow.cost != 0 {
+			t.Errorf("%d bytes kept and %d in flight after the last completion", d.flow.unacked, d.flow.cost)
 		}
 		d.mu.Unlock()
 	})
@@ -119,9 +115,7 @@ func TestAcknowledgementsAreSaidAgain(t *testing.T) {
 		pause(time.Second)
 		_, done := sc.submit(1, epBulkIn, 1000)
 		wantStatus(t, done, 10*time.Millisecond, usb.StatusOK)
-		sc.wire.mu.Lock()
-		sc.wire.mute = true // before the acknowledgement, which waits a little
-		sc.wire.mu.Unlock()
+		sc.wire.silence() // before the acknowledgement, which waits a little
 		pause(time.Second)
 		sc.wire.cut(false)
 		pause(time.Second)

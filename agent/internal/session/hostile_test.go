@@ -83,7 +83,7 @@ func (r *rogue) frames(kind tunnel.Kind) (bodies [][]byte) {
 }
 
 // client has the session attach a device that the rogue claims to have.
-func (r *rogue) client() *far {
+func (r *rogue) client() *remoteDevice {
 	r.t.Helper()
 	r.hello()
 	var dev usb.Device
@@ -92,12 +92,12 @@ func (r *rogue) client() *far {
 	attach.Go(func() { dev, err = r.s.Attach(context.Background(), tunnel.Attach{Device: "x"}) })
 	a, _ := tunnel.DecodeAttach(r.frames(tunnel.KindAttach)[0])
 	r.send(tunnel.LaneSession, tunnel.KindAttached,
-		tunnel.Attached{Attachment: a.Attachment, Device: tunnel.Device{ID: "x", Descriptors: modelDescriptors()}}.Encode())
+		tunnel.AttachReply{Attachment: a.Attachment, Device: tunnel.Device{ID: "x", Descriptors: modelDescriptors()}}.Encode())
 	attach.Wait()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return dev.(*far)
+	return dev.(*remoteDevice)
 }
 
 func TestHostileCompletions(t *testing.T) {
@@ -142,7 +142,7 @@ func TestHostileCompletions(t *testing.T) {
 					c.lane = c.endpoint
 				}
 				synctest.Wait()
-				r.send(tunnel.EndpointLane(d.group.attachment, uint8(c.lane)), tunnel.KindComplete, c.answer.Encode())
+				r.send(tunnel.EndpointLane(d.number, uint8(c.lane)), tunnel.KindComplete, c.answer.Encode())
 				wantStatus(t, done, 0, usb.StatusShutdown)
 				wantStatus(t, done, 0, usb.StatusShutdown)
 				var why *EndedError

@@ -19,10 +19,8 @@ func TestSilentLinkIsDeadAfterNineSeconds(t *testing.T) {
 		if !sc.a.Status().Linked || !sc.b.Status().Linked {
 			t.Fatal("an idle link died")
 		}
-		sc.wire.mu.Lock()
-		sc.wire.mute = true // every Send blocks from here on
-		sc.wire.mu.Unlock()
-		pause(deadAfter + time.Second)
+		sc.wire.silence()
+		pause(silenceTimeout + time.Second)
 		linked, since, ok := sc.b.Holds("1-1")
 		if linked || !ok || time.Since(since) > 6*time.Second {
 			t.Errorf("holds: linked %v since %v ago, %v", linked, time.Since(since), ok)
@@ -38,7 +36,7 @@ func TestSilentLinkIsDeadAfterNineSeconds(t *testing.T) {
 		sc.connect(newRand(5), true, link.RankHost, -1)
 		pause(time.Second)
 		var ended *EndedError
-		if !isGone(sc.dev) || !errors.As(sc.dev.(*far).Why(), &ended) || ended.Code != tunnel.CodeRevoked {
+		if !isGone(sc.dev) || !errors.As(sc.dev.(*remoteDevice).Why(), &ended) || ended.Code != tunnel.CodeRevoked {
 			t.Errorf("gone %v: %v", isGone(sc.dev), ended)
 		}
 	})
@@ -53,7 +51,7 @@ func TestBetterLinkReplacesWorseOne(t *testing.T) {
 		if st := sc.a.Status(); st.Links[0].Path.Rank != link.RankHost || !st.Links[0].Active {
 			t.Errorf("a worse link was taken: %+v", st.Links)
 		}
-		pause(retireTime)
+		pause(retireTimeout)
 		if !worse.isOver() || sc.wire.isOver() {
 			t.Errorf("the worse link is over: %v; the better one: %v", worse.isOver(), sc.wire.isOver())
 		}
@@ -64,7 +62,7 @@ func TestBetterLinkReplacesWorseOne(t *testing.T) {
 		}
 		_, done := sc.submit(1, epBulkOut, 2000)
 		wantStatus(t, done, time.Second, usb.StatusOK)
-		pause(retireTime)
+		pause(retireTimeout)
 		if !sc.wire.isOver() || newer.isOver() {
 			t.Errorf("the replaced link is over: %v; the newer one: %v", sc.wire.isOver(), newer.isOver())
 		}

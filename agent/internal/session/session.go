@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,105 +10,65 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/agent/internal/session/transport"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// DefaultBudget is how long a device survives without a sign of life of the peer:
-// by then its user's kernel has seen an unplug.
+// DefaultBudget is the time that a device survives without a sign of life of the peer. Within it the kernel of the
+// device's user sees an unplug.
 const DefaultBudget = time.Minute
 
-// unplugTime is what a client's kernel may take to be done with a device that is
-// gone. The budget includes it, unless it is that short.
-const unplugTime = 3 * time.Second
-
-// goodbyeTime is how long a session that ends waits for the other end to hear
-// of it.
-const goodbyeTime = time.Second
+// unplugTimeout is the time that a client's kernel may need to remove a device that is gone. The budget includes it,
+// unless the budget is that short.
+const unplugTimeout = 3 * time.Second
 
 // Host is the side of a session that shares devices.
 type Host interface {
-	// Devices lists what the peer may see. It is called in turn with OnEvent
-	// and should be quick.
+	// Devices lists the devices that the peer may see. The session calls it on the same goroutine as OnEvent. It
+	// should be quick.
 	Devices() []tunnel.Device
-	// Open opens a device for the peer until ctx ends, or says why not. Errors
-	// that wrap usb.ErrNotFound, usb.ErrInUse, usb.ErrPermission, ErrDenied or
-	// ErrChanged reach the peer as such; their text is for a person there.
+	// Open opens a device for the peer until ctx ends. The peer learns an error that wraps usb.ErrNotFound, usb.ErrInUse,
+	// usb.ErrPermission, ErrDenied or ErrChanged as that error; its text is for a person there.
 	Open(ctx context.Context, a tunnel.Attach) (usb.Device, error)
 }
 
-// Config is what a session is made of.
+// Config is the configuration of a Session.
 type Config struct {
 	Local, Remote ident.PeerID
 	Budget        time.Duration // 0: DefaultBudget
 	Host          Host          // nil: nothing is shared
 	Logger        *slog.Logger  // nil: slog.Default
-	// OnEvent is told what happens, in order and without a lock held. It must
-	// be quick. May be nil.
+	// OnEvent receives the events of the session, in order and without a lock held. It must be quick. It may be nil.
 	OnEvent func(Event)
 }
 
-// Session is what this agent and one peer have with each other.
-//
-//	              a link is ready                 the last link is lost
-//	no state ───────────────────────► linked ◄──────────────────────► waiting
-//	   ▲                                 │      a link is ready          │
-//	   │   drop: the peer lost its state,│                               │
-//	   └── says it stops, or breaks the ─┴──────── budget is over ───────┘
-//	       protocol
-//
-// Locks are taken in this order, and none is held while a URB's Done, an
-// OnEvent or a link's Send runs: rxLane.order, hosted.order, far.mu or
-// hosted.mu, Session.mu.
+// Session is the session of this agent with one peer.
 type Session struct {
-	cfg  Config
-	log  *slog.Logger
-	wake chan struct{}  // to Run: there are events, links, a list to send, a budget to watch
-	over chan struct{}  // closed when Run begins to end
-	work sync.WaitGroup // all goroutines but Run's
-	urbs atomic.Uint64  // the last URB number given out
+	cfg       Config
+	log       *slog.Logger
+	transport *transport.Transport
+	events    eventQueue     // for Run
+	over      chan struct{}  // closed when Run begins to end
+	work      sync.WaitGroup // the goroutines of exported attachments
+	urbs      atomic.Uint64  // the number of the last URB
 
 	mu sync.Mutex
 	// Guarded by mu.
-	phase    phase
-	after    []func() // what to do once mu is free; see unlock
-	events   []Event
-	joined   []link.Link // handed to Join, not yet started
-	links    linkSet
-	state    state
-	holders  map[*hosted]struct{} // all that have a device or are about to, of dropped states too
-	counters Counters
+	wasRun     bool
+	isOver     bool // over is closed
+	current    *attachments
+	lastNumber uint16                           // of the last attachment of a remote device
+	holders    map[*exportedAttachment]struct{} // that have a device or are opening it, of earlier states too
+	resets     uint64
 }
 
-// state is what is dropped as a whole when either end loses its part of it.
-type state struct {
-	self, peer uint64 // the incarnations; peer is 0 while it belongs to none
-	groups     map[uint16]*group
-	control    *group // of lane 1: groups[0]
-	unreported []*rxLane
-	received   int // bytes since the last acknowledgement
-	far        map[uint16]*far
-	lastFar    uint16
-	hosted     map[uint16]*hosted
-	list       *peerList
-	offer      offer
-	lostAt     time.Time // the peer's last sign of life; zero with a link or before the first
-}
-
-type phase uint8
-
-const (
-	phaseNew phase = iota
-	phaseRunning
-	phaseStopping // links live on to say goodbye
-	phaseOver
-)
-
-// New makes a session; Run runs it.
+// New returns a session. Run runs it.
 func New(c Config) (*Session, error) {
 	if c.Local.IsZero() || c.Remote.IsZero() || c.Local == c.Remote {
-		return nil, fmt.Errorf("session between %s and %s: two different peers are needed", c.Local.Short(), c.Remote.Short())
+		return nil, fmt.Errorf("session between %s and %s: two different peers are needed",
+			c.Local.Short(), c.Remote.Short())
 	}
 	if c.Budget < 0 {
 		return nil, fmt.Errorf("session: a budget of %v: it must not be negative", c.Budget)
@@ -124,216 +82,115 @@ func New(c Config) (*Session, error) {
 	s := &Session{
 		cfg:     c,
 		log:     c.Logger.With("peer", c.Remote.Short()),
-		wake:    make(chan struct{}, 1),
+		events:  newEventQueue(),
 		over:    make(chan struct{}),
-		holders: make(map[*hosted]struct{}),
+		holders: make(map[*exportedAttachment]struct{}),
 	}
-	s.links.all = make(map[*linkRun]struct{})
-	s.links.since = time.Now()
-	s.state = s.newState()
+	s.transport = transport.New(transport.Config{Handler: &transportHandler{s: s}, Budget: c.Budget, Logger: s.log})
 	return s, nil
 }
 
-func (s *Session) newState() state {
-	st := state{
-		self:   randomNumber(),
-		groups: make(map[uint16]*group),
-		far:    make(map[uint16]*far),
-		hosted: make(map[uint16]*hosted),
-		list:   &peerList{first: make(chan struct{})},
-		offer:  offer{stale: true},
-	}
-	c := newGroup(0)
-	c.endpoints[uint8(tunnel.LaneSession)] = struct{}{}
-	c.deliver = func(f tunnel.Frame) error { return s.deliverControl(c, f) }
-	c.violated = func(reason string) { s.dropIf(c, reason) }
-	c.released = func(int) { s.listAcknowledged(c) }
-	st.control, st.groups[0] = c, c
-	return st
-}
-
-// randomNumber is not 0.
-func randomNumber() uint64 {
-	var b [8]byte
-	for {
-		_, _ = rand.Read(b[:]) // never fails: crypto/rand
-		if n := binary.BigEndian.Uint64(b[:]); n != 0 {
-			return n
-		}
-	}
-}
-
-// ErrOver is the error of everything that is asked of a session that has ended.
+// ErrOver is the error of calls to a session that has ended.
 var ErrOver = errors.New("the session with the peer is over")
 
-// Run runs the session until ctx ends. Then it tells the peer, completes all
-// URBs, gives all devices back, and returns nil when all of that is done.
+// Run runs the session until ctx ends. Then it says Goodbye to the peer, completes all URBs, gives all devices back, and
+// returns nil.
 func (s *Session) Run(ctx context.Context) error {
 	s.mu.Lock()
-	if s.phase != phaseNew {
+	if s.wasRun {
 		s.mu.Unlock()
 		return errors.New("run session: it has been run before")
 	}
-	s.phase = phaseRunning
+	s.wasRun = true
 	s.mu.Unlock()
 
-	// Links outlive ctx by the time that a goodbye takes.
-	linkCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	budget := time.NewTimer(s.cfg.Budget)
-	defer budget.Stop()
+	ended := make(chan error, 1)
+	go func() { ended <- s.transport.Run(ctx) }()
+	stop := ctx.Done()
 	for {
 		s.report()
-		s.startJoined(linkCtx)
-		s.offerDevices()
-		if left, ok := s.budgetLeft(); ok {
-			if left <= 0 {
-				s.drop(fmt.Sprintf("no link to the peer for as long as a budget of %v allows", s.cfg.Budget))
-				continue
-			}
-			budget.Reset(left)
-		}
+		s.sendList()
 		select {
-		case <-ctx.Done():
-			s.stop(cancel)
-			return nil
-		case <-s.wake:
-		case <-budget.C:
+		case <-stop:
+			stop = nil
+			s.stop()
+		case <-s.events.wake:
+		case err := <-ended:
+			s.stop()
+			s.work.Wait()
+			s.report()
+			return err
 		}
 	}
 }
 
-// stop ends everything that Run and its goroutines do.
-func (s *Session) stop(cancelLinks context.CancelFunc) {
-	s.mu.Lock()
-	s.phase = phaseStopping
-	close(s.over)
-	unstarted := s.joined
-	s.joined = nil
-	var leaving []*linkRun
-	for l := range s.links.all {
-		l.sayGoodbye(tunnel.GoodbyeStopping)
-		leaving = append(leaving, l)
-	}
-	s.mu.Unlock()
-	for _, l := range unstarted {
-		l.Close(string(tunnel.GoodbyeStopping))
-	}
-	patience := time.NewTimer(goodbyeTime)
-	defer patience.Stop()
-	for _, l := range leaving {
-		select {
-		case <-l.ended:
-		case <-patience.C:
-			patience.Reset(0)
-		}
-	}
-	s.drop("this agent is stopping")
-	s.mu.Lock()
-	s.phase = phaseOver
-	for l := range s.links.all {
-		s.endLink(l, string(tunnel.GoodbyeStopping))
-	}
-	s.unlock()
-	cancelLinks()
-	s.work.Wait()
-	s.report()
-}
-
-// unlock frees mu and then does what has piled up meanwhile.
-func (s *Session) unlock() {
-	after := s.after
-	s.after = nil
-	s.mu.Unlock()
-	for _, f := range after {
-		f()
-	}
-}
-
-// spawn runs f on a goroutine that Run joins, unless the session is over. Mu
-// is held.
-func (s *Session) spawn(f func()) bool {
-	if s.phase == phaseOver {
-		return false
-	}
-	s.work.Go(f)
-	return true
-}
-
-// poke wakes Run.
-func (s *Session) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// budgetLeft returns how long the state is kept; ok is false while there is a
-// link, or nothing that a link could continue. Devices of the peer have to be
-// unplugged by the end of the budget, which takes this machine's kernel a while.
-func (s *Session) budgetLeft() (left time.Duration, ok bool) {
+// stop makes calls that wait for the peer return.
+func (s *Session) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.lostAt.IsZero() {
-		return 0, false
+	if !s.isOver {
+		s.isOver = true
+		close(s.over)
 	}
-	left = s.cfg.Budget - time.Since(s.state.lostAt)
-	if len(s.state.far) > 0 {
-		left -= min(unplugTime, s.cfg.Budget/4)
-	}
-	return left, true
 }
 
-// drop gives up all that the session holds, and begins anew.
-func (s *Session) drop(reason string) {
+// Join hands the session a new link to its peer, which the session owns from then on. It does not block.
+func (s *Session) Join(l link.Link) {
+	if l.Info().Peer != s.cfg.Remote {
+		l.Close("this link leads to another peer")
+		return
+	}
+	s.transport.Join(l)
+}
+
+// transportHandler handles the events of the session's transport, which calls its methods one at a time.
+type transportHandler struct {
+	s      *Session
+	linked bool // LinkUp was called, and neither LinkDown nor Begin after it
+}
+
+// Begin drops all attachments and begins again without any.
+func (h *transportHandler) Begin(state *transport.State, reason string) transport.Receiver {
+	s := h.s
+	if h.linked {
+		h.linked = false
+		s.events.add(Event{Kind: Lost, Reason: reason})
+	}
+	next := newAttachments(s, state)
 	s.mu.Lock()
-	s.dropState(reason)
-	s.unlock()
+	last := s.current
+	s.current = next
+	s.mu.Unlock()
+	if last != nil {
+		last.drop(reason)
+	}
+	return next
 }
 
-// dropIf drops the state that lane 1 belongs to, if it is still there.
-func (s *Session) dropIf(control *group, reason string) {
-	s.mu.Lock()
-	if !control.dead {
-		s.dropState(reason)
-	}
-	s.unlock()
+// LinkUp reports the link, and has Run send the list of devices.
+func (h *transportHandler) LinkUp(path link.Path) {
+	h.linked = true
+	h.s.events.add(Event{Kind: Linked, Path: path})
 }
 
-// dropState is drop with mu held. Links that have carried the old state end;
-// those that have not yet say who this end is now.
-func (s *Session) dropState(reason string) {
-	old := s.state
-	s.state = s.newState()
-	s.state.lastFar = old.lastFar
-	if old.list.devices == nil {
-		close(old.list.first) // who waits for it waits for the next one
+// LinkDown completes the cancelled URBs whose results are not expected soon.
+func (h *transportHandler) LinkDown(reason string) {
+	h.linked = false
+	h.s.events.add(Event{Kind: Lost, Reason: reason})
+	h.s.mu.Lock()
+	devices := h.s.current.remoteDevices()
+	h.s.mu.Unlock()
+	for _, d := range devices {
+		d.abandonCancelled()
 	}
-	for _, g := range old.groups {
-		s.endGroup(g)
+}
+
+// Margin returns the time that this machine's kernel needs to remove the remote devices.
+func (h *transportHandler) Margin() time.Duration {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if len(h.s.current.remote) == 0 {
+		return 0
 	}
-	for _, d := range old.far {
-		s.after = append(s.after, func() { d.forget(&EndedError{Reason: reason}, usb.StatusShutdown) })
-	}
-	for _, h := range old.hosted {
-		s.after = append(s.after, func() { h.end(tunnel.CodeFailed, reason) })
-	}
-	if s.links.active != nil {
-		s.links.active, s.links.since, s.links.reason = nil, time.Now(), reason
-		s.emit(Event{Kind: Lost, Reason: reason})
-	}
-	for l := range s.links.all {
-		l.hello = nil
-		if l.isReady {
-			s.endLink(l, reason)
-		} else {
-			l.sayHello = true
-			l.poke()
-		}
-	}
-	if len(old.far)+len(old.hosted) > 0 {
-		s.counters.Resets++
-		s.emit(Event{Kind: Reset, Reason: reason})
-		s.log.Warn("session reset", "reason", reason, "uses", len(old.far), "shares", len(old.hosted))
-	}
+	return min(unplugTimeout, h.s.cfg.Budget/4)
 }

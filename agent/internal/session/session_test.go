@@ -31,7 +31,7 @@ func TestSurvivesALossWithinTheBudget(t *testing.T) {
 		sc.wire.cut(false)
 		synctest.Wait()
 		_, done := sc.submit(1, epBulkIn, 1000)
-		pause(DefaultBudget - unplugTime - time.Second)
+		pause(DefaultBudget - unplugTimeout - time.Second)
 		wantPending(t, done)
 		if isGone(sc.dev) {
 			t.Fatal("the device is gone within the budget")
@@ -53,11 +53,11 @@ func TestBudgetEndsBothSides(t *testing.T) {
 		sc.wire.cut(false)
 		// The client's kernel has time to see the unplug within the budget; the
 		// host waits to its end.
-		pause(DefaultBudget - unplugTime - time.Millisecond)
+		pause(DefaultBudget - unplugTimeout - time.Millisecond)
 		wantPending(t, done)
 		pause(2 * time.Millisecond)
 		wantStatus(t, done, 0, usb.StatusShutdown)
-		pause(unplugTime - 10*time.Millisecond)
+		pause(unplugTimeout - 10*time.Millisecond)
 		if sc.model.closes() != 0 {
 			t.Error("the host gives the device back before the budget is over")
 		}
@@ -89,9 +89,7 @@ func TestRestartedPeerBeginsAnewOnItsFirstLink(t *testing.T) {
 		_, done := sc.submit(1, epBulkIn, 1000)
 		synctest.Wait()
 		// The client dies without a word, and comes back as another process.
-		sc.wire.mu.Lock()
-		sc.wire.mute = true
-		sc.wire.mu.Unlock()
+		sc.wire.silence()
 		again, stop := sc.run(Config{Local: peerID(1), Remote: peerID(2), Logger: quiet})
 		c := newCable(newRand(3), peerID(1), peerID(2), link.RankHost, -1)
 		again.Join(c.ends[0])

@@ -6,34 +6,35 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/agent/internal/session/transport"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Status is what a session is doing.
+// Status describes a session.
 type Status struct {
 	Remote      ident.PeerID       `json:"peer"`
 	Linked      bool               `json:"linked"`
-	Since       time.Time          `json:"since"`            // of Linked being as it is
+	Since       time.Time          `json:"since"`            // of the last change of Linked
 	Reason      string             `json:"reason,omitempty"` // why the last active link ended
-	Links       []LinkStatus       `json:"links"`            // the best first
+	Links       []LinkStatus       `json:"links"`            // the best one first
 	Attachments []AttachmentStatus `json:"attachments"`      // by number
 	Counters    Counters           `json:"counters"`
 }
 
-// LinkStatus is one link of a session.
+// LinkStatus describes one link of a session.
 type LinkStatus struct {
 	Path   link.Path  `json:"path"`
 	Rank   string     `json:"rank"` // the path's rank in words
 	Stats  link.Stats `json:"stats"`
 	Ready  bool       `json:"ready"`  // the Hellos were exchanged
-	Active bool       `json:"active"` // this end sends on it
+	Active bool       `json:"active"` // this agent sends on it
 	Since  time.Time  `json:"since"`
 }
 
-// AttachmentStatus is one attachment of a session.
+// AttachmentStatus describes one attachment of a session.
 type AttachmentStatus struct {
 	Number   uint16    `json:"attachment"`
-	Client   bool      `json:"client"` // this end uses the device; otherwise it shares it
+	Client   bool      `json:"client"` // this agent uses the device; otherwise it shares it
 	Device   string    `json:"device"` // its id on its host
 	Name     string    `json:"name"`
 	Since    time.Time `json:"since"`
@@ -43,14 +44,14 @@ type AttachmentStatus struct {
 	BytesOut uint64    `json:"bytes_out"` // written to it
 }
 
-// Counters count since the session began.
+// Counters are numbers of events since the session was made.
 type Counters struct {
-	FramesSent     uint64 `json:"frames_sent"` // again and again included
+	FramesSent     uint64 `json:"frames_sent"` // frames that were sent again count again
 	FramesReceived uint64 `json:"frames_received"`
-	Duplicates     uint64 `json:"duplicates"` // received again, and dropped
-	Switches       uint64 `json:"switches"`   // a link became the active one
-	Losses         uint64 `json:"losses"`     // the last link was lost
-	Resets         uint64 `json:"resets"`     // attachments were dropped
+	Duplicates     uint64 `json:"duplicates"` // frames that arrived again and were dropped
+	Switches       uint64 `json:"switches"`   // times that a link became the active one
+	Losses         uint64 `json:"losses"`     // times that the last link was lost
+	Resets         uint64 `json:"resets"`     // times that attachments were dropped
 }
 
 // traffic counts the URBs of an attachment.
@@ -65,40 +66,90 @@ func (t *traffic) count(in bool, actual int) {
 	}
 }
 
-// Status returns what the session is doing now.
+// status returns a with the counters.
+func (t *traffic) status(a AttachmentStatus) AttachmentStatus {
+	a.Done, a.BytesIn, a.BytesOut = t.done, t.in, t.out
+	return a
+}
+
+// Status returns the current status of the session.
 func (s *Session) Status() Status {
+	links, counters := s.transport.Status(), s.transport.Counters()
+	st := Status{Remote: s.cfg.Remote, Linked: links.Linked, Since: links.Since, Reason: links.Reason}
+	for _, l := range links.Links {
+		st.Links = append(st.Links, linkStatus(l))
+	}
 	s.mu.Lock()
-	st := Status{
-		Remote: s.cfg.Remote, Linked: s.links.active != nil, Since: s.links.since,
-		Reason: s.links.reason, Counters: s.counters,
-	}
-	var links []*linkRun
-	for l := range s.links.all {
-		links = append(links, l)
-	}
-	slices.SortFunc(links, func(a, b *linkRun) int { return b.order.compare(a.order) })
-	for _, l := range links {
-		path := l.link.Info().Path
-		st.Links = append(st.Links, LinkStatus{
-			Path: path, Rank: path.Rank.String(), Ready: l.isReady, Active: l == s.links.active, Since: l.began,
-		})
-	}
-	var users []interface{ status() AttachmentStatus }
-	for _, d := range s.state.far {
-		users = append(users, d)
-	}
-	for _, h := range s.state.hosted {
-		users = append(users, h)
+	st.Counters = Counters{
+		FramesSent: counters.FramesSent, FramesReceived: counters.FramesReceived, Duplicates: counters.Duplicates,
+		Switches: counters.Switches, Losses: counters.Losses, Resets: s.resets,
 	}
 	s.mu.Unlock()
-	for i, l := range links {
-		st.Links[i].Stats = l.link.Stats()
-	}
-	for _, u := range users {
-		if a := u.status(); !a.Since.IsZero() {
-			st.Attachments = append(st.Attachments, a)
+	for _, a := range s.all() {
+		if status, ok := a.status(); ok {
+			st.Attachments = append(st.Attachments, status)
 		}
 	}
 	slices.SortFunc(st.Attachments, func(a, b AttachmentStatus) int { return cmp.Compare(a.Number, b.Number) })
 	return st
+}
+
+func linkStatus(l transport.LinkStatus) LinkStatus {
+	path := l.Link.Info().Path
+	return LinkStatus{
+		Path: path, Rank: path.Rank.String(), Stats: l.Link.Stats(), Ready: l.Ready, Active: l.Active, Since: l.Since,
+	}
+}
+
+// attachment is an attachment of either role.
+type attachment interface {
+	// status returns false before the device is attached.
+	status() (AttachmentStatus, bool)
+}
+
+// all returns the attachments of both roles.
+func (s *Session) all() []attachment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]attachment, 0, len(s.current.remote)+len(s.current.exported))
+	for _, d := range s.current.remote {
+		all = append(all, d)
+	}
+	for _, x := range s.current.exported {
+		all = append(all, x)
+	}
+	return all
+}
+
+// Linked reports whether a link to the peer is up.
+func (s *Session) Linked() bool { return s.transport.Status().Linked }
+
+// Attached reports whether a device is attached, in either direction.
+func (s *Session) Attached() bool {
+	return slices.ContainsFunc(s.all(), func(a attachment) bool {
+		_, ok := a.status()
+		return ok
+	})
+}
+
+// ActiveLink returns the link that carries the session. It returns false if no link is up.
+func (s *Session) ActiveLink() (LinkStatus, bool) {
+	for _, l := range s.transport.Status().Links {
+		if l.Active {
+			return linkStatus(l), true
+		}
+	}
+	return LinkStatus{}, false
+}
+
+// Holds reports whether the peer has a device (ok), whether a link is up, and since when. Another peer may have a device
+// whose holder's link is lost: [Session.Revoke] takes it back. A dead link is noticed within 9 s.
+func (s *Session) Holds(deviceID string) (linked bool, since time.Time, ok bool) {
+	s.mu.Lock()
+	for x := range s.holders {
+		ok = ok || x.request.Device == deviceID && !x.isEnding()
+	}
+	s.mu.Unlock()
+	links := s.transport.Status()
+	return links.Linked, links.Since, ok
 }
