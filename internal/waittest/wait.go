@@ -3,6 +3,7 @@
 package waittest
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -29,12 +30,9 @@ func Until(t testing.TB, what string, condition func() bool) {
 func Eventually(condition func() bool) bool {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	timeout := time.NewTimer(Timeout)
-	defer timeout.Stop()
+	deadline := time.Now().Add(Timeout)
 	for !condition() {
-		select {
-		case <-tick.C:
-		case <-timeout.C:
+		if now := <-tick.C; now.After(deadline) {
 			return false
 		}
 	}
@@ -45,12 +43,12 @@ func Eventually(condition func() bool) bool {
 // describes the value, does not arrive within Timeout.
 func Receive[T any](t testing.TB, what string, values <-chan T) T {
 	t.Helper()
-	timeout := time.NewTimer(Timeout)
-	defer timeout.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
 	select {
 	case v := <-values:
 		return v
-	case <-timeout.C:
+	case <-ctx.Done():
 		t.Fatalf("not within %v: %s", Timeout, what)
 		panic("unreachable")
 	}
