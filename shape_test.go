@@ -322,7 +322,7 @@ func reportRiddle(t *testing.T, file, name string) {
 
 var (
 	// nouns end like participles and are none.
-	nouns = []string{"pairing", "signalling", "sharing", "listing", "ping", "string", "setting", "mapping", "binding", "feed", "seed", "speed", "shed", "ring"}
+	nouns = []string{"pairing", "signalling", "sharing", "listing", "finding", "ping", "string", "setting", "mapping", "binding", "feed", "seed", "speed", "shed", "ring"}
 	// riddles are names that nobody could read.
 	riddles = []string{"far", "sloth", "patience", "told", "asked", "doubt", "beside", "lent", "admitting", "asking", "hosted"}
 )

@@ -110,7 +110,7 @@ func TestRestoreIntoARunningClusterIsRefused(t *testing.T) {
 	c := local(t)
 	c.DatabaseURL = postgres(t)
 	i := start(t, c)
-	i.log.Await(t, "the instance has its lease")
+	i.log.Await(t, "this instance has its lease")
 	var raw bytes.Buffer
 	if err := Backup(t.Context(), c, &raw); err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func Doctor(ctx context.Context, c Config, link string) []doctor.Finding {
 	}
 	target, err := s.target(link)
 	if err != nil {
-		return append(found, doctor.Open("server", "start it, and look again", "not met: %v", err))
+		return append(found, doctor.Note("server", "start it, and look again", "not met: %v", err))
 	}
 	running := s.examinePorts(ctx, target, &found)
 	if store != nil && link == "" {
@@ -83,14 +83,14 @@ func (s *settings) meet(ctx context.Context, t doctor.Target, running, other boo
 	if running && !other {
 		for i, f := range found {
 			if f.Check == "address" && f.Verdict == doctor.Wrong {
-				found[i] = doctor.Open(f.Check, "only from another network it shows whether this is so there too", "%s", f.Detail)
+				found[i] = doctor.Note(f.Check, "only from another network it shows whether this is so there too", "%s", f.Detail)
 			}
 		}
 	}
 	if host, _, err := net.SplitHostPort(t.Link.Host); err == nil && !other && hereOnly(host) {
-		found = append(found, doctor.Open("public URL", "set --public-url to how others reach this machine, and start the server again", "nobody but this machine reaches %s", t.Link.Host))
+		found = append(found, doctor.Note("public URL", "set --public-url to how others reach this machine, and start the server again", "nobody but this machine reaches %s", t.Link.Host))
 	}
-	return append(found, doctor.Open("from outside", "run easyfind doctor on an agent in another network", "what a firewall or a router does to others shows only there"))
+	return append(found, doctor.Note("from outside", "run easyfind doctor on an agent in another network", "what a firewall or a router does to others shows only there"))
 }
 
 // examineData looks at the data directory.
@@ -99,7 +99,7 @@ func (s *settings) examineData() doctor.Finding {
 	info, err := os.Stat(s.Data)
 	switch {
 	case err != nil:
-		return doctor.Open(check, "the first start makes it", "%v", err)
+		return doctor.Note(check, "the first start makes it", "%v", err)
 	case !info.IsDir():
 		return doctor.Bad(check, "choose another with --data", "%s is a file", s.Data)
 	}
@@ -132,7 +132,7 @@ func (s *settings) examineDatabase(ctx context.Context) (registry.Store, []docto
 	db, closed, err := s.databaseBeside(ctx)
 	if err != nil {
 		if errors.Is(err, sqlitestore.ErrNone) {
-			return nil, []doctor.Finding{doctor.Open(check, "the first start makes it", "there is none yet")}
+			return nil, []doctor.Finding{doctor.Note(check, "the first start makes it", "there is none yet")}
 		}
 		return nil, []doctor.Finding{doctor.Bad(check, "", "%v", err)}
 	}
@@ -199,7 +199,7 @@ func (s *settings) examineCluster(ctx context.Context, store registry.Store) []d
 		return []doctor.Finding{doctor.Bad(check, "", "%v", err)}
 	}
 	if len(list) == 0 {
-		return []doctor.Finding{doctor.Open(check, "", "none runs now")}
+		return []doctor.Finding{doctor.Note(check, "", "none runs now")}
 	}
 	seed, err := secret(ctx, store, secretCluster)
 	if err != nil {
@@ -306,7 +306,7 @@ func examinePort(flag, network, address string, running bool) doctor.Finding {
 	case err == nil && running:
 		return doctor.Bad(check, "restart it: these settings are not those that it has read", "free, although the server runs (%s)", flag)
 	case err == nil:
-		return doctor.Open(check, "start the server", "free (%s): the server does not run", flag)
+		return doctor.Note(check, "start the server", "free (%s): the server does not run", flag)
 	case !errors.Is(err, syscall.EADDRINUSE):
 		return doctor.Bad(check, "correct --"+flag+"; a port below 1024 needs root or CAP_NET_BIND_SERVICE", "it cannot be listened at: %v", err)
 	case running:

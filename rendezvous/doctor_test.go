@@ -71,7 +71,7 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 	c := fixed(t)
 	c.DatabaseURL, c.ClusterListen = postgres(t), freePort(t)
 	i := start(t, c)
-	i.log.Await(t, "the instance has its lease")
+	i.log.Await(t, "this instance has its lease")
 	found := Doctor(t.Context(), c, "")
 	if doctor.Failed(found) {
 		var all bytes.Buffer
@@ -144,7 +144,7 @@ func TestDoctorOfInstancesThatDoNotReachEachOther(t *testing.T) {
 	configs[1].ClusterAddress = freePort(t) // where it does not listen
 	for _, c := range configs {
 		i := start(t, c)
-		i.log.Await(t, "the instance has its lease")
+		i.log.Await(t, "this instance has its lease")
 	}
 	found := Doctor(t.Context(), configs[0], "")
 	expect(t, found, "instances", doctor.OK, "takes links")

@@ -15,7 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// freePort is a TCP address of loopback that nobody used a moment ago.
+// freePort returns a TCP address of the loopback interface that is free now.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -26,10 +26,10 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// scraped is what Prometheus would get from an instance.
-func scraped(t *testing.T, address string) string {
+// scrape returns the metrics of an instance.
+func scrape(t *testing.T, address string) string {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waittest.Timeout}
 	res, err := client.Get("http://" + address + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func scraped(t *testing.T, address string) string {
 // that the dashboard and the alerts use, and for what must not be there.
 func TestMetrics(t *testing.T) {
 	c := local(t)
-	c.MetricsListen = freePort(t)
+	c.MetricsListen = "127.0.0.1:0"
 	i := start(t, c)
 	a, b := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
 	b.allow(a)
@@ -61,8 +61,9 @@ func TestMetrics(t *testing.T) {
 		t.Fatalf("a stranger administers: %d", status)
 	}
 	var text string
-	waittest.Until(t, "the lease", func() bool {
-		text = scraped(t, c.MetricsListen)
+	address := i.address("serving metrics")
+	waittest.Until(t, "this instance has its lease", func() bool {
+		text = scrape(t, address)
 		return strings.Contains(text, "\neasyfind_lease_held 1\n")
 	})
 	for _, line := range []string{

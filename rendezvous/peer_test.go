@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
@@ -88,7 +89,7 @@ func (p *peer) dial(alpn string) *tls.Conn {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(waittest.Timeout))
 	return conn
 }
 

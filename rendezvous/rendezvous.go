@@ -93,15 +93,29 @@ func (s *Server) Run(ctx context.Context) error {
 			return p.redirect.serve(ctx, p.certs.Challenges(s.settings.toHTTPS()), s.settings.Logger)
 		})
 	}
-	s.settings.Logger.Info("the rendezvous is serving", "https", p.listener.Addr().String(), "stun", p.sockets.Address().String(),
-		"relay", s.settings.relayIP.String(), "data", s.settings.Data)
+	s.settings.Logger.Info("the rendezvous is serving", "addr", p.listener.Addr().String(),
+		"stun_addr", p.sockets.Address().String(), "relay_addr", s.settings.relayIP.String(), "dir", s.settings.Data)
+	if p.scrapes != nil {
+		s.settings.Logger.Info("serving metrics", "addr", p.scrapes.Addr().String())
+	}
+	if p.redirect != nil {
+		s.settings.Logger.Info("redirecting HTTP to HTTPS", "addr", p.redirect.listener.Addr().String())
+	}
+	if p.links != nil {
+		s.settings.Logger.Info("accepting links from other instances", "addr", p.links.Addr().String())
+	}
+	if p.plain != nil {
+		s.settings.Logger.Info("accepting connections from reverse proxies", "addr", p.plain.Addr().String())
+	}
 	if hereOnly(s.settings.publicHost) {
-		s.settings.Logger.Warn("the join link is good on this machine only: set --public-url to how others reach it", "host", s.settings.publicHost)
+		s.settings.Logger.Warn("the join link works on this machine only; set --public-url to the address for others",
+			"host", s.settings.publicHost)
 	}
 	s.announce(running, &p, &all)
 	select {
 	case <-ctx.Done():
-		s.settings.Logger.Info("the rendezvous is stopping: its peers are sent away", "peers", p.hub.Count(), "at_most", (drainWait + lastWait).String())
+		s.settings.Logger.Info("the rendezvous is stopping; disconnecting its peers",
+			"peers", p.hub.Count(), "timeout", drainWait+lastWait)
 		s.drain(&p)
 	case <-running.Done():
 	}

@@ -12,14 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
-
-const patience = 20 * time.Second
 
 // instance is a running server.
 type instance struct {
@@ -75,17 +72,38 @@ func begin(t *testing.T, c Config) *instance {
 	return i
 }
 
-// await waits until it says that it can be joined.
+// startBehind runs a server until the test ends, behind a forwarder.
+func startBehind(t *testing.T, f *forwarder, c Config) *instance {
+	t.Helper()
+	i := begin(t, c)
+	f.to(i.address("the rendezvous is serving"))
+	i.await()
+	return i
+}
+
+// await waits until the server has printed its join link.
 func (i *instance) await() {
 	i.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), waittest.Timeout)
+	defer cancel()
 	select {
 	case i.link = <-i.ready:
 	case err := <-i.done:
 		i.done <- nil
 		i.t.Fatalf("start: %v", err)
-	case <-time.After(2 * patience):
-		i.t.Fatalf("it does not get ready: %s", i.log)
+	case <-ctx.Done():
+		i.t.Fatalf("the server is not ready after %v: %s", waittest.Timeout, i.log)
 	}
+}
+
+// address returns the address in the log record with a message. Each listener has
+// such a record.
+func (i *instance) address(message string) string {
+	i.t.Helper()
+	start := "msg=\"" + message + "\" addr="
+	i.log.Await(i.t, start)
+	_, rest, _ := strings.Cut(i.log.String(), start)
+	return strings.Fields(rest)[0]
 }
 
 // signals has a send a message to b, which confirms it.
@@ -219,7 +237,7 @@ func TestAStopIsLogged(t *testing.T) {
 	newPeer(t, i.link, 1).connect()
 	i.stop()
 	log := i.log.String()
-	began, ended := strings.Index(log, "is stopping: its peers are sent away"), strings.Index(log, "has stopped")
+	began, ended := strings.Index(log, "the rendezvous is stopping"), strings.Index(log, "has stopped")
 	if began < 0 || ended < began || !strings.Contains(log[began:ended], "peers=1") {
 		t.Errorf("the log says:\n%s", log)
 	}

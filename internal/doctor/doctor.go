@@ -1,7 +1,6 @@
-// Package doctor checks a rendezvous as a peer meets it, from wherever it runs:
-// the server's own doctor, and the doctor of an agent, which sees it from
-// outside. What it finds is one line each: what was looked at, how it is, and
-// what to do.
+// Package doctor checks a rendezvous as a peer uses it. The server's own doctor
+// runs it, and so does the doctor of an agent, which sees the server from outside.
+// Each finding is one line: what was checked, the result, and what to do.
 package doctor
 
 import (
@@ -12,7 +11,7 @@ import (
 	"sync"
 )
 
-// Verdict is how something is.
+// Verdict is the result of a check.
 type Verdict string
 
 // The verdicts.
@@ -22,26 +21,26 @@ const (
 	Unknown Verdict = "unknown" // it could not be checked, or does not matter here
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
-	Check   string  `json:"check"` // as "certificate"
+	Check   string  `json:"check"` // such as "certificate"
 	Verdict Verdict `json:"verdict"`
-	Detail  string  `json:"detail"`       // how it is
-	Do      string  `json:"do,omitempty"` // what to do about it
+	Detail  string  `json:"detail"`
+	Do      string  `json:"do,omitempty"` // what the operator should do
 }
 
-// Good, Bad and Open make findings.
+// Good returns a finding that something works.
 func Good(check, format string, args ...any) Finding {
 	return Finding{Check: check, Verdict: OK, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Bad is something wrong, and what to do.
+// Bad returns a finding that something is wrong, and what to do.
 func Bad(check, do, format string, args ...any) Finding {
 	return Finding{Check: check, Verdict: Wrong, Detail: fmt.Sprintf(format, args...), Do: do}
 }
 
-// Open is something that is left open.
-func Open(check, do, format string, args ...any) Finding {
+// Note returns a finding that is neither good nor bad. do may be "".
+func Note(check, do, format string, args ...any) Finding {
 	return Finding{Check: check, Verdict: Unknown, Detail: fmt.Sprintf(format, args...), Do: do}
 }
 
@@ -57,7 +56,7 @@ func Failed(findings []Finding) bool {
 
 var marks = map[Verdict]string{OK: "✓", Wrong: "✗", Unknown: "–"}
 
-// Write writes findings for a person, one line each, and what to do below.
+// Write writes findings for a person: one line each, and below it what to do.
 func Write(w io.Writer, findings []Finding) error {
 	width := 0
 	for _, f := range findings {
@@ -74,8 +73,8 @@ func Write(w io.Writer, findings []Finding) error {
 	return err
 }
 
-// together runs checks at once and returns their findings in order.
-func together(ctx context.Context, checks ...func(context.Context) []Finding) []Finding {
+// parallel runs checks at the same time and returns their findings in order.
+func parallel(ctx context.Context, checks ...func(context.Context) []Finding) []Finding {
 	found := make([][]Finding, len(checks))
 	var all sync.WaitGroup
 	for i, check := range checks {

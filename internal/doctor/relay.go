@@ -17,30 +17,31 @@ import (
 )
 
 const (
-	askAgain = 200 * time.Millisecond
-	maxURIs  = 8 // of each kind that are checked
+	resendInterval = 200 * time.Millisecond
+	maxURIs        = 8 // of each kind that are checked
 )
 
-// place is where a STUN or TURN URI (RFC 7064, RFC 7065) leads.
-type place struct {
+// endpoint is the target of a STUN or TURN URI (RFC 7064, RFC 7065).
+type endpoint struct {
 	scheme, address, transport string
 }
 
-func parse(uri string) (place, error) {
+func parse(uri string) (endpoint, error) {
 	scheme, rest, _ := strings.Cut(uri, ":")
 	address, query, _ := strings.Cut(rest, "?transport=")
-	p := place{scheme: scheme, address: address, transport: query}
+	p := endpoint{scheme: scheme, address: address, transport: query}
 	if p.transport == "" {
 		p.transport = "udp"
 	}
-	if _, _, err := net.SplitHostPort(address); err != nil || !slices.Contains([]string{"stun", "turn", "turns"}, scheme) {
-		return p, fmt.Errorf("%.100q is no address of STUN or TURN", uri)
+	_, _, err := net.SplitHostPort(address)
+	if err != nil || !slices.Contains([]string{"stun", "turn", "turns"}, scheme) {
+		return p, fmt.Errorf("%.100q is not an address of STUN or TURN", uri)
 	}
 	return p, nil
 }
 
-// name is the check's: TURN over what.
-func (p place) name() string {
+// name returns the name of the check, such as TURN/UDP.
+func (p endpoint) name() string {
 	switch {
 	case p.scheme == "turns":
 		return "TURN/TLS"
@@ -54,8 +55,8 @@ func (p place) name() string {
 	return "STUN/UDP"
 }
 
-// port is which must be open for it.
-func (p place) port() string {
+// port returns the port that must be open.
+func (p endpoint) port() string {
 	_, port, _ := net.SplitHostPort(p.address)
 	if p.transport == "udp" {
 		return port + "/udp"
@@ -74,8 +75,8 @@ func (c client) close() {
 	c.conn.Close()
 }
 
-// connect makes a client. config is for TLS.
-func (p place) connect(ctx context.Context, config *tls.Config, username, password string) (client, error) {
+// connect returns a client. config is for TLS.
+func (p endpoint) connect(ctx context.Context, config *tls.Config, username, password string) (client, error) {
 	var conn net.PacketConn
 	var stream net.Conn
 	var err error
@@ -97,7 +98,8 @@ func (p place) connect(ctx context.Context, config *tls.Config, username, passwo
 	quiet := logging.NewDefaultLoggerFactory()
 	quiet.DefaultLogLevel = logging.LogLevelDisabled
 	c, err := turn.NewClient(&turn.ClientConfig{
-		STUNServerAddr: p.address, TURNServerAddr: p.address, Conn: conn, Username: username, Password: password, LoggerFactory: quiet,
+		STUNServerAddr: p.address, TURNServerAddr: p.address, Conn: conn, Username: username, Password: password,
+		LoggerFactory: quiet,
 	})
 	if err == nil {
 		err = c.Listen()
@@ -109,8 +111,7 @@ func (p place) connect(ctx context.Context, config *tls.Config, username, passwo
 	return client{c, conn}, nil
 }
 
-// stuns asks the STUN servers for this machine's address, over UDP each, and the
-// first over TCP too.
+// stuns checks the STUN servers, each over UDP and the first one also over TCP.
 func stuns(ctx context.Context, uris []string) []Finding {
 	if len(uris) == 0 {
 		return []Finding{Bad("STUN", "see the server's settings", "the server announces no STUN")}
@@ -128,14 +129,14 @@ func stuns(ctx context.Context, uris []string) []Finding {
 			checks = append(checks, overTCP.binding)
 		}
 	}
-	return together(ctx, checks...)
+	return parallel(ctx, checks...)
 }
 
-// binding asks one STUN server.
-func (p place) binding(ctx context.Context) []Finding {
-	ctx, cancel := context.WithTimeout(ctx, reachWait)
+// binding requests this machine's address from a STUN server.
+func (p endpoint) binding(ctx context.Context) []Finding {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	do := fmt.Sprintf("open %s in the firewall of the server, and forward it at its router", p.port())
+	do := p.openPort()
 	c, err := p.connect(ctx, nil, "", "")
 	if err != nil {
 		return []Finding{Bad(p.name(), do, "%s: %v", p.address, err)}
@@ -150,17 +151,18 @@ func (p place) binding(ctx context.Context) []Finding {
 	return []Finding{Good(p.name(), "%s sees this machine at %s", p.address, seen)}
 }
 
-// turns relays a packet through each TURN address.
+// turns checks the relay at each TURN address.
 func (t Target) turns(ctx context.Context, uris []string) []Finding {
 	if len(uris) == 0 {
-		return []Finding{Open("TURN", "", "the server has no relay: peers that find no direct path have none")}
+		return []Finding{Note("TURN", "", "the server has no relay: peers without a direct path cannot connect")}
 	}
 	if t.Credentials == nil {
-		return []Finding{Open("TURN", "run easyfind doctor on an agent that is registered here", "not checked: there are no credentials for it")}
+		return []Finding{Note("TURN", "run easyfind doctor on an agent that is registered here",
+			"not checked: there are no credentials for it")}
 	}
 	credentials, err := t.Credentials(ctx)
 	if err != nil {
-		return []Finding{Bad("TURN", "see the server's log", "the server gives out no credentials: %v", err)}
+		return []Finding{Bad("TURN", "see the server's log", "the server issues no credentials: %v", err)}
 	}
 	if len(credentials.URIs) > 0 {
 		uris = credentials.URIs
@@ -171,21 +173,23 @@ func (t Target) turns(ctx context.Context, uris []string) []Finding {
 		if err != nil {
 			return []Finding{Bad("TURN", "see the server's settings", "%v", err)}
 		}
-		checks = append(checks, func(ctx context.Context) []Finding { return []Finding{t.relayed(ctx, p, credentials)} })
+		checks = append(checks, func(ctx context.Context) []Finding {
+			return []Finding{t.relayed(ctx, p, credentials)}
+		})
 	}
-	return together(ctx, checks...)
+	return parallel(ctx, checks...)
 }
 
-// relayed makes two relayed addresses through one way in, as two peers that both
-// have no other would, and sends a packet from the one to the other.
-func (t Target) relayed(ctx context.Context, p place, by api.RelayCredentials) Finding {
-	ctx, cancel := context.WithTimeout(ctx, relayWait)
+// relayed allocates two relayed addresses, as two peers do that have no other path,
+// and sends a packet from one to the other.
+func (t Target) relayed(ctx context.Context, p endpoint, by api.RelayCredentials) Finding {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	var ends [2]net.PacketConn
 	for i := range ends {
 		c, err := p.connect(ctx, t.config(), by.Username, by.Password)
 		if err != nil {
-			return Bad(p.name(), fmt.Sprintf("open %s in the firewall of the server, and forward it at its router", p.port()), "%s: %v", p.address, err)
+			return Bad(p.name(), p.openPort(), "%s: %v", p.address, err)
 		}
 		defer c.close()
 		stop := context.AfterFunc(ctx, c.close)
@@ -198,32 +202,46 @@ func (t Target) relayed(ctx context.Context, p place, by api.RelayCredentials) F
 		ends[i] = relayed
 	}
 	began := time.Now()
-	err := across(ctx, ends)
+	err := sendAcross(ctx, ends)
 	switch at := ends[0].LocalAddr().String(); {
 	case err == nil:
-		return Good(p.name(), "a packet went through %s and the relay's ports in %d ms", at, time.Since(began).Milliseconds())
+		took := time.Since(began).Milliseconds()
+		return Good(p.name(), "a packet went through %s and the relay's ports in %d ms", at, took)
 	case t.Inside:
-		return Open(p.name(), "run easyfind doctor on an agent in another network: only from there it shows whether the relay's ports are open",
-			"a relayed address is given out (%s), but no packet goes from there to itself: seen from this machine, that may be the router", at)
+		return Note(p.name(),
+			"run easyfind doctor on an agent in another network: only that shows whether the relay's ports are open",
+			"the relay allocates an address (%s), but no packet comes through it; "+
+				"from this machine, the router may be the reason", at)
 	default:
-		return Bad(p.name(), "open the relay's UDP ports (relay-ports, 49152-65535 unless set) and set relay-ip to the address by which they are reached",
-			"a relayed address is given out (%s), but no packet comes through it", at)
+		return Bad(p.name(),
+			"open the relay's UDP ports (relay-ports; 49152-65535 by default), and set relay-ip to their public "+
+				"address",
+			"the relay allocates an address (%s), but no packet comes through it", at)
 	}
 }
 
-func (p place) refused(err error) Finding {
-	if text := err.Error(); strings.Contains(text, "timed out") || strings.Contains(text, "all retransmissions failed") || errors.Is(err, net.ErrClosed) {
-		return Bad(p.name(), fmt.Sprintf("open %s in the firewall of the server, and forward it at its router", p.port()), "%s does not answer", p.address)
-	}
-	return Bad(p.name(), "see the server's log: a limit of this peer or address, or no free port (relay-ports)", "%s gives no relayed address: %v", p.address, err)
+// openPort returns the advice to open the port.
+func (p endpoint) openPort() string {
+	return fmt.Sprintf("open %s in the firewall of the server, and forward it at its router", p.port())
 }
 
-// across sends from the first end until the second has got it.
-func across(ctx context.Context, ends [2]net.PacketConn) error {
+// refused explains an allocation that failed.
+func (p endpoint) refused(err error) Finding {
+	text := err.Error()
+	if strings.Contains(text, "timed out") || strings.Contains(text, "all retransmissions failed") ||
+		errors.Is(err, net.ErrClosed) {
+		return Bad(p.name(), p.openPort(), "%s does not answer", p.address)
+	}
+	return Bad(p.name(), "see the server's log: a limit of this peer or address, or no free port (relay-ports)",
+		"%s gives no relayed address: %v", p.address, err)
+}
+
+// sendAcross sends packets from the first end until the second receives one.
+func sendAcross(ctx context.Context, ends [2]net.PacketConn) error {
 	const text = "easyfind doctor"
 	deadline, _ := ctx.Deadline()
-	again := time.NewTicker(askAgain)
-	defer again.Stop()
+	resend := time.NewTicker(resendInterval)
+	defer resend.Stop()
 	got := make(chan error, 1)
 	go func() {
 		buf := make([]byte, 2048)
@@ -236,7 +254,7 @@ func across(ctx context.Context, ends [2]net.PacketConn) error {
 			}
 		}
 	}()
-	// The second end lets packets of the first in by sending one itself.
+	// A packet of the second end makes its relay accept packets of the first.
 	var err error
 	for ctx.Err() == nil {
 		_, errBack := ends[1].WriteTo([]byte("hello"), ends[0].LocalAddr())
@@ -246,7 +264,7 @@ func across(ctx context.Context, ends [2]net.PacketConn) error {
 		case <-ctx.Done():
 		case arrived := <-got:
 			return arrived
-		case <-again.C:
+		case <-resend.C:
 		}
 	}
 	ends[1].Close()

@@ -19,35 +19,35 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// Times and bounds of the checks.
+// Bounds of the checks.
 const (
-	reachWait  = 5 * time.Second  // for a connection and its first answer
-	relayWait  = 10 * time.Second // for an allocation and a packet through it
-	clockSkew  = 30 * time.Second // more than that, and proofs of keys are refused
-	expirySoon = 14 * 24 * time.Hour
-	maxAnswer  = 64 << 10
+	reachTimeout  = 5 * time.Second  // for a connection and its first answer
+	relayTimeout  = 10 * time.Second // for an allocation and a packet through it
+	maxClockSkew  = 30 * time.Second // beyond it the server refuses proofs of keys
+	expiryWarning = 14 * 24 * time.Hour
+	maxAnswer     = 64 << 10 // bytes
 )
 
-// Target is a rendezvous to be checked.
+// Target is a rendezvous to check.
 type Target struct {
-	Link api.JoinLink // its address, and the pin that its certificate must have
-	// Credentials are fresh ones for the relay. Nil: there are none.
+	Link api.JoinLink // its address and, if self-signed, the pin of its certificate
+	// Credentials returns fresh credentials for the relay. It may be nil.
 	Credentials func(context.Context) (api.RelayCredentials, error)
-	// Inside says that the checks run on the server's own machine, from which
-	// not everything can be seen as a peer sees it.
+	// Inside means that the checks run on the server's own machine, which cannot
+	// see everything as a peer sees it.
 	Inside bool
 }
 
-// Outside checks what a peer needs of a rendezvous: HTTPS, the certificate, the
-// clock, signalling, STUN and TURN.
+// Outside checks what a peer needs: HTTPS, the certificate, the clock, signalling,
+// STUN and TURN.
 func Outside(ctx context.Context, t Target) []Finding {
 	found := t.dial(ctx)
-	server, more := t.rest(ctx)
+	server, more := t.describe(ctx)
 	found = append(found, more...)
 	if server == nil {
-		return append(found, Open("signalling, STUN, TURN", "", "not checked: the server does not answer"))
+		return append(found, Note("signalling, STUN, TURN", "", "not checked: the server does not answer"))
 	}
-	return append(found, together(ctx,
+	return append(found, parallel(ctx,
 		t.signalling,
 		func(ctx context.Context) []Finding { return stuns(ctx, server.STUN) },
 		func(ctx context.Context) []Finding { return t.turns(ctx, server.TURN) },
@@ -55,7 +55,7 @@ func Outside(ctx context.Context, t Target) []Finding {
 	)...)
 }
 
-// config is how TLS is checked, as a peer does.
+// config returns the TLS configuration of a peer.
 func (t Target) config(protocols ...string) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS13}
 	if t.Link.Pin != nil {
@@ -66,16 +66,17 @@ func (t Target) config(protocols ...string) *tls.Config {
 	return c
 }
 
-// dial looks at the connection and the certificate.
+// dial checks the connection and the certificate.
 func (t Target) dial(ctx context.Context) []Finding {
-	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.Link.Host)
 	if err != nil {
-		return []Finding{Bad("address", "start the server, open the port in the firewall and forward it at the router; or correct public-url", "%s cannot be reached: %v", t.Link.Host, err)}
+		do := "start the server, open the port in the firewall and forward it at the router; or correct public-url"
+		return []Finding{Bad("address", do, "%s cannot be reached: %v", t.Link.Host, err)}
 	}
 	defer conn.Close()
-	found := []Finding{Good("address", "%s is reached at %s", t.Link.Host, conn.RemoteAddr())}
+	found := []Finding{Good("address", "%s answers at %s", t.Link.Host, conn.RemoteAddr())}
 	secure := tls.Client(conn, t.config("http/1.1"))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return append(found, t.untrusted(err))
@@ -91,17 +92,25 @@ func (t Target) untrusted(err error) Finding {
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.Is(err, ident.ErrUntrusted):
-		return Bad(check, "give agents the join link that the server has now (easyfind-rendezvous join-link), or restore its tls-key.pem; if neither has changed, somebody stands between", "it is not the one that the join link pins")
+		return Bad(check, "give agents the current join link (easyfind-rendezvous join-link), or restore the server's "+
+			"tls-key.pem; if neither has changed, somebody may intercept the connection",
+			"it is not the one that the join link pins")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return Bad(check, "renew it; with --acme the server does so itself: see its log", "it has expired at %s", invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+		return Bad(check, "renew it; with --acme the server does so itself: see its log", "it expired at %s",
+			invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
 	case errors.As(err, &name):
-		return Bad(check, "get one for this name, or correct public-url", "it is not for this name: %v", name)
+		return Bad(check, "use a certificate for this name, or correct public-url", "it is for another name: %v", name)
 	case errors.As(err, &authority):
-		return Bad(check, "use the join link, which has the pin of a self-signed certificate; or serve the whole chain (fullchain.pem)", "no known authority has issued it")
+		return Bad(check,
+			"use the join link, which has the pin of a self-signed certificate; or serve the whole chain "+
+				"(fullchain.pem)",
+			"no known authority has issued it")
 	}
-	return Bad("TLS", "is it the rendezvous that listens there, and does what stands before it pass TLS on?", "the handshake fails: %v", err)
+	return Bad("TLS", "check that the rendezvous listens there, and that proxies in between pass TLS through",
+		"the handshake fails: %v", err)
 }
 
+// certificate checks the date of a certificate that was verified.
 func (t Target) certificate(s tls.ConnectionState) Finding {
 	leaf := s.PeerCertificates[0]
 	left := time.Until(leaf.NotAfter)
@@ -110,33 +119,37 @@ func (t Target) certificate(s tls.ConnectionState) Finding {
 		how = "the one that the join link pins"
 	}
 	expires := leaf.NotAfter.UTC().Format(time.DateOnly)
-	if left < expirySoon && t.Link.Pin == nil {
-		return Bad("certificate", "renew it; with --acme the server does so itself: see its log", "it expires on %s, in %d days", expires, int(left.Hours()/24))
+	if left < expiryWarning && t.Link.Pin == nil {
+		return Bad("certificate", "renew it; with --acme the server does so itself: see its log",
+			"it expires on %s, in %d days", expires, int(left.Hours()/24))
 	}
-	return Good("certificate", "%s, until %s", how, expires)
+	return Good("certificate", "%s, valid until %s", how, expires)
 }
 
-// rest asks the server what it is, and looks at its clock.
-func (t Target) rest(ctx context.Context) (*api.Server, []Finding) {
+// describe requests the server's description, and checks its clock.
+func (t Target) describe(ctx context.Context) (*api.Server, []Finding) {
 	const check = "HTTPS"
-	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: t.config("http/1.1"), DisableKeepAlives: true}}
+	client := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: t.config("http/1.1"), DisableKeepAlives: true},
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+t.Link.Host+api.PathServer, nil)
 	if err != nil {
 		return nil, []Finding{Bad(check, "correct the address", "%v", err)}
 	}
-	asked := time.Now()
+	began := time.Now()
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, []Finding{Bad(check, "see the lines above", "no answer: %v", plain(err))}
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	took := time.Since(asked)
+	took := time.Since(began)
 	var server api.Server
 	if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(raw, &server) != nil || server.SignalALPN == "" {
-		return nil, []Finding{Bad(check, "is there a rendezvous at this address, or something else?", "GET %s: %s", api.PathServer, res.Status)}
+		return nil, []Finding{Bad(check, "check that a rendezvous runs there", "GET %s: %s", api.PathServer,
+			res.Status)}
 	}
 	found := []Finding{Good(check, "%s %s answers in %d ms", server.Name, server.Version, took.Milliseconds())}
 	if date, err := http.ParseTime(res.Header.Get("Date")); err == nil {
@@ -145,22 +158,25 @@ func (t Target) rest(ctx context.Context) (*api.Server, []Finding) {
 	return &server, found
 }
 
-// clock judges how far this machine's clock is ahead of another.
+// clock checks by how much this machine's clock is ahead of another.
 func clock(check, whose string, ahead time.Duration) Finding {
-	if ahead.Abs() > clockSkew {
-		return Bad(check, "set both clocks by NTP: registration and signalling refuse proofs that are too old", "this machine's is %s off %s", ahead.Abs().Round(time.Second), whose)
+	if ahead.Abs() > maxClockSkew {
+		return Bad(check, "synchronize both clocks with NTP: registration and signalling refuse proofs that are "+
+			"too old",
+			"this machine's clock differs from %s by %s", whose, ahead.Abs().Round(time.Second))
 	}
-	return Good(check, "it agrees with %s within a second or so", whose)
+	return Good(check, "it agrees with %s to about a second", whose)
 }
 
-// signalling looks at the connection that an agent holds.
+// signalling checks the connection that an agent keeps.
 func (t Target) signalling(ctx context.Context) []Finding {
 	const check = "signalling"
-	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	conn, err := (&tls.Dialer{Config: t.config(signal.ALPN, "http/1.1")}).DialContext(ctx, "tcp", t.Link.Host)
 	if err != nil {
-		return []Finding{Bad(check, "does what stands before the server pass TLS on?", "no connection: %v", plain(err))}
+		return []Finding{Bad(check, "check that proxies in front of the server pass TLS through", "no connection: %v",
+			plain(err))}
 	}
 	defer conn.Close()
 	deadline, _ := ctx.Deadline()
@@ -171,30 +187,34 @@ func (t Target) signalling(ctx context.Context) []Finding {
 	m, err := signal.NewReader(conn).FromRendezvous()
 	challenge, is := m.(signal.Challenge)
 	if err != nil || !is {
-		return []Finding{Bad(check, "see the server's log", "%s is agreed on, but no challenge comes: %v", signal.ALPN, err)}
+		return []Finding{Bad(check, "see the server's log", "%s is negotiated, but no challenge arrives: %v",
+			signal.ALPN, err)}
 	}
-	if ahead := time.Since(challenge.Time); ahead.Abs() > clockSkew {
+	if ahead := time.Since(challenge.Time); ahead.Abs() > maxClockSkew {
 		return []Finding{clock(check, "the server's", ahead)}
 	}
-	return []Finding{Good(check, "it answers at once, by ALPN %s", signal.ALPN)}
+	return []Finding{Good(check, "it answers, by ALPN %s", signal.ALPN)}
 }
 
-// webSocket looks at signalling where TLS ends before the rendezvous.
+// webSocket checks signalling through a proxy that terminates TLS.
 func (t Target) webSocket(conn net.Conn) Finding {
 	const check = "signalling"
-	_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: %s\r\n\r\n", api.PathSignal, t.Link.Host, strings.Join([]string{signal.SubprotocolTLS, signal.SubprotocolOrigin}, ", "))
+	protocols := strings.Join([]string{signal.SubprotocolTLS, signal.SubprotocolOrigin}, ", ")
+	_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"+
+		"Sec-WebSocket-Protocol: %s\r\n\r\n", api.PathSignal, t.Link.Host, protocols)
 	first := []byte("HTTP/1.1 101")
 	if err == nil {
 		_, err = io.ReadFull(conn, first) // overwritten
 	}
 	if err != nil || string(first) != "HTTP/1.1 101" {
-		return Bad(check, "have the reverse proxy pass WebSockets on, or better, TLS itself", "TLS ends before the rendezvous, and no WebSocket is opened: %q", first)
+		return Bad(check, "configure the reverse proxy to pass WebSockets through, or better, TLS itself",
+			"a proxy terminates TLS, and no WebSocket can be opened: %q", first)
 	}
-	return Good(check, "in a WebSocket: TLS ends before the rendezvous")
+	return Good(check, "it answers in a WebSocket: a proxy terminates TLS")
 }
 
-// ipv6 says whether peers without IPv4 get there.
+// ipv6 checks whether peers without IPv4 can connect.
 func (t Target) ipv6(ctx context.Context) []Finding {
 	const check = "IPv6"
 	host, port, _ := net.SplitHostPort(t.Link.Host)
@@ -205,19 +225,20 @@ func (t Target) ipv6(ctx context.Context) []Finding {
 		}
 	}
 	if err != nil || len(ips) == 0 {
-		return []Finding{Open(check, "", "the server has no IPv6 address: networks without IPv4 do not reach it")}
+		return []Finding{Note(check, "", "the server has no IPv6 address: networks without IPv4 cannot reach it")}
 	}
-	ctx, cancel := context.WithTimeout(ctx, reachWait)
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp6", net.JoinHostPort(ips[0].String(), port))
 	if err != nil {
-		return []Finding{Open(check, "if this machine has IPv6: open the port for it, or take the AAAA record out", "%s is not reached: %v", ips[0], plain(err))}
+		return []Finding{Note(check, "if this machine has IPv6: open the port for IPv6, or remove the AAAA record",
+			"%s cannot be reached: %v", ips[0], plain(err))}
 	}
 	conn.Close()
-	return []Finding{Good(check, "reached at %s", ips[0])}
+	return []Finding{Good(check, "the server answers at %s", ips[0])}
 }
 
-// plain is an error without the operation that it repeats.
+// plain returns the cause of a network error, without the operation and address.
 func plain(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -1,6 +1,5 @@
-// Package logging makes the log of a binary: structured, for a person at a
-// terminal or for a collector, with every secret taken out and nothing said a
-// hundred times over.
+// Package logging provides the logger of a program: structured, as text for a
+// terminal or as JSON. It redacts secrets and drops repeated errors.
 package logging
 
 import (
@@ -10,26 +9,26 @@ import (
 	"github.com/lmittmann/tint"
 )
 
-// Format is how log lines are written.
+// Format is the format of log records.
 type Format string
 
 // The formats.
 const (
-	Auto Format = "auto" // Text at a terminal, else JSON
+	Auto Format = "auto" // Text at a terminal, otherwise JSON
 	Text Format = "text"
 	JSON Format = "json"
 )
 
-// Options are how a logger is.
+// Options configures a logger.
 type Options struct {
 	Level    slog.Leveler
-	Format   Format // "" is Auto
-	Terminal bool   // a person reads it at a terminal
+	Format   Format // "": Auto
+	Terminal bool   // the output is a terminal
 }
 
-// New makes a logger that writes to w. Secrets that are logged all the same are
-// replaced by "[redacted]", and a warning or error that repeats itself word by
-// word is written once a minute, with how often it was not.
+// New returns a logger that writes to w. It replaces secrets by "[redacted]". It
+// writes an identical warning or error at most once a minute, with the number of
+// those that it dropped.
 func New(w io.Writer, o Options) *slog.Logger {
 	plain := &slog.HandlerOptions{Level: o.Level}
 	var h slog.Handler

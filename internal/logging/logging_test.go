@@ -16,7 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/logging"
 )
 
-// secrets as the server makes them, and others that come its way.
+// secrets are secrets of the server, in the form in which it creates them.
 var secrets = []string{
 	"ef_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKA", // a peer's token
 	"efa_AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKA",
@@ -24,18 +24,18 @@ var secrets = []string{
 	"dGhlIHBhc3N3b3JkIG9mIGEgcmVsYXkgMDEyMzQ1Ng1", // a relay's password
 }
 
-// said writes one record and returns the line.
-func said(t *testing.T, log func(*slog.Logger)) string {
+// record returns the line that one log record writes.
+func record(t *testing.T, log func(*slog.Logger)) string {
 	t.Helper()
 	var out bytes.Buffer
 	log(logging.New(&out, logging.Options{Level: slog.LevelDebug}))
 	if !json.Valid(out.Bytes()) {
-		t.Errorf("no JSON: %s", out.String())
+		t.Errorf("not JSON: %s", out.String())
 	}
 	return out.String()
 }
 
-func TestSecretsAreKnownByTheirShape(t *testing.T) {
+func TestSecretsAreRedactedByShape(t *testing.T) {
 	for _, secret := range secrets {
 		for name, text := range map[string]string{
 			"alone":    secret,
@@ -48,13 +48,16 @@ func TestSecretsAreKnownByTheirShape(t *testing.T) {
 			"JSON":     `{"token":"` + secret + `"}`,
 		} {
 			for how, line := range map[string]string{
-				"message": said(t, func(l *slog.Logger) { l.Info(text) }),
-				"text":    said(t, func(l *slog.Logger) { l.Info("x", "what", text) }),
-				"error":   said(t, func(l *slog.Logger) { l.Info("x", "err", fmt.Errorf("wrap: %w", errors.New(text))) }),
-				"any":     said(t, func(l *slog.Logger) { l.Info("x", "v", struct{ S string }{text}) }),
-				"header":  said(t, func(l *slog.Logger) { l.Info("x", "v", http.Header{"X": {text}}) }),
-				"group":   said(t, func(l *slog.Logger) { l.WithGroup("g").Info("x", slog.Group("h", "v", text)) }),
-				"with":    said(t, func(l *slog.Logger) { l.With("v", text).Info("x") }),
+				"message": record(t, func(l *slog.Logger) { l.Info(text) }),
+				"text":    record(t, func(l *slog.Logger) { l.Info("x", "what", text) }),
+				"error": record(t, func(l *slog.Logger) {
+					l.Info("x", "err",
+						fmt.Errorf("wrap: %w", errors.New(text)))
+				}),
+				"any":    record(t, func(l *slog.Logger) { l.Info("x", "v", struct{ S string }{text}) }),
+				"header": record(t, func(l *slog.Logger) { l.Info("x", "v", http.Header{"X": {text}}) }),
+				"group":  record(t, func(l *slog.Logger) { l.WithGroup("g").Info("x", slog.Group("h", "v", text)) }),
+				"with":   record(t, func(l *slog.Logger) { l.With("v", text).Info("x") }),
 			} {
 				if strings.Contains(line, secret) || strings.Contains(line, secret[4:]) {
 					t.Errorf("%s as %s: %s", name, how, line)
@@ -64,15 +67,16 @@ func TestSecretsAreKnownByTheirShape(t *testing.T) {
 	}
 }
 
-func TestSecretsAreKnownByTheirKey(t *testing.T) {
+func TestSecretsAreRedactedByKey(t *testing.T) {
 	for _, key := range []string{"token", "Invite", "password", "pin", "link", "join-link", "Authorization", "secret"} {
-		if line := said(t, func(l *slog.Logger) { l.Info("x", key, "sesame-open") }); strings.Contains(line, "sesame") {
+		if line := record(t, func(l *slog.Logger) { l.Info("x", key, "sesame-open") }); strings.Contains(line,
+			"sesame") {
 			t.Errorf("%s: %s", key, line)
 		}
 	}
 }
 
-func TestOrdinaryTextStays(t *testing.T) {
+func TestOrdinaryTextIsNotRedacted(t *testing.T) {
 	for _, text := range []string{
 		"72ASYEX-TVNGONS-LC5W2NM-GUXZA3N-FRWEPPI-P5THYSP-S5577KU-RGHCEQF", // a PeerID
 		"127.0.0.1:8443", "https://rendezvous.example.org:8443/v1/peers/self",
@@ -84,7 +88,7 @@ func TestOrdinaryTextStays(t *testing.T) {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
-	line := said(t, func(l *slog.Logger) { l.Info("x", "n", 7, "took", time.Second, "yes", true) })
+	line := record(t, func(l *slog.Logger) { l.Info("x", "n", 7, "took", time.Second, "yes", true) })
 	if !strings.Contains(line, `"n":7,"took":1000000000,"yes":true`) {
 		t.Error(line)
 	}
@@ -112,7 +116,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-func TestWhatRepeatsItselfIsSaidOnceAMinute(t *testing.T) {
+func TestRepeatedErrorIsWrittenOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		l := logging.New(&out, logging.Options{Level: slog.LevelDebug, Format: logging.Text}).With("part", "rest")

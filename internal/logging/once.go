@@ -11,18 +11,20 @@ import (
 
 const (
 	repeatInterval = time.Minute // between two records with the same text
-	maxTexts       = 256         // that are remembered
+	maxTexts       = 256         // remembered
 )
 
-// repeatFilter is a handler that passes a warning or an error with the same text once per repeatInterval.
+// repeatFilter is a handler that passes an identical warning or error once per
+// repeatInterval.
 type repeatFilter struct {
 	next    slog.Handler
 	texts   *limits.Samplers[string]
 	context string // attributes and groups of the logger
 }
 
-// once returns a handler that passes records to next, except warnings and errors that it has passed within the last
-// minute with the same message and attributes: a full disk is reported once, not with every request.
+// once returns a handler that passes records to next, except warnings and errors
+// that it has passed within the last minute with the same message and attributes:
+// a full disk is reported once, not with every request.
 func once(next slog.Handler) slog.Handler {
 	limit := limits.Limit{PerSecond: 1 / repeatInterval.Seconds(), Burst: 1}
 	return repeatFilter{next: next, texts: limits.NewSamplers[string](limit, maxTexts)}

@@ -1,7 +1,8 @@
-// Package settings reads the one configuration struct of a binary from its
-// flags, from EASYFIND_* environment variables and from a YAML file, in this
-// order of precedence. The struct's kong tags say it all once: flag, variable,
-// file key and help. A file key is the flag's name; an unknown one is an error.
+// Package settings reads the configuration struct of a program from its flags,
+// from EASYFIND_* environment variables and from a YAML file, in this order of
+// precedence. The kong tags of the struct define flag, variable, file key and help
+// of each setting. The file key is the name of the flag. An unknown key is an
+// error.
 package settings
 
 import (
@@ -18,14 +19,14 @@ import (
 )
 
 // envPrefix begins the name of every environment variable: --tls-listen is
-// also EASYFIND_TLS_LISTEN.
+// EASYFIND_TLS_LISTEN.
 const envPrefix = "EASYFIND"
 
 // maxFile bounds a configuration file, in bytes.
 const maxFile = 1 << 20
 
-// Options are the kong options that both binaries share. A struct takes part
-// in the file with a field
+// Options returns the kong options that both programs share. A struct reads the
+// file if it has this field:
 //
 //	Config kong.ConfigFlag `help:"Read settings from this YAML file." type:"existingfile"`
 func Options(name, description string) []kong.Option {
@@ -39,10 +40,10 @@ func Options(name, description string) []kong.Option {
 	}
 }
 
-// file is a parsed configuration file as kong's source of values.
+// file is a parsed configuration file, from which kong reads values.
 type file map[string]any
 
-// load reads a YAML file, which kong has opened.
+// load parses a YAML file that kong has opened.
 func load(r io.Reader) (kong.Resolver, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -58,7 +59,7 @@ func load(r io.Reader) (kong.Resolver, error) {
 	return values, nil
 }
 
-// Validate refuses keys that no flag has, and says which are near.
+// Validate returns an error for keys that no flag has, with similar names.
 func (f file) Validate(app *kong.Application) error {
 	known := map[string]bool{}
 	var visit func(n *kong.Node)
@@ -82,8 +83,8 @@ func (f file) Validate(app *kong.Application) error {
 	return errors.Join(errs...)
 }
 
-// Resolve gives kong a flag's value from the file, unless the environment has
-// one: kong itself would let the file win.
+// Resolve returns a flag's value from the file, or nil if the environment has one:
+// kong itself would prefer the file.
 func (f file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	value, ok := f[flag.Name]
 	for _, name := range flag.Envs {
@@ -104,8 +105,8 @@ func (f file) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, erro
 	return fmt.Sprint(value), nil
 }
 
-// suggestion names a known key that differs from key in dashes only or begins
-// alike, or nothing.
+// suggestion returns a known key that differs from key only in dashes or has the
+// same beginning. If there is no such key, it refers to the help.
 func suggestion(key string, known map[string]bool) string {
 	plain := func(s string) string { return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s)) }
 	for _, k := range slices.Sorted(maps.Keys(known)) {

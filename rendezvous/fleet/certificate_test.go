@@ -156,7 +156,7 @@ func TestAKilledInstanceHoldsNoCertificateUp(t *testing.T) {
 	began := time.Now()
 	passer.among(second)
 	eventually(t, "the second instance waits", func() error {
-		if !strings.Contains(second.Log(), "another instance is at it") {
+		if !strings.Contains(second.Log(), "waiting for another instance") {
 			return fmt.Errorf("%s", second.Log())
 		}
 		return nil

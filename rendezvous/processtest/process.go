@@ -153,7 +153,7 @@ func (i *Instance) Again() {
 	i.Await()
 }
 
-var loggedAddress = regexp.MustCompile(`"?https"?[:=]"?(127[0-9.:]+)`)
+var loggedAddress = regexp.MustCompile(`the rendezvous is serving",? ?"?addr"?[:=]"?(127[0-9.:]+)`)
 
 // Listens is the address of the HTTPS port, as the log has it; "" until it
 // listens.

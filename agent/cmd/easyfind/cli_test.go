@@ -72,7 +72,7 @@ var workshop = ident.PeerID{1, 2, 3}
 
 func script() *localapitest.Backend {
 	return &localapitest.Backend{
-		Found: []doctor.Finding{doctor.Good("certificate", "until 2046"), doctor.Open("IPv6", "", "there is none")},
+		Found: []doctor.Finding{doctor.Good("certificate", "until 2046"), doctor.Note("IPv6", "", "there is none")},
 		Now: localapi.Status{
 			Self:       localapi.Self{ID: workshop, Name: "desk", Version: "1.2.3", Since: now.Add(-90 * time.Minute), Listen: []string{"udp 0.0.0.0:41641"}},
 			Rendezvous: localapi.Rendezvous{Connected: true, Detail: "connected to https://rendezvous.example.org"},

@@ -28,7 +28,7 @@ func (d Diagnosis) Examine(ctx context.Context) []doctor.Finding {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if d.Rendezvous == nil {
-		return []doctor.Finding{doctor.Open("rendezvous", "give its join link with --rendezvous",
+		return []doctor.Finding{doctor.Note("rendezvous", "give its join link with --rendezvous",
 			"none is set: peers are reached at their direct addresses only")}
 	}
 	s := d.Rendezvous.State()
@@ -52,13 +52,13 @@ func (d Diagnosis) examineNAT(ctx context.Context) doctor.Finding {
 	nat, err := d.ProbeNAT(ctx)
 	switch {
 	case err != nil:
-		return doctor.Open(check, "", "not probed: %v", err)
+		return doctor.Note(check, "", "not probed: %v", err)
 	case nat.UDPBlocked:
-		return doctor.Open(check,
+		return doctor.Note(check,
 			"allow outgoing UDP if you manage this network: without it, links use TURN over TCP or TLS and are slower",
 			"%s", nat.Explain())
 	case nat.Mapping == call.MappingDependent:
-		return doctor.Open(check,
+		return doctor.Note(check,
 			"links to peers behind the same kind of NAT are relayed; a port mapping (UPnP, NAT-PMP) or IPv6 avoids that",
 			"%s", nat.Explain())
 	}

@@ -1,4 +1,4 @@
-// Package logtest keeps what a program writes, for a test to read meanwhile.
+// Package logtest records the output of a program for a test.
 package logtest
 
 import (
@@ -11,9 +11,9 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
-// Journal is an output that is read while it is written: a log, or what a
-// command prints. Its zero value is empty and ready; it is safe for use by many
-// goroutines.
+// Journal records output. It can be read while it is written: a log, or what a
+// command prints. Its zero value is empty and ready. Its methods may be called
+// concurrently.
 type Journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -25,20 +25,20 @@ func (j *Journal) Write(p []byte) (int, error) {
 	return j.text.Write(p)
 }
 
-// String is all that was written so far.
+// String returns all output so far.
 func (j *Journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.String()
 }
 
-// Logger writes to it as text, from the level of debugging on.
+// Logger returns a logger that writes to the journal as text, debug records too.
 func (j *Journal) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Await waits until it holds a text. Where that does not come within
-// waittest.Timeout, the test fails with all that was written.
+// Await waits until the output contains a text. The test fails with all output if
+// that takes longer than waittest.Timeout.
 func (j *Journal) Await(t testing.TB, text string) {
 	t.Helper()
 	if !waittest.Eventually(func() bool { return strings.Contains(j.String(), text) }) {

@@ -1,5 +1,5 @@
-// Package settingstest exercises every setting of a binary's configuration
-// struct: by flag, by environment variable and by settings file.
+// Package settingstest tests every setting of a configuration struct: by flag, by
+// environment variable and by settings file.
 package settingstest
 
 import (
@@ -14,9 +14,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Run sets each flag of the struct that fresh makes, one at a time, in each of
-// the three ways, and wants the same value from all, and not the default. Flags
-// of a command are named by the command's words.
+// Run sets each flag of a fresh struct in each of the three ways, one at a time. All
+// ways must give the same value, which must differ from the default. command holds
+// the words of a command whose flags are tested too.
 func Run(t *testing.T, fresh func() any, options []kong.Option, command ...string) {
 	t.Helper()
 	flags := flagsOf(t, fresh(), options, command)
@@ -29,7 +29,9 @@ func Run(t *testing.T, fresh func() any, options []kong.Option, command ...strin
 				t.Fatalf("help %q, environment %v: want both", flag.Help, flag.Envs)
 			}
 			value := sample(t, flag)
-			parse := func(args ...string) string { return valueOf(t, fresh(), options, flag.Name, append(args, command...)) }
+			parse := func(args ...string) string {
+				return valueOf(t, fresh(), options, flag.Name, append(args, command...))
+			}
 			unset := parse()
 			byFlag := parse("--" + flag.Name + "=" + value)
 			file := filepath.Join(t.TempDir(), "settings.yaml")
@@ -40,13 +42,14 @@ func Run(t *testing.T, fresh func() any, options []kong.Option, command ...strin
 			t.Setenv(flag.Envs[0], value)
 			byEnv := parse()
 			if byFlag == unset || byFile != byFlag || byEnv != byFlag {
-				t.Errorf("%s is %q by flag, %q by file, %q by environment, %q if it is not set", value, byFlag, byFile, byEnv, unset)
+				t.Errorf("%s is %q by flag, %q by file, %q by environment, %q by default",
+					value, byFlag, byFile, byEnv, unset)
 			}
 		})
 	}
 }
 
-// flagsOf lists the settings: all flags but help and the file's name.
+// flagsOf returns all flags except --help and --config.
 func flagsOf(t *testing.T, target any, options []kong.Option, command []string) []*kong.Flag {
 	t.Helper()
 	p, err := kong.New(target, options...)
@@ -72,8 +75,8 @@ func flagsOf(t *testing.T, target any, options []kong.Option, command []string) 
 	return settings
 }
 
-// valueOf parses the arguments and returns the value of a flag as text. Flags of
-// a command stand behind it.
+// valueOf parses the arguments and returns the value of a flag as text. It puts the
+// flags of a command after the command.
 func valueOf(t *testing.T, target any, options []kong.Option, name string, args []string) string {
 	t.Helper()
 	p, err := kong.New(target, options...)
@@ -103,7 +106,7 @@ func valueOf(t *testing.T, target any, options []kong.Option, name string, args 
 	return ""
 }
 
-// sample is a value that differs from the default.
+// sample returns a value that differs from the default.
 func sample(t *testing.T, f *kong.Flag) string {
 	t.Helper()
 	switch {
@@ -123,6 +126,6 @@ func sample(t *testing.T, f *kong.Flag) string {
 	case reflect.String, reflect.Slice:
 		return "sample"
 	}
-	t.Fatalf("a setting of type %v: teach settingstest a value of it", f.Target.Type())
+	t.Fatalf("a setting of type %v: add a value of this type to settingstest", f.Target.Type())
 	return ""
 }

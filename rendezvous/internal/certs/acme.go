@@ -25,29 +25,29 @@ import (
 	"go.uber.org/zap"
 )
 
-// LetsEncrypt is the directory of the authority that is asked by default.
+// LetsEncrypt is the URL of the default authority's directory.
 const LetsEncrypt = certmagic.LetsEncryptProductionCA
 
-// ACME is how a certificate is had from an authority, to whose terms the
-// operator has agreed.
+// ACME configures a certificate from an authority. The operator must have agreed
+// to the authority's terms.
 type ACME struct {
-	Email     string // that the authority may write to; "" without
+	Email     string // for messages from the authority; may be ""
 	Directory string // https URL
-	CA        string // file of the certificates that the directory's own is checked against; "": the system's
+	CA        string // file of the roots that the directory's certificate is verified with; "": the system's
 	Account   *ExternalAccount
 
-	HTTPS net.Addr // where the public port listens: the authority connects to port 443 of the host
-	HTTP  net.Addr // where Challenges is served; nil without: it connects to port 80 of the host
+	HTTPS net.Addr // of the public port; the authority connects to port 443 of the host
+	HTTP  net.Addr // where Challenges is served; the authority connects to port 80 of the host; may be nil
 
 	Store Store
-	Key   []byte // encrypts what is kept in the store; nil: it is not encrypted
+	Key   []byte // encrypts the values in the store; nil: they are not encrypted
 }
 
-// ExternalAccount is what some authorities hand to their customers (RFC 8555
+// ExternalAccount is a customer's account that some authorities require (RFC 8555
 // section 7.3.4).
-type ExternalAccount struct{ ID, Key string } // the key in base64url
+type ExternalAccount struct{ ID, Key string } // Key is in base64url
 
-// authority is the source of a certificate by ACME.
+// authority obtains a certificate by ACME.
 type authority struct {
 	// Static.
 	keeper   *Certificates
@@ -57,42 +57,46 @@ type authority struct {
 	keys     keys
 	roots    *x509.CertPool // nil: the system's
 
-	client  *client       // before started is closed it is not there
+	client  *client       // nil until started is closed
 	started chan struct{} // closed by run
 }
 
-// client is certmagic, which has a goroutine until its cache is stopped.
+// client holds the parts of certmagic. Its cache runs a goroutine until it is
+// stopped.
 type client struct {
 	cache  *certmagic.Cache
 	config *certmagic.Config
 	issuer *certmagic.ACMEIssuer
-	proof  *tls.Config // for handshakes that ask for the proof that the name is ours
+	proof  *tls.Config // for handshakes that ask to prove that the host is ours
 }
 
-// How often the store is asked for a newer certificate and the present one's
-// date is looked at: a part of its life, between bounds.
+// The store is checked for a newer certificate, and the date of the current one,
+// once per fraction of its lifetime, within bounds.
 const (
-	checkPart = 60
-	checkMin  = time.Second
-	checkMax  = 10 * time.Minute
-	atOnce    = 100 * time.Millisecond
+	checkFraction = 60
+	minCheckWait  = time.Second
+	maxCheckWait  = 10 * time.Minute
+	noWait        = 100 * time.Millisecond
 )
 
-// Waits after an attempt that did not come as far as the authority. Those that
-// did are spaced by certmagic, from a minute to six hours, and one instance alone
-// makes them.
+// Time until the next attempt if one failed before it reached the authority.
+// certmagic repeats the others after a minute at first and later after up to six
+// hours; of all instances only the one that holds the lock makes them.
 const (
-	retryMin = 10 * time.Second
-	retryMax = 10 * time.Minute
+	minRetryInterval = 10 * time.Second
+	maxRetryInterval = 10 * time.Minute
 )
 
-// fromACME gets ready to get a certificate, and shows a self-signed one for the
-// time being: that of the data directory if there is one, so that agents which
-// know its pin come in meanwhile.
+// fromACME prepares to obtain a certificate. Until there is one, it presents a
+// self-signed certificate: the one of the data directory if there is one, so that
+// agents which know its pin can connect.
 func (c *Certificates) fromACME(ctx context.Context, from Config) error {
 	c.origin = FromACME
-	c.remedy = "see why it is not renewed, or give another with --tls-cert and --tls-key"
-	a := &authority{keeper: c, host: strings.ToLower(from.Host), settings: *from.ACME, keys: keys{from.Data}, started: make(chan struct{})}
+	c.remedy = "find out why it is not renewed, or set another with --tls-cert and --tls-key"
+	a := &authority{
+		keeper: c, host: strings.ToLower(from.Host), settings: *from.ACME, keys: keys{from.Data},
+		started: make(chan struct{}),
+	}
 	var err error
 	if a.roots, err = rootsOf(a.settings.CA); err != nil {
 		return err
@@ -100,7 +104,7 @@ func (c *Certificates) fromACME(ctx context.Context, from Config) error {
 	if a.storage, err = newStorage(ctx, from.ACME.Store, from.ACME.Key, from.Now, from.Logger); err != nil {
 		return err
 	}
-	own, err := kept(from.Data)
+	own, err := load(from.Data)
 	if errors.Is(err, fs.ErrNotExist) {
 		var key *ecdsa.PrivateKey
 		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err == nil {
@@ -111,14 +115,14 @@ func (c *Certificates) fromACME(ctx context.Context, from Config) error {
 		return fmt.Errorf("self-signed certificate in the data directory: %w", err)
 	}
 	c.source = a
-	c.shown.Store(&own) // not show: it is not what was asked for
+	c.current.Store(&own) // not use: it is not from the configured source
 	return nil
 }
 
-// newClient makes and starts certmagic.
+// newClient creates certmagic's parts, which starts its cache.
 func (a *authority) newClient() *client {
 	logger, c := zapLogger(a.keeper.log), &client{}
-	c.cache = certmagic.NewCache(c.options(checkMax, logger))
+	c.cache = certmagic.NewCache(c.options(maxCheckWait, logger))
 	c.config = certmagic.New(c.cache, certmagic.Config{
 		Storage: a.storage, KeySource: a.keys, OnEvent: a.event, Logger: logger, DefaultServerName: a.host,
 	})
@@ -126,7 +130,7 @@ func (a *authority) newClient() *client {
 		CA: a.settings.Directory, Email: a.settings.Email, Agreed: true, TrustedRoots: a.roots, Logger: logger,
 		DisableHTTPChallenge: a.settings.HTTP == nil,
 	}
-	// It would listen for the challenges itself, were these ports not taken.
+	// certmagic would listen for the challenges itself if these ports were free.
 	template.ListenHost, template.AltTLSALPNPort = hostPort(a.settings.HTTPS)
 	if a.settings.HTTP != nil {
 		_, template.AltHTTPPort = hostPort(a.settings.HTTP)
@@ -135,7 +139,7 @@ func (a *authority) newClient() *client {
 		template.ExternalAccount = &acme.EAB{KeyID: e.ID, MACKey: e.Key}
 	}
 	if net.ParseIP(a.host) != nil && a.settings.Directory == LetsEncrypt {
-		template.Profile = "shortlived" // the only one in which it names addresses
+		template.Profile = "shortlived" // the only profile with addresses in certificates
 	}
 	c.issuer = certmagic.NewACMEIssuer(c.config, template)
 	c.config.Issuers = []certmagic.Issuer{c.issuer}
@@ -148,8 +152,8 @@ func (a *authority) newClient() *client {
 	return c
 }
 
-// options are those of the cache. A certificate is renewed so long before the
-// time that the authority suggests.
+// options returns the options of the cache. A certificate is renewed at the time
+// that the authority suggests, or up to before earlier.
 func (c *client) options(before time.Duration, logger *zap.Logger) certmagic.CacheOptions {
 	return certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return c.config, nil },
@@ -157,10 +161,12 @@ func (c *client) options(before time.Duration, logger *zap.Logger) certmagic.Cac
 	}
 }
 
-// answer is for handshakes by which an authority checks that the name is ours
-// (RFC 8737). Whichever instance has asked for that left the answer in the store.
+// answer handles handshakes by which an authority checks that the host is ours
+// (RFC 8737). The instance that requested the certificate left the answer in the
+// store.
 func (a *authority) answer(hello *tls.ClientHelloInfo) *tls.Config {
-	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != acmez.ACMETLS1Protocol || !matches(hello.ServerName, a.host) {
+	protocols := hello.SupportedProtos
+	if len(protocols) != 1 || protocols[0] != acmez.ACMETLS1Protocol || !matches(hello.ServerName, a.host) {
 		return nil
 	}
 	if c := a.running(hello.Context()); c != nil {
@@ -169,8 +175,8 @@ func (a *authority) answer(hello *tls.ClientHelloInfo) *tls.Config {
 	return nil
 }
 
-// running waits for run, for an instance that has just started is asked too; nil
-// if ctx ends before.
+// running returns the client. It waits for run, because the authority may also
+// connect to an instance that has just started. It returns nil if ctx ends first.
 func (a *authority) running(ctx context.Context) *client {
 	select {
 	case <-a.started:
@@ -180,8 +186,8 @@ func (a *authority) running(ctx context.Context) *client {
 	}
 }
 
-// Challenges answers an authority that checks by HTTP that the name is ours (RFC
-// 8555 section 8.3), and hands everything else to next.
+// Challenges returns a handler that answers an authority which checks by HTTP that
+// the host is ours (RFC 8555 section 8.3). It passes all other requests to next.
 func (c *Certificates) Challenges(next http.Handler) http.Handler {
 	a, ok := c.source.(*authority)
 	if !ok {
@@ -192,7 +198,7 @@ func (c *Certificates) Challenges(next http.Handler) http.Handler {
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
-		// Who asks for another host does not cost a look into the store.
+		// Requests for another host must not cost a query of the store.
 		if strings.EqualFold(strings.Trim(host, "[]"), a.host) && certmagic.LooksLikeHTTPChallenge(r) {
 			if c := a.running(r.Context()); c == nil || c.issuer.HandleHTTPChallenge(w, r) {
 				return
@@ -202,23 +208,23 @@ func (c *Certificates) Challenges(next http.Handler) http.Handler {
 	})
 }
 
-// run gets the certificate, and a newer one in time, until ctx ends.
+// run obtains the certificate, and a newer one in time, until ctx ends.
 func (a *authority) run(ctx context.Context) error {
 	c := a.newClient()
 	defer c.cache.Stop()
 	defer a.storage.wait()
 	a.client = c
 	close(a.started)
-	retry := retryMin
+	retry := minRetryInterval
 	for ctx.Err() == nil {
 		wait, err := a.check(ctx, c)
 		if err != nil && ctx.Err() == nil {
 			why := a.explain(err)
-			a.keeper.trouble(why)
-			a.keeper.log.Error("no newer certificate", "host", a.host, "reason", why, "again_in", retry)
-			wait, retry = retry, min(2*retry, retryMax)
+			a.keeper.fail(why)
+			a.keeper.log.Error("cannot obtain a certificate", "host", a.host, "reason", why, "retry_in", retry)
+			wait, retry = retry, min(2*retry, maxRetryInterval)
 		} else {
-			retry = retryMin
+			retry = minRetryInterval
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -230,71 +236,76 @@ func (a *authority) run(ctx context.Context) error {
 	return nil
 }
 
-// check shows the certificate that is in the store, and gets one if there is
-// none or it is due. It says when to check again.
+// check uses the certificate that is in the store. It requests one if the store has
+// no certificate, or one that must be renewed. It returns the time until the next
+// check.
 func (a *authority) check(ctx context.Context, c *client) (time.Duration, error) {
 	cert, err := c.config.CacheManagedCertificate(ctx, a.host)
 	if errors.Is(err, fs.ErrNotExist) {
-		a.keeper.log.Info("getting a certificate", "host", a.host, "directory", a.settings.Directory)
-		return atOnce, c.config.ObtainCertAsync(ctx, a.host) // which blocks, whatever its name says
+		a.keeper.log.Info("requesting a certificate", "host", a.host, "server", a.settings.Directory)
+		return noWait, c.config.ObtainCertAsync(ctx, a.host) // blocks in spite of its name
 	}
 	if err != nil {
 		return 0, err
 	}
-	// The cache is for this one look: it would renew by itself, at its own times.
+	// The certificate stays in the cache only during this call: the cache would
+	// renew it at times of its own.
 	defer c.cache.RemoveManaged([]certmagic.SubjectIssuer{{Subject: a.host}})
-	if !a.shows(cert.Leaf) {
+	if !a.uses(cert.Leaf) {
 		pair := cert.Certificate
-		a.keeper.show(&pair)
-		a.keeper.log.Info("the certificate is in use", "host", a.host, "issuer", cert.Leaf.Issuer.CommonName, "expires", cert.Leaf.NotAfter.UTC())
+		a.keeper.use(&pair)
+		a.keeper.log.Info("the certificate is in use",
+			"host", a.host, "issuer", cert.Leaf.Issuer.CommonName, "expires", cert.Leaf.NotAfter.UTC())
 	}
 	life := cert.Leaf.NotAfter.Sub(cert.Leaf.NotBefore)
-	wait := min(max(life/checkPart, checkMin), checkMax)
+	wait := min(max(life/checkFraction, minCheckWait), maxCheckWait)
 	c.cache.SetOptions(c.options(wait, nil))
 	if !cert.NeedsRenewal(c.config) {
-		// Asks the authority whether the certificate should be renewed earlier (RFC 9773).
+		// This asks the authority whether to renew the certificate earlier (RFC 9773).
 		return wait, c.cache.RenewManagedCertificates(ctx)
 	}
 	a.keeper.log.Info("renewing the certificate", "host", a.host, "expires", cert.Leaf.NotAfter.UTC())
-	return atOnce, c.config.RenewCertAsync(ctx, a.host, false) // blocks too
+	return noWait, c.config.RenewCertAsync(ctx, a.host, false) // blocks too
 }
 
-// shows reports whether a certificate is the one that is shown.
-func (a *authority) shows(leaf *x509.Certificate) bool {
+// uses reports whether a certificate is the current one.
+func (a *authority) uses(leaf *x509.Certificate) bool {
 	select {
 	case <-a.keeper.ready:
-		return a.keeper.shown.Load().Leaf.Equal(leaf)
+		return a.keeper.current.Load().Leaf.Equal(leaf)
 	default:
 		return false
 	}
 }
 
-// event hears from certmagic of an attempt that failed and will be repeated.
+// event handles certmagic's report of a failed attempt that it will repeat.
 func (a *authority) event(_ context.Context, name string, data map[string]any) error {
 	err, ok := data["error"].(error)
 	if name != "cert_failed" || !ok {
 		return nil
 	}
 	why := a.explain(err)
-	a.keeper.trouble(why)
-	a.keeper.log.Error("no certificate from the authority: it is asked again, from a minute on and ever less often", "host", a.host, "reason", why)
+	a.keeper.fail(why)
+	a.keeper.log.Error("cannot obtain a certificate from the authority; trying again, at first after a minute",
+		"host", a.host, "reason", why)
 	return nil
 }
 
-// keys makes the keys of certificates. The key of the self-signed certificate, if
-// there has been one, goes on: agents know it by its pin, and would else take the
-// new certificate for another server's.
+// keys generates the keys of certificates. If there is a self-signed certificate,
+// the new one gets its key: agents know the pin of that key, and would take a
+// certificate with another key for that of another server.
 type keys struct{ data string }
 
 func (k keys) GenerateKey() (crypto.PrivateKey, error) {
-	own, err := kept(k.data)
+	own, err := load(k.data)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	}
 	return own.PrivateKey, err
 }
 
-// rootsOf reads the certificates of a file; nil, for the system's, without one.
+// rootsOf reads the certificates of a file. Without a file it returns nil, which
+// stands for the system's.
 func rootsOf(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
@@ -305,13 +316,13 @@ func rootsOf(path string) (*x509.CertPool, error) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(raw) {
-		return nil, fmt.Errorf("--acme-ca %s: there is no certificate in it: want PEM", path)
+		return nil, fmt.Errorf("--acme-ca %s: no certificate found: want PEM", path)
 	}
 	return roots, nil
 }
 
-// matches reports whether a server name of TLS means a host (RFC 8738 section 6
-// for addresses).
+// matches reports whether the server name of a handshake stands for a host. The
+// name of an IP address is that of RFC 8738 section 6.
 func matches(name, host string) bool {
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
@@ -320,8 +331,8 @@ func matches(name, host string) bool {
 	return strings.EqualFold(name, reverse(ip))
 }
 
-// reverse is the name of an address for reverse lookups (RFC 1035 section 3.5, RFC
-// 3596 section 2.5).
+// reverse returns the name of an address for reverse lookups (RFC 1035 section
+// 3.5, RFC 3596 section 2.5).
 func reverse(ip netip.Addr) string {
 	raw, suffix := ip.AsSlice(), "in-addr.arpa"
 	var labels []string
@@ -336,7 +347,7 @@ func reverse(ip netip.Addr) string {
 	return strings.Join(append(labels, suffix), ".")
 }
 
-// hostPort is the address of a listener in parts.
+// hostPort splits the address of a listener.
 func hostPort(a net.Addr) (string, int) {
 	host, text, err := net.SplitHostPort(a.String())
 	port, also := strconv.Atoi(text)

@@ -10,103 +10,106 @@ import (
 	"time"
 )
 
-// Config is what the certificate comes from. Without Files and ACME it is
+// Config selects the source of the certificate. Without Files and ACME it is
 // self-signed.
 type Config struct {
 	Data   string // directory of the self-signed certificate
-	Host   string // for whom the certificate is: a name or an IP address
-	Files  *Files // nil without
-	ACME   *ACME  // nil without
-	Secret []byte // that all instances share, for the keys of session tickets
+	Host   string // name or IP address in the certificate
+	Files  *Files // nil: not from files
+	ACME   *ACME  // nil: not by ACME
+	Secret []byte // shared by all instances; the keys of session tickets are derived from it
 
-	Reload <-chan struct{} // read the files now; nil is fine
+	Reload <-chan struct{} // a value makes Run read the files at once; may be nil
 	Logger *slog.Logger
 	Now    func() time.Time // nil: the machine's clock
-	Look   time.Duration    // how often the files and the dates are looked at; 0: 10 s
+	// CheckInterval is the time between two checks of the files and of the
+	// certificate's date. 0: 10 s.
+	CheckInterval time.Duration
 }
 
-const defaultLook = 10 * time.Second
+const defaultCheckInterval = 10 * time.Second
 
-// Origin is where a certificate comes from.
+// Origin is the source of a certificate.
 type Origin string
 
-// The origins.
+// The sources.
 const (
 	FromFiles  Origin = "files"
 	FromACME   Origin = "acme"
 	SelfSigned Origin = "self-signed"
 )
 
-// Status is what an operator wants to know of the certificate.
+// Status describes the certificate to an operator.
 type Status struct {
 	Origin  Origin
-	Expires time.Time // of the one that is shown; zero while there is none by ACME yet
-	Problem string    // why the last attempt at a newer one failed; "" if it did not
+	Expires time.Time // zero while there is no certificate by ACME yet
+	Problem string    // the reason why the last attempt at a newer one failed; "" if it did not fail
 }
 
-// source brings certificates.
+// source obtains certificates.
 type source interface {
-	// run shows what it has, at once and whenever that changes, until ctx ends.
+	// run makes the newest certificate the current one, until ctx ends.
 	run(ctx context.Context) error
-	// answer is the configuration for a handshake that is not for us but for an
-	// authority which checks that the name is ours; nil if it is not one.
+	// answer returns the configuration for a handshake by which an authority
+	// checks that the host is ours, and nil for any other handshake.
 	answer(*tls.ClientHelloInfo) *tls.Config
 }
 
-// Certificates is the certificate that is shown, now and later.
+// Certificates holds the current certificate.
 type Certificates struct {
 	// Static after New.
 	log     *slog.Logger
 	now     func() time.Time
-	look    time.Duration
+	check   time.Duration
 	origin  Origin
-	source  source // nil if nothing ever changes
+	source  source // nil for a certificate that never changes
 	tickets *tickets
-	remedy  string // what to do before it expires
+	remedy  string // what the operator can do before the certificate expires
 	first   sync.Once
-	ready   chan struct{} // closed once there is what was asked for
+	ready   chan struct{} // closed once there is a certificate from the configured source
 
-	shown   atomic.Pointer[tls.Certificate]
+	current atomic.Pointer[tls.Certificate]
 	problem atomic.Pointer[string]
 }
 
-// New loads what is there already. It starts nothing. The error says what to do
-// where files cannot be read or do not belong together.
+// New loads the certificate if there is one. It starts nothing. If files cannot be
+// read or do not fit together, the error says what to do.
 func New(ctx context.Context, c Config) (*Certificates, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Look == 0 {
-		c.Look = defaultLook
+	if c.CheckInterval == 0 {
+		c.CheckInterval = defaultCheckInterval
 	}
 	if len(c.Secret) == 0 || c.Logger == nil {
-		return nil, errors.New("certificate: a secret and a logger are needed")
+		return nil, errors.New("certificate: a secret and a logger are required")
 	}
-	keeper := &Certificates{
-		log: c.Logger, now: c.Now, look: c.Look, tickets: &tickets{secret: c.Secret, now: c.Now}, ready: make(chan struct{}),
+	k := &Certificates{
+		log: c.Logger, now: c.Now, check: c.CheckInterval,
+		tickets: &tickets{secret: c.Secret, now: c.Now}, ready: make(chan struct{}),
 	}
 	var err error
 	switch {
 	case c.Files != nil && c.ACME != nil:
-		err = errors.New("a certificate is either from files or by ACME")
+		err = errors.New("a certificate comes either from files or by ACME")
 	case c.Files != nil:
-		err = keeper.fromFiles(c)
+		err = k.fromFiles(c)
 	case c.ACME != nil:
-		err = keeper.fromACME(ctx, c)
+		err = k.fromACME(ctx, c)
 	default:
-		err = keeper.selfSigned(c)
+		err = k.selfSigned(c)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return keeper, nil
+	return k, nil
 }
 
-// TLS is the configuration of the public port, which lacks the protocols.
+// TLS returns the configuration of the public port, without application protocols.
 func (c *Certificates) TLS() *tls.Config {
 	config := &tls.Config{
 		MinVersion:     tls.VersionTLS13,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.shown.Load(), nil },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil },
 		WrapSession: func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
 			return c.tickets.keys().EncryptTicket(state, session)
 		},
@@ -115,12 +118,15 @@ func (c *Certificates) TLS() *tls.Config {
 		},
 	}
 	if c.source != nil {
-		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return c.source.answer(hello), nil }
+		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return c.source.answer(hello), nil
+		}
 	}
 	return config
 }
 
-// Run keeps the certificate until ctx ends, and warns before it expires.
+// Run keeps the certificate up to date until ctx ends, and logs warnings before it
+// expires.
 func (c *Certificates) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -134,15 +140,16 @@ func (c *Certificates) Run(ctx context.Context) error {
 	return c.source.run(ctx)
 }
 
-// Ready is closed once there is the certificate that was asked for.
+// Ready returns a channel that is closed once there is a certificate from the
+// configured source.
 func (c *Certificates) Ready() <-chan struct{} { return c.ready }
 
-// Status tells of the certificate.
+// Status returns the state of the certificate.
 func (c *Certificates) Status() Status {
 	s := Status{Origin: c.origin}
 	select {
 	case <-c.ready:
-		s.Expires = c.shown.Load().Leaf.NotAfter
+		s.Expires = c.current.Load().Leaf.NotAfter
 	default:
 	}
 	if p := c.problem.Load(); p != nil {
@@ -151,39 +158,39 @@ func (c *Certificates) Status() Status {
 	return s
 }
 
-// show makes a certificate, whose Leaf is there, the one that is shown, and ends
-// the problem there was.
-func (c *Certificates) show(cert *tls.Certificate) {
-	c.shown.Store(cert)
+// use makes a certificate the current one and clears the problem. Its Leaf must be
+// set.
+func (c *Certificates) use(cert *tls.Certificate) {
+	c.current.Store(cert)
 	c.problem.Store(nil)
 	c.first.Do(func() { close(c.ready) })
 }
 
-// trouble keeps why there is none or no newer one.
-func (c *Certificates) trouble(why string) { c.problem.Store(&why) }
+// fail stores why there is no newer certificate.
+func (c *Certificates) fail(why string) { c.problem.Store(&why) }
 
-// When a certificate is worth a warning: its last two weeks, or the last fifth
-// of a short life. Whoever renews certificates by itself has done so by then.
+// A certificate is worth a warning in its last two weeks, or in the last fifth of
+// its lifetime if that is shorter. Automatic renewal happens earlier.
 const (
-	warnDays  = 14 * 24 * time.Hour
-	warnPart  = 5
-	warnAgain = 24 * time.Hour
+	warnBefore   = 14 * 24 * time.Hour
+	warnFraction = 5
+	warnInterval = 24 * time.Hour
 )
 
-// warn says once a day that the certificate expires, or has expired.
+// warn logs once a day that the certificate expires soon or has expired.
 func (c *Certificates) warn(ctx context.Context) {
-	tick := time.NewTicker(c.look)
+	tick := time.NewTicker(c.check)
 	defer tick.Stop()
 	var last time.Time
-	var of *tls.Certificate
+	var warnedOf *tls.Certificate
 	for {
 		select {
 		case <-c.ready:
-			cert, now := c.shown.Load(), c.now()
-			if cert != of {
-				of, last = cert, time.Time{}
+			cert, now := c.current.Load(), c.now()
+			if cert != warnedOf {
+				warnedOf, last = cert, time.Time{}
 			}
-			if now.Sub(last) >= warnAgain && c.warned(cert, now) {
+			if now.Sub(last) >= warnInterval && c.warned(cert, now) {
 				last = now
 			}
 		default:
@@ -196,21 +203,21 @@ func (c *Certificates) warn(ctx context.Context) {
 	}
 }
 
-// warned reports whether it had to warn.
+// warned logs a warning if one is due, and reports whether it did.
 func (c *Certificates) warned(cert *tls.Certificate, now time.Time) bool {
 	leaf := cert.Leaf
 	left := leaf.NotAfter.Sub(now)
-	if left > min(warnDays, leaf.NotAfter.Sub(leaf.NotBefore)/warnPart) {
+	if left > min(warnBefore, leaf.NotAfter.Sub(leaf.NotBefore)/warnFraction) {
 		return false
 	}
-	attributes := []any{"expires", leaf.NotAfter.UTC(), "left", left.Round(time.Second), "what_to_do", c.remedy}
+	attributes := []any{"expires", leaf.NotAfter.UTC(), "remedy", c.remedy}
 	if p := c.problem.Load(); p != nil {
 		attributes = append(attributes, "reason", *p)
 	}
 	if left > 0 {
 		c.log.Warn("the certificate expires soon", attributes...)
 	} else {
-		c.log.Error("the certificate has expired: agents that check it stay away", attributes...)
+		c.log.Error("the certificate has expired; agents that verify it cannot connect", attributes...)
 	}
 	return true
 }

@@ -26,13 +26,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// certmagic's limit of requests to an authority outlives what it limits.
+	// A rate limiter of certmagic keeps its goroutine after its client was stopped.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"))
 }
 
-const patience = 30 * time.Second
-
-// clock is a time that a test moves on.
+// clock is a clock that a test sets forward.
 type clock struct{ since atomic.Int64 }
 
 func (c *clock) now() time.Time {
@@ -40,11 +38,12 @@ func (c *clock) now() time.Time {
 }
 func (c *clock) advance(d time.Duration) { c.since.Add(int64(d)) }
 
-func basis(t *testing.T) (Config, *logtest.Journal) {
+func newConfig(t *testing.T) (Config, *logtest.Journal) {
 	t.Helper()
 	log := &logtest.Journal{}
 	return Config{
-		Data: t.TempDir(), Host: "rendezvous.test", Secret: []byte("of all instances"), Logger: log.Logger(), Look: 5 * time.Millisecond,
+		Data: t.TempDir(), Host: "rendezvous.test", Secret: []byte("of all instances"), Logger: log.Logger(),
+		CheckInterval: 5 * time.Millisecond,
 	}, log
 }
 
@@ -57,11 +56,11 @@ func open(t *testing.T, c Config) *Certificates {
 	return keeper
 }
 
-// run runs it until the test ends.
+// run runs keeper until the test ends.
 func run(t *testing.T, keeper *Certificates) {
 	t.Helper()
 	var done sync.WaitGroup
-	ctx := t.Context() // ends before the clean-up
+	ctx := t.Context() // ends before the cleanup
 	done.Go(func() {
 		if err := keeper.Run(ctx); err != nil {
 			t.Errorf("Run: %v", err)
@@ -70,7 +69,7 @@ func run(t *testing.T, keeper *Certificates) {
 	t.Cleanup(done.Wait)
 }
 
-// writePair writes a certificate of a serial number and its key.
+// writePair writes a certificate with a serial number and its key.
 func writePair(t *testing.T, f Files, serial int64, from, until time.Time) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -91,7 +90,7 @@ func writePair(t *testing.T, f Files, serial int64, from, until time.Time) {
 	replace(t, f.Key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))
 }
 
-// replace gives a file another content, as those do who renew certificates.
+// replace replaces a file atomically, as programs do that renew certificates.
 func replace(t *testing.T, path string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
@@ -108,18 +107,18 @@ func pairIn(t *testing.T) Files {
 	return Files{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
 }
 
-// handshake connects as a client and returns what it saw.
+// handshake connects to server as client and returns the client's connection state.
 func handshake(server, client *tls.Config) (tls.ConnectionState, error) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	a.SetDeadline(time.Now().Add(patience))
-	b.SetDeadline(time.Now().Add(patience))
+	a.SetDeadline(time.Now().Add(waittest.Timeout))
+	b.SetDeadline(time.Now().Add(waittest.Timeout))
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		conn := tls.Server(a, server)
 		if conn.Handshake() == nil {
-			conn.Write([]byte{1}) // behind the tickets
+			conn.Write([]byte{1}) // the client receives it after the tickets
 		}
 		conn.Close()
 	})
@@ -139,7 +138,7 @@ func handshake(server, client *tls.Config) (tls.ConnectionState, error) {
 	return state, nil
 }
 
-// anyone is a client that accepts every certificate.
+// anyone returns the configuration of a client that accepts every certificate.
 func anyone() *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, ServerName: "rendezvous.test"}
 }
@@ -153,8 +152,8 @@ func serialOf(t *testing.T, keeper *Certificates) int64 {
 	return state.PeerCertificates[0].SerialNumber.Int64()
 }
 
-func TestSelfSignedIsKept(t *testing.T) {
-	c, _ := basis(t)
+func TestSelfSignedCertificateSurvivesRestart(t *testing.T) {
+	c, _ := newConfig(t)
 	keeper := open(t, c)
 	pin := keeper.Pin()
 	if state, err := handshake(keeper.TLS(), ident.PinnedTLS(*pin)); err != nil || state.Version != tls.VersionTLS13 {
@@ -175,12 +174,12 @@ func TestSelfSignedIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "data directory") {
-		t.Errorf("a broken file: %v", err)
+		t.Errorf("with a damaged file: %v", err)
 	}
 }
 
 func TestFilesAreReadAgainUnderLoad(t *testing.T) {
-	c, log := basis(t)
+	c, log := newConfig(t)
 	f := pairIn(t)
 	c.Files = &f
 	now := time.Now()
@@ -188,9 +187,9 @@ func TestFilesAreReadAgainUnderLoad(t *testing.T) {
 	keeper := open(t, c)
 	run(t, keeper)
 	if keeper.Pin() != nil {
-		t.Error("there is a pin for a certificate from files")
+		t.Error("a certificate from files has a pin")
 	}
-	// Everyone goes on to connect, and nobody is refused, whatever the files are.
+	// Clients connect all the time. No handshake fails, whatever the files contain.
 	config := keeper.TLS()
 	stop, newest := make(chan struct{}), atomic.Int64{}
 	var clients sync.WaitGroup
@@ -213,27 +212,30 @@ func TestFilesAreReadAgainUnderLoad(t *testing.T) {
 	}
 	for serial := int64(2); serial <= 5; serial++ {
 		writePair(t, f, serial, now.Add(-time.Hour), now.AddDate(0, 3, int(serial)))
-		waittest.Until(t, "the new certificate is shown", func() bool { return newest.Load() == serial })
+		waittest.Until(t, "the new certificate is in use", func() bool { return newest.Load() == serial })
 		broken := f.Cert
 		if serial%2 == 0 {
 			broken = f.Key
 		}
 		replace(t, broken, []byte("-----BEGIN nothing"))
-		waittest.Until(t, "what is broken is told", func() bool { return keeper.Status().Problem != "" })
+		waittest.Until(t, "the damaged file is reported", func() bool { return keeper.Status().Problem != "" })
 	}
 	writePair(t, f, 6, now.Add(-2*time.Hour), now.Add(-time.Hour))
-	waittest.Until(t, "an expired certificate is told", func() bool { return strings.Contains(keeper.Status().Problem, "it expired") })
+	reported := func(problem string) func() bool {
+		return func() bool { return strings.Contains(keeper.Status().Problem, problem) }
+	}
+	waittest.Until(t, "the expired certificate is reported", reported("it expired"))
 	writePair(t, f, 7, now.Add(time.Hour), now.AddDate(0, 3, 0))
-	waittest.Until(t, "a certificate of the future is told", func() bool { return strings.Contains(keeper.Status().Problem, "is good from") })
+	waittest.Until(t, "the certificate of the future is reported", reported("valid only from"))
 	if err := os.Remove(f.Cert); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, "a missing file is told", func() bool { return strings.Contains(keeper.Status().Problem, "no such file") })
+	waittest.Until(t, "the missing file is reported", reported("no such file"))
 	if got := serialOf(t, keeper); got != 5 {
-		t.Errorf("certificate %d is shown, want the last good one", got)
+		t.Errorf("certificate %d is in use, want the last good one", got)
 	}
 	writePair(t, f, 8, now.Add(-time.Hour), now.AddDate(0, 3, 8))
-	waittest.Until(t, "the last certificate is shown", func() bool { return newest.Load() == 8 })
+	waittest.Until(t, "the last certificate is in use", func() bool { return newest.Load() == 8 })
 	close(stop)
 	clients.Wait()
 	s := keeper.Status()
@@ -245,45 +247,45 @@ func TestFilesAreReadAgainUnderLoad(t *testing.T) {
 	}
 }
 
-func TestReloadIsAtOnceAndAnswered(t *testing.T) {
-	c, log := basis(t)
+func TestReloadTakesEffectAtOnce(t *testing.T) {
+	c, log := newConfig(t)
 	f, reload := pairIn(t), make(chan struct{})
-	c.Files, c.Reload, c.Look = &f, reload, time.Hour
+	c.Files, c.Reload, c.CheckInterval = &f, reload, time.Hour
 	now := time.Now()
 	writePair(t, f, 1, now.Add(-time.Hour), now.AddDate(0, 3, 0))
 	keeper := open(t, c)
 	run(t, keeper)
-	asked := func(want string) {
+	reloadLogs := func(want string) {
 		t.Helper()
 		reload <- struct{}{}
 		log.Await(t, want)
 	}
-	asked("have not changed")
+	reloadLogs("have not changed")
 	replace(t, f.Key, []byte("x"))
-	asked("cannot be used")
+	reloadLogs("cannot be used")
 	writePair(t, f, 2, now.Add(-time.Hour), now.AddDate(0, 3, 0))
-	asked("have changed")
+	reloadLogs("have changed")
 	if got := serialOf(t, keeper); got != 2 {
 		t.Errorf("certificate %d", got)
 	}
 }
 
-func TestFilesThatCannotBeUsedPreventAStart(t *testing.T) {
-	c, _ := basis(t)
+func TestServerDoesNotStartWithUnusableFiles(t *testing.T) {
+	c, _ := newConfig(t)
 	f := pairIn(t)
 	c.Files = &f
 	if _, err := New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "--tls-cert") {
-		t.Errorf("no files: %v", err)
+		t.Errorf("without files: %v", err)
 	}
 	writePair(t, f, 1, time.Now(), time.Now().Add(time.Hour))
 	replace(t, f.Key, bytes.Repeat([]byte("x"), maxPEM+1))
 	if _, err := New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "larger than") {
-		t.Errorf("a large file: %v", err)
+		t.Errorf("with a large file: %v", err)
 	}
 }
 
-func TestExpiryIsWarnedOf(t *testing.T) {
-	c, log := basis(t)
+func TestWarnsBeforeExpiry(t *testing.T) {
+	c, log := newConfig(t)
 	f, time := pairIn(t), &clock{}
 	c.Files, c.Now = &f, time.now
 	const day = 24 * 3600 * 1e9
@@ -293,15 +295,15 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 	time.advance(75 * day)
 	quiet := count("expires soon")
 	time.advance(day + 1)
-	waittest.Until(t, "a warning in the last two weeks", func() bool { return count("expires soon") == 1 })
+	waittest.Until(t, "there is a warning in the last two weeks", func() bool { return count("expires soon") == 1 })
 	time.advance(day)
-	waittest.Until(t, "another one a day later", func() bool { return count("expires soon") == 2 })
+	waittest.Until(t, "there is another warning a day later", func() bool { return count("expires soon") == 2 })
 	if quiet != 0 || count("has expired") != 0 {
-		t.Error("it warned too early")
+		t.Error("the warning came too early")
 	}
 	time.advance(14 * day)
-	waittest.Until(t, "an error", func() bool { return count("has expired") == 1 })
+	waittest.Until(t, "there is an error", func() bool { return count("has expired") == 1 })
 	if !strings.Contains(log.String(), "replace the files") {
-		t.Error("it does not say what to do")
+		t.Error("the warning does not say what to do")
 	}
 }

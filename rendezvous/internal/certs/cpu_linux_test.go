@@ -12,16 +12,19 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// BenchmarkHandshake measures what a handshake costs the server: processor time of
-// the thread on which it accepts a connection over loopback, shakes hands, sends
-// the tickets and one byte, and closes.
+// BenchmarkHandshake measures the cost of a handshake for the server: the processor
+// time of the thread that accepts a connection over loopback, performs the
+// handshake, sends the tickets and one byte, and closes the connection.
 func BenchmarkHandshake(b *testing.B) {
-	c := Config{Data: b.TempDir(), Host: "rendezvous.test", Secret: []byte("s"), Logger: new(logtest.Journal).Logger()}
+	c := Config{
+		Data: b.TempDir(), Host: "rendezvous.test", Secret: []byte("s"), Logger: new(logtest.Journal).Logger(),
+	}
 	keeper, err := New(b.Context(), c)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, cache := range map[string]tls.ClientSessionCache{"full": nil, "resumed": tls.NewLRUClientSessionCache(1)} {
+	caches := map[string]tls.ClientSessionCache{"full": nil, "resumed": tls.NewLRUClientSessionCache(1)}
+	for name, cache := range caches {
 		b.Run(name, func(b *testing.B) {
 			l, err := tls.Listen("tcp", "127.0.0.1:0", keeper.TLS())
 			if err != nil {
@@ -37,7 +40,7 @@ func BenchmarkHandshake(b *testing.B) {
 						return
 					}
 					began := threadTime(b)
-					conn.Write([]byte{1}) // shakes hands first
+					conn.Write([]byte{1}) // performs the handshake first
 					conn.Close()
 					spent += threadTime(b) - began
 				}
@@ -61,7 +64,7 @@ func BenchmarkHandshake(b *testing.B) {
 			for b.Loop() {
 				n++
 				if connect() != (cache != nil) {
-					b.Fatal("resumed, or not, against expectation")
+					b.Fatalf("resumed: %v, want %v", cache == nil, cache != nil)
 				}
 			}
 			l.Close()
@@ -71,7 +74,7 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 }
 
-// threadTime is the processor time that this thread has used.
+// threadTime returns the processor time that this thread has used.
 func threadTime(b *testing.B) time.Duration {
 	const thread = 1 // RUSAGE_THREAD, getrusage(2)
 	var used syscall.Rusage

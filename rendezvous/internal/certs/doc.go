@@ -1,16 +1,21 @@
-// Package certs keeps the certificate of the public port: from files, which it
-// reads again when they change; from a certificate authority, by ACME (RFC
-// 8555), shared by all instances through the store; or self-signed, for those who
-// know its pin. It also keeps the keys of session tickets, so that a connection
-// to one instance can be resumed at another.
+// Package certs provides the TLS certificate of the public port. It comes from
+// one of three sources:
 //
-//	files ───────┐                       ┌─► GetCertificate
-//	self-signed ─┼─► the one shown now ──┤
-//	ACME ────────┘                       └─► Status: metrics, doctor, warnings
+//   - files, which are read again when they change;
+//   - a certificate authority, by ACME (RFC 8555). All instances share this
+//     certificate through the store;
+//   - the server itself: a self-signed certificate for clients that know its pin.
 //
-// What is asked for is what is shown, or else nothing that anybody would trust:
-// while there is no certificate by ACME yet, a self-signed one is shown that no
-// client accepts which checks certificates. It keeps the health checks of load
-// balancers going, which ask no name and check nothing, and without which the
-// authority could not reach any instance.
+// The package also derives the keys of session tickets, so that a client of one
+// instance can resume its TLS session at another.
+//
+//	files ───────┐                            ┌─► GetCertificate
+//	self-signed ─┼─► the current certificate ─┤
+//	ACME ────────┘                            └─► Status: metrics, doctor, warnings
+//
+// A server never falls back to a source that was not configured. While there is
+// no certificate by ACME yet, it presents a self-signed certificate that no client
+// accepts which verifies certificates. This serves the health checks of load
+// balancers, which send no server name and verify nothing: without successful
+// checks no instance would receive the connections of the authority.
 package certs

@@ -12,41 +12,41 @@ import (
 	"time"
 )
 
-// Files are a certificate and its key, in PEM.
+// Files names the PEM files of a certificate and its key.
 type Files struct{ Cert, Key string }
 
-// maxPEM bounds such a file, in bytes.
+// maxPEM bounds the size of such a file, in bytes.
 const maxPEM = 1 << 20
 
-// files is the source of a certificate that others renew.
+// files is the source of a certificate that another program renews.
 type files struct {
 	Files
 	keeper *Certificates
 	reload <-chan struct{}
 
 	// Owned by run, after New.
-	shown  [sha256.Size]byte // of the content that is shown
-	failed [sha256.Size]byte // of the content that was of no use when it was last looked at
-	told   bool              // that it was
+	used     [sha256.Size]byte // digest of the content in use
+	failed   [sha256.Size]byte // digest of the content that could not be used at the last check
+	reported bool              // an error about failed was logged
 }
 
-// fromFiles shows the certificate of the files.
+// fromFiles loads the certificate of the files.
 func (c *Certificates) fromFiles(from Config) error {
 	c.origin = FromFiles
-	c.remedy = "replace the files of --tls-cert and --tls-key; they are read again by themselves"
+	c.remedy = "replace the files of --tls-cert and --tls-key; the server reads them again by itself"
 	f := &files{Files: *from.Files, keeper: c, reload: from.Reload}
 	cert, sum, err := f.load()
 	if err != nil {
 		return fmt.Errorf("certificate of --tls-cert and --tls-key: %w", err)
 	}
-	f.shown, c.source = sum, f
-	c.show(cert)
+	f.used, c.source = sum, f
+	c.use(cert)
 	return nil
 }
 
-// run looks at the files now and then, and when it is told to.
+// run checks the files regularly and on each reload.
 func (f *files) run(ctx context.Context) error {
-	tick := time.NewTicker(f.keeper.look)
+	tick := time.NewTicker(f.keeper.check)
 	defer tick.Stop()
 	for {
 		select {
@@ -62,40 +62,48 @@ func (f *files) run(ctx context.Context) error {
 
 func (f *files) answer(*tls.ClientHelloInfo) *tls.Config { return nil }
 
-// read shows what is in the files now. What cannot be used is told when it was
-// looked at twice, for between the two files' replacement they do not belong
-// together; or at once where somebody waits for it.
-func (f *files) read(asked bool) {
+// read uses the certificate that is in the files now. If it cannot be used, read
+// logs an error on the second check with the same content: while another program
+// replaces the two files, they do not fit together for a moment. A requested
+// reload logs the error at once.
+func (f *files) read(requested bool) {
 	cert, sum, err := f.load()
-	if err == nil && sum == f.shown {
-		f.failed, f.told = [sha256.Size]byte{}, false
+	switch {
+	case err != nil:
+		f.fail(sum, err, requested)
+	case sum == f.used:
+		f.failed, f.reported = [sha256.Size]byte{}, false
 		f.keeper.problem.Store(nil)
-		if asked {
-			f.keeper.log.Info("the certificate's files have not changed", "expires", f.keeper.shown.Load().Leaf.NotAfter.UTC())
+		if requested {
+			f.keeper.log.Info("the certificate's files have not changed", "expires", cert.Leaf.NotAfter.UTC())
 		}
-		return
+	default:
+		f.used, f.failed, f.reported = sum, [sha256.Size]byte{}, false
+		f.keeper.use(cert)
+		f.keeper.log.Info("the certificate's files have changed; the new certificate is in use",
+			"expires", cert.Leaf.NotAfter.UTC())
 	}
-	if err != nil {
-		if sum != f.failed {
-			f.failed, f.told = sum, false
-			if !asked {
-				return
-			}
-		}
-		if f.told && !asked {
-			return
-		}
-		f.told = true
-		f.keeper.trouble(err.Error())
-		f.keeper.log.Error("the new certificate of --tls-cert and --tls-key cannot be used: the one before goes on", "reason", err)
-		return
-	}
-	f.shown, f.failed, f.told = sum, [sha256.Size]byte{}, false
-	f.keeper.show(cert)
-	f.keeper.log.Info("the certificate's files have changed: the new one is in use", "expires", cert.Leaf.NotAfter.UTC())
 }
 
-// load reads the files. The sum is that of what could be read.
+// fail handles content that cannot be used.
+func (f *files) fail(sum [sha256.Size]byte, err error, requested bool) {
+	if sum != f.failed {
+		f.failed, f.reported = sum, false
+		if !requested {
+			return
+		}
+	}
+	if f.reported && !requested {
+		return
+	}
+	f.reported = true
+	f.keeper.fail(err.Error())
+	f.keeper.log.Error("the new certificate of --tls-cert and --tls-key cannot be used; the previous one stays in use",
+		"err", err)
+}
+
+// load reads the files. It also returns the digest of the content that it could
+// read.
 func (f *files) load() (*tls.Certificate, [sha256.Size]byte, error) {
 	cert, err := readPEM(f.Cert)
 	key, also := readPEM(f.Key)
@@ -107,14 +115,14 @@ func (f *files) load() (*tls.Certificate, [sha256.Size]byte, error) {
 	if err != nil {
 		return nil, sum, fmt.Errorf("%s and %s: %w", f.Cert, f.Key, err)
 	}
-	if f.keeper.shown.Load() == nil || sum == f.shown {
-		return &pair, sum, nil // better a certificate out of date than none
+	if f.keeper.current.Load() == nil || sum == f.used {
+		return &pair, sum, nil // at the start an expired certificate is better than none
 	}
 	switch now := f.keeper.now(); {
 	case now.After(pair.Leaf.NotAfter):
 		err = fmt.Errorf("%s: it expired at %s", f.Cert, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(pair.Leaf.NotBefore):
-		err = fmt.Errorf("%s: it is good from %s only", f.Cert, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+		err = fmt.Errorf("%s: it is valid only from %s", f.Cert, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	return &pair, sum, err
 }

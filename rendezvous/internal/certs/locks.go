@@ -12,19 +12,19 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// Times of locks. An instance that was killed keeps its locks for at most
-// lockTTL; one that cannot reach the database loses them after that too.
+// Times of locks. The locks of an instance that was killed, or that cannot reach
+// the database, expire after at most lockTTL.
 const (
-	lockTTL     = 30 * time.Second
-	lockRenew   = 8 * time.Second
-	lockAsk     = time.Second     // between two questions for a lock that another has
-	lockRelease = 5 * time.Second // for the database, when it is given back
+	lockTTL           = 30 * time.Second
+	lockRenewInterval = 8 * time.Second
+	lockRetryInterval = time.Second     // between two attempts to take a lock that another instance holds
+	releaseTimeout    = 5 * time.Second // for the database, when a lock is released
 )
 
-// lockPrefix is where they stand among the store's locks.
+// lockPrefix begins the names of these locks in the store.
 const lockPrefix = "certmagic/"
 
-// locks are the locks of this instance, renewed while they are held.
+// locks holds the locks of this instance and renews them.
 type locks struct {
 	store   registry.LockStore
 	now     func() time.Time
@@ -36,34 +36,34 @@ type locks struct {
 	held map[string]*heldLock
 }
 
-// heldLock is a lock until it is given back, which it is also if it was lost.
+// heldLock is a lock that was taken and not yet released. It may be lost.
 type heldLock struct {
 	lock registry.Lock
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// Lock waits for a lock.
+// Lock takes a lock. It waits while another instance holds it.
 func (l *locks) Lock(ctx context.Context, name string) error {
-	ask := time.NewTicker(lockAsk)
-	defer ask.Stop()
+	retry := time.NewTicker(lockRetryInterval)
+	defer retry.Stop()
 	for waited := false; ; waited = true {
 		ok, err := l.TryLock(ctx, name)
 		if ok || err != nil {
 			return err
 		}
 		if !waited {
-			l.log.Info("another instance is at it: waiting for it", "lock", name)
+			l.log.Info("waiting for another instance that requests the certificate", "lock", name)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-ask.C:
+		case <-retry.C:
 		}
 	}
 }
 
-// TryLock takes a lock if nobody has it.
+// TryLock takes a lock unless another instance holds it.
 func (l *locks) TryLock(ctx context.Context, name string) (bool, error) {
 	fence, err := l.store.TakeLock(ctx, lockPrefix+name, l.now(), lockTTL)
 	if errors.Is(err, registry.ErrLocked) {
@@ -86,7 +86,7 @@ func (l *locks) TryLock(ctx context.Context, name string) (bool, error) {
 
 // keep renews a lock until ctx ends or it is lost.
 func (l *locks) keep(ctx context.Context, h *heldLock) {
-	tick := time.NewTicker(lockRenew)
+	tick := time.NewTicker(lockRenewInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -96,16 +96,16 @@ func (l *locks) keep(ctx context.Context, h *heldLock) {
 		}
 		err := l.store.RenewLock(ctx, h.lock, l.now(), lockTTL)
 		if errors.Is(err, registry.ErrFenced) {
-			l.log.Warn("the lock is lost: what was to be written under it will not be", "lock", h.lock.Name)
+			l.log.Warn("lost a lock; nothing more is written under it", "lock", h.lock.Name)
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			l.log.Warn("cannot renew a lock", "lock", h.lock.Name, "reason", err)
+			l.log.Warn("cannot renew a lock", "lock", h.lock.Name, "err", err)
 		}
 	}
 }
 
-// Unlock gives a lock back.
+// Unlock releases a lock.
 func (l *locks) Unlock(ctx context.Context, name string) error {
 	l.mu.Lock()
 	h := l.held[name]
@@ -116,13 +116,13 @@ func (l *locks) Unlock(ctx context.Context, name string) error {
 	}
 	h.stop()
 	<-h.done
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockRelease)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	return l.store.ReleaseLock(ctx, h.lock)
 }
 
-// holding returns the lock that is held of those whose names begin so, lost or
-// not; nil if there is none.
+// holding returns a held lock whose name begins with prefix, even if it was lost,
+// or nil.
 func (l *locks) holding(prefix string) *registry.Lock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,6 +134,6 @@ func (l *locks) holding(prefix string) *registry.Lock {
 	return nil
 }
 
-// wait returns when no lock is held any more. Whoever holds one has seen the end
-// of its context.
+// wait returns when all renewals have ended. The contexts of their locks must have
+// ended before.
 func (l *locks) wait() { l.running.Wait() }

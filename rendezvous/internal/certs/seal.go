@@ -10,37 +10,39 @@ import (
 	"fmt"
 )
 
-// MinKey is how long a key for the database must be, in bytes.
+// MinKey is the minimum length of a key for the database, in bytes.
 const MinKey = 32
 
-// The first byte of a kept value says what follows.
+// The first byte of a stored value is its kind.
 const (
-	valuePlain  = 'p' // the value
-	valueSealed = 's' // a nonce of 12 bytes, and the value by AES-256-GCM with its name as additional data
+	valuePlain  = 'p' // followed by the value
+	valueSealed = 's' // followed by a 12-byte nonce and the AES-256-GCM ciphertext; the name is the additional data
 )
 
 // Errors of values that cannot be read.
 var (
 	errNoKey    = errors.New("they are encrypted: set --database-key to the file that the other instances use")
-	errOtherKey = errors.New("they are encrypted with another key: set --database-key to the file that the other instances use")
-	errNoValue  = errors.New("there is something that this software has not written")
+	errOtherKey = errors.New("they are encrypted with another key: " +
+		"set --database-key to the file that the other instances use")
+	errNoValue = errors.New("the value was not written by this software")
 )
 
-// seal encrypts what stands in the database. A private key cannot be kept as a
-// digest, as tokens are, so the choice is between the plain key and one more
-// secret to keep. SQLite's file stands beside the self-signed key and is closed to
-// other users in the same way; encryption would add nothing there but a second file
-// to lose. A Postgres database has its dumps, replicas and administrators: with
-// --database-key none of them alone can act as the server.
-type seal struct{ aead cipher.AEAD } // nil: nothing is encrypted
+// seal encrypts the values in the database. A private key cannot be stored as a
+// digest, as tokens are: it is stored either in plain text or under one more key
+// that the operator must keep. An SQLite file lies next to the key of the
+// self-signed certificate, and other users cannot read either of them. Encryption
+// would add only a second file to lose. A Postgres database has dumps, replicas and
+// administrators. With --database-key none of these alone is enough to act as the
+// server.
+type seal struct{ aead cipher.AEAD } // nil: values are stored in plain text
 
-// newSeal derives the encryption from a key; nil is none.
+// newSeal derives the encryption from a key. Without a key, nothing is encrypted.
 func newSeal(key []byte) (seal, error) {
 	if key == nil {
 		return seal{}, nil
 	}
 	if len(key) < MinKey {
-		return seal{}, fmt.Errorf("--database-key: %d bytes are too few: want %d random bytes or more", len(key), MinKey)
+		return seal{}, fmt.Errorf("--database-key: %d bytes are too few: want %d random bytes", len(key), MinKey)
 	}
 	derived, err := hkdf.Key(sha256.New, key, nil, "easyfind certificates in the database", 32)
 	if err != nil {
@@ -56,19 +58,19 @@ func newSeal(key []byte) (seal, error) {
 
 func (s seal) keyed() bool { return s.aead != nil }
 
-// close makes of a value what is kept under a name.
+// close returns what to store for a value under a name.
 func (s seal) close(name string, value []byte) []byte {
 	if s.aead == nil {
 		return append([]byte{valuePlain}, value...)
 	}
 	out := make([]byte, 1+s.aead.NonceSize(), 1+s.aead.NonceSize()+len(value)+s.aead.Overhead())
 	out[0] = valueSealed
-	rand.Read(out[1:]) // never fails: crypto/rand ends the program instead
+	rand.Read(out[1:]) // never fails: crypto/rand aborts the program instead
 	return s.aead.Seal(out, out[1:], value, []byte(name))
 }
 
-// open is the reverse, and reports whether the value was encrypted. With a key it
-// takes what is not too: it was written before there was one.
+// open reverses close, and reports whether the value was encrypted. It also
+// accepts plain values if there is a key: they were stored before there was one.
 func (s seal) open(name string, kept []byte) (value []byte, sealed bool, err error) {
 	switch {
 	case len(kept) == 0:

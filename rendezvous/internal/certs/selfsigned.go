@@ -21,7 +21,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Files of the self-signed certificate in the data directory.
+// Names of the files of the self-signed certificate in the data directory.
 const (
 	CertFile = "tls-cert.pem"
 	KeyFile  = "tls-key.pem"
@@ -29,40 +29,42 @@ const (
 
 const selfSignedYears = 20
 
-// selfSigned shows the certificate of the data directory, which it makes the
-// first time.
+// selfSigned uses the certificate of the data directory, and creates it at the
+// first start.
 func (c *Certificates) selfSigned(from Config) error {
 	c.origin = SelfSigned
-	c.remedy = "remove " + CertFile + " and " + KeyFile + " from the data directory and restart: agents then need the new join link"
-	cert, err := kept(from.Data)
+	c.remedy = "remove " + CertFile + " and " + KeyFile +
+		" from the data directory and restart; agents then need the new join link"
+	cert, err := load(from.Data)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = makeKept(from.Data, from.Host, from.Now()); err == nil {
-			cert, err = kept(from.Data)
+		if err = create(from.Data, from.Host, from.Now()); err == nil {
+			cert, err = load(from.Data)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("self-signed certificate in the data directory: %w", err)
 	}
-	c.show(&cert)
+	c.use(&cert)
 	return nil
 }
 
-// Pin is the pin of the self-signed certificate, nil for another.
+// Pin returns the pin of a self-signed certificate, and nil for any other.
 func (c *Certificates) Pin() *ident.Pin {
 	if c.origin != SelfSigned {
 		return nil
 	}
-	pin := ident.PinOf(c.shown.Load().Leaf)
+	pin := ident.PinOf(c.current.Load().Leaf)
 	return &pin
 }
 
-// kept loads the self-signed certificate. Errors: fs.ErrNotExist.
-func kept(dir string) (tls.Certificate, error) {
+// load reads the self-signed certificate. It returns fs.ErrNotExist if the
+// directory does not contain it.
+func load(dir string) (tls.Certificate, error) {
 	return tls.LoadX509KeyPair(filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile))
 }
 
-// makeKept writes a new self-signed certificate and its key.
-func makeKept(dir, host string, now time.Time) error {
+// create writes a new self-signed certificate and its key.
+func create(dir, host string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -75,14 +77,14 @@ func makeKept(dir, host string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	// The key first: a certificate without its key would not be made anew.
+	// The key is written first: a certificate without its key would never be replaced.
 	if err := writePEM(filepath.Join(dir, KeyFile), "PRIVATE KEY", private); err != nil {
 		return err
 	}
 	return writePEM(filepath.Join(dir, CertFile), "CERTIFICATE", cert.Certificate[0])
 }
 
-// selfSign makes a certificate for host.
+// selfSign returns a certificate for host.
 func selfSign(key crypto.Signer, host, name string, now time.Time) (tls.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
@@ -109,7 +111,7 @@ func selfSign(key crypto.Signer, host, name string, now time.Time) (tls.Certific
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }
 
-// writePEM replaces a file that only this user may read, wholly or not at all.
+// writePEM replaces a file atomically. Only this user may read it.
 func writePEM(path, kind string, der []byte) error {
 	fresh := path + ".new"
 	if err := os.WriteFile(fresh, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {

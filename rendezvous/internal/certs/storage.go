@@ -15,17 +15,18 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// Store is what all instances share.
+// Store holds the values and locks that all instances share.
 type Store interface {
 	registry.BlobStore
 	registry.LockStore
 }
 
-// folder is where certmagic's keys stand among the store's values.
+// folder begins the names of certmagic's values in the store.
 const folder = "certmagic/"
 
-// Keys and locks of certmagic whose writes are fenced: who has lost the lock of a
-// certificate's issue must not write over the certificate of who has it now.
+// Writes of certmagic's certificates need the lock of their issue: an instance that
+// has lost the lock must not overwrite the certificate of the instance that has it
+// now.
 const (
 	fencedKeys = "certificates/"
 	fencedLock = "issue_cert_"
@@ -36,23 +37,28 @@ var (
 	_ certmagic.TryLocker = (*storage)(nil)
 )
 
-// storage is the store as certmagic asks it.
+// storage implements certmagic's storage on the store.
 type storage struct {
 	*locks
 	store Store
 	seal  seal
 	now   func() time.Time
-	down  atomic.Bool // the last look into the store failed
+	down  atomic.Bool // the last access to the store failed
 }
 
-// newStorage makes a storage that can read all that is there. What is not
-// encrypted yet is, if there is a key.
-func newStorage(ctx context.Context, store Store, key []byte, now func() time.Time, log *slog.Logger) (*storage, error) {
+// newStorage returns a storage that can read all present values. If there is a
+// key, it encrypts those that are not encrypted yet.
+func newStorage(
+	ctx context.Context, store Store, key []byte, now func() time.Time, log *slog.Logger,
+) (*storage, error) {
 	seal, err := newSeal(key)
 	if err != nil {
 		return nil, err
 	}
-	s := &storage{locks: &locks{store: store, now: now, log: log, held: map[string]*heldLock{}}, store: store, seal: seal, now: now}
+	s := &storage{
+		locks: &locks{store: store, now: now, log: log, held: map[string]*heldLock{}},
+		store: store, seal: seal, now: now,
+	}
 	all, err := store.Blobs(ctx, strings.TrimSuffix(folder, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("certificates in the database: %w", err)
@@ -78,25 +84,25 @@ func (s *storage) reseal(ctx context.Context, name string) error {
 	return s.store.PutBlob(ctx, b, nil)
 }
 
-// noted remembers whether the store could be used, for certmagic hands its errors
-// on as text.
+// noted stores whether the store could be accessed: certmagic returns its errors
+// as text, in which they cannot be recognized.
 func (s *storage) noted(err error) error {
 	s.down.Store(errors.Is(err, registry.ErrUnavailable))
 	return err
 }
 
-// Lock waits for a lock.
+// Lock takes a lock. It waits while another instance holds it.
 func (s *storage) Lock(ctx context.Context, name string) error {
 	return s.noted(s.locks.Lock(ctx, name))
 }
 
-// TryLock takes a lock if nobody has it.
+// TryLock takes a lock unless another instance holds it.
 func (s *storage) TryLock(ctx context.Context, name string) (bool, error) {
 	ok, err := s.locks.TryLock(ctx, name)
 	return ok, s.noted(err)
 }
 
-// Store keeps a value.
+// Store stores a value.
 func (s *storage) Store(ctx context.Context, key string, value []byte) error {
 	name := folder + key
 	b := registry.Blob{Name: name, Value: s.seal.close(name, value), Changed: s.now()}
@@ -107,7 +113,7 @@ func (s *storage) Store(ctx context.Context, key string, value []byte) error {
 	return s.noted(s.store.PutBlob(ctx, b, under))
 }
 
-// Load returns a value. Errors: fs.ErrNotExist.
+// Load returns a value, or fs.ErrNotExist.
 func (s *storage) Load(ctx context.Context, key string) ([]byte, error) {
 	b, err := s.store.Blob(ctx, folder+key)
 	if errors.Is(err, registry.ErrBlobNotFound) {
@@ -120,7 +126,7 @@ func (s *storage) Load(ctx context.Context, key string) ([]byte, error) {
 	return plain, err
 }
 
-// Delete removes a value, or all of a folder.
+// Delete removes a value, or all values of a folder.
 func (s *storage) Delete(ctx context.Context, key string) error {
 	return s.noted(s.store.DeleteBlobs(ctx, folder+key))
 }
@@ -131,8 +137,8 @@ func (s *storage) Exists(ctx context.Context, key string) bool {
 	return s.noted(err) == nil && len(all) > 0
 }
 
-// List returns the keys below a folder: values and folders just below it, or all
-// values. Errors: fs.ErrNotExist.
+// List returns the keys below a folder: only the values and folders directly below
+// it, or all values if recursive. It returns fs.ErrNotExist if nothing is there.
 func (s *storage) List(ctx context.Context, path string, recursive bool) ([]string, error) {
 	path = strings.Trim(path, "/")
 	all, err := s.store.Blobs(ctx, strings.TrimSuffix(folder+path, "/"))
@@ -146,12 +152,12 @@ func (s *storage) List(ctx context.Context, path string, recursive bool) ([]stri
 	for _, b := range all {
 		below, ok := strings.CutPrefix(b.Name, folder+path)
 		if !ok {
-			continue // the value whose name is the folder's
+			continue // a value with the name of the folder
 		}
 		if child, _, _ := strings.Cut(below, "/"); !recursive {
 			below = child
 		}
-		if key := path + below; len(keys) == 0 || keys[len(keys)-1] != key { // they are in order
+		if key := path + below; len(keys) == 0 || keys[len(keys)-1] != key { // they are sorted
 			keys = append(keys, key)
 		}
 	}
@@ -161,7 +167,7 @@ func (s *storage) List(ctx context.Context, path string, recursive bool) ([]stri
 	return keys, nil
 }
 
-// Stat tells of a value or a folder. Errors: fs.ErrNotExist.
+// Stat returns the size and time of a value or a folder, or fs.ErrNotExist.
 func (s *storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error) {
 	all, err := s.store.Blobs(ctx, folder+key)
 	if s.noted(err) != nil {

@@ -42,7 +42,7 @@ func storageOver(t *testing.T, s Store, key []byte, now func() time.Time) *stora
 
 var databaseKey = bytes.Repeat([]byte("k"), MinKey)
 
-func TestStorageIsATreeOfValues(t *testing.T) {
+func TestStorageHoldsTreeOfValues(t *testing.T) {
 	for name, key := range map[string][]byte{"plain": nil, "encrypted": databaseKey} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
@@ -56,7 +56,9 @@ func TestStorageIsATreeOfValues(t *testing.T) {
 				t.Errorf("load: %q, %v", got, err)
 			}
 			for path, want := range map[string][2]string{
-				"": {"a f", "a/b/c a/b/d a/e f"}, "a": {"a/b a/e", "a/b/c a/b/d a/e"}, "a/b": {"a/b/c a/b/d", "a/b/c a/b/d"},
+				"":    {"a f", "a/b/c a/b/d a/e f"},
+				"a":   {"a/b a/e", "a/b/c a/b/d a/e"},
+				"a/b": {"a/b/c a/b/d", "a/b/c a/b/d"},
 			} {
 				for i, recursive := range []bool{false, true} {
 					got, err := s.List(ctx, path, recursive)
@@ -76,22 +78,22 @@ func TestStorageIsATreeOfValues(t *testing.T) {
 			}
 			for _, gone := range []string{"a/b/c", "a/b", "nothing"} {
 				_, loaded := s.Load(ctx, gone)
-				_, told := s.Stat(ctx, gone)
+				_, stat := s.Stat(ctx, gone)
 				_, listed := s.List(ctx, gone, true)
-				for _, err := range []error{loaded, told, listed} {
+				for _, err := range []error{loaded, stat, listed} {
 					if !errors.Is(err, fs.ErrNotExist) {
 						t.Errorf("%s: %v", gone, err)
 					}
 				}
 				if s.Exists(ctx, gone) || s.Delete(ctx, gone) != nil {
-					t.Errorf("%s is still there, or cannot be removed again", gone)
+					t.Errorf("%s still exists, or cannot be removed twice", gone)
 				}
 			}
 		})
 	}
 }
 
-func TestWhatIsKeptIsEncryptedWithAKey(t *testing.T) {
+func TestValuesAreEncryptedWithDatabaseKey(t *testing.T) {
 	ctx := t.Context()
 	db := store(t)
 	const secret = "-----BEGIN PRIVATE KEY-----"
@@ -99,20 +101,20 @@ func TestWhatIsKeptIsEncryptedWithAKey(t *testing.T) {
 	if err := before.Store(ctx, "certificates/x.key", []byte(secret)); err != nil {
 		t.Fatal(err)
 	}
-	with := storageOver(t, db, databaseKey, time.Now) // encrypts what is there
+	with := storageOver(t, db, databaseKey, time.Now) // encrypts the value above
 	if err := with.Store(ctx, "acme/account.key", []byte(secret)); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"certificates/x.key", "acme/account.key"} {
 		raw, err := db.Blob(ctx, folder+key)
 		if err != nil || bytes.Contains(raw.Value, []byte("PRIVATE")) {
-			t.Errorf("%s stands in the database as %q, %v", key, raw.Value, err)
+			t.Errorf("%s is stored as %q, %v", key, raw.Value, err)
 		}
 		if got, err := with.Load(ctx, key); err != nil || string(got) != secret {
 			t.Errorf("%s: %q, %v", key, got, err)
 		}
 	}
-	// A value in another's place is no value.
+	// The name is authenticated: a value cannot be moved to another name.
 	b, err := db.Blob(ctx, folder+"acme/account.key")
 	if err != nil {
 		t.Fatal(err)
@@ -121,17 +123,20 @@ func TestWhatIsKeptIsEncryptedWithAKey(t *testing.T) {
 		t.Error("a value was read under another name")
 	}
 	for want, key := range map[string][]byte{
-		"set --database-key": nil, "with another key": bytes.Repeat([]byte("o"), MinKey), "too few": []byte("short"),
+		"set --database-key": nil,
+		"with another key":   bytes.Repeat([]byte("o"), MinKey),
+		"too few":            []byte("short"),
 	} {
-		if _, err := newStorage(ctx, db, key, time.Now, new(logtest.Journal).Logger()); err == nil || !strings.Contains(err.Error(), want) {
+		_, err := newStorage(ctx, db, key, time.Now, new(logtest.Journal).Logger())
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
 }
 
-// TestWhoLosesTheLockWritesNothing: an instance that stood still while its lock
-// lapsed, and another has a certificate by now.
-func TestWhoLosesTheLockWritesNothing(t *testing.T) {
+// TestInstanceThatLostTheLockWritesNothing: an instance is paused until its lock
+// expires. Meanwhile another instance takes the lock and stores a certificate.
+func TestInstanceThatLostTheLockWritesNothing(t *testing.T) {
 	ctx := t.Context()
 	db, time := store(t), &clock{}
 	const name, key = fencedLock + "rendezvous.test", fencedKeys + "x/rendezvous.test.crt"
@@ -143,7 +148,7 @@ func TestWhoLosesTheLockWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if ok, err := other.TryLock(ctx, name); ok || err != nil {
-		t.Fatalf("the lock was given twice: %v, %v", ok, err)
+		t.Fatalf("two instances hold the lock: %v, %v", ok, err)
 	}
 	time.advance(lockTTL)
 	if err := other.Lock(ctx, name); err != nil {
@@ -153,13 +158,13 @@ func TestWhoLosesTheLockWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := paused.Store(ctx, key, []byte("late")); !errors.Is(err, registry.ErrFenced) {
-		t.Errorf("who lost the lock: %v", err)
+		t.Errorf("the instance that lost the lock wrote: %v", err)
 	}
 	if err := paused.Store(ctx, "acme/elsewhere", []byte("x")); err != nil {
-		t.Errorf("what the lock does not guard: %v", err)
+		t.Errorf("write of a value that does not need the lock: %v", err)
 	}
 	if got, err := other.Load(ctx, key); err != nil || string(got) != "second" {
-		t.Errorf("kept is %q, %v", got, err)
+		t.Errorf("stored is %q, %v", got, err)
 	}
 	for _, s := range []*storage{paused, other} {
 		if err := s.Unlock(ctx, name); err != nil {
@@ -168,17 +173,17 @@ func TestWhoLosesTheLockWritesNothing(t *testing.T) {
 		s.wait()
 	}
 	if ok, err := paused.TryLock(ctx, name); !ok || err != nil {
-		t.Errorf("a lock that was given back: %v, %v", ok, err)
+		t.Errorf("take a released lock: %v, %v", ok, err)
 	}
 	if err := paused.Unlock(ctx, name); err != nil {
 		t.Error(err)
 	}
 	if paused.Unlock(ctx, name) == nil {
-		t.Error("a lock that is not held was given back")
+		t.Error("Unlock of a lock that is not held succeeded")
 	}
 }
 
-// broken is a store whose database is gone.
+// broken is a store whose database does not answer.
 type broken struct{ Store }
 
 func (broken) Blobs(context.Context, string) ([]registry.BlobInfo, error) {
@@ -193,9 +198,10 @@ func (broken) PutBlob(context.Context, registry.Blob, *registry.Lock) error {
 	return fmt.Errorf("write: %w", registry.ErrUnavailable)
 }
 
-// TestABrokenDatabaseIsTold, and asked again.
-func TestABrokenDatabaseIsTold(t *testing.T) {
-	c, log := basis(t)
+// TestBrokenDatabaseIsReported: the server does not start with a broken database.
+// If the database breaks later, the status reports it and the server tries again.
+func TestBrokenDatabaseIsReported(t *testing.T) {
+	c, log := newConfig(t)
 	db := store(t)
 	c.ACME = &ACME{Directory: "https://127.0.0.1:1/dir", HTTPS: address("127.0.0.1:1"), Store: broken{db}}
 	if _, err := New(t.Context(), c); err == nil || !errors.Is(err, registry.ErrUnavailable) {
@@ -205,13 +211,15 @@ func TestABrokenDatabaseIsTold(t *testing.T) {
 	keeper := open(t, c)
 	keeper.source.(*authority).storage.store = broken{db}
 	run(t, keeper)
-	waittest.Until(t, "it is told", func() bool { return strings.Contains(keeper.Status().Problem, "the database cannot be used") })
-	if !strings.Contains(log.String(), "again_in=10s") {
-		t.Error("the log does not say when it is asked again")
+	waittest.Until(t, "the database is reported", func() bool {
+		return strings.Contains(keeper.Status().Problem, "the database cannot be used")
+	})
+	if !strings.Contains(log.String(), "retry_in=10s") {
+		t.Error("the log does not say when the next attempt is")
 	}
 	select {
 	case <-keeper.Ready():
-		t.Error("it says that there is a certificate")
+		t.Error("Ready says that there is a certificate")
 	default:
 	}
 	if !keeper.Status().Expires.IsZero() || keeper.Pin() != nil {
@@ -224,7 +232,7 @@ type address string
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
-func TestNamesOfHostsAndAddresses(t *testing.T) {
+func TestServerNamesMatchHostsAndAddresses(t *testing.T) {
 	for _, c := range []struct {
 		name, host string
 		want       bool
@@ -242,7 +250,7 @@ func TestNamesOfHostsAndAddresses(t *testing.T) {
 	}
 }
 
-// FuzzOpen: what stands in the database is either what was written, or an error.
+// FuzzOpen checks that open returns either what close got, or an error.
 func FuzzOpen(f *testing.F) {
 	with, err := newSeal(databaseKey)
 	if err != nil {

@@ -9,16 +9,16 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// instances are two that share a secret and a certificate.
+// instances returns two instances with the same secret and certificate.
 func instances(t *testing.T, time *clock) (a, b *Certificates) {
 	t.Helper()
-	c, _ := basis(t)
+	c, _ := newConfig(t)
 	c.Now = time.now
 	a, b = open(t, c), open(t, c)
 	return a, b
 }
 
-// returning is a client that keeps its tickets.
+// returning returns the configuration of a client that keeps its tickets.
 func returning(time *clock) *tls.Config {
 	config := anyone()
 	config.ClientSessionCache, config.Time = tls.NewLRUClientSessionCache(4), time.now
@@ -28,13 +28,17 @@ func returning(time *clock) *tls.Config {
 func TestSessionsResumeAtAnyInstance(t *testing.T) {
 	time := &clock{}
 	a, b := instances(t, time)
-	c, _ := basis(t)
+	c, _ := newConfig(t)
 	c.Secret, c.Now = []byte("another"), time.now
 	stranger := open(t, c)
 	for name, want := range map[string]struct {
 		at     *Certificates
 		resume bool
-	}{"the same": {a, true}, "another": {b, true}, "one of another rendezvous": {stranger, false}} {
+	}{
+		"the same instance":                 {a, true},
+		"another instance":                  {b, true},
+		"an instance of another rendezvous": {stranger, false},
+	} {
 		client := returning(time)
 		server := a.TLS()
 		server.Time = time.now
@@ -72,7 +76,7 @@ func TestTicketKeysRotate(t *testing.T) {
 			t.Fatal(err)
 		}
 		server = b.TLS()
-		server.Time = first.now // of the ticket's own life there is a test in crypto/tls
+		server.Time = first.now // crypto/tls tests the lifetime of tickets
 		again, err := handshake(server, client)
 		if err != nil || again.DidResume != want {
 			t.Errorf("after %v: %v, resumed %v", after, err, again.DidResume)
@@ -80,12 +84,13 @@ func TestTicketKeysRotate(t *testing.T) {
 	}
 }
 
-// TestPinIsCheckedOnResumption: a ticket gets nobody around the check of the key.
+// TestPinIsCheckedOnResumption: a ticket does not bypass the check of the pin.
 func TestPinIsCheckedOnResumption(t *testing.T) {
 	time := &clock{}
 	a, b := instances(t, time)
 	pinned := ident.PinnedTLS(*a.Pin())
-	pinned.ServerName, pinned.ClientSessionCache, pinned.Time = "rendezvous.test", tls.NewLRUClientSessionCache(4), time.now
+	pinned.ServerName, pinned.Time = "rendezvous.test", time.now
+	pinned.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	server := func(c *Certificates) *tls.Config {
 		config := c.TLS()
 		config.Time = time.now
@@ -107,7 +112,7 @@ func TestPinIsCheckedOnResumption(t *testing.T) {
 	if again, err = handshake(server(a), pinned); err != nil || !again.DidResume || checked != 1 {
 		t.Errorf("%v, resumed %v, checked %d times", err, again.DidResume, checked)
 	}
-	// The same tickets, in the hands of a client that expects another key.
+	// The same tickets in a client that expects another key.
 	wrong := ident.PinnedTLS(ident.Pin{1})
 	wrong.ServerName, wrong.ClientSessionCache, wrong.Time = pinned.ServerName, pinned.ClientSessionCache, time.now
 	if _, err := handshake(server(b), wrong); !errors.Is(err, ident.ErrUntrusted) {

@@ -8,27 +8,26 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// zapLogger is a logger for certmagic that writes to ours, whatever the level as
-// what is of interest only where something does not work: what an operator must
-// know, this package says itself.
+// zapLogger returns a logger for certmagic that writes to log. All records have
+// the level debug: this package itself logs what an operator must know.
 func zapLogger(log *slog.Logger) *zap.Logger {
 	return zap.New(&zapCore{log: log}, zap.WithFatalHook(zapcore.WriteThenPanic))
 }
 
-// zapCore is zap's way to a slog.Logger.
+// zapCore forwards the records of zap to a slog.Logger.
 type zapCore struct{ log *slog.Logger }
 
-// Enabled reports whether debugging is on.
+// Enabled reports whether debug records are logged.
 func (c *zapCore) Enabled(zapcore.Level) bool {
 	return c.log.Enabled(context.Background(), slog.LevelDebug)
 }
 
-// With adds attributes.
+// With returns a core that adds attributes to each record.
 func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
 	return &zapCore{c.log.With(attributes(fields)...)}
 }
 
-// Check adds this core to those that write an entry.
+// Check adds this core to the cores that write an entry.
 func (c *zapCore) Check(e zapcore.Entry, to *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if !c.Enabled(e.Level) {
 		return to
@@ -38,11 +37,12 @@ func (c *zapCore) Check(e zapcore.Entry, to *zapcore.CheckedEntry) *zapcore.Chec
 
 // Write writes an entry.
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Debug(e.Message, append(attributes(fields), "of", "certmagic."+e.LoggerName, "its_level", e.Level.String())...)
+	all := append(attributes(fields), "part", "certmagic."+e.LoggerName, "level_there", e.Level.String())
+	c.log.Log(context.Background(), slog.LevelDebug, e.Message, all...)
 	return nil
 }
 
-// Sync has nothing to do.
+// Sync does nothing: records are not buffered.
 func (c *zapCore) Sync() error { return nil }
 
 func attributes(fields []zapcore.Field) []any {

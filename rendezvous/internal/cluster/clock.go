@@ -38,8 +38,8 @@ func (c *storeClock) read(ctx context.Context) error {
 	}
 	c.offset.Store(int64(offset))
 	if offset.Abs() > maxClockOffset && (offset-known).Abs() > maxClockOffset/2 {
-		c.log.Warn("this machine's clock differs from the database's, which decides who is connected where; synchronize both with NTP",
-			"offset", offset.Round(time.Millisecond))
+		c.log.Warn("this machine's clock differs from the database's; synchronize both with NTP", "offset",
+			offset.Round(time.Millisecond))
 	}
 	return nil
 }

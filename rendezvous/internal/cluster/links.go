@@ -91,7 +91,8 @@ func (s *links) dialLocked(member registry.Instance) *link {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &link{
-		ready: make(chan struct{}), retry: s.unreachable[member.Name], stop: cancel, pending: map[uint32]pendingMessage{},
+		ready: make(chan struct{}), retry: s.unreachable[member.Name], stop: cancel,
+		pending: map[uint32]pendingMessage{},
 	}
 	if !s.tasks.start(func() { defer cancel(); s.run(ctx, l, member) }) {
 		cancel()

@@ -34,7 +34,10 @@ func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 		}
 		began := time.Now()
 		relayed := signal.LinkReport{Peer: bob, Kind: signal.LinkRelayed, Transport: signal.TransportTLS}
-		direct := signal.LinkReport{Peer: bob, Kind: signal.LinkDirect, Transport: signal.TransportUDP, RTT: 9 * time.Millisecond}
+		direct := signal.LinkReport{
+			Peer: bob, Kind: signal.LinkDirect, Transport: signal.TransportUDP,
+			RTT: 9 * time.Millisecond,
+		}
 		one.connect(alice, began)
 		one.Path(alice, began, relayed)
 		waittest.Until(t, "the link is relayed", has(registry.PathRelayed))
@@ -43,7 +46,8 @@ func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 		since := linkOf(t, store).Since
 		direct.RTT *= 2
 		one.Path(alice, began, direct)
-		waittest.Until(t, "the new round-trip time is stored", func() bool { return linkOf(t, store).RTT == direct.RTT })
+		waittest.Until(t, "the new round-trip time is stored",
+			func() bool { return linkOf(t, store).RTT == direct.RTT })
 		if now := linkOf(t, store).Since; !now.Equal(since) {
 			t.Errorf("a new round-trip time changed the start of the link from %v to %v", since, now)
 		}

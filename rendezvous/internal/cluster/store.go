@@ -30,7 +30,8 @@ type PresenceStore interface {
 	// PutPresence stores that peers are connected at the holder, and returns
 	// their older connections at other instances. It returns registry.ErrFenced
 	// if the holder has no lease at now.
-	PutPresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) ([]registry.Replaced, error)
+	PutPresence(ctx context.Context, h registry.Holder, now time.Time,
+		peers []registry.Presence) ([]registry.Replaced, error)
 	// RemovePresence stores that connections at the holder have ended. It returns
 	// registry.ErrFenced if the holder has no lease at now.
 	RemovePresence(ctx context.Context, h registry.Holder, now time.Time, peers []registry.Presence) error

@@ -1,6 +1,6 @@
-// Package pebbletest runs pebble, the small ACME server that Let's Encrypt has
-// for tests, built from the version that deploy/tools/go.mod names, and a DNS
-// server in which every name below .test is this machine.
+// Package pebbletest runs pebble, Let's Encrypt's small ACME server for tests, in
+// the version that deploy/tools/go.mod names. It comes with a DNS server that
+// resolves every name below .test to this machine.
 package pebbletest
 
 import (
@@ -24,31 +24,33 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
 const (
-	buildTime = 5 * time.Minute
-	startTime = 30 * time.Second
+	buildTimeout   = 5 * time.Minute
+	requestTimeout = 30 * time.Second
+	maxStarts      = 5 // attempts; one fails if another program takes a port first
 )
 
-// Options are what differs from one authority to the next.
+// Options configures an authority.
 type Options struct {
-	TLSPort, HTTPPort int               // where it checks names, in place of 443 and 80; 0: nobody is there
+	TLSPort, HTTPPort int               // where it validates names, instead of 443 and 80; 0: nothing answers there
 	Validity          time.Duration     // of certificates; 0: 90 days
-	Accounts          map[string]string // HMAC keys of external accounts by identifier; nil: none are wanted
-	Refused           []string          // names for which it gives no certificate
+	Accounts          map[string]string // HMAC keys of external accounts by key identifier; nil: none are required
+	Refused           []string          // names for which it issues no certificate
 }
 
 // Authority is a running pebble.
 type Authority struct {
-	Directory  string // its URL
-	CA         string // file of the certificate that its own is checked against
-	management string
+	Directory  string // URL
+	CA         string // file of the root certificate of the directory's server
+	management string // URL
 	log        logtest.Journal
 }
 
-// Start starts an authority, which ends with the test. Where it cannot be built,
-// for want of a network, the test is skipped.
+// Start runs an authority until the test ends. It skips the test if pebble cannot
+// be built, because there is no network.
 func Start(t testing.TB, o Options) *Authority {
 	t.Helper()
 	program, err := build()
@@ -58,30 +60,47 @@ func Start(t testing.TB, o Options) *Authority {
 		}
 		t.Skip(err)
 	}
-	dir := t.TempDir()
-	a := &Authority{CA: filepath.Join(dir, "cert.pem")}
-	if err := certificate(a.CA, filepath.Join(dir, "key.pem")); err != nil {
-		t.Fatal(err)
-	}
-	listen, manage := fmt.Sprintf("127.0.0.1:%d", FreePort(t)), fmt.Sprintf("127.0.0.1:%d", FreePort(t))
-	a.Directory, a.management = "https://"+listen+"/dir", "https://"+manage
 	if o.Validity == 0 {
 		o.Validity = 90 * 24 * time.Hour
 	}
-	nobody := FreePort(t)
 	for _, port := range []*int{&o.TLSPort, &o.HTTPPort} {
 		if *port == 0 {
-			*port = nobody
+			*port = deadPort(t)
 		}
 	}
+	dns := serveDNS(t)
+	for range maxStarts {
+		if a := start(t, program, dns, o); a != nil {
+			return a
+		}
+	}
+	t.Fatalf("pebble has not started in %d attempts", maxStarts)
+	return nil
+}
+
+// start runs pebble at two ports of the loopback interface. It returns nil if
+// pebble exits: pebble cannot report a port that the system chose, so the ports
+// are chosen here, and another program may take one in between.
+func start(t testing.TB, program, dns string, o Options) *Authority {
+	t.Helper()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key.pem")
+	a := &Authority{CA: filepath.Join(dir, "cert.pem")}
+	if err := certificate(a.CA, key); err != nil {
+		t.Fatal(err)
+	}
+	listen, manage := freeAddress(t), freeAddress(t)
+	a.Directory, a.management = "https://"+listen+"/dir", "https://"+manage
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": listen, "managementListenAddress": manage,
-		"certificate": a.CA, "privateKey": filepath.Join(dir, "key.pem"),
+		"certificate": a.CA, "privateKey": key,
 		"tlsPort": o.TLSPort, "httpPort": o.HTTPPort, "keyAlgorithm": "ecdsa",
 		"externalAccountBindingRequired": o.Accounts != nil, "externalAccountMACKeys": o.Accounts,
 		"domainBlocklist": o.Refused,
 		"retryAfter":      map[string]int{"authz": 1, "order": 1},
-		"profiles":        map[string]any{"default": map[string]any{"description": "test", "validityPeriod": int(o.Validity.Seconds())}},
+		"profiles": map[string]any{
+			"default": map[string]any{"description": "test", "validityPeriod": int(o.Validity.Seconds())},
+		},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -90,24 +109,31 @@ func Start(t testing.TB, o Options) *Authority {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "-config", file, "-dnsserver", serveDNS(t))
+	cmd := exec.Command(program, "-config", file, "-dnsserver", dns)
 	cmd.Env = append(cmd.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "PEBBLE_AUTHZREUSE=0")
 	cmd.Stdout, cmd.Stderr = &a.log, &a.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		cmd.Wait() // returns an error, because pebble is killed
+	}()
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		cmd.Wait() // with the error that it was killed
+		<-exited
 	})
-	a.await(t)
+	if !a.await(t, exited) {
+		return nil
+	}
 	return a
 }
 
-// build returns the path of the program, which the build cache keeps.
+// build returns the path of the program, which go keeps in its build cache.
 var build = sync.OnceValues(func() (string, error) {
 	_, here, _, _ := runtime.Caller(0)
-	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "tool", "-n", "pebble")
 	cmd.Dir = filepath.Join(filepath.Dir(here), "../../../../deploy/tools")
@@ -121,25 +147,24 @@ var build = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 })
 
-func (a *Authority) await(t testing.TB) {
+// await waits until the authority answers, and reports false if it exits before.
+func (a *Authority) await(t testing.TB, exited <-chan struct{}) (answers bool) {
 	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	over := time.NewTimer(startTime)
-	defer over.Stop()
-	for {
-		if _, err := a.get(a.Directory); err == nil {
-			return
-		}
+	waittest.Until(t, "pebble answers", func() bool {
 		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("pebble does not answer: %s", a.Log())
+		case <-exited:
+			t.Logf("pebble has exited: %s", a.Log())
+			return true
+		default:
 		}
-	}
+		_, err := a.get(a.Directory)
+		answers = err == nil
+		return answers
+	})
+	return answers
 }
 
-// get reads something of the authority's.
+// get requests a resource of the authority.
 func (a *Authority) get(url string) ([]byte, error) {
 	raw, err := os.ReadFile(a.CA)
 	if err != nil {
@@ -147,7 +172,10 @@ func (a *Authority) get(url string) ([]byte, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(raw)
-	client := &http.Client{Timeout: startTime, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	client := &http.Client{
+		Timeout:   requestTimeout,
+		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}},
+	}
 	res, err := client.Get(url)
 	if err != nil {
 		return nil, err
@@ -156,7 +184,7 @@ func (a *Authority) get(url string) ([]byte, error) {
 	return io.ReadAll(res.Body)
 }
 
-// Roots are what its certificates are checked against.
+// Roots returns the root certificates with which to verify issued certificates.
 func (a *Authority) Roots(t testing.TB) *x509.CertPool {
 	t.Helper()
 	raw, err := a.get(a.management + "/roots/0")
@@ -170,27 +198,52 @@ func (a *Authority) Roots(t testing.TB) *x509.CertPool {
 	return roots
 }
 
-// Log is what it has said.
+// Log returns what pebble has logged.
 func (a *Authority) Log() string { return a.log.String() }
 
 var (
-	ordered = regexp.MustCompile(`Added order "`)
-	account = regexp.MustCompile(`There are now \d+ accounts in memory`)
+	orderLine   = regexp.MustCompile(`Added order "`)
+	accountLine = regexp.MustCompile(`There are now \d+ accounts in memory`)
 )
 
-// Orders counts the certificates that it was asked for.
-func (a *Authority) Orders() int { return len(ordered.FindAllString(a.Log(), -1)) }
+// Orders returns the number of certificates that were requested.
+func (a *Authority) Orders() int { return len(orderLine.FindAllString(a.Log(), -1)) }
 
-// Accounts counts the accounts that were made.
-func (a *Authority) Accounts() int { return len(account.FindAllString(a.Log(), -1)) }
+// Accounts returns the number of accounts that were created.
+func (a *Authority) Accounts() int { return len(accountLine.FindAllString(a.Log(), -1)) }
 
-// FreePort returns a TCP port of the loopback interface that is free now.
-func FreePort(t testing.TB) int {
+// freeAddress returns a TCP address of the loopback interface that is free now.
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	return l.Addr().String()
+}
+
+// deadPort returns a TCP port of the loopback interface where every connection is
+// closed at once, until the test ends.
+func deadPort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		serving.Wait()
+	})
 	return l.Addr().(*net.TCPAddr).Port
 }

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// serveDNS answers questions for addresses over TCP (RFC 1035 sections 4.1 and
-// 4.2.2), one a connection, until the test ends, and returns where.
+// serveDNS runs a DNS server over TCP (RFC 1035 sections 4.1 and 4.2.2) until the
+// test ends, and returns its address. It answers one query on each connection.
 func serveDNS(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,7 +35,7 @@ func serveDNS(t testing.TB) string {
 			}
 			serving.Go(func() {
 				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(startTime))
+				conn.SetDeadline(time.Now().Add(requestTimeout))
 				var length [2]byte
 				if _, err := io.ReadFull(conn, length[:]); err != nil {
 					return
@@ -59,7 +59,8 @@ func serveDNS(t testing.TB) string {
 
 const typeA = 1
 
-// answer makes the reply to a question; nil if it is not one.
+// answer returns the reply to a query for addresses, or nil if the query is
+// malformed.
 func answer(query []byte) []byte {
 	const header = 12
 	if len(query) < header+5 {
@@ -78,7 +79,7 @@ func answer(query []byte) []byte {
 		return nil
 	}
 	question := query[header : end+5]
-	reply := append(bytes.Clone(query[:2]), 0x84, 0, 0, 1, 0, 0, 0, 0, 0, 0) // an answer, authoritative
+	reply := append(bytes.Clone(query[:2]), 0x84, 0, 0, 1, 0, 0, 0, 0, 0, 0) // flags: an authoritative response
 	reply = append(reply, question...)
 	switch {
 	case !strings.HasSuffix(strings.ToLower(name), ".test.") || strings.HasPrefix(name, "nowhere."):
@@ -90,7 +91,7 @@ func answer(query []byte) []byte {
 	return reply
 }
 
-// certificate writes the certificate of the authority's own server and its key.
+// certificate writes a certificate of the authority's web server and its key.
 func certificate(certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -109,7 +110,8 @@ func certificate(certFile, keyFile string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(certFile, public, 0o600); err != nil {
 		return err
 	}
 	return os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600)
