@@ -115,7 +115,7 @@ func (p *peer) registerOver(alpn string) {
 		Challenge: challenge.Challenge, Name: "peer", Invite: p.invite, Expires: challenge.Expires.Truncate(time.Second),
 	}
 	r.Sign(p.key, exporter)
-	var registered api.Registered
+	var registered api.RegisterResult
 	p.request(client, http.MethodPost, api.PathPeers, r, &registered)
 	p.token = registered.Token
 }

@@ -91,14 +91,14 @@ func TestRegistrationForAnOriginIsForNothingElse(t *testing.T) {
 	}
 }
 
-func TestKindsAreATable(t *testing.T) {
+func TestProblemTypesAreComplete(t *testing.T) {
 	seen := map[api.Code]bool{}
-	for _, k := range api.Kinds {
+	for _, k := range api.ProblemTypes {
 		if seen[k.Code] {
 			t.Errorf("%s stands twice", k.Code)
 		}
 		seen[k.Code] = true
-		if http.StatusText(k.Status) == "" || k.Status < 400 || k.Means == "" || k.Do == "" || len(k.Code) > 32 {
+		if http.StatusText(k.Status) == "" || k.Status < 400 || k.Means == "" || k.Remedy == "" || len(k.Code) > 32 {
 			t.Errorf("incomplete: %+v", k)
 		}
 		p := api.NewProblem(k.Code)
@@ -106,7 +106,7 @@ func TestKindsAreATable(t *testing.T) {
 			t.Errorf("problem of %s: %+v", k.Code, p)
 		}
 	}
-	if got := api.KindOf("no such code").Code; got != api.CodeInternal {
+	if got := api.TypeOf("no such code").Code; got != api.CodeInternal {
 		t.Errorf("unknown code is %s", got)
 	}
 }

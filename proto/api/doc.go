@@ -1,8 +1,8 @@
-// Package api is the contract of the rendezvous' REST interface: its routes,
-// its resources with the bound of every field, and the table of error codes.
-// The served OpenAPI document at [PathOpenAPI] is made from these types.
+// Package api is the contract of the rendezvous's REST interface: its routes, its
+// resources with the bound of every field, and the table of error codes. The OpenAPI
+// document that the server offers at [PathOpenAPI] is made from these types.
 //
-// # Becoming known
+// # Registration
 //
 //	peer                                   rendezvous
 //	  │ POST /v1/challenges                     │
@@ -13,38 +13,40 @@
 //	  │ Registration{challenge, key, name,      │
 //	  │   invite, bound or origin, expires,     │
 //	  │   signature}                            │
-//	  ├────────────────────────────────────────►│  the key signs it, see
-//	  │ Registered{id, token}                   │  Registration.Sign
+//	  ├────────────────────────────────────────►│  signed with the key, see
+//	  │ RegisterResult{id, token}               │  Registration.Sign
 //	  │◄────────────────────────────────────────┤
 //
-// The signature is bound to the TLS connection that carries it, by its exporter
-// (RFC 9266): what was signed for one connection is worth nothing on another.
-// Where a reverse proxy ends TLS there is no connection from end to end. There
-// bind is "origin", and the signature covers the server's address as the peer
-// dialled it, under another purpose. A server takes that only from the networks
-// of the proxies that its operator lists, and of everyone else the exporter;
-// the challenge is good once in either case. Whoever ends TLS at that address
-// could register the peer there, as the operator could; nowhere else, and it
-// does not learn the key.
+// The signature covers the exporter of the TLS connection that carries it (RFC 9266).
+// A signature that was made for one connection is invalid on every other connection.
 //
-// A closed server, which is the default, registers a new peer with an invite, or
-// without one if an administrator has approved its ID.
+// If a reverse proxy ends TLS, there is no TLS connection between the peer and the
+// server. Then bind is "origin", and the signature covers the server's address as the
+// peer dialled it, under a separate signature purpose. The server accepts such a
+// signature only from the networks of the proxies that its operator lists, and
+// requires the exporter from all other clients. In both cases a challenge is valid
+// once. The operator of the proxy at that address can register the peer there, as the
+// operator of the server can. It can register the peer nowhere else, and it does not
+// learn the key.
 //
-// Everything below wants "Authorization: Bearer TOKEN". Registering again with
-// the same key needs no invite, gives a new token and ends the old one, so that
-// a peer whose answer was lost simply tries again.
+// A closed server, which is the default, registers a new peer only with an invite, or
+// if an administrator has approved the peer's ID.
 //
-// # Who finds whom
+// All requests below require "Authorization: Bearer TOKEN". A peer that registers again
+// with the same key needs no invite; it receives a new token, and its old token becomes
+// invalid. So a peer whose answer was lost can simply try again.
 //
-// A peer is found only by those whom it allows: PUT /v1/peers/self/allowed/{id}
-// says "id may find and signal me". GET /v1/peers/{id} of a peer that is
-// unknown and of one that does not allow the caller get the same answer, byte
-// for byte.
+// # Finding peers
+//
+// A peer can be found only by the peers that it allows: PUT
+// /v1/peers/self/allowed/{id} allows the peer id to find and signal the caller.
+// GET /v1/peers/{id} gives the same answer, byte for byte, for a peer that is unknown and
+// for a peer that does not allow the caller.
 //
 // # Pairing
 //
-// A mailbox carries the messages of a PAKE between two peers that do not know
-// each other yet. The rendezvous forwards and counts; it learns nothing.
+// A mailbox carries the messages of a PAKE between two peers that do not know each other
+// yet. The rendezvous forwards and counts the messages, and learns nothing from them.
 //
 //	owner                    rendezvous                     other peer
 //	  │ POST /v1/mailboxes       │                               │
@@ -62,42 +64,42 @@
 //	  │ DELETE /v1/mailboxes/{a} │                               │
 //	  ├─────────────────────────►│                               │
 //
-// A mailbox takes [MaxTries] tries and then no more: it is burned. Sending the
-// same message again is answered as the first time, so that requests may be
+// A mailbox accepts [MaxTries] tries and refuses all further ones; it is then called
+// burned. A message that is sent twice gets the same answer twice, so requests may be
 // repeated.
 //
 // # Administration
 //
-// Everything below /v1/admin wants the token of an administrator, whose [Scope]s
-// say what it covers. The first token comes of the one-time link that a server
-// prints while nobody administers it; further ones are made with a token of the
-// scope admin. Tokens, invites and links are kept as digests: what is lost
-// cannot be shown again, only made anew.
+// All requests below /v1/admin require the token of an administrator; its [Scope]s
+// determine what it permits. The first token comes from the one-time link that a server
+// prints as long as it has no administrator. A token with the scope admin can create
+// further tokens. The server stores only digests of tokens, invites and links. A secret
+// that is lost cannot be shown again; a new one must be created.
 //
-//   - A list comes in pages: next of one is after of the following one, and is
-//     absent on the last.
-//   - Making a token or an invite may be repeated with the same Idempotency-Key:
-//     the answer is the one before, the secret too, for as long as what was made
-//     is kept. With another request the key is refused.
-//   - A peer's ETag is its version. PATCH wants it as If-Match, or * to overwrite
-//     whatever is there; DELETE takes it.
-//   - Revoking may be repeated: what is revoked already is answered as the first
-//     time.
-//   - A revoked peer's signalling and relayed connections end at every instance
-//     within five seconds, and its key may not register until it is readmitted.
+//   - A list comes in pages. The field next of a page is the parameter after of the
+//     following page. It is absent on the last page.
+//   - A request that creates a token or an invite may be repeated with the same
+//     Idempotency-Key. The answer is the same, including the secret, as long as the token or
+//     invite is kept. The server refuses the key with a different request.
+//   - The ETag of a peer is its version. PATCH requires it as If-Match, or * to change any
+//     version. DELETE accepts it.
+//   - A revocation may be repeated with the same answer.
+//   - The signalling and relayed connections of a revoked peer end at every instance
+//     within five seconds. Its key cannot register again until the peer is readmitted.
 //
 // # Requests
 //
-// A body is JSON in UTF-8 of at most [MaxBody] bytes, and Content-Type says
-// application/json. Fields and parameters that the document does not have are
-// refused, also those that it spells with other capitals. HEAD is answered as
-// GET is, and a method that an address does not take by what it takes, in Allow.
+// A body is JSON in UTF-8 of at most [MaxBody] bytes, with the Content-Type
+// application/json. Unknown fields and parameters are refused, and so are known names in
+// other capitals. HEAD is answered like GET. If a URL path does not take a method, the
+// header Allow lists the methods that it takes.
 //
 // # Limits
 //
-// Each instance counts for itself, by IPv4 address or IPv6 /64: 60 challenges a
-// minute, 30 registrations, on an open server one new peer a minute after the
-// first 20, 6 tries of pairings, and failed tokens; and for each peer 600
-// requests a minute. Beyond that the answer is 429. With 429 and 503 comes a
-// Retry-After that differs a little for everyone.
+// Each instance counts requests on its own. A source is an IPv4 address or an IPv6 /64. A
+// source may make 60 challenges, 30 registrations and 6 tries to pair per minute. On an
+// open server a source may register one new peer per minute after the first 20. Failed
+// tokens are limited too. A peer may make 600 requests per minute. Requests above a limit
+// are answered with 429. Answers with 429 or 503 have a Retry-After header with a partly
+// random time.
 package api

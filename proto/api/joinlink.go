@@ -10,13 +10,13 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// JoinLink is what a rendezvous prints for those who may join it:
+// JoinLink holds the parts of the link by which agents join a rendezvous:
 //
 //	https://host:port/#pin=...&invite=...
 //
-// Both parts of the fragment are optional: without a pin the server's
-// certificate is checked as the web does it, without an invite the rendezvous
-// must be open or must know the peer already. The invite is a secret.
+// Both parts of the fragment are optional. Without a pin, agents check the server's
+// certificate against the system's roots, as browsers do. Without an invite, the
+// rendezvous must be open, or must know the peer already. The invite is a secret.
 type JoinLink struct {
 	Host   string // host:port
 	Pin    *ident.Pin
@@ -29,18 +29,20 @@ const (
 	maxLinkInvite = 256
 )
 
-// ErrJoinLink is the error of every string that is no join link. Its text never
-// repeats the link, which may hold an invite.
-var ErrJoinLink = errors.New("not a join link: want https://host:port/#pin=...&invite=..., as the rendezvous prints it when it starts")
+// ErrJoinLink is the error of every string that is not a join link. Its text never
+// repeats the string, because that may contain an invite.
+var ErrJoinLink = errors.New("not a join link: " +
+	"want https://host:port/#pin=...&invite=..., as the rendezvous prints it when it starts")
 
-// ParseJoinLink reads a join link. A link without a port means 443.
+// ParseJoinLink parses a join link. The default port is 443.
 func ParseJoinLink(s string) (JoinLink, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > maxJoinLink {
 		return JoinLink{}, ErrJoinLink
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
 		return JoinLink{}, ErrJoinLink
 	}
 	j := JoinLink{Host: u.Host}

@@ -8,7 +8,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-func TestJoinLinks(t *testing.T) {
+func TestParseJoinLink(t *testing.T) {
 	pin := ident.Pin{1, 2, 3}
 	for link, want := range map[string]JoinLink{
 		"https://rv.example:8443/#invite=abc&pin=" + pin.String(): {Host: "rv.example:8443", Pin: &pin, Invite: "abc"},
@@ -28,7 +28,7 @@ func TestJoinLinks(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoJoinLinkIsRefusedWithoutRepeatingIt(t *testing.T) {
+func TestErrorOfBadJoinLinkDoesNotRepeatIt(t *testing.T) {
 	for _, link := range []string{
 		"", "rv.example:8443", "http://rv.example/#invite=secret", "https:///#invite=secret",
 		"https://rv.example/path#invite=secret", "https://rv.example/?invite=secret",
@@ -39,7 +39,7 @@ func TestWhatIsNoJoinLinkIsRefusedWithoutRepeatingIt(t *testing.T) {
 		if !errors.Is(err, ErrJoinLink) {
 			t.Errorf("%q: %v", link, err)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%q: its error repeats it: %v", link, err)
+			t.Errorf("%q: the error repeats the secret: %v", link, err)
 		}
 	}
 }

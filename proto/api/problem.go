@@ -10,10 +10,10 @@ import (
 // ContentType is the media type of a [Problem] (RFC 9457).
 const ContentType = "application/problem+json"
 
-// Code names a kind of error for programs. Codes are never reused.
+// Code names a type of error for programs. A code is never reused for another error.
 type Code string
 
-// The codes, in the order of [Kinds].
+// The codes, in the order of [ProblemTypes].
 const (
 	CodeMalformed        Code = "malformed"
 	CodeInvalid          Code = "invalid"
@@ -57,100 +57,262 @@ const (
 	CodeInternal         Code = "internal"
 )
 
-// Kind is one row of the table of errors.
-type Kind struct {
+// ProblemType is one row of the table of errors.
+type ProblemType struct {
 	Code   Code
 	Status int    // HTTP status
 	Means  string // what is wrong, for people
-	Do     string // what to do about it, for people
+	Remedy string // what to do about it, for people
 }
 
-// Kinds is the table of every error that the interface answers with.
-var Kinds = []Kind{
-	{CodeMalformed, http.StatusBadRequest, "the request is no well-formed JSON in UTF-8, or broke off", "send what the OpenAPI document describes"},
-	{CodeInvalid, http.StatusUnprocessableEntity, "a field is missing, unknown or out of its bounds", "correct the fields that errors names"},
-	{CodeTooLarge, http.StatusRequestEntityTooLarge, "the request is larger than 16 KiB", "send less"},
-	{CodeMediaType, http.StatusUnsupportedMediaType, "the request is not application/json", "set Content-Type to application/json"},
-	{CodeTimeout, http.StatusRequestTimeout, "the request did not arrive in time", "send it again"},
-	{CodeNoRoute, http.StatusNotFound, "nothing is at this address", "look at /openapi.json"},
-	{CodeMethod, http.StatusMethodNotAllowed, "the address does not take this method", "look at /openapi.json"},
-	{CodeUnauthenticated, http.StatusUnauthorized, "the token is missing, wrong or no longer good", "a peer registers again with its key; an administrator asks another for a new token"},
-	{CodeChallenge, http.StatusUnauthorized, "the challenge or the signature's time is over, or the challenge was used before", "take a new challenge, check the clock, and register again"},
-	{CodeSignature, http.StatusForbidden, "the signature was not made by this key over this registration on this connection", "sign with the key whose public half is sent; what ends TLS between the two prevents it"},
-	{CodeBinding, http.StatusForbidden, "the registration is not bound to what the challenge says", "take the challenge and register on one connection; where a reverse proxy ends TLS, its operator lists it in trusted-proxies"},
-	{CodeOrigin, http.StatusForbidden, "the registration is for a server at another address", "use the join link that the server prints; its operator sets public-url to the address that agents dial"},
-	{CodeInviteNeeded, http.StatusForbidden, "the server registers only peers that were invited", "ask its operator for an invite, or to approve the peer's ID"},
-	{CodeInvite, http.StatusForbidden, "the invite is unknown, used up, revoked or expired", "ask the server's operator for a new one"},
-	{CodeApprovalLimit, http.StatusConflict, "there are as many approved peers as may be", "take some approvals back, or wait until the peers register"},
-	{CodeRevoked, http.StatusForbidden, "the server's operator has revoked the peer", "ask the operator to readmit it"},
-	{CodeVersionNeeded, http.StatusPreconditionRequired, "the request does not say which version it changes", "read the peer, and send its ETag as If-Match"},
-	{CodeChanged, http.StatusPreconditionFailed, "somebody else has changed the peer meanwhile", "read it again, and send its new ETag as If-Match"},
-	{CodeAdmin, http.StatusForbidden, "the operation is for the server's operator", "use an administrator's token"},
-	{CodeScope, http.StatusForbidden, "the administrator's token does not cover the operation", "use a token with the scope that the operation names"},
-	{CodeAdminLink, http.StatusForbidden, "the admin link is unknown, was used before or has expired", "have the server print a new one"},
-	{CodeInviteNotFound, http.StatusNotFound, "no such invite", "look at the list of invites"},
-	{CodeTokenNotFound, http.StatusNotFound, "no such token of an administrator", "look at the list of tokens"},
-	{CodeTokenLimit, http.StatusConflict, "there are as many administrators' tokens as may be", "revoke some and wait until they expire"},
-	{CodeIdempotency, http.StatusConflict, "the Idempotency-Key was used for a request that asked for something else", "send another key with another request"},
-	{CodePeerNotFound, http.StatusNotFound, "no such peer, or it does not allow you to find it", "check the peer's ID, and pair with it"},
-	{CodeAllowedLimit, http.StatusConflict, "the peer allows as many others as it may", "forget some of them first"},
-	{CodeMailboxNotFound, http.StatusNotFound, "no pairing waits at this EasyFind address", "check the address, or start the pairing again on the other machine"},
-	{CodeMailboxExpired, http.StatusGone, "the EasyFind address has expired", "start the pairing again on the other machine"},
-	{CodeMailboxClosed, http.StatusGone, "the pairing at this EasyFind address has ended", "start the pairing again on the other machine"},
-	{CodeMailboxBurned, http.StatusGone, "the EasyFind address has had its three tries", "start the pairing again on the other machine"},
-	{CodeMailboxOwn, http.StatusConflict, "the EasyFind address is this peer's own", "type it on the other machine"},
-	{CodeMailboxLimit, http.StatusTooManyRequests, "the peer has too many pairings open", "finish one, or wait until one expires"},
-	{CodeTryNotFound, http.StatusNotFound, "the mailbox has no such try", "start the pairing again"},
-	{CodeTryState, http.StatusConflict, "the try is not at this step", "start the pairing again"},
-	{CodeRateLimited, http.StatusTooManyRequests, "too many requests from this address", "wait as long as Retry-After says"},
-	{CodeRelayUnavailable, http.StatusServiceUnavailable, "the server has no relay", "connect the two machines directly, or ask its operator for one"},
-	{CodeFull, http.StatusServiceUnavailable, "the server has as many peers as it takes", "tell its operator"},
-	{CodeUnavailable, http.StatusServiceUnavailable, "the server cannot reach its database", "wait as long as Retry-After says; what is connected stays connected"},
-	{CodeInternal, http.StatusInternalServerError, "the server failed", "try again; if it stays, tell its operator the time of it"},
+// ProblemTypes is the table of all errors that the interface answers with.
+var ProblemTypes = []ProblemType{
+	{
+		CodeMalformed, http.StatusBadRequest,
+		"the request is not well-formed JSON in UTF-8, or is incomplete",
+		"send a request as the OpenAPI document describes it",
+	},
+	{
+		CodeInvalid, http.StatusUnprocessableEntity,
+		"a field is missing, unknown or out of its bounds",
+		"correct the fields that errors names",
+	},
+	{
+		CodeTooLarge, http.StatusRequestEntityTooLarge,
+		"the request is larger than 16 KiB",
+		"send less",
+	},
+	{
+		CodeMediaType, http.StatusUnsupportedMediaType,
+		"the request is not application/json",
+		"set Content-Type to application/json",
+	},
+	{
+		CodeTimeout, http.StatusRequestTimeout,
+		"the request did not arrive in time",
+		"send it again",
+	},
+	{
+		CodeNoRoute, http.StatusNotFound,
+		"there is nothing at this address",
+		"look at /openapi.json",
+	},
+	{
+		CodeMethod, http.StatusMethodNotAllowed,
+		"the address does not take this method",
+		"look at /openapi.json",
+	},
+	{
+		CodeUnauthenticated, http.StatusUnauthorized,
+		"the token is missing or wrong, or is not valid any more",
+		"a peer registers again with its key; an administrator asks another for a new token",
+	},
+	{
+		CodeChallenge, http.StatusUnauthorized,
+		"the challenge or the signature has expired, or the challenge was used before",
+		"request a new challenge, check the clock, and register again",
+	},
+	{
+		CodeSignature, http.StatusForbidden,
+		"the signature is not one of this key for this registration on this connection",
+		"sign with the key whose public half is sent; a proxy that ends TLS between the two prevents it",
+	},
+	{
+		CodeBinding, http.StatusForbidden,
+		"the registration is not bound as the challenge requires",
+		"request the challenge and register on one connection; the operator lists a TLS proxy in trusted-proxies",
+	},
+	{
+		CodeOrigin, http.StatusForbidden,
+		"the registration is for a server at another address",
+		"use the join link that the server prints; its operator sets public-url to the address that agents dial",
+	},
+	{
+		CodeInviteNeeded, http.StatusForbidden,
+		"the server registers only peers that were invited",
+		"ask its operator for an invite, or to approve the peer's ID",
+	},
+	{
+		CodeInvite, http.StatusForbidden,
+		"the invite is unknown, used up, revoked or expired",
+		"ask the server's operator for a new one",
+	},
+	{
+		CodeApprovalLimit, http.StatusConflict,
+		"the largest number of approved peers is reached",
+		"withdraw some approvals, or wait until the peers register",
+	},
+	{
+		CodeRevoked, http.StatusForbidden,
+		"the server's operator has revoked the peer",
+		"ask the operator to readmit it",
+	},
+	{
+		CodeVersionNeeded, http.StatusPreconditionRequired,
+		"the request does not name the version that it changes",
+		"read the peer, and send its ETag as If-Match",
+	},
+	{
+		CodeChanged, http.StatusPreconditionFailed,
+		"somebody else has changed the peer since it was read",
+		"read it again, and send its new ETag as If-Match",
+	},
+	{
+		CodeAdmin, http.StatusForbidden,
+		"the operation is for the server's operator",
+		"use an administrator's token",
+	},
+	{
+		CodeScope, http.StatusForbidden,
+		"the administrator's token does not permit the operation",
+		"use a token with the scope that the operation names",
+	},
+	{
+		CodeAdminLink, http.StatusForbidden,
+		"the admin link is unknown, was used before or has expired",
+		"let the server print a new one",
+	},
+	{
+		CodeInviteNotFound, http.StatusNotFound,
+		"there is no such invite",
+		"look at the list of invites",
+	},
+	{
+		CodeTokenNotFound, http.StatusNotFound,
+		"there is no such token of an administrator",
+		"look at the list of tokens",
+	},
+	{
+		CodeTokenLimit, http.StatusConflict,
+		"the largest number of administrators' tokens is reached",
+		"revoke some and wait until they expire",
+	},
+	{
+		CodeIdempotency, http.StatusConflict,
+		"the Idempotency-Key was used for a different request",
+		"choose another key for this request",
+	},
+	{
+		CodePeerNotFound, http.StatusNotFound,
+		"there is no such peer, or it does not allow you to find it",
+		"check the peer's ID, and pair with it",
+	},
+	{
+		CodeAllowedLimit, http.StatusConflict,
+		"the peer allows the largest possible number of other peers",
+		"forget some of them first",
+	},
+	{
+		CodeMailboxNotFound, http.StatusNotFound,
+		"no pairing is open at this EasyFind address",
+		"check the address, or start the pairing again on the other machine",
+	},
+	{
+		CodeMailboxExpired, http.StatusGone,
+		"the EasyFind address has expired",
+		"start the pairing again on the other machine",
+	},
+	{
+		CodeMailboxClosed, http.StatusGone,
+		"the pairing at this EasyFind address has ended",
+		"start the pairing again on the other machine",
+	},
+	{
+		CodeMailboxBurned, http.StatusGone,
+		"the three tries at this EasyFind address are used up",
+		"start the pairing again on the other machine",
+	},
+	{
+		CodeMailboxOwn, http.StatusConflict,
+		"the EasyFind address belongs to this peer itself",
+		"type it on the other machine",
+	},
+	{
+		CodeMailboxLimit, http.StatusTooManyRequests,
+		"the peer has too many pairings open",
+		"finish one, or wait until one expires",
+	},
+	{
+		CodeTryNotFound, http.StatusNotFound,
+		"the mailbox has no such try",
+		"start the pairing again",
+	},
+	{
+		CodeTryState, http.StatusConflict,
+		"the try is at another step",
+		"start the pairing again",
+	},
+	{
+		CodeRateLimited, http.StatusTooManyRequests,
+		"too many requests from this address",
+		"wait for the time in Retry-After",
+	},
+	{
+		CodeRelayUnavailable, http.StatusServiceUnavailable,
+		"the server has no relay",
+		"connect the two machines directly, or ask its operator for one",
+	},
+	{
+		CodeFull, http.StatusServiceUnavailable,
+		"the server has its largest number of peers",
+		"tell its operator",
+	},
+	{
+		CodeUnavailable, http.StatusServiceUnavailable,
+		"the server cannot reach its database",
+		"wait for the time in Retry-After; existing connections stay",
+	},
+	{
+		CodeInternal, http.StatusInternalServerError,
+		"the server failed",
+		"try again; if it fails again, tell its operator the time of the failure",
+	},
 }
 
-// KindOf returns the row of a code, and that of [CodeInternal] for a code that
+// TypeOf returns the row of a code. It returns the row of [CodeInternal] for a code that
 // is not in the table.
-func KindOf(code Code) Kind {
-	at := func(c Code) int { return slices.IndexFunc(Kinds, func(k Kind) bool { return k.Code == c }) }
+func TypeOf(code Code) ProblemType {
+	at := func(c Code) int {
+		return slices.IndexFunc(ProblemTypes, func(k ProblemType) bool { return k.Code == c })
+	}
 	i := at(code)
 	if i < 0 {
 		i = at(CodeInternal)
 	}
-	return Kinds[i]
+	return ProblemTypes[i]
 }
 
-// Problem is the body of every answer that is no success (RFC 9457). It never
-// repeats what was sent.
+// Problem is the body of every answer that reports an error (RFC 9457). It never repeats
+// anything that the client sent.
 type Problem struct {
-	Type   string  `json:"type" maxLength:"256" doc:"always about:blank: code says it" example:"about:blank"`
-	Title  string  `json:"title" maxLength:"64" doc:"the words of the HTTP status" example:"Forbidden"`
-	Status int     `json:"status" minimum:"400" maximum:"599" doc:"the HTTP status" example:"403"`
-	Code   Code    `json:"code" maxLength:"32" doc:"the kind of error, from the table of codes" example:"invite"`
-	Detail string  `json:"detail" maxLength:"512" doc:"what is wrong and what to do, for people" example:"the invite is unknown, used up, revoked or expired: ask the server's operator for a new one"`
-	Errors []Field `json:"errors,omitempty" nullable:"false" maxItems:"16" doc:"the fields that are wrong"`
+	Type   string  `json:"type" maxLength:"256" doc:"always about:blank; code has the type"`
+	Title  string  `json:"title" maxLength:"64" doc:"the text of the HTTP status"`
+	Status int     `json:"status" minimum:"400" maximum:"599" doc:"the HTTP status"`
+	Code   Code    `json:"code" maxLength:"32" doc:"the type of the error, from the table of codes"`
+	Detail string  `json:"detail" maxLength:"512" doc:"what is wrong and what to do, for people"`
+	Errors []Field `json:"errors,omitempty" maxItems:"16" doc:"the fields that are wrong"`
 
-	// RetryAfter is the Retry-After header (RFC 9110 section 10.2.3), zero
-	// without one. It is not in the body.
+	// RetryAfter is the Retry-After header (RFC 9110 section 10.2.3), or zero if there is
+	// none. It is not part of the body.
 	RetryAfter time.Duration `json:"-"`
 }
 
-// Field names one field of a request that was refused.
+// Field names one invalid field of a request.
 type Field struct {
-	Location string `json:"location" maxLength:"128" doc:"such as body.name" example:"body.name"`
-	Message  string `json:"message" maxLength:"256" example:"expected length >= 1"`
+	Location string `json:"location" maxLength:"128" doc:"such as body.name"`
+	Message  string `json:"message" maxLength:"256"`
 }
 
-// NewProblem makes the problem of a code with the table's words.
+// NewProblem returns the problem of a code, with the texts of the table.
 func NewProblem(code Code) *Problem {
-	k := KindOf(code)
+	t := TypeOf(code)
 	return &Problem{
-		Type: "about:blank", Title: http.StatusText(k.Status), Status: k.Status,
-		Code: k.Code, Detail: k.Means + ": " + k.Do,
+		Type: "about:blank", Title: http.StatusText(t.Status), Status: t.Status,
+		Code: t.Code, Detail: t.Means + ": " + t.Remedy,
 	}
 }
 
-// Error says what is wrong and what to do.
+// Error describes the error and what to do about it.
 func (p *Problem) Error() string {
 	s := p.Detail
 	if s == "" {
@@ -171,5 +333,5 @@ func (p *Problem) Is(target error) bool {
 // GetStatus returns the HTTP status.
 func (p *Problem) GetStatus() int { return p.Status }
 
-// ContentType returns the media type in place of the plain one.
+// ContentType returns the media type of a problem, in place of the given one.
 func (p *Problem) ContentType(string) string { return ContentType }

@@ -8,8 +8,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// The fixed addresses of the interface. Braces are a path parameter; the
-// functions below fill them in.
+// The URL paths of the interface. Braces enclose a parameter; the functions below fill
+// it in.
 const (
 	PathChallenges   = "/v1/challenges"
 	PathPeers        = "/v1/peers"
@@ -29,7 +29,7 @@ const (
 	PathAdminPeer    = "/v1/admin/peers/{id}"
 	PathRevocations  = "/v1/admin/revocations"
 	PathRevocation   = "/v1/admin/revocations/{id}"
-	PathAsking       = "/v1/admin/asking"
+	PathJoinRequests = "/v1/admin/asking"
 	PathApprovals    = "/v1/admin/approvals"
 	PathApproval     = "/v1/admin/approvals/{id}"
 	PathAudit        = "/v1/admin/audit"
@@ -48,7 +48,7 @@ const (
 	PathReady        = "/readyz"
 )
 
-// Auth says what a route wants in its Authorization header.
+// Auth is the kind of token that a route requires in the Authorization header.
 type Auth string
 
 // The kinds of authorization.
@@ -63,15 +63,15 @@ type Route struct {
 	Method string
 	Path   string
 	Auth   Auth
-	Status int   // the status of success
-	Scope  Scope // what the administrator's token must cover
+	Status int   // the status of a successful answer
+	Scope  Scope // the scope that the administrator's token must have; "" for any
 }
 
-// Routes is every operation that the OpenAPI document lists.
+// Routes lists every operation of the OpenAPI document.
 //
 //	method  path                                            body → result
 //	POST    /v1/challenges                                  → Challenge
-//	POST    /v1/peers                                       Registration → Registered
+//	POST    /v1/peers                                       Registration → RegisterResult
 //	GET     /v1/peers/{id}                                  → Peer ("self" is the caller)
 //	PATCH   /v1/peers/self                                  PeerChange → Peer
 //	DELETE  /v1/peers/self
@@ -94,7 +94,7 @@ type Route struct {
 //	DELETE  /v1/admin/peers/{id}
 //	GET     /v1/admin/revocations?after=&limit=             → Revocations
 //	DELETE  /v1/admin/revocations/{id}
-//	GET     /v1/admin/asking                                → AskingPeers
+//	GET     /v1/admin/asking                                → JoinRequests
 //	GET     /v1/admin/approvals?after=&limit=               → Approvals
 //	PUT     /v1/admin/approvals/{id}                        → Approval
 //	DELETE  /v1/admin/approvals/{id}
@@ -137,7 +137,7 @@ var Routes = []Route{
 	{http.MethodDelete, PathAdminPeer, AuthAdmin, http.StatusNoContent, ScopePeers},
 	{http.MethodGet, PathRevocations, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodDelete, PathRevocation, AuthAdmin, http.StatusNoContent, ScopePeers},
-	{http.MethodGet, PathAsking, AuthAdmin, http.StatusOK, ScopePeers},
+	{http.MethodGet, PathJoinRequests, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodGet, PathApprovals, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodPut, PathApproval, AuthAdmin, http.StatusOK, ScopePeers},
 	{http.MethodDelete, PathApproval, AuthAdmin, http.StatusNoContent, ScopePeers},
@@ -157,42 +157,42 @@ var Routes = []Route{
 	{http.MethodDelete, PathToken, AuthAdmin, http.StatusNoContent, ScopeAdmin},
 }
 
-// TokenPath is the address of an administrator's token.
+// TokenPath returns the URL path of an administrator's token.
 func TokenPath(id string) string { return PathTokens + "/" + url.PathEscape(id) }
 
-// InvitePath is the address of an invite.
+// InvitePath returns the URL path of an invite.
 func InvitePath(id string) string { return PathInvites + "/" + url.PathEscape(id) }
 
-// PeerPath is the address of a peer.
+// PeerPath returns the URL path of a peer.
 func PeerPath(id ident.PeerID) string { return PathPeers + "/" + id.String() }
 
-// AdminPeerPath is the address of a peer for administrators.
+// AdminPeerPath returns the URL path by which administrators reach a peer.
 func AdminPeerPath(id ident.PeerID) string { return PathAdminPeers + "/" + id.String() }
 
-// RevocationPath is the address of a peer's revocation.
+// RevocationPath returns the URL path of a peer's revocation.
 func RevocationPath(id ident.PeerID) string { return PathRevocations + "/" + id.String() }
 
-// ApprovalPath is the address of a peer's approval.
+// ApprovalPath returns the URL path of a peer's approval.
 func ApprovalPath(id ident.PeerID) string { return PathApprovals + "/" + id.String() }
 
-// AllowedPath is the address of the caller's permission for a peer.
+// AllowedPath returns the URL path of the caller's permission for a peer.
 func AllowedPath(id ident.PeerID) string { return PathAllowed + "/" + id.String() }
 
-// MailboxPath is the address of a mailbox.
+// MailboxPath returns the URL path of a mailbox.
 func MailboxPath(a ident.Address) string { return PathMailboxes + "/" + url.PathEscape(string(a)) }
 
-// TriesPath is the address of a mailbox's tries.
+// TriesPath returns the URL path of a mailbox's tries.
 func TriesPath(a ident.Address) string { return MailboxPath(a) + "/tries" }
 
-// TryPath is the address of one try.
+// TryPath returns the URL path of one try.
 func TryPath(a ident.Address, number int) string {
 	return TriesPath(a) + "/" + strconv.Itoa(number)
 }
 
-// AnswerPath is the address of the owner's answer to a try.
+// AnswerPath returns the URL path of the owner's answer to a try.
 func AnswerPath(a ident.Address, number int) string { return TryPath(a, number) + "/answer" }
 
-// ConfirmationPath is the address of the confirmation of a try.
+// ConfirmationPath returns the URL path of the confirmation of a try.
 func ConfirmationPath(a ident.Address, number int) string {
 	return TryPath(a, number) + "/confirmation"
 }

@@ -48,7 +48,7 @@ func (c *Client) register(ctx context.Context) (string, error) {
 	} else {
 		registration.Sign(c.key, exporter)
 	}
-	var registered api.Registered
+	var registered api.RegisterResult
 	err = c.rest.send(ctx, client, call{method: http.MethodPost, path: api.PathPeers, in: registration, out: &registered}, "")
 	if err != nil {
 		return "", err

@@ -75,7 +75,7 @@ func (s *Swarm) registerOne(ctx context.Context, r *rest, number int) (*Peer, ti
 		Expires: challenge.Expires.Truncate(time.Second),
 	}
 	registration.Sign(key, r.exporter)
-	var registered api.Registered
+	var registered api.RegisterResult
 	began := time.Now()
 	err = retry(ctx, func() error {
 		began = time.Now()

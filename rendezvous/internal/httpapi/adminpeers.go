@@ -48,7 +48,7 @@ func (h *revocationHandler) mount(e *endpoints) {
 
 type peersInput struct {
 	PageQuery
-	Name string `query:"name" maxLength:"64" doc:"only peers whose name contains this text; the case of ASCII letters does not matter" example:"workshop"`
+	Name string `query:"name" maxLength:"64" doc:"a part of the name; case of ASCII is ignored" example:"workshop"`
 }
 
 func (h *adminPeerHandler) list(ctx context.Context, in *peersInput) (*output[api.AdminPeers], error) {
@@ -109,7 +109,7 @@ func (h *adminPeerHandler) get(ctx context.Context, in *PeerParam) (*taggedPeer,
 
 // VersionHeader is the version of the peer that a change applies to.
 type VersionHeader struct {
-	IfMatch string `header:"If-Match" maxLength:"32" doc:"the ETag that the client has read, or * for any version" example:"\"3\""`
+	IfMatch string `header:"If-Match" maxLength:"32" doc:"the ETag of the version to change, or *" example:"\"3\""`
 }
 
 // version parses the header (RFC 9110 section 13.1.1); 0 stands for any version.

@@ -95,7 +95,7 @@ func TestTwoAdministratorsRename(t *testing.T) {
 		refused(t, "nobody", b.do(http.MethodPatch, api.AdminPeerPath(nobody), token, api.PeerChange{Name: "x"}, "If-Match", "*"), api.CodePeerNotFound)
 
 		// The name stays when the peer comes back with its own.
-		again := as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusOK)
+		again := as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusOK)
 		if again.Name != "third" {
 			t.Errorf("registered again as %q", again.Name)
 		}
@@ -145,6 +145,6 @@ func TestRevokedPeerIsSentAway(t *testing.T) {
 			t.Fatalf("readmit: %d %s", a.status, a.body)
 		}
 		refused(t, "readmit again", b.do(http.MethodDelete, api.RevocationPath(gone.id), token, nil), api.CodePeerNotFound)
-		as[api.Registered](t, back(), http.StatusCreated)
+		as[api.RegisterResult](t, back(), http.StatusCreated)
 	})
 }

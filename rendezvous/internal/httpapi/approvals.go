@@ -12,7 +12,7 @@ import (
 type approvalHandler struct{ approvals Approvals }
 
 func (h *approvalHandler) mount(e *endpoints) {
-	mount(e, http.MethodGet, api.PathAsking, operation{
+	mount(e, http.MethodGet, api.PathJoinRequests, operation{
 		id: "list-asking", summary: "List the peers that were refused recently because they had no invite",
 	}, h.listRequests)
 	mount(e, http.MethodGet, api.PathApprovals, operation{
@@ -23,17 +23,18 @@ func (h *approvalHandler) mount(e *endpoints) {
 		codes: []api.Code{api.CodeApprovalLimit},
 	}, h.approve)
 	mount(e, http.MethodDelete, api.PathApproval, operation{
-		id: "disapprove-peer", summary: "Withdraw an approval that is not used yet", codes: []api.Code{api.CodePeerNotFound},
+		id: "disapprove-peer", summary: "Withdraw an approval that is not used yet",
+		codes: []api.Code{api.CodePeerNotFound},
 	}, h.disapprove)
 }
 
-func (h *approvalHandler) listRequests(ctx context.Context, _ *empty) (*output[api.AskingPeers], error) {
+func (h *approvalHandler) listRequests(ctx context.Context, _ *empty) (*output[api.JoinRequests], error) {
 	all, err := h.approvals.Asking(ctx)
-	list := api.AskingPeers{Peers: []api.AskingPeer{}}
+	list := api.JoinRequests{Peers: []api.JoinRequest{}}
 	for _, a := range all {
-		list.Peers = append(list.Peers, api.AskingPeer{Peer: a.Peer, Source: a.Source, Last: a.Last.UTC()})
+		list.Peers = append(list.Peers, api.JoinRequest{Peer: a.Peer, Source: a.Source, Last: a.Last.UTC()})
 	}
-	return &output[api.AskingPeers]{list}, err
+	return &output[api.JoinRequests]{list}, err
 }
 
 func wireApproval(a registry.Approval) api.Approval {

@@ -26,10 +26,10 @@ func TestApprovedPeerNeedsNoInvite(t *testing.T) {
 		if err := b.registry.Run(ctx); err != nil { // keeps what was refused
 			t.Fatal(err)
 		}
-		asking := func() []api.AskingPeer {
-			return as[api.AskingPeers](t, b.do(http.MethodGet, api.PathAsking, token, nil), http.StatusOK).Peers
+		asking := func() []api.JoinRequest {
+			return as[api.JoinRequests](t, b.do(http.MethodGet, api.PathJoinRequests, token, nil), http.StatusOK).Peers
 		}
-		if all := asking(); len(all) != 1 || all[0] != (api.AskingPeer{Peer: first, Source: "127.0.0.1", Last: b.clock.Now().UTC()}) {
+		if all := asking(); len(all) != 1 || all[0] != (api.JoinRequest{Peer: first, Source: "127.0.0.1", Last: b.clock.Now().UTC()}) {
 			t.Errorf("asking %+v", all)
 		}
 		for range 2 {
@@ -47,7 +47,7 @@ func TestApprovedPeerNeedsNoInvite(t *testing.T) {
 		if len(list.Approvals) != 1 || len(rest.Approvals) != 1 || rest.Next != "" || list.Approvals[0].Peer == rest.Approvals[0].Peer {
 			t.Errorf("pages %+v and %+v", list, rest)
 		}
-		as[api.Registered](t, join(1), http.StatusCreated)
+		as[api.RegisterResult](t, join(1), http.StatusCreated)
 		if a := b.do(http.MethodDelete, api.ApprovalPath(second), token, nil); a.status != http.StatusNoContent {
 			t.Errorf("disapprove: %d %s", a.status, a.body)
 		}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
@@ -15,7 +17,7 @@ type auditHandler struct{ audit Audit }
 func (h *auditHandler) mount(e *endpoints) {
 	mount(e, http.MethodGet, api.PathAudit, operation{
 		id:      "list-events",
-		summary: "List the audit log, newest first; it keeps a bounded number of rows for 90 days, and one row per minute for equal refusals",
+		summary: "List the audit log of the last 90 days, newest first; equal refusals are one row per minute",
 	}, h.list)
 }
 
@@ -51,10 +53,26 @@ func wireLoad(m *registry.Minute) *api.Load {
 	}
 }
 
+// eventKind is a kind of event in a query.
+type eventKind string
+
+// Schema makes huma accept only the known kinds.
+func (eventKind) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Enum: eventKinds()}
+}
+
+func eventKinds() []any {
+	var all []any
+	for _, k := range registry.EventKinds {
+		all = append(all, string(k))
+	}
+	return all
+}
+
 type eventsInput struct {
 	PageQuery
-	Kind string `query:"kind" maxLength:"32" enum:"registered,refused,paired,peer_renamed,peer_left,peer_revoked,peer_readmitted,peer_approved,peer_disapproved,invite_created,invite_revoked,token_created,token_revoked,signed_in,signed_out" doc:"only events of this kind" example:"refused"`
-	Peer string `query:"peer" maxLength:"80" doc:"only events about this peer"`
+	Kind eventKind `query:"kind" maxLength:"32" doc:"only events of this kind" example:"refused"`
+	Peer string    `query:"peer" maxLength:"80" doc:"only events about this peer"`
 }
 
 func (h *auditHandler) list(ctx context.Context, in *eventsInput) (*output[api.Events], error) {

@@ -33,8 +33,8 @@ func TestEverythingIsInTheAuditLog(t *testing.T) {
 			r.Invite = code
 			return b.do(http.MethodPost, api.PathPeers, "", r)
 		}
-		owner := as[api.Registered](t, join(1, invite.Code), http.StatusCreated)
-		other := as[api.Registered](t, join(2, invite.Code), http.StatusCreated)
+		owner := as[api.RegisterResult](t, join(1, invite.Code), http.StatusCreated)
+		other := as[api.RegisterResult](t, join(2, invite.Code), http.StatusCreated)
 		refused(t, "without an invite", join(3, ""), api.CodeInviteNeeded)
 		refused(t, "a wrong token", b.do(http.MethodGet, api.PathTokens, token.Token[:20]+"AAAA"+token.Token[24:], nil), api.CodeUnauthenticated)
 

@@ -101,7 +101,8 @@ func New(cfg Config) (http.Handler, error) {
 	router.Get(api.PathOpenAPI, documents.openAPI)
 	router.Get(api.PathDocs, documents.page)
 	health := healthHandler{
-		checks: append([]Check{{Name: "database", Check: cfg.Resources.Database.Ready}}, cfg.Ready...), logger: cfg.Logger,
+		checks: append([]Check{{Name: "database", Check: cfg.Resources.Database.Ready}}, cfg.Ready...),
+		logger: cfg.Logger,
 	}
 	router.Get(api.PathLive, health.live)
 	router.Get(api.PathReady, health.ready)
@@ -112,7 +113,8 @@ func New(cfg Config) (http.Handler, error) {
 	}
 	if cfg.Signalling != nil {
 		s := &signalHandler{
-			signalling: cfg.Signalling, proxies: proxies, connections: limits.NewCounter[netip.Prefix](cfg.PerSource, 0),
+			signalling: cfg.Signalling, proxies: proxies,
+			connections: limits.NewCounter[netip.Prefix](cfg.PerSource, 0),
 		}
 		router.Get(api.PathSignal, s.serve)
 	}

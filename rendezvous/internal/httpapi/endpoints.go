@@ -77,9 +77,9 @@ func (e *endpoints) describe(o operation) huma.Operation {
 	}
 }
 
-// listed returns codes in the order of api.Kinds as Markdown, and their statuses.
+// listed returns codes in the order of api.ProblemTypes as Markdown, and their statuses.
 func listed(codes []api.Code) (names []string, statuses []int) {
-	for _, k := range api.Kinds {
+	for _, k := range api.ProblemTypes {
 		if !slices.Contains(codes, k.Code) {
 			continue
 		}

@@ -281,7 +281,7 @@ func (b *bench) registration(key ident.Key, name string) api.Registration {
 func (b *bench) join(n int) peer {
 	b.t.Helper()
 	key := newKey(b.t, n)
-	r := as[api.Registered](b.t, b.do(http.MethodPost, api.PathPeers, "", b.registration(key, fmt.Sprint("peer ", n))), http.StatusCreated)
+	r := as[api.RegisterResult](b.t, b.do(http.MethodPost, api.PathPeers, "", b.registration(key, fmt.Sprint("peer ", n))), http.StatusCreated)
 	if r.ID != key.ID() {
 		b.t.Fatalf("registered as %v, want %v", r.ID, key.ID())
 	}

@@ -16,7 +16,8 @@ type inviteHandler struct{ invites Invites }
 func (h *inviteHandler) mount(e *endpoints) {
 	notFound := []api.Code{api.CodeInviteNotFound}
 	mount(e, http.MethodPost, api.PathInvites, operation{
-		id: "create-invite", summary: "Create an invite", codes: slices.Concat(withBody, []api.Code{api.CodeIdempotency}),
+		id: "create-invite", summary: "Create an invite",
+		codes: slices.Concat(withBody, []api.Code{api.CodeIdempotency}),
 	}, h.create)
 	mount(e, http.MethodGet, api.PathInvites, operation{
 		id: "list-invites", summary: "List the invites, oldest first",
@@ -25,7 +26,8 @@ func (h *inviteHandler) mount(e *endpoints) {
 		id: "get-invite", summary: "Get an invite", codes: notFound,
 	}, h.get)
 	mount(e, http.MethodDelete, api.PathInvite, operation{
-		id: "revoke-invite", summary: "Revoke an invite immediately; the peers that registered with it stay registered", codes: notFound,
+		id: "revoke-invite", summary: "Revoke an invite immediately; the peers that registered with it stay registered",
+		codes: notFound,
 	}, h.revoke)
 }
 
@@ -36,7 +38,8 @@ type inviteInput struct {
 
 func (h *inviteHandler) create(ctx context.Context, in *inviteInput) (*output[api.Invite], error) {
 	code, i, err := h.invites.CreateInvite(ctx, registry.InviteSpec{
-		Label: in.Body.Label, Uses: in.Body.Uses, TTL: time.Duration(in.Body.Seconds) * time.Second, Key: in.IdempotencyKey,
+		Label: in.Body.Label, Uses: in.Body.Uses, TTL: time.Duration(in.Body.Seconds) * time.Second,
+		Key: in.IdempotencyKey,
 	})
 	return &output[api.Invite]{wireInvite(code, i)}, err
 }

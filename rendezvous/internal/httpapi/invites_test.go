@@ -27,7 +27,7 @@ func TestInvitesLifeAndPages(t *testing.T) {
 			r.Invite = i.Code
 			return b.do(http.MethodPost, api.PathPeers, "", r)
 		}
-		as[api.Registered](t, join(1, made[2]), http.StatusCreated)
+		as[api.RegisterResult](t, join(1, made[2]), http.StatusCreated)
 
 		first := as[api.Invites](t, b.do(http.MethodGet, api.PathInvites+"?limit=2", token, nil), http.StatusOK)
 		second := as[api.Invites](t, b.do(http.MethodGet, api.PathInvites+"?limit=2&after="+first.Next, token, nil), http.StatusOK)
@@ -54,7 +54,7 @@ func TestInvitesLifeAndPages(t *testing.T) {
 			t.Errorf("after its end: %+v", got)
 		}
 		refused(t, "with a revoked invite", join(2, made[2]), api.CodeInvite)
-		as[api.Registered](t, join(1, api.Invite{}), http.StatusOK)
+		as[api.RegisterResult](t, join(1, api.Invite{}), http.StatusOK)
 		b.clock.Move(24 * time.Hour)
 		refused(t, "with an expired invite", join(2, made[0]), api.CodeInvite)
 		refused(t, "no invite", b.do(http.MethodDelete, api.InvitePath("0123456789abcdef"), token, nil), api.CodeInviteNotFound)
@@ -73,7 +73,7 @@ func TestInviteRequestsAreRepeatable(t *testing.T) {
 	first := as[api.Invite](t, create("a key"), http.StatusCreated)
 	r := b.registration(newKey(t, 1), "name")
 	r.Invite = first.Code
-	as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
+	as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
 	b.clock.Move(time.Second)
 	again := as[api.Invite](t, create("a key"), http.StatusCreated)
 	if first.Used++; again != first {

@@ -35,12 +35,16 @@ const maxKeys = 65_536
 type Limits struct {
 	Challenges    Limit // default: 60 a minute, 60 at once
 	Registrations Limit // default: 30 a minute, 30 at once
-	NewPeers      Limit // registrations of new peers by an open server; default: 1 a minute, 20 at once
-	Tries         Limit // tries to pair; default: 6 a minute, 12 at once
-	Misses        Limit // tries at addresses without a mailbox, of all sources together; default: 600 a minute, 1200 at once
-	Admin         Limit // failed attempts to authenticate as an administrator; default: 30 a minute, 30 at once
-	Tokens        Limit // failed attempts to authenticate as a peer; default: 120 a minute, 240 at once
-	Peer          Limit // requests of one peer, from any source; default: 600 a minute, 2048 at once
+	// NewPeers bounds the new peers that an open server registers. Default: 1 a minute, 20
+	// at once.
+	NewPeers Limit
+	Tries    Limit // tries to pair; default: 6 a minute, 12 at once
+	// Misses bounds the tries at addresses without a mailbox, of all sources together.
+	// Default: 600 a minute, 1200 at once.
+	Misses Limit
+	Admin  Limit // failures to authenticate as an administrator; default: 30 a minute, 30 at once
+	Tokens Limit // failures to authenticate as a peer; default: 120 a minute, 240 at once
+	Peer   Limit // requests of one peer, from any source; default: 600 a minute, 2048 at once
 }
 
 // sourceLimit is one limit on the requests of each source.

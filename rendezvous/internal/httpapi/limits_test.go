@@ -110,11 +110,11 @@ func TestOpenServerIsNotFilled(t *testing.T) {
 		if in != 20 {
 			t.Errorf("%d peers were let in, want 20", in)
 		}
-		as[api.Registered](t, join(0, "2001:db8:1:2::1"), http.StatusOK) // who is known renews
-		as[api.Registered](t, join(200, "2001:db8:1:3::1"), http.StatusCreated)
-		as[api.Registered](t, join(201, "192.0.2.1"), http.StatusCreated)
+		as[api.RegisterResult](t, join(0, "2001:db8:1:2::1"), http.StatusOK) // who is known renews
+		as[api.RegisterResult](t, join(200, "2001:db8:1:3::1"), http.StatusCreated)
+		as[api.RegisterResult](t, join(201, "192.0.2.1"), http.StatusCreated)
 		b.clock.Move(time.Minute)
-		as[api.Registered](t, join(202, "2001:db8:1:2::1"), http.StatusCreated)
+		as[api.RegisterResult](t, join(202, "2001:db8:1:2::1"), http.StatusCreated)
 		refused(t, "the next in that minute", join(203, "2001:db8:1:2::2"), api.CodeRateLimited)
 		if n, err := store.CountPeers(t.Context()); err != nil || n != 23 {
 			t.Errorf("%d peers, %v", n, err)

@@ -81,11 +81,14 @@ func (h *tryHandler) mount(e *endpoints) {
 	tryGone := []api.Code{api.CodeTryNotFound, api.CodeMailboxExpired, api.CodeMailboxClosed}
 	mount(e, http.MethodPost, api.PathTries, operation{
 		id: "try", summary: "Begin a pairing with the owner of a mailbox",
-		codes:  slices.Concat(withBody, mailboxGone, []api.Code{api.CodeMailboxBurned, api.CodeMailboxOwn, api.CodeRateLimited}),
+		codes: slices.Concat(withBody, mailboxGone, []api.Code{
+			api.CodeMailboxBurned, api.CodeMailboxOwn, api.CodeRateLimited,
+		}),
 		guards: huma.Middlewares{e.guards.limited(h.limits.tries)},
 	}, h.try)
 	mount(e, http.MethodGet, api.PathTries, operation{
-		id: "list-tries", summary: "List the tries at the caller's mailbox; waits for the first one", codes: mailboxGone,
+		id: "list-tries", summary: "List the tries at the caller's mailbox; waits for the first one",
+		codes: mailboxGone,
 	}, h.list)
 	mount(e, http.MethodGet, api.PathTry, operation{
 		id: "get-try", summary: "Get a try; waits for the next message of the other side", codes: tryGone,

@@ -26,10 +26,11 @@ type historyHandler struct{ history History }
 func (h *historyHandler) mount(e *endpoints) {
 	mount(e, http.MethodGet, api.PathHistory, operation{
 		id:      "history",
-		summary: "Get figures of the last hours: peers, pairs, relayed bytes, registrations, refusals; they are kept for a week",
+		summary: "Get figures of the last hours: peers, pairs, relay, registrations, refusals; they are kept for a week",
 	}, h.figures)
 	mount(e, http.MethodGet, api.PathRelayUse, operation{
-		id: "relay-use", summary: "Get the use of the relay in the last days, by day and by peer; it is kept for 90 days",
+		id:      "relay-use",
+		summary: "Get the use of the relay in the last days, by day and by peer; it is kept for 90 days",
 	}, h.relayUse)
 }
 
@@ -37,7 +38,7 @@ type pairsInput struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"the largest number of items"`
 	After string `query:"after" maxLength:"128" doc:"the field next of the previous page"`
 	Peer  string `query:"peer" maxLength:"80" doc:"only pairs of this peer"`
-	Path  string `query:"path" maxLength:"8" enum:"direct,relayed" doc:"only pairs with such a link; direct includes links within one network" example:"relayed"`
+	Path  string `query:"path" maxLength:"8" enum:"direct,relayed" doc:"the kind of link; direct includes lan" example:"relayed"`
 }
 
 func (h *pairHandler) list(ctx context.Context, in *pairsInput) (*output[api.Pairs], error) {
@@ -59,16 +60,22 @@ func (h *pairHandler) list(ctx context.Context, in *pairsInput) (*output[api.Pai
 	}
 	all, err := h.pairs.Pairs(ctx, q)
 	all, next := cut(all, in.Limit, func(p registry.Pair) string {
-		return base64.RawURLEncoding.EncodeToString(append(p.Peers[0][:], p.Peers[1][:]...))
+		return pairCursor(p.Peers[0], p.Peers[1])
 	})
 	list := api.Pairs{Pairs: []api.Pair{}, Next: next}
 	for _, p := range all {
 		list.Pairs = append(list.Pairs, api.Pair{
 			Peer: p.Peers[0], Name: p.Names[0], Other: p.Peers[1], OtherName: p.Names[1],
-			Path: p.Kind.String(), Transport: p.Transport.String(), RTTMillis: int(p.RTT.Milliseconds()), Since: p.Since.UTC(),
+			Path: p.Kind.String(), Transport: p.Transport.String(), RTTMillis: int(p.RTT.Milliseconds()),
+			Since: p.Since.UTC(),
 		})
 	}
 	return &output[api.Pairs]{list}, err
+}
+
+// pairCursor encodes a place in the list of pairs.
+func pairCursor(one, other ident.PeerID) string {
+	return base64.RawURLEncoding.EncodeToString(append(one[:], other[:]...))
 }
 
 // peerIn parses the parameter peer; it returns zero if the parameter is absent.
@@ -85,7 +92,7 @@ func peerIn(text string) (ident.PeerID, error) {
 
 type historyInput struct {
 	Hours   int `query:"hours" minimum:"1" maximum:"168" default:"24" doc:"the length of the period that ends now"`
-	Seconds int `query:"seconds" minimum:"60" maximum:"3600" multipleOf:"60" default:"300" doc:"the length of each span; a multiple of 60"`
+	Seconds int `query:"seconds" minimum:"60" maximum:"3600" multipleOf:"60" default:"300" doc:"the length of a span"`
 }
 
 func (h *historyHandler) figures(ctx context.Context, in *historyInput) (*output[api.History], error) {
@@ -94,7 +101,8 @@ func (h *historyHandler) figures(ctx context.Context, in *historyInput) (*output
 	for _, p := range spans {
 		list.Points = append(list.Points, api.HistoryPoint{
 			At: p.At.UTC(), Peers: p.Peers, PairsDirect: p.Pairs.Direct, PairsRelayed: p.Pairs.Relayed,
-			RelayBytes: p.RelayBytes, RelayPackets: p.RelayPackets, Registrations: p.Registrations, Refusals: p.Refusals,
+			RelayBytes: p.RelayBytes, RelayPackets: p.RelayPackets,
+			Registrations: p.Registrations, Refusals: p.Refusals,
 		})
 	}
 	return &output[api.History]{list}, err

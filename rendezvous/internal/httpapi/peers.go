@@ -37,14 +37,15 @@ type peerHandler struct {
 func (h *peerHandler) mount(e *endpoints) {
 	notFound := []api.Code{api.CodePeerNotFound}
 	mount(e, http.MethodGet, api.PathPeer, operation{
-		id: "get-peer", summary: "Find a peer that allows the caller; the ID self stands for the caller", codes: notFound,
+		id: "get-peer", summary: "Find a peer that allows the caller; the ID self stands for the caller",
+		codes: notFound,
 	}, h.peer)
 	mount(e, http.MethodPatch, api.PathSelf, operation{
 		id: "rename", summary: "Change the caller's name", codes: slices.Concat(withBody, notFound),
 	}, h.rename)
 	mount(e, http.MethodDelete, api.PathSelf, operation{
 		id:      "leave",
-		summary: "Delete the caller's registration and all permissions by and for it; the caller closes its signalling connection itself",
+		summary: "Delete the caller's registration and permissions; the caller closes its signalling connection itself",
 	}, h.leave)
 }
 

@@ -30,7 +30,7 @@ func TestRegisterRenewAndRename(t *testing.T) {
 			t.Errorf("renamed to %+v", renamed)
 		}
 
-		again := as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusOK)
+		again := as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusOK)
 		if again.Token == p.token || again.ID != p.id {
 			t.Errorf("renewed as %+v", again)
 		}
@@ -50,7 +50,7 @@ func TestAPeerLeavesAndMayComeBack(t *testing.T) {
 		}
 		refused(t, "its token", b.do(http.MethodDelete, api.PathSelf, p.token, nil), api.CodeUnauthenticated)
 		refused(t, "found by a friend", b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), api.CodePeerNotFound)
-		again := as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusCreated)
+		again := as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusCreated)
 		refused(t, "found by a friend of before", b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), api.CodePeerNotFound)
 		as[api.Peer](t, b.do(http.MethodGet, api.PathSelf, again.Token, nil), http.StatusOK)
 	})
@@ -92,13 +92,13 @@ func TestChallengeIsGoodOnceAndForAWhile(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, nil)
 		r := b.registration(newKey(t, 1), "name")
-		as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
+		as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
 		refused(t, "replayed", b.do(http.MethodPost, api.PathPeers, "", r), api.CodeChallenge)
 
 		// Another instance over the same store knows both.
 		twin := newBench(t, store, nil)
 		refused(t, "replayed at another instance", twin.do(http.MethodPost, api.PathPeers, "", r), api.CodeChallenge)
-		as[api.Registered](t, twin.do(http.MethodPost, api.PathPeers, "", b.registration(newKey(t, 2), "name")), http.StatusCreated)
+		as[api.RegisterResult](t, twin.do(http.MethodPost, api.PathPeers, "", b.registration(newKey(t, 2), "name")), http.StatusCreated)
 
 		late := b.registration(newKey(t, 3), "name")
 		b.clock.Move(api.MaxChallengeTTL)
@@ -132,7 +132,7 @@ func TestRegistrationIsBoundToItsConnection(t *testing.T) {
 	c, exporter = challenge()
 	r = api.Registration{Challenge: c.Challenge, Name: "name", Expires: c.Expires}
 	r.Sign(key, exporter)
-	as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
+	as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
 }
 
 func TestClosedServerWantsAnInvite(t *testing.T) {
@@ -154,9 +154,9 @@ func TestClosedServerWantsAnInvite(t *testing.T) {
 		if invite.Label != "kitchen" || invite.Uses != 1 || !invite.Expires.Equal(b.clock.Now().Add(time.Minute)) {
 			t.Errorf("invite %+v", invite)
 		}
-		as[api.Registered](t, join(1, invite.Code), http.StatusCreated)
+		as[api.RegisterResult](t, join(1, invite.Code), http.StatusCreated)
 		refused(t, "used up", join(2, invite.Code), api.CodeInvite)
-		as[api.Registered](t, join(1, ""), http.StatusOK)
+		as[api.RegisterResult](t, join(1, ""), http.StatusOK)
 	})
 }
 
@@ -166,7 +166,7 @@ func TestFullServerKeepsItsPeers(t *testing.T) {
 	b.join(2)
 	a := b.do(http.MethodPost, api.PathPeers, "", b.registration(newKey(t, 3), "name"))
 	refused(t, "one too many", a, api.CodeFull)
-	as[api.Registered](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(first.key, "name")), http.StatusOK)
+	as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(first.key, "name")), http.StatusOK)
 }
 
 // TestUnknownAndDeniedAreTheSame: whoever may not find a peer cannot tell that

@@ -115,13 +115,15 @@ func write(w http.ResponseWriter, p *api.Problem) {
 	_ = json.NewEncoder(w).Encode(p) // fails only if the client is gone
 }
 
-// describeErrors makes huma report its own errors as problems of api.Kinds, and
+// describeErrors makes huma report its own errors as problems of api.ProblemTypes, and
 // print bounds as whole numbers. huma has only global variables for this.
 var describeErrors = sync.OnceFunc(func() {
 	// By default huma ignores the case of field names, and a second spelling of a
 	// field escapes the check of its bounds.
 	huma.ValidateStrictCasing = true
-	validation.MsgExpectedMinimumNumber, validation.MsgExpectedMaximumNumber = "expected number >= %.0f", "expected number <= %.0f"
+	huma.DefaultArrayNullable = false
+	validation.MsgExpectedMinimumNumber = "expected number >= %.0f"
+	validation.MsgExpectedMaximumNumber = "expected number <= %.0f"
 	huma.NewError = func(status int, _ string, errs ...error) huma.StatusError {
 		p := api.NewProblem(codeOf(status, errs))
 		for _, err := range errs {
@@ -160,7 +162,8 @@ func codeOf(status int, errs []error) api.Code {
 // those of the interface. A client may send a secret in place of a name; a secret
 // is longer or has capitals and does not match. The names of headers and of path
 // parameters come from the interface, so they may have capitals.
-var location = regexp.MustCompile(`^([a-z0-9_\[\]-]{1,20}(\.[a-z0-9_\[\]-]{1,20}){0,4}|(header|path)\.[A-Za-z-]{1,20})$`)
+var location = regexp.MustCompile(
+	`^([a-z0-9_\[\]-]{1,20}(\.[a-z0-9_\[\]-]{1,20}){0,4}|(header|path)\.[A-Za-z-]{1,20})$`)
 
 // field returns the location of a fault and its description. It drops the value,
 // and every message that may contain it.

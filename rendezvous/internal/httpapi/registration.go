@@ -49,7 +49,7 @@ type registerInput struct{ Body api.Registration }
 
 type registerOutput struct {
 	Status int
-	Body   api.Registered
+	Body   api.RegisterResult
 }
 
 func (h *registrationHandler) register(ctx context.Context, in *registerInput) (*registerOutput, error) {
@@ -64,7 +64,7 @@ func (h *registrationHandler) register(ctx context.Context, in *registerInput) (
 	if r.Created {
 		status = http.StatusCreated
 	}
-	return &registerOutput{status, api.Registered{ID: r.Peer.ID, Name: r.Peer.Name, Token: r.Token}}, nil
+	return &registerOutput{status, api.RegisterResult{ID: r.Peer.ID, Name: r.Peer.Name, Token: r.Token}}, nil
 }
 
 // limitNew limits the new peers of one source on a server that needs no invite.

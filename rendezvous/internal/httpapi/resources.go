@@ -34,9 +34,10 @@ type Resources struct {
 // missing names a part that is not set, or returns "".
 func (r Resources) missing() string {
 	for name, part := range map[string]any{
-		"registration": r.Registration, "authentication": r.Authentication, "peers": r.Peers, "allowances": r.Allowances,
-		"mailboxes": r.Mailboxes, "tries": r.Tries, "administration of peers": r.PeerAdmin, "revocations": r.Revocations,
-		"approvals": r.Approvals, "invites": r.Invites, "tokens": r.Tokens, "audit log": r.Audit, "count of refusals": r.Refusals,
+		"registration": r.Registration, "authentication": r.Authentication, "peers": r.Peers,
+		"allowances": r.Allowances, "mailboxes": r.Mailboxes, "tries": r.Tries,
+		"administration of peers": r.PeerAdmin, "revocations": r.Revocations, "approvals": r.Approvals,
+		"invites": r.Invites, "tokens": r.Tokens, "audit log": r.Audit, "count of refusals": r.Refusals,
 		"instances": r.Instances, "pairs": r.Pairs, "history": r.History, "database": r.Database,
 	} {
 		if part == nil {
@@ -91,10 +92,14 @@ type Tries interface {
 	Try(ctx context.Context, caller ident.PeerID, a ident.Address, opening []byte) (registry.Try, error)
 	// Tries returns the tries with a number above after. It waits up to wait for
 	// the first one.
-	Tries(ctx context.Context, owner ident.PeerID, a ident.Address, after int, wait time.Duration) ([]registry.Try, error)
+	Tries(
+		ctx context.Context, owner ident.PeerID, a ident.Address, after int, wait time.Duration,
+	) ([]registry.Try, error)
 	// AwaitTry returns a try. It waits up to wait for the next message of the other
 	// side.
-	AwaitTry(ctx context.Context, caller ident.PeerID, a ident.Address, number int, wait time.Duration) (registry.Try, error)
+	AwaitTry(
+		ctx context.Context, caller ident.PeerID, a ident.Address, number int, wait time.Duration,
+	) (registry.Try, error)
 	Answer(ctx context.Context, owner ident.PeerID, a ident.Address, number int, body []byte) error
 	Confirm(ctx context.Context, caller ident.PeerID, a ident.Address, number int, body []byte) error
 }

@@ -33,7 +33,7 @@ func (h *tokenHandler) mount(e *endpoints) {
 	}, h.list)
 	mount(e, http.MethodGet, api.PathToken, operation{
 		id:      "get-token",
-		summary: "Get an administrator's token; the ID self stands for the caller's token, any other needs the scope admin",
+		summary: "Get a token; the ID self stands for the caller's token, any other ID needs the scope admin",
 		codes:   []api.Code{api.CodeTokenNotFound},
 	}, h.get)
 	mount(e, http.MethodDelete, api.PathToken, operation{
@@ -50,7 +50,7 @@ func (h *tokenHandler) useLink(ctx context.Context, in *adminLinkInput) (*output
 
 // IdempotencyHeader lets a client repeat a request whose answer was lost.
 type IdempotencyHeader struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"64" doc:"any text that the client chooses; a repeated request with the same key gets the same answer, including the secret" example:"4c0d8a52-0e55-4b7e-9c6f-1d2f0f4f8a11"`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"64" doc:"the same key gets the same answer"`
 }
 
 type tokenInput struct {

@@ -90,7 +90,7 @@ func TestOpenAPIListsEveryRouteAndError(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range api.Kinds {
+	for _, k := range api.ProblemTypes {
 		if !slices.Contains(doc.Components.Schemas["Problem"].Properties["code"].Enum, string(k.Code)) {
 			t.Errorf("code %s is not in the schema of Problem", k.Code)
 		}

@@ -104,8 +104,8 @@ func (r *renderer) describe(ctx context.Context, err error) (text string, status
 	if !ok {
 		code = api.CodeInternal
 	}
-	k := api.KindOf(code)
-	return sentence(k.Means + ": " + k.Do), k.Status
+	t := api.TypeOf(code)
+	return sentence(t.Means + ": " + t.Remedy), t.Status
 }
 
 // formError describes a fault in a form to the person who filled it in.
