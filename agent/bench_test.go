@@ -20,22 +20,26 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// BenchmarkFarDisk reads a software disk through all that stands between a far
-// device and its user, in one process: a session, a link on loopback, USB/IP.
-// What it says is processor time, as there is no network. "near" has no session
-// and no link.
-func BenchmarkFarDisk(b *testing.B) {
-	for _, way := range []struct {
+// BenchmarkRemoteDisk reads a software disk through every layer between a remote
+// device and its user: a session, a link on loopback, and USB/IP. All runs in one
+// process without a network, so that the result is processor time. "local" has no
+// session and no link.
+func BenchmarkRemoteDisk(b *testing.B) {
+	for _, layers := range []struct {
 		name string
-		far  func(*testing.B, usb.Device) usb.Device
+		wrap func(*testing.B, usb.Device) usb.Device
 	}{
-		{"near", func(_ *testing.B, dev usb.Device) usb.Device { return dev }},
+		{"local", func(_ *testing.B, dev usb.Device) usb.Device { return dev }},
 		{"quic", func(b *testing.B, dev usb.Device) usb.Device { return throughSession(b, dev, dialQUIC) }},
-		{"tls", func(b *testing.B, dev usb.Device) usb.Device { return throughSession(b, dev, dialTCP(tcplink.TLS)) }},
-		{"tcp", func(b *testing.B, dev usb.Device) usb.Device { return throughSession(b, dev, dialTCP(tcplink.Plain)) }},
+		{"tls", func(b *testing.B, dev usb.Device) usb.Device {
+			return throughSession(b, dev, dialTCP(tcplink.TLS))
+		}},
+		{"tcp", func(b *testing.B, dev usb.Device) usb.Device {
+			return throughSession(b, dev, dialTCP(tcplink.Plain))
+		}},
 	} {
-		b.Run(way.name, func(b *testing.B) {
-			disk := throughUSBIP(b, way.far(b, softwareDisk(b)))
+		b.Run(layers.name, func(b *testing.B) {
+			disk := throughUSBIP(b, layers.wrap(b, softwareDisk(b)))
 			blocks, err := disk.Read(b.Context())
 			if err != nil {
 				b.Fatal(err)
@@ -45,11 +49,11 @@ func BenchmarkFarDisk(b *testing.B) {
 				bytes int64
 			}{{"1MiB", 1 << 20}, {"4KiB", 4 << 10}} {
 				b.Run(size.name, func(b *testing.B) {
-					room := make([]byte, size.bytes)
+					buf := make([]byte, size.bytes)
 					b.SetBytes(size.bytes)
 					b.ReportAllocs()
 					for n := int64(0); b.Loop(); n++ {
-						if _, err := blocks.ReadAt(room, n*size.bytes%blocks.Size()); err != nil {
+						if _, err := blocks.ReadAt(buf, n*size.bytes%blocks.Size()); err != nil {
 							b.Fatal(err)
 						}
 					}
@@ -59,13 +63,15 @@ func BenchmarkFarDisk(b *testing.B) {
 	}
 }
 
-func softwareDisk(b *testing.B) usb.Device {
+func softwareDisk(b testing.TB) usb.Device {
 	b.Helper()
 	image, err := virtual.NewSample(virtual.SampleConfig{Size: 16 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}
-	disk, err := virtual.NewDisk(virtual.DiskConfig{ID: "v-disk", Speed: usb.SpeedSuper, Store: image, Size: image.Size()})
+	disk, err := virtual.NewDisk(virtual.DiskConfig{
+		ID: "v-disk", Speed: usb.SpeedSuper, Store: image, Size: image.Size(),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -81,14 +87,16 @@ func softwareDisk(b *testing.B) usb.Device {
 	return dev
 }
 
-// throughUSBIP serves a device to an importer over a socket of loopback.
+// throughUSBIP exports a device over USB/IP on loopback and imports it.
 func throughUSBIP(b *testing.B, dev usb.Device) *massstorage.Disk {
 	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", anyPort)
 	if err != nil {
 		b.Fatal(err)
 	}
-	server, err := usbip.NewServer(usbip.ServerConfig{Listener: ln, Exporter: exporter{dev}, Logger: slog.New(slog.DiscardHandler)})
+	server, err := usbip.NewServer(usbip.ServerConfig{
+		Listener: ln, Exporter: exporter{dev}, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -109,22 +117,26 @@ func throughUSBIP(b *testing.B, dev usb.Device) *massstorage.Disk {
 	return disk
 }
 
-// exporter is a usbip.Exporter of one device, which stays open.
+// exporter exports one device, which stays open when its user closes it.
 type exporter struct{ usb.Device }
 
 func (e exporter) Exports() []usb.Info               { return []usb.Info{e.Info()} }
 func (e exporter) Import(string) (usb.Device, error) { return e, nil }
 func (e exporter) Close() error                      { return nil }
 
-// host is a session.Host of one device.
-type host struct{ dev usb.Device }
+// oneDeviceHost is a session.Host that shares one device.
+type oneDeviceHost struct{ dev usb.Device }
 
-func (h host) Devices() []tunnel.Device { return []tunnel.Device{session.Describe(h.dev.Info())} }
-func (h host) Open(context.Context, tunnel.Attach) (usb.Device, error) {
+func (h oneDeviceHost) Devices() []tunnel.Device {
+	return []tunnel.Device{session.Describe(h.dev.Info())}
+}
+
+func (h oneDeviceHost) Open(context.Context, tunnel.Attach) (usb.Device, error) {
 	return exporter{h.dev}, nil
 }
 
-// dialer makes a link between two peers and gives each its end.
+// dialer makes a link between two peers. It returns one side of the link and passes the
+// other side to accept.
 type dialer func(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Link
 
 // throughSession attaches a device through two sessions and a link.
@@ -141,7 +153,7 @@ func throughSession(b *testing.B, dev usb.Device, dial dialer) usb.Device {
 	for i := range sessions {
 		cfg := session.Config{Local: keys[i].ID(), Remote: keys[1-i].ID(), Logger: slog.New(slog.DiscardHandler)}
 		if i == 1 {
-			cfg.Host = host{dev}
+			cfg.Host = oneDeviceHost{dev}
 		}
 		var err error
 		if sessions[i], err = session.New(cfg); err != nil {
@@ -152,22 +164,24 @@ func throughSession(b *testing.B, dev usb.Device, dial dialer) usb.Device {
 	sessions[0].Join(dial(b, keys[0], keys[1], sessions[1].Join))
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 	defer cancel()
-	far, err := sessions[0].Attach(ctx, tunnel.Attach{Device: dev.Info().ID})
+	remote, err := sessions[0].Attach(ctx, tunnel.Attach{Device: dev.Info().ID})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { far.Close() })
-	return far
+	b.Cleanup(func() { remote.Close() })
+	return remote
 }
 
-func anyone(ident.PeerID) error { return nil }
+func trustAll(ident.PeerID) error { return nil }
 
 func dialQUIC(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Link {
 	b.Helper()
 	var ends [2]*quiclink.Endpoint
 	for i, key := range []ident.Key{from, to} {
 		var err error
-		ends[i], err = quiclink.NewEndpoint(quiclink.Config{Key: key, Listen: "127.0.0.1:0", Trust: anyone, Accept: accept})
+		ends[i], err = quiclink.NewEndpoint(quiclink.Config{
+			Key: key, Listen: anyPort, Trust: trustAll, Accept: accept,
+		})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -183,7 +197,9 @@ func dialQUIC(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Lin
 func dialTCP(mode tcplink.Mode) dialer {
 	return func(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Link {
 		b.Helper()
-		ln, err := tcplink.NewListener(tcplink.Config{Key: to, Mode: mode, Listen: "127.0.0.1:0", Trust: anyone, Accept: accept})
+		ln, err := tcplink.NewListener(tcplink.Config{
+			Key: to, Mode: mode, Listen: anyPort, Trust: trustAll, Accept: accept,
+		})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -196,8 +212,8 @@ func dialTCP(mode tcplink.Mode) dialer {
 	}
 }
 
-// run runs a part until the benchmark ends.
-func run(b *testing.B, part func(context.Context) error) {
+// run runs a part until the test ends.
+func run(b testing.TB, part func(context.Context) error) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
 	ended := make(chan error, 1)

@@ -11,31 +11,54 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/pairing"
 )
 
-// Config is everything that can be set. A field is a flag, an environment
-// variable (EASYFIND_ and the flag's name) and a key of the settings file.
+// Config holds the settings of an agent. Each field is a flag, an environment
+// variable (EASYFIND_ and the name of the flag), and a key of the settings file.
+// HelpTexts returns the variables in its help texts.
 type Config struct {
-	State         string        `type:"path" placeholder:"DIR" help:"Directory of this agent's key, peers, shares and uses (${state})."`
+	State         string        `type:"path" placeholder:"DIR" help:"${state_help}"`
 	Socket        string        `type:"path" placeholder:"PATH" help:"Unix socket for the other commands (${socket})."`
-	Rendezvous    string        `placeholder:"LINK" help:"Join link of the rendezvous, as it prints it, or @FILE that holds it. None: only directly reachable peers."`
-	Name          string        `placeholder:"NAME" help:"What other machines call this one (the host name)."`
+	Rendezvous    string        `placeholder:"LINK" help:"${rendezvous_help}"`
+	Name          string        `placeholder:"NAME" help:"${name_help}"`
 	Listen        string        `default:":0" placeholder:"ADDR" help:"UDP address for direct links."`
-	TLSListen     string        `name:"tls-listen" default:":7574" placeholder:"ADDR" help:"TCP address for direct TLS links of paired peers; empty: none."`
-	TCPListen     string        `name:"tcp-listen" placeholder:"ADDR" help:"TCP address for links that are authenticated but NOT encrypted, such as :7575; only for networks you trust."`
-	USBIP         string        `name:"usbip-listen" default:"127.0.0.1:3240" placeholder:"ADDR" help:"TCP address of the USB/IP server for devices used with --endpoint; empty: none. USB/IP has no protection: keep it on loopback."`
-	Backend       string        `default:"usbfs" enum:"usbfs,libusb,none" help:"How to reach this machine's USB devices: usbfs (Linux), libusb, or none."`
+	TLSListen     string        `name:"tls-listen" default:":7574" placeholder:"ADDR" help:"${tls_listen_help}"`
+	TCPListen     string        `name:"tcp-listen" placeholder:"ADDR" help:"${tcp_listen_help}"`
+	USBIP         string        `name:"usbip-listen" default:"127.0.0.1:3240" placeholder:"ADDR" help:"${usbip_help}"`
+	Backend       string        `default:"usbfs" enum:"usbfs,libusb,none" help:"${backend_help}"`
 	Virtual       []string      `placeholder:"KIND,..." help:"Add software devices: disk, keyboard."`
-	Disk          string        `name:"virtual-disk" type:"path" placeholder:"FILE" help:"Add a software disk whose blocks are this file's."`
-	NoPathReports bool          `name:"no-path-reports" help:"Do not tell the rendezvous whether this machine's links are direct or relayed."`
-	Budget        time.Duration `default:"60s" help:"How long a device survives without a sign of life from its host."`
+	Disk          string        `name:"virtual-disk" type:"path" placeholder:"FILE" help:"${disk_help}"`
+	NoPathReports bool          `name:"no-path-reports" help:"${no_path_reports_help}"`
+	Budget        time.Duration `default:"60s" help:"${budget_help}"`
 
 	Version string       `kong:"-"`
 	Logger  *slog.Logger `kong:"-"`
 }
 
+// HelpTexts returns the variables in the help texts of Config, by name. State and
+// socket are the default paths.
+func HelpTexts(state, socket string) map[string]string {
+	return map[string]string{
+		"state": state, "socket": socket,
+		"state_help": "Directory of this agent's key, peers, shares and uses (" + state + ").",
+		"rendezvous_help": "Join link of the rendezvous, as the rendezvous prints it, or @FILE for a file that " +
+			"contains it. Without it, only peers with direct addresses can be reached.",
+		"name_help": "Name of this machine for other machines. The default is the host name.",
+		"tls_listen_help": "TCP address at which paired peers connect directly over TLS. " +
+			"An empty address turns that off.",
+		"tcp_listen_help": "TCP address for links that are authenticated but NOT encrypted, such as :7575. " +
+			"Set it only in networks that you trust.",
+		"usbip_help": "TCP address of the USB/IP server for devices used with --endpoint. An empty address turns it " +
+			"off. USB/IP has no protection: keep the address on loopback.",
+		"backend_help":         "Access to the USB devices of this machine: usbfs (Linux), libusb, or none.",
+		"disk_help":            "Add a software disk whose blocks are the content of this file.",
+		"no_path_reports_help": "Do not report to the rendezvous whether links are direct or relayed.",
+		"budget_help":          "How long a device stays attached while its host cannot be reached.",
+	}
+}
+
 // maxLink bounds the file of a join link, in bytes.
 const maxLink = 4 << 10
 
-// complete fills in what depends on the machine and refuses what cannot be.
+// complete adds the defaults that depend on the machine, and checks the settings.
 func (c Config) complete() (Config, error) {
 	if c.State == "" || c.Socket == "" || c.Logger == nil {
 		return c, errors.New("agent: state directory, socket and logger are needed")
@@ -48,10 +71,11 @@ func (c Config) complete() (Config, error) {
 		c.Name, _, _ = strings.Cut(host, ".")
 	}
 	if !pairing.ValidName(c.Name) {
-		return c, fmt.Errorf("%q cannot be this machine's name: give 1 to %d printable characters with --name", c.Name, pairing.MaxName)
+		return c, fmt.Errorf("%q cannot be this machine's name: give 1 to %d printable characters with --name",
+			c.Name, pairing.MaxName)
 	}
 	if c.Budget < time.Second || c.Budget > time.Hour {
-		return c, fmt.Errorf("a budget of %v makes no sense: give 1s to 1h with --budget", c.Budget)
+		return c, fmt.Errorf("a budget of %v is not possible: give 1s to 1h with --budget", c.Budget)
 	}
 	if file, ok := strings.CutPrefix(c.Rendezvous, "@"); ok {
 		raw, err := os.ReadFile(file)
@@ -59,7 +83,7 @@ func (c Config) complete() (Config, error) {
 			return c, fmt.Errorf("join link of the rendezvous: %w", err)
 		}
 		if len(raw) > maxLink {
-			return c, fmt.Errorf("join link of the rendezvous: %s is too large to be one", file)
+			return c, fmt.Errorf("join link of the rendezvous: the file %s is too large to be one", file)
 		}
 		c.Rendezvous = strings.TrimSpace(string(raw))
 	}

@@ -12,12 +12,13 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 
-// rendezvousHere runs a rendezvous on loopback and returns its join link.
-func rendezvousHere(t *testing.T) (link string, stop func()) {
+// startRendezvous runs a rendezvous on loopback and returns its join link.
+func startRendezvous(t *testing.T) (link string, stop func()) {
 	t.Helper()
 	ready := make(chan string, 1)
 	s, err := rendezvous.New(rendezvous.Config{
-		Listen: "127.0.0.1:0", STUNListen: "127.0.0.1:0", Data: t.TempDir(), Name: "home", OnReady: func(link string) { ready <- link },
+		Listen: anyPort, STUNListen: anyPort, Data: t.TempDir(), Name: "home",
+		OnReady: func(link string) { ready <- link },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -41,10 +42,10 @@ func rendezvousHere(t *testing.T) (link string, stop func()) {
 	return link, stop
 }
 
-// TestDoctorSeesTheRendezvousFromOutside: with its own registration and
-// credentials, through its own interface.
-func TestDoctorSeesTheRendezvousFromOutside(t *testing.T) {
-	link, stop := rendezvousHere(t)
+// TestDoctorExaminesRendezvous runs the doctor of an agent with a rendezvous, after the
+// rendezvous has stopped, and of an agent without one.
+func TestDoctorExaminesRendezvous(t *testing.T) {
+	link, stop := startRendezvous(t)
 	m := newMachine(t, "desk", agent.Config{Rendezvous: link})
 	m.up(t)
 	m.until(t, "connected", func() bool {
@@ -60,11 +61,11 @@ func TestDoctorSeesTheRendezvousFromOutside(t *testing.T) {
 		t.Errorf("%v, %s", err, text.String())
 	}
 	for _, want := range []string{
-		"✓ rendezvous", "✓ this network", "✓ certificate", "✓ HTTPS", "home 0.", "✓ signalling", "✓ STUN/UDP", "✓ STUN/TCP",
-		"✓ TURN/UDP", "✓ TURN/TCP", "✓ TURN/TLS", "a packet went through",
+		"✓ rendezvous", "✓ this network", "✓ certificate", "✓ HTTPS", "home 0.", "✓ signalling",
+		"✓ STUN/UDP", "✓ STUN/TCP", "✓ TURN/UDP", "✓ TURN/TCP", "✓ TURN/TLS", "a packet went through",
 	} {
 		if !strings.Contains(text.String(), want) {
-			t.Errorf("no %q in\n%s", want, text.String())
+			t.Errorf("%q is missing in\n%s", want, text.String())
 		}
 	}
 	stop()
@@ -73,7 +74,7 @@ func TestDoctorSeesTheRendezvousFromOutside(t *testing.T) {
 		return err == nil && !s.Rendezvous.Connected
 	})
 	if found, err = m.Doctor(t.Context()); err != nil || !doctor.Failed(found) {
-		t.Errorf("without a server: %+v, %v", found, err)
+		t.Errorf("after the rendezvous stopped: %+v, %v", found, err)
 	}
 	alone := newMachine(t, "alone", agent.Config{})
 	alone.up(t)

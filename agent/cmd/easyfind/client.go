@@ -7,8 +7,8 @@ import (
 )
 
 type lsCommand struct {
-	asking
-	Peer string `arg:"" optional:"" help:"Of this machine only."`
+	agentFlags
+	Peer string `arg:"" optional:"" help:"List the devices of this machine only."`
 }
 
 // Run lists the devices of other machines.
@@ -19,7 +19,7 @@ func (c *lsCommand) Run(p *program) error {
 	}
 	return p.result(devices, func() {
 		if len(devices) == 0 {
-			p.say("Nothing is shared with this machine. On the other one: easyfind share DEVICE")
+			p.printf("No device is shared with this machine. On the other machine: easyfind share DEVICE")
 			return
 		}
 		rows := make([][]string, len(devices))
@@ -38,23 +38,23 @@ func (c *lsCommand) Run(p *program) error {
 }
 
 type useCommand struct {
-	asking
-	Peer     string `arg:"" help:"The machine that has the device."`
-	Device   string `arg:"" help:"Bus id, vendor:product or serial number."`
-	Endpoint bool   `env:"-" help:"Offer it on the loopback USB/IP server instead of attaching it to this kernel."`
+	agentFlags
+	Peer     string `arg:"" help:"Machine that shares the device."`
+	Device   string `arg:"" help:"Bus id, vendor:product or serial number of the device."`
+	Endpoint bool   `env:"-" help:"Export it on the loopback USB/IP server instead of attaching it here."`
 }
 
 // Help is shown below the command's flags.
 func (*useCommand) Help() string {
-	return `The device stays in use, also over a restart of the agent, until "easyfind release".
+	return `The device stays in use until "easyfind release", also when the agent restarts.
 
 Examples:
 
   easyfind use workshop 2-1               attach it to this machine (Linux, as root)
-  easyfind use workshop 2-1 --endpoint    then, from here or a guest: usbip attach -r 127.0.0.1 -b BUSID`
+  easyfind use workshop 2-1 --endpoint    export it; then: usbip attach -r 127.0.0.1 -b BUSID`
 }
 
-// Run uses a far device and waits until it is there.
+// Run uses a remote device and waits until it is attached.
 func (c *useCommand) Run(p *program) error {
 	request := localapi.UseRequest{Peer: c.Peer, Device: c.Device, Endpoint: c.Endpoint}
 	use, err := c.agent(p).Use(p.ctx, request, p.progress)
@@ -62,28 +62,30 @@ func (c *useCommand) Run(p *program) error {
 		return err
 	}
 	return p.result(use, func() {
-		p.say("%s of %s is %s.", named(use.Name, use.Device), use.Peer, place(use))
+		p.printf("%s of %s is %s.", withName(use.Name, use.Device), use.Peer, describeUse(use))
 		if use.Endpoint {
-			p.say("Attach it with: usbip attach -r %s -b %s", hostOf(use.Address), use.BusID)
+			p.printf("Attach it with: usbip attach -r %s -b %s", hostOf(use.Address), use.BusID)
 		}
-		p.say("Give it back with: easyfind release %s", use.ID)
+		p.printf("Give it back with: easyfind release %s", use.ID)
 	})
 }
 
-// progress shows what is going on to a person who waits.
+// progress writes the progress of the agent.
 func (p *program) progress(now localapi.Progress) {
 	if now.Message != "" {
-		p.note("… %s", now.Message)
+		p.notef("… %s", now.Message)
 	}
 }
 
-func named(name, device string) string {
+// withName returns the device with its name, if it has one.
+func withName(name, device string) string {
 	if name == "" {
 		return device
 	}
 	return name + " (" + device + ")"
 }
 
+// hostOf returns the host of "host:port".
 func hostOf(address string) string {
 	if i := strings.LastIndexByte(address, ':'); i > 0 {
 		return strings.Trim(address[:i], "[]")
@@ -92,14 +94,14 @@ func hostOf(address string) string {
 }
 
 type releaseCommand struct {
-	asking
-	Use string `arg:"" help:"The use or its device, as \"easyfind status\" shows it."`
+	agentFlags
+	Use string `arg:"" help:"Use or device, as \"easyfind status\" shows it."`
 }
 
-// Run gives a far device back.
+// Run gives a remote device back.
 func (c *releaseCommand) Run(p *program) error {
 	if err := c.agent(p).Release(p.ctx, c.Use); err != nil {
 		return err
 	}
-	return p.result(map[string]string{"released": c.Use}, func() { p.say("%s is released.", c.Use) })
+	return p.result(map[string]string{"released": c.Use}, func() { p.printf("%s is released.", c.Use) })
 }

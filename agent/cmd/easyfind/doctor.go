@@ -6,18 +6,21 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/doctor"
 )
 
-type doctorCommand struct{ asking }
+type doctorCommand struct{ agentFlags }
 
 // Help is shown below the command's flags.
 func (*doctorCommand) Help() string {
-	return `The running agent looks at its rendezvous from where it is: whether the address is reached, the certificate, the clock,
-signalling, STUN, and a packet through the relay over UDP, TCP and TLS. ✓ is well, ✗ is wrong and says what to do, – does
-not matter here or could not be told. It takes up to half a minute. Exit code 1 if anything is wrong.
+	return `The running agent checks its rendezvous from here: the address, the certificate, the clock, signalling, STUN,
+and a packet through the relay over UDP, TCP and TLS. This takes up to half a minute.
 
-What the server can see of itself, "easyfind-rendezvous doctor" says there.`
+  ✓  the check passed
+  ✗  the check failed; the line says what to do
+  –  the check does not apply here or has no result
+
+The exit code is 1 if a check failed. To check the server itself, run "easyfind-rendezvous doctor" there.`
 }
 
-// Run shows what the agent has found.
+// Run shows the findings of the agent.
 func (c *doctorCommand) Run(p *program) error {
 	found, err := c.agent(p).Doctor(p.ctx)
 	if err != nil {
@@ -26,14 +29,14 @@ func (c *doctorCommand) Run(p *program) error {
 	for i := range found {
 		found[i].Detail, found[i].Do = clean(found[i].Detail), clean(found[i].Do)
 	}
-	var writing error
-	if err := p.result(found, func() { writing = doctor.Write(p.out, found) }); err != nil || writing != nil {
-		return errors.Join(err, writing)
+	var writeErr error
+	if err := p.result(found, func() { writeErr = doctor.Write(p.out, found) }); err != nil || writeErr != nil {
+		return errors.Join(err, writeErr)
 	}
 	if doctor.Failed(found) {
-		return errSick
+		return errFailed
 	}
 	return nil
 }
 
-var errSick = errors.New("something is wrong: see the lines marked ✗")
+var errFailed = errors.New("a check failed: see the lines marked ✗")

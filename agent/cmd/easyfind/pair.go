@@ -15,20 +15,21 @@ import (
 )
 
 type pairCommand struct {
-	asking
+	agentFlags
 	Address string `arg:"" optional:"" help:"EasyFind address that the other machine shows."`
-	PIN     string `arg:"" optional:"" name:"pin" help:"PIN beside it; asked for if it is not given."`
+	PIN     string `arg:"" optional:"" name:"pin" help:"PIN that the other machine shows. If it is missing, you are asked."`
 }
 
 // Help is shown below the command's flags.
 func (*pairCommand) Help() string {
-	return `Pairing is done once. The address and PIN are good for ten minutes, one pairing and three tries.
+	return `Two machines are paired once. The address and the PIN are valid for ten minutes, one pairing and three
+tries.
 
 Examples:
 
-  easyfind pair                      on one machine; it shows an address and a PIN
-  easyfind pair K7M-2Q2 4821-9930    on the other one
-  easyfind pair K7M-2Q2              asks for the PIN, which stays out of the list of processes`
+  easyfind pair                      on one machine: shows an address and a PIN
+  easyfind pair K7M-2Q2 4821-9930    on the other machine
+  easyfind pair K7M-2Q2              asks for the PIN, so that the list of processes does not show it`
 }
 
 // Run pairs this machine with another one.
@@ -39,11 +40,11 @@ func (c *pairCommand) Run(p *program) error {
 		return err
 	}
 	return p.result(peer, func() {
-		p.say("Paired with %s (%s).", peer.Name, peer.ID)
+		p.printf("Paired with %s (%s).", peer.Name, peer.ID)
 		if c.Address == "" {
-			p.say("Share a device with it: easyfind devices, then easyfind share DEVICE")
+			p.printf("Share a device with: easyfind devices, then easyfind share DEVICE")
 		} else {
-			p.say("See its devices with: easyfind ls %s", peer.Name)
+			p.printf("List its devices with: easyfind ls %s", peer.Name)
 		}
 	})
 }
@@ -56,7 +57,9 @@ func (c *pairCommand) pair(p *program, backend *localapi.Client) (localapi.Peer,
 	}
 	address, err := ident.ParseAddress(c.Address)
 	if err != nil {
-		return localapi.Peer{}, &localapi.Problem{Code: localapi.CodeInvalid, Detail: err.Error() + ": compare it with what the other machine shows, such as K7M-2Q2"}
+		return localapi.Peer{}, &localapi.Problem{
+			Code: localapi.CodeInvalid, Detail: err.Error() + ": the other machine shows an address such as K7M-2Q2",
+		}
 	}
 	typed := c.PIN
 	if typed == "" {
@@ -71,28 +74,30 @@ func (c *pairCommand) pair(p *program, backend *localapi.Client) (localapi.Peer,
 	return backend.JoinPairing(p.ctx, localapi.JoinRequest{Address: address, PIN: pin}, p.progress)
 }
 
-// ask reads one line.
+// ask writes a question and reads one line.
 func (p *program) ask(question string) (string, error) {
 	const maxLine = 256
 	fmt.Fprint(p.err, question)
 	line, err := bufio.NewReader(io.LimitReader(p.in, maxLine)).ReadString('\n')
 	if err != nil && line == "" {
-		return "", &localapi.Problem{Code: localapi.CodeInvalid, Detail: "no PIN was given: give it behind the address or on the standard input"}
+		return "", &localapi.Problem{
+			Code: localapi.CodeInvalid, Detail: "no PIN was given: give it after the address or on the standard input",
+		}
 	}
 	return strings.TrimSpace(line), nil
 }
 
-// pairWait shows an offered address, and a clock while it is waited for.
+// pairWait shows an offered address, and on a terminal a clock until it expires.
 type pairWait struct {
 	*program
-	stop  chan struct{}
+	stop  chan struct{} // closed to stop the clock; nil: no clock runs
 	clock sync.WaitGroup
 }
 
 func (w *pairWait) progress(now localapi.Progress) {
-	w.end() // a line between two ticks stays whole
+	w.end() // the clock must not overwrite the next line
 	if now.Message != "" {
-		w.note("… %s", now.Message)
+		w.notef("… %s", now.Message)
 	}
 	if now.Offered != nil {
 		w.show(*now.Offered)
@@ -101,37 +106,38 @@ func (w *pairWait) progress(now localapi.Progress) {
 
 func (w *pairWait) show(o localapi.Offered) {
 	if w.json {
-		_ = w.document(o) // the result that follows will fail as well
+		_ = w.document(o) // if this fails, the result fails too
 		return
 	}
 	if w.outTTY {
-		// A phone's camera shows what to type.
-		qrterminal.GenerateHalfBlock(join(o), qrterminal.M, w.out)
+		// The camera of a phone reads the command to type.
+		qrterminal.GenerateHalfBlock(joinCommand(o), qrterminal.M, w.out)
 	}
-	w.say("EasyFind address   %s", string(o.Address))
-	w.say("PIN                %s", string(o.PIN))
-	w.say("")
-	w.say("On the other machine: %s", join(o))
+	w.printf("EasyFind address   %s", string(o.Address))
+	w.printf("PIN                %s", string(o.PIN))
+	w.printf("")
+	w.printf("On the other machine: %s", joinCommand(o))
 	if !w.errTTY {
-		w.note("… waiting for the other machine, at most until %s", o.Expires.Local().Format(time.TimeOnly))
+		w.notef("… waiting for the other machine until %s", o.Expires.Local().Format(time.TimeOnly))
 		return
 	}
 	w.stop = make(chan struct{})
 	w.clock.Go(func() { w.count(o.Expires, w.stop) })
 }
 
-// join is the command that joins an offer.
-func join(o localapi.Offered) string {
+// joinCommand returns the command that accepts an offer.
+func joinCommand(o localapi.Offered) string {
 	return fmt.Sprintf("easyfind pair %s %s", clean(string(o.Address)), clean(string(o.PIN)))
 }
 
-// count writes the time that is left, over and over on one line.
+// count shows the remaining time on one line, every second.
 func (w *pairWait) count(expires time.Time, stop <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		left := max(0, expires.Sub(w.now())).Round(time.Second)
-		fmt.Fprintf(w.err, "\r… waiting for the other machine, %d:%02d left ", int(left.Minutes()), int(left.Seconds())%60)
+		minutes, seconds := int(left.Minutes()), int(left.Seconds())%60
+		fmt.Fprintf(w.err, "\r… waiting for the other machine, %d:%02d left ", minutes, seconds)
 		select {
 		case <-stop:
 			fmt.Fprint(w.err, "\r\x1b[K")
@@ -141,7 +147,7 @@ func (w *pairWait) count(expires time.Time, stop <-chan struct{}) {
 	}
 }
 
-// end stops the clock.
+// end stops the clock and waits for it.
 func (w *pairWait) end() {
 	if w.stop != nil {
 		close(w.stop)

@@ -18,29 +18,34 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// offered is a scripted agent that offers an address and then waits.
-func offered() (b *localapitest.Backend, paired chan struct{}) {
+// offeringBackend returns a backend that offers an address and waits until paired is
+// closed.
+func offeringBackend() (b *localapitest.Backend, paired chan struct{}) {
 	b, paired = script(), make(chan struct{})
 	b.Progress = []localapi.Progress{
 		{Message: "asking the rendezvous"},
-		{Offered: &localapi.Offered{Address: "K7M-2Q2", PIN: "4821-9930", Expires: now.Add(9*time.Minute + 41*time.Second)}},
+		{Offered: &localapi.Offered{
+			Address: "K7M-2Q2", PIN: "4821-9930", Expires: now.Add(9*time.Minute + 41*time.Second),
+		}},
 	}
 	b.Wait = paired
 	return b, paired
 }
 
-func TestOfferAtATerminal(t *testing.T) {
-	b, paired := offered()
+func TestOfferOnTerminal(t *testing.T) {
+	b, paired := offeringBackend()
 	m := with(t, b)
 	var stdout, stderr logtest.Journal
 	p := &program{
 		ctx: t.Context(), in: strings.NewReader(""), out: &stdout, err: &stderr, outTTY: true, errTTY: true,
-		now: func() time.Time { return now }, places: places{socket: m.socket},
+		now: func() time.Time { return now }, paths: paths{socket: m.socket},
 	}
 	code := make(chan int, 1)
 	go func() { code <- p.run([]string{"pair"}) }()
 	stderr.Await(t, "9:41 left")
-	if out := stdout.String(); !strings.Contains(out, "On the other machine: easyfind pair K7M-2Q2 4821-9930") || !strings.ContainsRune(out, '█') {
+	out := stdout.String()
+	const command = "On the other machine: easyfind pair K7M-2Q2 4821-9930"
+	if !strings.Contains(out, command) || !strings.ContainsRune(out, '█') {
 		t.Errorf("address, PIN or QR code missing in\n%s", out)
 	}
 	close(paired)
@@ -49,19 +54,21 @@ func TestOfferAtATerminal(t *testing.T) {
 	}
 }
 
-func TestOfferWithoutATerminal(t *testing.T) {
-	b, paired := offered()
+func TestOfferWithoutTerminal(t *testing.T) {
+	b, paired := offeringBackend()
 	close(paired)
 	m := with(t, b)
 	code, out, errOut := m.run(t, "pair")
-	if code != 0 || strings.ContainsRune(out, '█') || strings.Contains(errOut, "\r") || !strings.Contains(errOut, "waiting for the other machine") {
+	if code != 0 || strings.ContainsRune(out, '█') || strings.Contains(errOut, "\r") ||
+		!strings.Contains(errOut, "waiting for the other machine") {
 		t.Errorf("%d\n%s%s", code, out, errOut)
 	}
 	code, out, _ = m.run(t, "pair", "--json")
 	d := json.NewDecoder(strings.NewReader(out))
 	var first localapi.Offered
 	var second localapi.Peer
-	if err := errors.Join(d.Decode(&first), d.Decode(&second)); err != nil || code != 0 || first.PIN != "4821-9930" || second.Name != "workshop" {
+	err := errors.Join(d.Decode(&first), d.Decode(&second))
+	if err != nil || code != 0 || first.PIN != "4821-9930" || second.Name != "workshop" {
 		t.Errorf("--json: %d, %v\n%s", code, err, out)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -69,14 +76,14 @@ func TestOfferWithoutATerminal(t *testing.T) {
 	}
 }
 
-func TestInterruptedWaitGivesTheOfferUp(t *testing.T) {
-	b, _ := offered()
+func TestInterruptCancelsOffer(t *testing.T) {
+	b, _ := offeringBackend()
 	m := with(t, b)
 	ctx, interrupt := context.WithCancel(t.Context())
 	var stdout, stderr logtest.Journal
 	p := &program{
 		ctx: ctx, in: strings.NewReader(""), out: &stdout, err: &stderr, errTTY: true,
-		now: func() time.Time { return now }, places: places{socket: m.socket},
+		now: func() time.Time { return now }, paths: paths{socket: m.socket},
 	}
 	code := make(chan int, 1)
 	go func() { code <- p.run([]string{"pair"}) }()
@@ -85,15 +92,20 @@ func TestInterruptedWaitGivesTheOfferUp(t *testing.T) {
 	if got := <-code; got != 1 || !strings.HasSuffix(stderr.String(), "easyfind: interrupted\n") {
 		t.Errorf("%d, %q", got, stderr.String())
 	}
-	waittest.Until(t, "the agent gives up the offer", func() bool { calls := b.Calls(); return calls[len(calls)-1].Method == "OfferPairing cancelled" })
+	waittest.Until(t, "the agent cancels the offer", func() bool {
+		calls := b.Calls()
+		return calls[len(calls)-1].Method == "OfferPairing cancelled"
+	})
 }
 
-func TestPINFromTheStandardInput(t *testing.T) {
+func TestPINFromStandardInput(t *testing.T) {
 	address, err := ident.NewAddress(strings.NewReader("abcdefgh"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for in, want := range map[string]int{"4821-9930\n": 0, "48219930": 0, "": 2, "1234\n": 2, strings.Repeat("1", 5000): 2} {
+	for in, want := range map[string]int{
+		"4821-9930\n": 0, "48219930": 0, "": 2, "1234\n": 2, strings.Repeat("1", 5000): 2,
+	} {
 		b := script()
 		m := with(t, b)
 		m.in = in
@@ -101,7 +113,10 @@ func TestPINFromTheStandardInput(t *testing.T) {
 		if code != want || !strings.Contains(errOut, "PIN") {
 			t.Errorf("%.20q: %d, %q, want %d", in, code, errOut, want)
 		}
-		if want == 0 && !cmp.Equal(b.Calls(), []localapitest.Call{{Method: "JoinPairing", Request: localapi.JoinRequest{Address: address, PIN: "4821-9930"}}}) {
+		joined := []localapitest.Call{
+			{Method: "JoinPairing", Request: localapi.JoinRequest{Address: address, PIN: "4821-9930"}},
+		}
+		if want == 0 && !cmp.Equal(b.Calls(), joined) {
 			t.Errorf("%.20q: %v", in, b.Calls())
 		}
 	}

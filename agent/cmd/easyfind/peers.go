@@ -6,7 +6,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 )
 
-type peersCommand struct{ asking }
+type peersCommand struct{ agentFlags }
 
 // Run lists the paired machines.
 func (c *peersCommand) Run(p *program) error {
@@ -16,7 +16,7 @@ func (c *peersCommand) Run(p *program) error {
 	}
 	return p.result(peers, func() {
 		if len(peers) == 0 {
-			p.say("This machine is not paired with another. Begin with: easyfind pair")
+			p.printf("This machine is not paired with another one. Pair it with: easyfind pair")
 			return
 		}
 		rows := make([][]string, len(peers))
@@ -25,37 +25,39 @@ func (c *peersCommand) Run(p *program) error {
 			if peer.Connected {
 				state = "connected"
 			}
-			rows[i] = []string{peer.Name, peer.ID.String(), state, peer.PairedAt.Local().Format("2006-01-02"), strings.Join(peer.Addresses, " ")}
+			paired := peer.PairedAt.Local().Format("2006-01-02")
+			rows[i] = []string{peer.Name, peer.ID.String(), state, paired, strings.Join(peer.Addresses, " ")}
 		}
 		p.table([]string{"NAME", "ID", "STATE", "PAIRED", "DIRECT ADDRESSES"}, rows)
 	})
 }
 
 type forgetCommand struct {
-	asking
+	agentFlags
 	Peer string `arg:"" help:"Name of the machine, or the beginning of its ID."`
 }
 
-// Run ends the trust in a peer.
+// Run removes a paired machine.
 func (c *forgetCommand) Run(p *program) error {
 	if err := c.agent(p).Forget(p.ctx, c.Peer); err != nil {
 		return err
 	}
 	return p.result(map[string]string{"forgotten": c.Peer}, func() {
-		p.say("%s is forgotten: it can no longer connect or use devices of this machine.", c.Peer)
+		p.printf("%s is forgotten: it can no longer connect to this machine or use its devices.", c.Peer)
 	})
 }
 
 type reachCommand struct {
-	asking
+	agentFlags
 	Peer      string   `arg:"" help:"Name of the machine, or the beginning of its ID."`
-	Addresses []string `arg:"" optional:"" name:"url" help:"tls://HOST:7574, or tcp://HOST:7575 for a trusted network."`
-	Clear     bool     `env:"-" help:"Forget the addresses."`
+	Addresses []string `arg:"" optional:"" name:"url" help:"tls://HOST:7574, or tcp://HOST:7575 in a trusted network."`
+	Clear     bool     `env:"-" help:"Remove the addresses."`
 }
 
 // Help is shown below the command's flags.
 func (*reachCommand) Help() string {
-	return `The addresses replace those that were set before. Both machines must be paired; over tcp:// nothing is encrypted.
+	return `The addresses replace those that were set before. The machines must be paired. Links over tcp:// are not
+encrypted.
 
 Examples:
 
@@ -64,11 +66,13 @@ Examples:
   easyfind reach workshop --clear`
 }
 
-// Run sets a peer's direct addresses.
+// Run replaces the direct addresses of a machine.
 func (c *reachCommand) Run(p *program) error {
 	backend := c.agent(p)
 	if c.Clear == (len(c.Addresses) > 0) {
-		return &localapi.Problem{Code: localapi.CodeInvalid, Detail: "give either addresses, such as tls://HOST:7574, or --clear"}
+		return &localapi.Problem{
+			Code: localapi.CodeInvalid, Detail: "give either addresses, such as tls://HOST:7574, or --clear",
+		}
 	}
 	peer, err := backend.Reach(p.ctx, localapi.ReachRequest{Peer: c.Peer, Addresses: c.Addresses})
 	if err != nil {
@@ -76,9 +80,9 @@ func (c *reachCommand) Run(p *program) error {
 	}
 	return p.result(peer, func() {
 		if len(peer.Addresses) == 0 {
-			p.say("%s has no direct address any more.", peer.Name)
+			p.printf("%s no longer has a direct address.", peer.Name)
 			return
 		}
-		p.say("%s is also tried at %s.", peer.Name, strings.Join(peer.Addresses, ", "))
+		p.printf("%s is also tried at %s.", peer.Name, strings.Join(peer.Addresses, ", "))
 	})
 }

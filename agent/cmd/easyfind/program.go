@@ -14,31 +14,32 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/easyfind-usb/easyfind/agent"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/internal/settings"
 )
 
 const exitUsage = 2
 
-// program is what a command has of the world.
+// program is the environment in which a command runs.
 type program struct {
 	ctx            context.Context
 	in             io.Reader
 	out, err       io.Writer
 	outTTY, errTTY bool
 	now            func() time.Time
-	places         places
-	json           bool // set by the command's flag
+	paths          paths
+	json           bool // the flag --json of the command
 }
 
-// places are where the agent's files are if nobody says otherwise.
-type places struct{ state, socket string }
+// paths holds the default paths of the agent's files.
+type paths struct{ state, socket string }
 
-// placesOf follows the file hierarchy for root and the XDG base directories
-// for everybody else.
-func placesOf(uid int, env func(string) string) places {
+// defaultPaths returns paths of the Filesystem Hierarchy Standard for root, and paths
+// of the XDG Base Directory Specification for other users.
+func defaultPaths(uid int, env func(string) string) paths {
 	if uid == 0 {
-		return places{state: "/var/lib/easyfind", socket: "/run/easyfind/easyfind.sock"}
+		return paths{state: "/var/lib/easyfind", socket: "/run/easyfind/easyfind.sock"}
 	}
 	state := env("XDG_STATE_HOME")
 	if !filepath.IsAbs(state) {
@@ -47,9 +48,9 @@ func placesOf(uid int, env func(string) string) places {
 	state = filepath.Join(state, "easyfind")
 	runtime := env("XDG_RUNTIME_DIR")
 	if !filepath.IsAbs(runtime) {
-		return places{state: state, socket: filepath.Join(state, "easyfind.sock")}
+		return paths{state: state, socket: filepath.Join(state, "easyfind.sock")}
 	}
-	return places{state: state, socket: filepath.Join(runtime, "easyfind", "easyfind.sock")}
+	return paths{state: state, socket: filepath.Join(runtime, "easyfind", "easyfind.sock")}
 }
 
 // run parses the arguments, runs the command and returns the exit code.
@@ -57,12 +58,12 @@ func (p *program) run(args []string) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	helped := false
+	helpShown := false
 	options := append(settings.Options("easyfind", description),
 		kong.Writers(p.out, p.err),
-		kong.Exit(func(int) { helped = true }),
+		kong.Exit(func(int) { helpShown = true }),
 		kong.ExplicitGroups(groups),
-		kong.Vars{"state": p.places.state, "socket": p.places.socket},
+		helpTexts(p.paths),
 	)
 	parser, err := kong.New(&commands{}, options...)
 	if err != nil {
@@ -70,7 +71,7 @@ func (p *program) run(args []string) int {
 	}
 	command, err := parser.Parse(args)
 	switch {
-	case helped:
+	case helpShown:
 		return 0
 	case err != nil:
 		p.fail(fmt.Errorf("%w; see: easyfind --help", err))
@@ -82,43 +83,52 @@ func (p *program) run(args []string) int {
 	return 0
 }
 
-// fail says what went wrong in one sentence, and for programs on the standard
-// output too.
+// helpTexts returns the variables in the help texts of the flags.
+func helpTexts(p paths) kong.Vars {
+	texts := kong.Vars(agent.HelpTexts(p.state, p.socket))
+	texts["with_help"] = "Share only with this machine. May be repeated. " +
+		"Without it, the device is shared with every paired machine."
+	return texts
+}
+
+// fail writes the problem in one sentence to the standard error. With --json it also
+// writes it to the standard output. It returns the exit code.
 func (p *program) fail(err error) int {
 	if p.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = &localapi.Problem{Code: localapi.CodeFailed, Detail: "interrupted"}
 	}
 	if p.json {
-		_ = p.document(localapi.ProblemOf(err)) // the exit code says it too
+		_ = p.document(localapi.ProblemOf(err)) // the exit code reports it too
 	}
 	fmt.Fprintln(p.err, "easyfind:", clean(localapi.ProblemOf(err).Detail))
 	return localapi.ExitCode(err)
 }
 
-// say writes a line for a person, nothing with --json. Text in args may come
-// from other machines and from devices: it cannot play with the terminal.
-func (p *program) say(format string, args ...any) {
+// printf writes a line for a person, or nothing with --json. The arguments may come
+// from other machines and devices, so that printf removes control characters.
+func (p *program) printf(format string, args ...any) {
 	if p.json {
 		return
 	}
 	fmt.Fprintf(p.out, format+"\n", cleaned(args)...)
 }
 
-// note writes a line for a person who waits.
-func (p *program) note(format string, args ...any) {
+// notef writes a line about the progress to the standard error.
+func (p *program) notef(format string, args ...any) {
 	fmt.Fprintf(p.err, format+"\n", cleaned(args)...)
 }
 
-// result writes v as JSON where that is wanted, else what human says.
-func (p *program) result(v any, human func()) error {
+// result writes the result of a command: v as JSON with --json, or else for a person by
+// calling print.
+func (p *program) result(v any, print func()) error {
 	if p.json {
 		return p.document(v)
 	}
-	human()
+	print()
 	return nil
 }
 
-// document writes one JSON document on one line.
+// document writes a JSON document on one line.
 func (p *program) document(v any) error {
 	if err := json.NewEncoder(p.out).Encode(v); err != nil {
 		return fmt.Errorf("output: %w", err)
@@ -126,7 +136,7 @@ func (p *program) document(v any) error {
 	return nil
 }
 
-// table writes aligned columns under a heading, indented by two.
+// table writes aligned columns with a heading, indented by two spaces.
 func (p *program) table(head []string, rows [][]string) {
 	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{head}, rows...) {
@@ -139,9 +149,10 @@ func (p *program) table(head []string, rows [][]string) {
 		}
 		fmt.Fprintln(w, "  "+strings.Join(cells, "\t"))
 	}
-	_ = w.Flush() // the output is gone; the next line will notice as well
+	_ = w.Flush() // fails if the output is closed, as every later write does
 }
 
+// cleaned applies clean to the texts among the arguments.
 func cleaned(args []any) []any {
 	for i, a := range args {
 		switch a := a.(type) {
@@ -154,7 +165,7 @@ func cleaned(args []any) []any {
 	return args
 }
 
-// clean replaces what a terminal would obey or break a line at.
+// clean replaces control characters and line breaks.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -164,14 +175,14 @@ func clean(s string) string {
 	}, s)
 }
 
-// asking is what every command has that asks the running agent.
-type asking struct {
+// agentFlags holds the flags of every command that calls the running agent.
+type agentFlags struct {
 	Socket string `help:"Socket of the running agent." default:"${socket}" placeholder:"PATH"`
-	JSON   bool   `name:"json" help:"Write JSON, one document a line."`
+	JSON   bool   `name:"json" help:"Write JSON, one document per line."`
 }
 
-// agent begins a command.
-func (a asking) agent(p *program) *localapi.Client {
+// agent returns a client of the running agent.
+func (a agentFlags) agent(p *program) *localapi.Client {
 	p.json = a.JSON
 	return localapi.NewClient(a.Socket)
 }

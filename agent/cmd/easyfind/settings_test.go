@@ -9,7 +9,8 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/settings/settingstest"
 )
 
-func TestEverySettingWorksInAllThreeWays(t *testing.T) {
-	options := append(settings.Options("easyfind", "test"), kong.ExplicitGroups(groups), kong.Vars{"state": "/s", "socket": "/k"})
+func TestSettingsFromFlagFileAndEnvironment(t *testing.T) {
+	options := append(settings.Options("easyfind", "test"),
+		kong.ExplicitGroups(groups), helpTexts(paths{state: "/s", socket: "/k"}))
 	settingstest.Run(t, func() any { return &commands{} }, options, "up")
 }

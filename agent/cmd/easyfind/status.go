@@ -8,9 +8,9 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 )
 
-type statusCommand struct{ asking }
+type statusCommand struct{ agentFlags }
 
-// Run shows how things are.
+// Run shows the state of the agent.
 func (c *statusCommand) Run(p *program) error {
 	s, err := c.agent(p).Status(p.ctx)
 	if err != nil {
@@ -20,21 +20,21 @@ func (c *statusCommand) Run(p *program) error {
 }
 
 func (p *program) showStatus(s localapi.Status) {
-	p.say("%s  %s", s.Self.Name, s.Self.ID)
-	p.say("  version     %s, up %s", s.Self.Version, p.since(s.Self.Since))
-	p.say("  rendezvous  %s", s.Rendezvous.Detail)
+	p.printf("%s  %s", s.Self.Name, s.Self.ID)
+	p.printf("  version     %s, up %s", s.Self.Version, p.since(s.Self.Since))
+	p.printf("  rendezvous  %s", s.Rendezvous.Detail)
 	if s.NAT != "" {
-		p.say("  NAT         %s", s.NAT)
+		p.printf("  NAT         %s", s.NAT)
 	}
 	if len(s.Self.Listen) > 0 {
-		p.say("  listening   %s", strings.Join(s.Self.Listen, ", "))
+		p.printf("  listening   %s", strings.Join(s.Self.Listen, ", "))
 	}
 	for _, note := range s.Self.Notes {
-		p.say("  note        %s", note)
+		p.printf("  note        %s", note)
 	}
-	p.say("\nPaired machines")
+	p.printf("\nPaired machines")
 	if len(s.Peers) == 0 {
-		p.say("  none; begin with: easyfind pair")
+		p.printf("  none; pair one with: easyfind pair")
 	}
 	for _, peer := range s.Peers {
 		p.showPeer(peer)
@@ -44,21 +44,21 @@ func (p *program) showStatus(s localapi.Status) {
 }
 
 func (p *program) showPeer(peer localapi.PeerStatus) {
-	p.say("  %s  %s  session %s", peer.Name, peer.ID.Short(), peer.Session)
+	p.printf("  %s  %s  session %s", peer.Name, peer.ID.Short(), peer.Session)
 	if l := peer.Link; l != nil {
-		secrecy := "encrypted"
+		encryption := "encrypted"
 		if !l.Encrypted {
-			secrecy = "NOT ENCRYPTED"
+			encryption = "NOT ENCRYPTED"
 		}
-		p.say("    path      %s: %s, %s, %s", l.Rank, l.Transport, route(*l), secrecy)
-		p.say("    quality   round trip %s, loss %.1f %%, sent %s, received %s, for %s",
+		p.printf("    path      %s: %s, %s, %s", l.Rank, l.Transport, route(*l), encryption)
+		p.printf("    quality   round trip %s, loss %.1f %%, sent %s, received %s, for %s",
 			millis(l.RTTMillis), 100*l.Loss, amount(l.BytesSent), amount(l.BytesReceived), p.since(l.Since))
 	}
 	if peer.WhyNoBetter != "" {
-		p.say("    why       %s", peer.WhyNoBetter)
+		p.printf("    why       %s", peer.WhyNoBetter)
 	}
 	for _, a := range peer.Attachments {
-		p.say("    device    %s", a)
+		p.printf("    device    %s", a)
 	}
 }
 
@@ -66,10 +66,10 @@ func (p *program) showUses(uses []localapi.Use) {
 	if len(uses) == 0 {
 		return
 	}
-	p.say("\nUsed here")
+	p.printf("\nUsed here")
 	rows := make([][]string, len(uses))
 	for i, u := range uses {
-		rows[i] = []string{u.ID, u.Name, place(u), u.Reason, p.since(u.Since)}
+		rows[i] = []string{u.ID, u.Name, describeUse(u), u.Reason, p.since(u.Since)}
 	}
 	p.table([]string{"USE", "NAME", "STATE", "REASON", "FOR"}, rows)
 }
@@ -78,7 +78,7 @@ func (p *program) showExports(exports []localapi.Export) {
 	if len(exports) == 0 {
 		return
 	}
-	p.say("\nUsed by other machines")
+	p.printf("\nUsed by other machines")
 	rows := make([][]string, len(exports))
 	for i, e := range exports {
 		rows[i] = []string{e.Device, e.Name, e.Peer, p.since(e.Since)}
@@ -86,8 +86,8 @@ func (p *program) showExports(exports []localapi.Export) {
 	p.table([]string{"DEVICE", "NAME", "BY", "FOR"}, rows)
 }
 
-// place says where a used device is.
-func place(u localapi.Use) string {
+// describeUse returns the state of a use, and where the device is attached.
+func describeUse(u localapi.Use) string {
 	switch {
 	case u.State == localapi.UseAttached && u.Endpoint:
 		return fmt.Sprintf("offered as %s on %s", u.BusID, u.Address)
@@ -97,6 +97,7 @@ func place(u localapi.Use) string {
 	return string(u.State)
 }
 
+// route returns the addresses of a link.
 func route(l localapi.Link) string {
 	if l.Relay != "" {
 		return fmt.Sprintf("%s → relay %s → %s", l.Local, l.Relay, l.Remote)
@@ -104,7 +105,7 @@ func route(l localapi.Link) string {
 	return fmt.Sprintf("%s → %s", l.Local, l.Remote)
 }
 
-// since writes how long ago t was, to two units.
+// since formats the time since t in at most two units.
 func (p *program) since(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -128,7 +129,7 @@ func millis(ms float64) string {
 	return fmt.Sprintf("%.1f ms", ms)
 }
 
-// amount writes a count in decimal units.
+// amount formats a number of bytes in decimal units.
 func amount(n uint64) string {
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)

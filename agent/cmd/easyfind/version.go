@@ -16,11 +16,13 @@ type versionCommand struct {
 // Run shows the version.
 func (c *versionCommand) Run(p *program) error {
 	p.json = c.JSON
-	v := map[string]string{"version": versionString(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
-	return p.result(v, func() { p.say("easyfind %s (%s, %s)", v["version"], v["go"], v["platform"]) })
+	v := map[string]string{
+		"version": versionString(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+	}
+	return p.result(v, func() { p.printf("easyfind %s (%s, %s)", v["version"], v["go"], v["platform"]) })
 }
 
-// versionString is what the build says, else the commit that Go has recorded.
+// versionString returns the version of the build, or else the commit that Go recorded.
 func versionString() string {
 	info, ok := debug.ReadBuildInfo()
 	if version != "" || !ok {

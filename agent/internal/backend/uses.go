@@ -94,8 +94,7 @@ func (u Uses) Use(
 // awaitDevice returns the device of a peer that a selector selects. If the device is
 // not in the list, awaitDevice waits a moment for a new list.
 func (u Uses) awaitDevice(ctx context.Context, p state.Peer, selector string) (tunnel.Device, error) {
-	timeout := time.NewTimer(newListTimeout)
-	defer timeout.Stop()
+	var timeout <-chan time.Time
 	for {
 		var changed <-chan struct{}
 		if running := u.Set.Get(p.ID); running != nil {
@@ -109,9 +108,12 @@ func (u Uses) awaitDevice(ctx context.Context, p state.Peer, selector string) (t
 		if err == nil {
 			return d, nil
 		}
+		if timeout == nil {
+			timeout = time.After(newListTimeout)
+		}
 		select {
 		case <-changed:
-		case <-timeout.C:
+		case <-timeout:
 			return tunnel.Device{}, err
 		case <-ctx.Done():
 			return tunnel.Device{}, ctx.Err()
@@ -136,7 +138,8 @@ func selectDevice(devices []tunnel.Device, selector, peer string) (tunnel.Device
 			peer, selector)}
 	}
 	return tunnel.Device{}, invalid(
-		"%d devices of %s match %s: give the bus id of the one you mean; see \"easyfind ls\"", len(found), peer, selector)
+		"%d devices of %s match %s: give the bus id of the one you mean; see \"easyfind ls\"",
+		len(found), peer, selector)
 }
 
 // Release implements localapi.Uses.

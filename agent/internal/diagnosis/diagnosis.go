@@ -59,7 +59,7 @@ func (d Diagnosis) examineNAT(ctx context.Context) doctor.Finding {
 			"%s", nat.Explain())
 	case nat.Mapping == call.MappingDependent:
 		return doctor.Note(check,
-			"links to peers behind the same kind of NAT are relayed; a port mapping (UPnP, NAT-PMP) or IPv6 avoids that",
+			"links to peers behind such a NAT are relayed; a port mapping (UPnP, NAT-PMP) or IPv6 avoids that",
 			"%s", nat.Explain())
 	}
 	return doctor.Good(check, "%s", nat.Explain())

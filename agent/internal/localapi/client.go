@@ -131,7 +131,8 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 	var p Problem
 	err = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&p)
 	if err != nil || p.Detail == "" {
-		p = Problem{CodeFailed, fmt.Sprintf("the agent failed with status %d and gave no reason: see its log", resp.StatusCode)}
+		detail := fmt.Sprintf("the agent failed with status %d and gave no reason: see its log", resp.StatusCode)
+		p = Problem{CodeFailed, detail}
 	}
 	return nil, errors.Join(&p, resp.Body.Close())
 }
@@ -170,7 +171,9 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any) 
 }
 
 // follow sends a request and passes its events to progress. It returns the last one.
-func follow[T any](ctx context.Context, c *Client, path string, body any, progress func(Progress)) (result T, err error) {
+func follow[T any](
+	ctx context.Context, c *Client, path string, body any, progress func(Progress),
+) (result T, err error) {
 	resp, err := c.do(ctx, http.MethodPost, path, body)
 	if err != nil {
 		return result, err

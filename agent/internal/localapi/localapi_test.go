@@ -201,7 +201,8 @@ func TestStoppingAgentCancelsOperations(t *testing.T) {
 	reported := make(chan struct{}, 2)
 	done := make(chan error, 1)
 	go func() {
-		_, err := localapi.NewClient(socket).OfferPairing(t.Context(), func(localapi.Progress) { reported <- struct{}{} })
+		report := func(localapi.Progress) { reported <- struct{}{} }
+		_, err := localapi.NewClient(socket).OfferPairing(t.Context(), report)
 		done <- err
 	}()
 	<-reported
@@ -263,7 +264,8 @@ func TestSocketIsPrivateAndNotStolen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--socket") {
+		err = s.Run(t.Context())
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--socket") {
 			t.Errorf("%v, want an error with %q and advice", err, want)
 		}
 	}
@@ -306,7 +308,8 @@ func TestInvalidRequestsAreRefused(t *testing.T) {
 		{"GET", "/v2/status", ``},
 		{"GET", "/", ``},
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://easyfind"+c.path, strings.NewReader(c.body))
+		body := strings.NewReader(c.body)
+		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://easyfind"+c.path, body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -71,9 +71,11 @@ type RemoteDevice struct {
 
 // UseRequest asks the agent to use a remote device.
 type UseRequest struct {
-	Peer     string `json:"peer"`
-	Device   string `json:"device"`
-	Endpoint bool   `json:"endpoint,omitempty"` // export it on the loopback USB/IP server instead of attaching it to this kernel
+	Peer   string `json:"peer"`
+	Device string `json:"device"`
+	// Endpoint exports the device on the loopback USB/IP server, instead of attaching
+	// it to this kernel.
+	Endpoint bool `json:"endpoint,omitempty"`
 }
 
 // UseState is the state of a use.

@@ -71,7 +71,8 @@ func checkFree(ctx context.Context, socket string) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("socket %s: another file has this name; move it away or choose another path with --socket", socket)
+		return fmt.Errorf(
+			"socket %s: another file has this name; move it away or choose another path with --socket", socket)
 	}
 	dialer := net.Dialer{Timeout: time.Second}
 	conn, err := dialer.DialContext(ctx, "unix", socket)

@@ -217,5 +217,6 @@ func isLoopback(addr net.Addr) bool {
 
 // ListenError explains which flag changes an address that cannot be listened on.
 func ListenError(err error, flag, addr string) error {
-	return fmt.Errorf("cannot listen on %s (%w): another program may use the port; choose another with %s", addr, err, flag)
+	return fmt.Errorf(
+		"cannot listen on %s (%w): another program may use the port; choose another with %s", addr, err, flag)
 }

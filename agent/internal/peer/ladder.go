@@ -60,7 +60,8 @@ func upgradeServers(all []path.Server) []path.Server {
 func pathOf(r path.Result) link.Path {
 	rank := map[path.Kind]link.Rank{
 		path.KindHost: link.RankHost, path.KindPunched: link.RankPunched,
-		path.KindRelayUDP: link.RankRelayUDP, path.KindRelayTCP: link.RankRelayTCP, path.KindRelayTLS: link.RankRelayTLS,
+		path.KindRelayUDP: link.RankRelayUDP, path.KindRelayTCP: link.RankRelayTCP,
+		path.KindRelayTLS: link.RankRelayTLS,
 	}[r.Kind]
 	return link.Path{
 		Rank: rank, Transport: "quic", Local: r.Local, Remote: r.RemoteString, Relay: r.Relay, Encrypted: true,

@@ -26,8 +26,12 @@ import (
 // relay provides; see quiclink.Endpoint.
 type QUIC interface {
 	Dial(ctx context.Context, addr *net.UDPAddr, peer ident.PeerID, p link.Path) (link.Link, error)
-	DialOver(ctx context.Context, conn net.PacketConn, remote net.Addr, peer ident.PeerID, p link.Path) (link.Link, error)
-	ListenOver(ctx context.Context, conn net.PacketConn, remote net.Addr, peer ident.PeerID, p link.Path) (link.Link, error)
+	DialOver(
+		ctx context.Context, conn net.PacketConn, remote net.Addr, peer ident.PeerID, p link.Path,
+	) (link.Link, error)
+	ListenOver(
+		ctx context.Context, conn net.PacketConn, remote net.Addr, peer ident.PeerID, p link.Path,
+	) (link.Link, error)
 }
 
 // Network holds what all peers of an agent share.
@@ -95,7 +99,8 @@ type (
 
 // New creates a peer. Run starts it.
 func New(cfg Config) (*Peer, error) {
-	if cfg.Network == nil || cfg.Logger == nil || cfg.Addresses == nil || cfg.LinkChanged == nil || cfg.DevicesChanged == nil {
+	if cfg.Network == nil || cfg.Logger == nil || cfg.Addresses == nil ||
+		cfg.LinkChanged == nil || cfg.DevicesChanged == nil {
 		return nil, errors.New("peer: a required field of the configuration is missing")
 	}
 	log := cfg.Logger.With("peer", cfg.Peer.Short())

@@ -48,7 +48,8 @@ func TestBetterLinkIsTriedForLessAndLessOften(t *testing.T) {
 	s.linkUp(start)
 	now := start
 	for _, want := range []time.Duration{
-		30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, upgradeMaxInterval, upgradeMaxInterval,
+		30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute,
+		upgradeMaxInterval, upgradeMaxInterval,
 	} {
 		if got := s.wait(now); got != want {
 			t.Errorf("an upgrade is due in %v, want %v", got, want)

@@ -86,7 +86,8 @@ func (h *host) find(selector string) (usb.Info, state.Share, error) {
 			return i, share, nil
 		}
 	}
-	return usb.Info{}, state.Share{}, fmt.Errorf("%w is shared with you as %q: see \"easyfind ls\"", usb.ErrNotFound, selector)
+	err := fmt.Errorf("%w is shared with you as %q: see \"easyfind ls\"", usb.ErrNotFound, selector)
+	return usb.Info{}, state.Share{}, err
 }
 
 // hold makes the peer the holder of a device. A holder that cannot be reached loses
@@ -112,8 +113,9 @@ func (h *host) hold(ctx context.Context, id string) (*holder, error) {
 			if !lost {
 				return nil, inUse
 			}
-			m.cfg.Holders.Revoke(old.peer, id, fmt.Sprintf("%s took it while this machine could not be reached, since %s",
-				m.cfg.Store.PeerName(h.peer), since.Format(time.TimeOnly)))
+			reason := fmt.Sprintf("%s took it while this machine could not be reached, since %s",
+				m.cfg.Store.PeerName(h.peer), since.Format(time.TimeOnly))
+			m.cfg.Holders.Revoke(old.peer, id, reason)
 		}
 		select {
 		case <-old.released:

@@ -123,8 +123,10 @@ func TestBrokenFileIsNamedAndKept(t *testing.T) {
 		"unknown key":    {"state.json", `{"version":1,"colour":"red"}`, `unknown field "colour"`},
 		"later version":  {"state.json", `{"version":2}`, "version 2"},
 		"two states":     {"state.json", `{"version":1}{"version":1}`, "follows"},
-		"key of another": {"state.json", `{"version":1,"peers":[` + peer(p.ID.String(), "a") + `]}`, "does not match the ID"},
-		"mistyped ID":    {"state.json", `{"version":1,"peers":[` + peer("ABC", "a") + `]}`, "not a PeerID"},
+		"key of another": {
+			"state.json", `{"version":1,"peers":[` + peer(p.ID.String(), "a") + `]}`, "does not match the ID",
+		},
+		"mistyped ID": {"state.json", `{"version":1,"peers":[` + peer("ABC", "a") + `]}`, "not a PeerID"},
 		"use of a stranger": {
 			"state.json",
 			`{"version":1,"uses":[{"peer":"` + p.ID.String() + `","device":"1-1","mode":"vhci"}]}`, "unknown peer",

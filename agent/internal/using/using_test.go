@@ -142,7 +142,8 @@ func TestExportedDeviceHasOneClientAtATime(t *testing.T) {
 	run(t, func(t *testing.T, m *machine) {
 		disk, keyboard := m.use(t, "v-disk"), m.use(t, "v-keyboard")
 		for _, use := range []state.Use{disk, keyboard} {
-			if got, err := m.AwaitAttached(t.Context(), use); err != nil || got.Phase != using.Attached || got.BusID == "" {
+			got, err := m.AwaitAttached(t.Context(), use)
+			if err != nil || got.Phase != using.Attached || got.BusID == "" {
 				t.Fatalf("%+v, %v", got, err)
 			}
 		}

@@ -129,7 +129,9 @@ func (b *Backend) RemoteDevices(_ context.Context, peer string) ([]localapi.Remo
 }
 
 // Use reports Progress, waits, and returns Used.
-func (b *Backend) Use(ctx context.Context, r localapi.UseRequest, progress func(localapi.Progress)) (localapi.Use, error) {
+func (b *Backend) Use(
+	ctx context.Context, r localapi.UseRequest, progress func(localapi.Progress),
+) (localapi.Use, error) {
 	return b.Used, b.long(ctx, "Use", r, progress)
 }
 
