@@ -23,8 +23,8 @@ const (
 	// checkInterval is the time between two checks of a pair, until a pair is
 	// selected. A pair that works is nominated at the next interval.
 	checkInterval = 100 * time.Millisecond
-	// maxChecks bounds the checks of one pair. The peer may learn our address 5 s
-	// late, and the check that opens our NAT may be lost. The library's default
+	// maxChecks bounds the checks of one pair. The peer may learn an address 5 s
+	// late, and the check that opens the local NAT may be lost. The library's default
 	// of 7 checks would be used up by then.
 	maxChecks = 200
 	// relayDelay is the time that a relayed pair waits for a direct one.
@@ -71,7 +71,7 @@ type Attempt struct {
 	relayed     *relayedConn
 }
 
-// allocation describes a TURN allocation of this peer.
+// allocation describes a local TURN allocation.
 type allocation struct {
 	via    call.Via
 	server string // IP address and port

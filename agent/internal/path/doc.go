@@ -7,8 +7,8 @@
 //	   Probe: finds the mapping of the NAT    STUN responses, by ID ──────┤
 //	   Attempt: one run of ICE with a peer    ICE checks, by user name ───┘
 //
-// A path between the two peers' sockets is used by QUIC directly. A path that
-// begins at a TURN allocation of this peer has a [net.PacketConn] of its own.
+// QUIC uses a path between the two peers' sockets directly. A path that begins at a
+// local TURN allocation has a [net.PacketConn] of its own.
 //
 // # Candidates
 //

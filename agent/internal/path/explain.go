@@ -16,7 +16,7 @@ var (
 // Error is the error of an attempt that found no path.
 type Error struct {
 	Own, Peer   call.NAT
-	Allocations int // TURN allocations of this peer
+	Allocations int // local TURN allocations
 	Tried       int // addresses of the peer that were tried
 	PeerRelays  int // the TURN allocations among them
 	Cause       error

@@ -10,8 +10,8 @@ import (
 var ErrRefused = errors.New("address refused")
 
 // metadata holds the addresses of cloud metadata services, which trust every
-// program on the machine. 169.254.169.254 is missing, because all link-local
-// addresses are refused.
+// program on the machine. 169.254.169.254 is not listed, because all
+// link-local addresses are refused.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("100.100.100.200"), // Alibaba Cloud
 	netip.MustParseAddr("168.63.129.16"),   // Azure

@@ -118,7 +118,8 @@ func (p *Paths) Probe(ctx context.Context, servers []Server) (call.NAT, error) {
 	return nat, nil
 }
 
-// mapping returns the mapping of a NAT for which two servers saw addresses a and b.
+// mapping returns the mapping of the NAT. a and b are the public addresses that two
+// servers saw.
 func (p *Paths) mapping(a, b netip.AddrPort) call.Mapping {
 	switch {
 	case a != b:

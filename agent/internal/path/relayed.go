@@ -18,8 +18,8 @@ const (
 	relayedPacket = 2048 // bytes; QUIC packets have at most 1452
 )
 
-// relayedConn is a packet connection to one remote address over a TURN allocation
-// of this peer. The connection of the ICE library has no deadlines, and only the
+// relayedConn is a packet connection to one remote address over a local TURN
+// allocation. The connection of the ICE library has no deadlines, and only the
 // end of the ICE agent ends its Read.
 type relayedConn struct {
 	conn          *ice.Conn

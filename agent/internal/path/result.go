@@ -31,15 +31,15 @@ type Result struct {
 	Kind Kind
 	// Remote is the address to send to: the peer's, or that of its allocation.
 	Remote *net.UDPAddr
-	// Relayed is the connection over a TURN allocation of this peer. It has one
+	// Relayed is the connection over a local TURN allocation. It has one
 	// remote address, RemoteAddr, and ends with the attempt. It is nil if packets
 	// travel between the shared socket and Remote.
 	Relayed    net.PacketConn
 	RemoteAddr net.Addr
 	// Local and RemoteString are the addresses of the two peers, for people:
-	// address and port as the respective other peer sees them.
+	// address and port as the other peer sees them.
 	Local, RemoteString string
-	Relay               string // address and port of the TURN server of this peer's allocation
+	Relay               string // address and port of the TURN server of the local allocation
 	Why                 string // for people: the reason for no better kind of path; empty for KindHost
 }
 
@@ -135,7 +135,7 @@ func (a *Attempt) isHost(local, remote netip.AddrPort) bool {
 	return theirs && a.paths.isOwn(local)
 }
 
-// peerVia returns the way in which the peer reaches its relay. It returns "" if the
+// peerVia returns the transport between the peer and its relay. It returns "" if the
 // remote address is not that of a relay. A check may arrive from an allocation
 // before the candidate does. Then the address of the relay identifies it, because
 // both peers use the same relays.
@@ -154,7 +154,7 @@ func (a *Attempt) peerVia(remote netip.AddrPort) call.Via {
 	return ""
 }
 
-// worse returns the worse of two ways to a relay. "" stands for no relay.
+// worse returns the worse of two transports to a relay. "" stands for no relay.
 func worse(a, b call.Via) call.Via {
 	for _, v := range []call.Via{call.ViaTLS, call.ViaTCP, call.ViaUDP} {
 		if a == v || b == v {

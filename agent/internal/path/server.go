@@ -46,7 +46,7 @@ func (s Server) parse() (*stun.URI, error) {
 	return u, nil
 }
 
-// via returns the way to a TURN server.
+// via returns the transport to a TURN server.
 func via(u *stun.URI) call.Via {
 	switch {
 	case u.Scheme == stun.SchemeTypeTURNS:

@@ -88,7 +88,7 @@ func UDPProxy(t *testing.T, target *net.UDPAddr, alter func(toTarget bool, b []b
 			}
 			sender.Store(from)
 			alter(true, b[:n])
-			_, _ = outgoing.Write(b[:n]) // a lost packet
+			_, _ = outgoing.Write(b[:n]) // a failed write is a lost packet
 		}
 	})
 	pipes.Go(func() {
@@ -100,7 +100,7 @@ func UDPProxy(t *testing.T, target *net.UDPAddr, alter func(toTarget bool, b []b
 			}
 			alter(false, b[:n])
 			if to := sender.Load(); to != nil {
-				_, _ = incoming.WriteToUDP(b[:n], to) // a lost packet
+				_, _ = incoming.WriteToUDP(b[:n], to) // a failed write is a lost packet
 			}
 		}
 	})
