@@ -16,7 +16,7 @@ import (
 )
 
 // Timeout bounds the waits of the tests.
-const Timeout = 20 * time.Second
+const Timeout = waittest.Timeout
 
 // Context returns a context that ends after Timeout or with the test.
 func Context(t *testing.T) context.Context {
