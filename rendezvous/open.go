@@ -207,9 +207,9 @@ func (a admission) Admit(ctx context.Context, id ident.PeerID) error {
 	return hub.ErrUnknown
 }
 
-// Allowed reports whether owner lets other signal it.
-func (a admission) Allowed(ctx context.Context, owner, other ident.PeerID) (bool, error) {
-	return a.registry.Allowed(ctx, other, owner)
+// Allowed reports whether the receiver of a route accepts messages of the sender.
+func (a admission) Allowed(ctx context.Context, r hub.Route) (bool, error) {
+	return a.registry.Allowed(ctx, r.From, r.To)
 }
 
 // presence is who is connected, here or at another instance.

@@ -184,9 +184,9 @@ func (k *Cluster) Disconnected(id ident.PeerID, since time.Time) {
 	k.changes.add(id, change{since, false})
 }
 
-// Path stores a link report of a peer, on its connection that began at since. It
+// ReportLink stores a link report of a peer, on its connection that began at since. It
 // does not block.
-func (k *Cluster) Path(id ident.PeerID, since time.Time, m signal.LinkReport) {
+func (k *Cluster) ReportLink(id ident.PeerID, since time.Time, m signal.LinkReport) {
 	if k.reports.add(id, since, m, k.clock.now().Truncate(time.Millisecond)) {
 		k.changes.wakeWriter()
 	}

@@ -39,26 +39,26 @@ func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 			RTT: 9 * time.Millisecond,
 		}
 		one.connect(alice, began)
-		one.Path(alice, began, relayed)
+		one.ReportLink(alice, began, relayed)
 		waittest.Until(t, "the link is relayed", has(registry.PathRelayed))
-		one.Path(alice, began, direct)
+		one.ReportLink(alice, began, direct)
 		waittest.Until(t, "the link is direct", has(registry.PathDirect))
 		since := linkOf(t, store).Since
 		direct.RTT *= 2
-		one.Path(alice, began, direct)
+		one.ReportLink(alice, began, direct)
 		waittest.Until(t, "the new round-trip time is stored",
 			func() bool { return linkOf(t, store).RTT == direct.RTT })
 		if now := linkOf(t, store).Since; !now.Equal(since) {
 			t.Errorf("a new round-trip time changed the start of the link from %v to %v", since, now)
 		}
-		one.Path(alice, began, signal.LinkReport{Peer: bob})
+		one.ReportLink(alice, began, signal.LinkReport{Peer: bob})
 		waittest.Until(t, "there is no link", has(registry.PathNone))
 
-		one.Path(alice, began, relayed)
+		one.ReportLink(alice, began, relayed)
 		waittest.Until(t, "there is a link again", has(registry.PathRelayed))
 		one.disconnect(alice, began)
 		waittest.Until(t, "the link of a disconnected peer is gone", has(registry.PathNone))
-		one.Path(alice, began, direct) // on the connection that has ended
+		one.ReportLink(alice, began, direct) // on the connection that has ended
 		one.connect(alice, began.Add(time.Second))
 		waittest.Until(t, "alice is connected again", func() bool {
 			locations, err := store.LocatePeers(t.Context(), []ident.PeerID{alice}, time.Now())
@@ -75,7 +75,7 @@ func TestLinksAreWrittenAgainUnderNewLease(t *testing.T) {
 		one := join(t, store, "one")
 		began := time.Now()
 		one.connect(alice, began)
-		one.Path(alice, began, signal.LinkReport{Peer: bob, Kind: signal.LinkLAN, Transport: signal.TransportUDP})
+		one.ReportLink(alice, began, signal.LinkReport{Peer: bob, Kind: signal.LinkLAN, Transport: signal.TransportUDP})
 		waittest.Until(t, "the link is stored", func() bool { return linkOf(t, store) != nil })
 		before := one.Holder()
 		if err := store.ReleaseLease(t.Context(), before); err != nil {

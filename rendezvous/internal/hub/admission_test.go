@@ -3,7 +3,6 @@ package hub
 import (
 	"crypto/tls"
 	"errors"
-	"os"
 	"testing"
 	"time"
 
@@ -11,23 +10,23 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-func TestTheNewestConnectionOfAPeerWins(t *testing.T) {
+func TestNewestConnectionOfAPeerWins(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a, old := s.connect(t, alice), s.connect(t, bob)
 	fresh := s.connect(t, bob)
 	if code := old.bye(); code != signal.ByeReplaced {
-		t.Errorf("the older connection ended with %d", code)
+		t.Errorf("the older connection ended with code %d, want 2", code)
 	}
 	if n := s.Count(); n != 2 {
-		t.Errorf("%d peers", n)
+		t.Errorf("%d peers are connected, want 2", n)
 	}
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	fresh.expect(signal.Deliver{Number: 1, From: alice.ID(), Body: []byte{}})
 }
 
-func TestWhoMayNotConnectHearsWhy(t *testing.T) {
+func TestRefusedPeerGetsTheReason(t *testing.T) {
 	s := start(t)
 	for want, refusal := range map[signal.ByeCode]error{
 		signal.ByeNotRegistered: ErrUnknown,
@@ -35,14 +34,14 @@ func TestWhoMayNotConnectHearsWhy(t *testing.T) {
 		signal.ByeUnavailable:   errors.New("the database is gone"),
 	} {
 		k := key(t, byte(want))
-		s.book.change(func() { s.book.refused[k.ID()] = refusal })
+		s.registry.change(func() { s.registry.refused[k.ID()] = refusal })
 		if code := s.dial(t, k).bye(); code != want {
 			t.Errorf("%v: Bye %d, want %d", refusal, code, want)
 		}
 	}
 }
 
-func TestAHelloOfAnotherConnectionIsRefused(t *testing.T) {
+func TestHelloOfAnotherConnectionIsRefused(t *testing.T) {
 	s := start(t)
 	alice := key(t, 1)
 	one, err := tls.Dial("tcp", s.address, s.tls)
@@ -55,7 +54,7 @@ func TestAHelloOfAnotherConnectionIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer two.Close()
-	two.SetDeadline(time.Now().Add(patience))
+	two.SetDeadline(time.Now().Add(waittest.Timeout))
 	in := signal.NewReader(two)
 	challenge, err := in.FromRendezvous()
 	if err != nil {
@@ -71,11 +70,11 @@ func TestAHelloOfAnotherConnectionIsRefused(t *testing.T) {
 		t.Errorf("Bye %d, want %d", code, signal.ByeRefused)
 	}
 	if s.Online(alice.ID()) {
-		t.Error("it is online")
+		t.Error("the peer is online")
 	}
 }
 
-func TestARevokedPeerIsSentAway(t *testing.T) {
+func TestRevokedPeerIsDisconnected(t *testing.T) {
 	s := start(t)
 	alice := key(t, 1)
 	a := s.connect(t, alice)
@@ -83,15 +82,15 @@ func TestARevokedPeerIsSentAway(t *testing.T) {
 	if code := a.bye(); code != signal.ByeRevoked {
 		t.Errorf("Bye %d", code)
 	}
-	waittest.Until(t, "she is gone", func() bool { return s.Count() == 0 })
+	waittest.Until(t, "the peer is absent", func() bool { return s.Count() == 0 })
 }
 
-// TestWhoIsSentAwayAndStaysSaysNothingMore: one who does not hang up at the Bye
-// reaches nobody, and is cut off however much it still says.
-func TestWhoIsSentAwayAndStaysSaysNothingMore(t *testing.T) {
+// TestRevokedPeerThatStaysIsCutOff has a revoked peer that does not close its connection and goes on sending. Its
+// messages reach nobody, and the hub closes the connection.
+func TestRevokedPeerThatStaysIsCutOff(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a, b := s.connect(t, alice), s.connect(t, bob)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	b.expect(signal.Deliver{Number: 1, From: alice.ID()})
@@ -101,22 +100,18 @@ func TestWhoIsSentAwayAndStaysSaysNothingMore(t *testing.T) {
 	if code := a.bye(); code != signal.ByeRevoked {
 		t.Errorf("Bye %d", code)
 	}
-	every := time.NewTicker(byeTimeout / 20)
-	defer every.Stop()
-	for id := uint32(2); ; id++ { // until the agent's deadline, at the latest
+	a.conn.SetDeadline(time.Now().Add(2 * waittest.Timeout))
+	id := uint32(2)
+	waittest.Until(t, "the hub closes the connection", func() bool {
+		id++
 		_, err := a.conn.Write(signal.AppendFromPeer(nil, signal.Send{ID: id, To: bob.ID()}))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatal("she may stay for ever")
-		} else if err != nil {
-			break
-		}
-		<-every.C
-	}
+		return err != nil
+	})
 	b.write(signal.Ping{})
-	b.expect(signal.Pong{}) // and nothing of hers before
+	b.expect(signal.Pong{}) // and no message of the revoked peer before
 }
 
-func TestABrokenFrameEndsTheConnectionWithAReason(t *testing.T) {
+func TestMalformedFrameEndsTheConnectionWithAReason(t *testing.T) {
 	s := start(t)
 	a := s.connect(t, key(t, 1))
 	a.conn.Write([]byte{0xff, 0xff, 0xff, 0xff, 18})

@@ -6,110 +6,104 @@ import (
 	"sync"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// Bounds of remembered consents.
+// Bounds of cached consents.
 const (
-	maxConsents  = 1 << 16
-	consentFresh = 4 * time.Second        // within which a withdrawal elsewhere is noticed
-	consentStale = 10 * time.Minute       // while the registry cannot be asked
-	consentWait  = 500 * time.Millisecond // for the registry, where there is a stale consent
-	consentPause = 2 * time.Second        // between two questions while the registry does not answer
+	maxConsents        = 1 << 16
+	consentTTL         = 4 * time.Second        // within which a withdrawal at another instance is noticed
+	staleConsentTTL    = 10 * time.Minute       // while the registry does not answer
+	registryTimeout    = 500 * time.Millisecond // for the registry, if there is a stale consent
+	registryRetryAfter = 2 * time.Second        // between two questions while the registry does not answer
 )
 
-// pair is a peer and one whom it lets signal it.
-type pair struct{ owner, other ident.PeerID }
-
-// consents remembers who lets whom signal it, so that a message costs no
-// question to the registry and goes through while it is down. Refusals are not
-// remembered.
+// consents caches the routes that the registry allows, so that most messages need no question to the registry and pass
+// while it is down. It does not cache refusals.
 type consents struct {
 	registry Registry
 	now      func() time.Time
-	asking   sync.WaitGroup // questions that nobody waits for any more
+	lookups  sync.WaitGroup // questions whose answer nobody waits for
 
 	// Guarded by mu.
-	mu    sync.Mutex
-	given map[pair]time.Time // when the registry said so
-	away  time.Time          // when the registry last did not answer
+	mu        sync.Mutex
+	allowed   map[Route]time.Time // when the registry has allowed a route
+	downSince time.Time           // when the registry last did not answer
 }
 
 func newConsents(r Registry, now func() time.Time) *consents {
-	return &consents{registry: r, now: now, given: map[pair]time.Time{}}
+	return &consents{registry: r, now: now, allowed: map[Route]time.Time{}}
 }
 
-// fresh reports whether owner is known to let other signal it.
-func (c *consents) fresh(owner, other ident.PeerID) bool {
+// fresh reports whether the registry has allowed a route within consentTTL.
+func (c *consents) fresh(r Route) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	when, known := c.given[pair{owner, other}]
-	return known && c.now().Sub(when) < consentFresh
+	when, known := c.allowed[r]
+	return known && c.now().Sub(when) < consentTTL
 }
 
-// check returns nil if owner lets other signal it, otherwise a signal.Failure.
-// It may have to ask the registry. One that does not answer is not waited for
-// where its last answer may still serve.
-func (c *consents) check(ctx context.Context, owner, other ident.PeerID) error {
+// check returns nil if a route is allowed, and otherwise a signal.Failure. It may ask the registry. If the registry is
+// slow, check relies on a stale consent.
+func (c *consents) check(ctx context.Context, r Route) error {
 	c.mu.Lock()
-	when, known := c.given[pair{owner, other}]
-	paused := c.now().Sub(c.away) < consentPause
+	when, known := c.allowed[r]
+	down := c.now().Sub(c.downSince) < registryRetryAfter
 	c.mu.Unlock()
 	age := c.now().Sub(when)
-	switch known = known && age < consentStale; {
-	case known && (age < consentFresh || paused):
+	switch known = known && age < staleConsentTTL; {
+	case known && (age < consentTTL || down):
 		return nil
 	case !known:
-		err := c.ask(ctx, owner, other)
-		if errors.Is(err, errAway) {
+		err := c.ask(ctx, r)
+		if errors.Is(err, errDown) {
 			return signal.FailureUnavailable
 		}
 		return err
 	}
 	answer := make(chan error, 1)
-	c.asking.Go(func() { answer <- c.ask(context.WithoutCancel(ctx), owner, other) })
-	patience := time.NewTimer(consentWait)
-	defer patience.Stop()
+	c.lookups.Go(func() { answer <- c.ask(context.WithoutCancel(ctx), r) })
+	timeout := time.NewTimer(registryTimeout)
+	defer timeout.Stop()
 	select {
 	case err := <-answer:
-		if errors.Is(err, errAway) {
+		if errors.Is(err, errDown) {
 			return nil
 		}
 		return err
-	case <-patience.C:
-		c.pause()
+	case <-timeout.C:
+		c.setDown()
 		return nil
 	}
 }
 
-var errAway = errors.New("the registry does not answer")
+var errDown = errors.New("the registry does not answer")
 
-// ask asks the registry. It returns nil, signal.FailureNotAllowed or errAway.
-func (c *consents) ask(ctx context.Context, owner, other ident.PeerID) error {
+// ask asks the registry. It returns nil, signal.FailureNotAllowed or errDown.
+func (c *consents) ask(ctx context.Context, r Route) error {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	ok, err := c.registry.Allowed(ctx, owner, other)
+	ok, err := c.registry.Allowed(ctx, r)
 	if err != nil {
-		c.pause()
-		return errAway
+		c.setDown()
+		return errDown
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !ok {
-		delete(c.given, pair{owner, other})
+		delete(c.allowed, r)
 		return signal.FailureNotAllowed
 	}
-	if len(c.given) >= maxConsents {
-		clear(c.given)
+	if len(c.allowed) >= maxConsents {
+		clear(c.allowed)
 	}
-	c.given[pair{owner, other}] = c.now()
+	c.allowed[r] = c.now()
 	return nil
 }
 
-// pause notes that the registry does not answer.
-func (c *consents) pause() {
+// setDown records that the registry does not answer.
+func (c *consents) setDown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.away = c.now()
+	c.downSince = c.now()
 }

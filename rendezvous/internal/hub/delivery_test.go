@@ -10,82 +10,81 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-func TestAMessageIsSentOnceTheOtherPeerHasConfirmedIt(t *testing.T) {
+func TestSentMeansConfirmed(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a, b := s.connect(t, alice), s.connect(t, bob)
 	a.write(signal.Send{ID: 7, To: bob.ID(), Body: []byte("offer")})
 	b.expect(signal.Deliver{Number: 1, From: alice.ID(), Body: []byte("offer")})
 	a.write(signal.Ping{Token: [8]byte{1}})
-	a.expect(signal.Pong{Token: [8]byte{1}}) // and no Sent before the confirmation
+	a.expect(signal.Pong{Token: [8]byte{1}}) // no Sent before the confirmation
 	b.write(signal.Got{Number: 1})
 	a.expect(signal.Sent{ID: 7})
-	b.write(signal.Got{Number: 1}) // a second one and an unknown one change nothing
+	b.write(signal.Got{Number: 1}) // a second confirmation and an unknown one change nothing
 	b.write(signal.Got{Number: 99})
 	b.write(signal.Ping{})
 	b.expect(signal.Pong{})
 }
 
-func TestASendThatReachesNobodyFails(t *testing.T) {
+func TestUndeliverableMessageFails(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
 	a := s.connect(t, alice)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	a.expect(signal.SendFailed{ID: 1, Code: signal.FailureNotAllowed})
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a.write(signal.Send{ID: 2, To: bob.ID()})
 	a.expect(signal.SendFailed{ID: 2, Code: signal.FailureOffline})
 	a.write(signal.Send{ID: 3, To: alice.ID()})
 	a.expect(signal.SendFailed{ID: 3, Code: signal.FailureNotAllowed})
-	s.book.change(func() { s.book.failing = errors.New("the database is gone") })
+	s.registry.change(func() { s.registry.failing = errors.New("the database is gone") })
 	a.write(signal.Send{ID: 4, To: key(t, 3).ID()})
 	a.expect(signal.SendFailed{ID: 4, Code: signal.FailureUnavailable})
-	a.write(signal.Send{ID: 5, To: bob.ID()}) // its consent is remembered
+	a.write(signal.Send{ID: 5, To: bob.ID()}) // the consent is cached
 	a.expect(signal.SendFailed{ID: 5, Code: signal.FailureOffline})
 }
 
-func TestWhatAPeerDidNotConfirmIsReportedWhenItsConnectionEnds(t *testing.T) {
+func TestUnconfirmedMessageFailsWhenTheConnectionEnds(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a, b := s.connect(t, alice), s.connect(t, bob)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	b.read()
 	b.conn.NetConn().Close()
 	a.expect(signal.SendFailed{ID: 1, Code: signal.FailureUnconfirmed})
-	waittest.Until(t, "bob is gone", func() bool { return !s.Online(bob.ID()) })
+	waittest.Until(t, "bob is absent", func() bool { return !s.Online(bob.ID()) })
 }
 
-func TestAWithdrawnConsentCountsWithinSeconds(t *testing.T) {
+func TestWithdrawnConsentCountsWithinSeconds(t *testing.T) {
 	var passed atomic.Int64
 	s := startAt(t, func() time.Time { return time.Now().Add(time.Duration(passed.Load())) })
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a := s.connect(t, alice)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	a.expect(signal.SendFailed{ID: 1, Code: signal.FailureOffline})
-	s.book.change(func() { clear(s.book.allowed) })
-	passed.Store(int64(consentFresh))
+	s.registry.change(func() { clear(s.registry.allowed) })
+	passed.Store(int64(consentTTL))
 	a.write(signal.Send{ID: 2, To: bob.ID()})
 	a.expect(signal.SendFailed{ID: 2, Code: signal.FailureNotAllowed})
 }
 
-// TestASilentRegistryStopsNobodyWhoIsKnown: while the database hangs, what is
-// sent to known peers arrives, pings are answered, and a message to an unknown
-// one fails in time and delays nothing else.
-func TestASilentRegistryStopsNobodyWhoIsKnown(t *testing.T) {
+// TestHangingRegistryDelaysNoKnownPeer checks that messages to known peers arrive while the registry hangs, that
+// pings are answered, and that a message to an unknown peer fails and delays nothing else.
+func TestHangingRegistryDelaysNoKnownPeer(t *testing.T) {
 	var passed atomic.Int64
 	s := startAt(t, func() time.Time { return time.Now().Add(time.Duration(passed.Load())) })
 	alice, bob, carol := key(t, 1), key(t, 2), key(t, 3)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a, b := s.connect(t, alice), s.connect(t, bob)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	b.expect(signal.Deliver{Number: 1, From: alice.ID()})
 	b.write(signal.Got{Number: 1})
 	a.expect(signal.Sent{ID: 1})
-	release := s.book.hang()
-	passed.Store(int64(consentFresh)) // the consent is stale
+	release := s.registry.hang()
+	passed.Store(int64(consentTTL)) // the consent is stale
 	a.write(signal.Send{ID: 2, To: carol.ID()})
 	for n := range uint32(3) {
 		a.write(signal.Send{ID: 3 + n, To: bob.ID(), Body: []byte{byte(n)}})

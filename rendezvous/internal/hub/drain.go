@@ -7,107 +7,100 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// Draining peers are sent away a few at a time, so that the other instances get
-// them a few at a time.
+// A draining hub disconnects a few peers at a time, so that the other instances get a few at a time.
 const (
-	drainEvery  = 50 * time.Millisecond
-	drainSpread = 5 * time.Second // in which all are told, at the latest
-	drainAtOnce = 25              // peers, at least
-	moveWait    = 7 * time.Second // for them to be elsewhere, after that
-	movedWait   = time.Second     // before who is elsewhere is told the end
+	drainInterval = 50 * time.Millisecond
+	drainSpread   = 5 * time.Second // in which all peers have been notified
+	drainBatch    = 25              // the smallest number of peers per interval
+	moveTimeout   = 7 * time.Second // for the peers to connect to another instance, after that
+	movedByeDelay = time.Second     // before a peer that has moved gets its Bye
 )
 
-// Moved ends the session of a peer that has connected to another instance
-// later than its session here began. One that this instance has sent there is not
-// found here any more at once, and hears the end a moment later: it may still be
-// about to take the new connection for its own.
+// Moved ends the connection of a peer that has connected to another instance at since, if its connection to this
+// instance is older. If this instance had asked the peer to move, the peer is absent at once, and gets its Bye a
+// moment later: otherwise it could take the end of the old connection for the end of the new one.
 func (h *Hub) Moved(id ident.PeerID, since time.Time) {
-	s := h.session(id)
-	if s == nil || !s.since.Before(since) {
+	c := h.connection(id)
+	if c == nil || !c.since.Before(since) {
 		return
 	}
-	end := func() { s.bye(signal.ByeReplaced, "the same peer has connected anew") }
-	if !s.isMoving() {
+	end := func() { c.bye(byeReplaced) }
+	if !c.isMoving() {
 		end()
 		return
 	}
-	h.leave(s)
-	time.AfterFunc(movedWait, end)
+	h.leave(c)
+	time.AfterFunc(movedByeDelay, end)
 }
 
-var byeDraining = signal.Bye{Code: signal.ByeDraining, Text: "this instance of the rendezvous is stopping"}
-
-// Drain sends every peer to another instance, a few at a time, and waits until
-// all connections have ended, or byeTimeout after ctx cuts them off. No connection
-// is taken from now on. Where there is another instance, a peer's connection
-// serves it until the peer is there; otherwise, or if that takes too long, the
-// connection ends first.
+// Drain refuses new connections, moves the peers to other instances, a few at a time, and waits until all connections
+// have ended. If there is another instance, the connection of a peer serves the peer until it has moved. Otherwise,
+// or if that takes too long, Drain ends the connection first. When ctx ends, Drain aborts the connections after
+// byeTimeout and returns an error.
 func (h *Hub) Drain(ctx context.Context) error {
 	h.mu.Lock()
 	h.draining = true
-	sessions := make([]*session, 0, len(h.peers))
-	for _, s := range h.peers {
-		sessions = append(sessions, s)
+	all := make([]*connection, 0, len(h.peers))
+	for _, c := range h.peers {
+		all = append(all, c)
 	}
 	h.mu.Unlock()
-	gone := make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		h.serving.Wait()
-		h.consents.asking.Wait()
-		close(gone)
+		h.consents.lookups.Wait()
+		close(ended)
 	}()
 	if h.cluster.Others(ctx) {
-		spread(ctx, sessions, (*session).move)
-		moved := time.NewTimer(moveWait)
+		spread(ctx, all, (*connection).move)
+		moved := time.NewTimer(moveTimeout)
 		defer moved.Stop()
 		select {
-		case <-gone:
+		case <-ended:
 		case <-moved.C:
 		case <-ctx.Done():
 		}
 	}
-	staying := slices.DeleteFunc(slices.Clone(sessions), (*session).isClosing)
-	spread(ctx, staying, (*session).drained)
+	left := slices.DeleteFunc(slices.Clone(all), (*connection).isClosing)
+	spread(ctx, left, func(c *connection) { c.bye(byeDraining) })
 	select {
-	case <-gone:
+	case <-ended:
 		return nil
 	case <-ctx.Done():
 	}
-	last := time.NewTimer(byeTimeout) // many may have been told just now
+	last := time.NewTimer(byeTimeout) // many peers may have got their Bye just now
 	defer last.Stop()
 	select {
-	case <-gone:
+	case <-ended:
 		return nil
 	case <-last.C:
-		for _, s := range sessions {
-			s.conn.abort()
+		for _, c := range all {
+			c.stream.abort()
 		}
-		<-gone
+		<-ended
 		return fmt.Errorf("drain signalling: %w", context.Cause(ctx))
 	}
 }
 
-// spread does something with each session, over a while, or at once when ctx
-// ends.
-func spread(ctx context.Context, sessions []*session, do func(*session)) {
-	tick := time.NewTicker(drainEvery)
+// spread calls do for each connection, spread over drainSpread. When ctx ends, it calls do for the others immediately.
+func spread(ctx context.Context, all []*connection, do func(*connection)) {
+	tick := time.NewTicker(drainInterval)
 	defer tick.Stop()
-	few := max(drainAtOnce, len(sessions)*int(drainEvery)/int(drainSpread)+1)
-	for len(sessions) > 0 {
-		n := min(few, len(sessions))
-		for _, s := range sessions[:n] {
-			do(s)
+	batch := max(drainBatch, len(all)*int(drainInterval)/int(drainSpread)+1)
+	for len(all) > 0 {
+		n := min(batch, len(all))
+		for _, c := range all[:n] {
+			do(c)
 		}
-		if sessions = sessions[n:]; len(sessions) == 0 {
+		if all = all[n:]; len(all) == 0 {
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			few = len(sessions)
+			batch = len(all)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-func TestDrainTellsEveryPeerAndTakesNobody(t *testing.T) {
+func TestDrainNotifiesPeersAndRefusesNewOnes(t *testing.T) {
 	s := start(t)
 	a := s.connect(t, key(t, 1))
 	done := make(chan error, 1)
@@ -29,20 +29,19 @@ func TestDrainTellsEveryPeerAndTakesNobody(t *testing.T) {
 	}
 	defer conn.Close()
 	late := tls.Client(conn, s.tls)
-	late.SetDeadline(time.Now().Add(patience))
+	late.SetDeadline(time.Now().Add(waittest.Timeout))
 	m, err := signal.NewReader(late).FromRendezvous()
 	if bye, ok := m.(signal.Bye); err != nil || !ok || bye.Code != signal.ByeDraining {
-		t.Errorf("a draining hub says %#v, %v", m, err)
+		t.Errorf("a draining hub sends %#v, %v, want a Bye", m, err)
 	}
 }
 
-// TestDrainServesWhoMovesUntilItHasMoved: where there is another instance, a peer
-// is asked to go there, sends and receives meanwhile, and hears the end once it
-// has connected there.
-func TestDrainServesWhoMovesUntilItHasMoved(t *testing.T) {
+// TestDrainServesPeersUntilTheyHaveMoved has another instance. A peer is asked to move there, sends and receives
+// meanwhile, and gets a Bye once it has connected there.
+func TestDrainServesPeersUntilTheyHaveMoved(t *testing.T) {
 	s := startAs(t, time.Now, true)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a, b := s.connect(t, alice), s.connect(t, bob)
 	done := make(chan error, 1)
 	go func() { done <- s.Drain(context.Background()) }()
@@ -58,7 +57,7 @@ func TestDrainServesWhoMovesUntilItHasMoved(t *testing.T) {
 	}{{alice, a}, {bob, b}} {
 		s.Moved(moved.key.ID(), time.Now().Add(time.Second))
 		if s.Online(moved.key.ID()) {
-			t.Error("a peer that has moved is still found here")
+			t.Error("a peer that has moved is still online here")
 		}
 		if code := moved.at.bye(); code != signal.ByeReplaced {
 			t.Errorf("Bye %d", code)
@@ -70,9 +69,9 @@ func TestDrainServesWhoMovesUntilItHasMoved(t *testing.T) {
 	}
 }
 
-// TestDrainEndsWithoutWhoDoesNotMove.
-func TestDrainEndsWithoutWhoDoesNotMove(t *testing.T) {
-	t.Parallel() // it takes moveWait
+// TestDrainEndsWithoutPeersThatDoNotMove has a peer that ignores the Move.
+func TestDrainEndsWithoutPeersThatDoNotMove(t *testing.T) {
+	t.Parallel() // takes moveTimeout
 	s := startAs(t, time.Now, true)
 	a := s.connect(t, key(t, 1))
 	done := make(chan error, 1)
@@ -82,24 +81,23 @@ func TestDrainEndsWithoutWhoDoesNotMove(t *testing.T) {
 	if code := a.bye(); code != signal.ByeDraining {
 		t.Errorf("Bye %d", code)
 	}
-	if took := time.Since(began); took < moveWait {
-		t.Errorf("it had %s to move, want %s", took, moveWait)
+	if took := time.Since(began); took < moveTimeout {
+		t.Errorf("the peer had %s to move, want at least %s", took, moveTimeout)
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 }
 
-// TestDrainTakesWhatIsConfirmedMeanwhile: a peer that is told to go still
-// confirms what it got before.
-func TestDrainTakesWhatIsConfirmedMeanwhile(t *testing.T) {
+// TestConfirmationAfterByeCounts has a peer that confirms a message after its Bye.
+func TestConfirmationAfterByeCounts(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a, b := s.connect(t, alice), s.connect(t, bob)
 	a.write(signal.Send{ID: 1, To: bob.ID()})
 	got := b.read().(signal.Deliver)
-	b.session(t, s).bye(signal.ByeDraining, "go")
+	b.connection(t, s).bye(byeDraining)
 	if bye, ok := b.read().(signal.Bye); !ok || bye.Code != signal.ByeDraining {
 		t.Errorf("bob got %#v", bye)
 	}
@@ -109,9 +107,9 @@ func TestDrainTakesWhatIsConfirmedMeanwhile(t *testing.T) {
 	a.expect(signal.Sent{ID: 1})
 }
 
-// TestDrainCutsOffWhoStaysBesideWhoHasMoved: when there is no more time, the
-// connections end of those that have moved and of those that have not.
-func TestDrainCutsOffWhoStaysBesideWhoHasMoved(t *testing.T) {
+// TestDrainAbortsConnectionsAfterItsTime has a peer that has moved and does not close its old connection, and one
+// that has not moved.
+func TestDrainAbortsConnectionsAfterItsTime(t *testing.T) {
 	s := startAs(t, time.Now, true)
 	alice, bob := key(t, 1), key(t, 2)
 	a, b := s.connect(t, alice), s.connect(t, bob)
@@ -120,11 +118,10 @@ func TestDrainCutsOffWhoStaysBesideWhoHasMoved(t *testing.T) {
 	go func() { done <- s.Drain(ctx) }()
 	a.expect(signal.Move{})
 	b.expect(signal.Move{})
-	ended := a.session(t, s)
-	ended.bye(signal.ByeReplaced, "it is elsewhere") // and does not hang up
+	a.connection(t, s).bye(byeReplaced) // the agent does not close the connection
 	cancel()
 	if err := <-done; err == nil {
-		t.Error("nothing is said of those who did not leave")
+		t.Error("Drain returns no error although connections were aborted")
 	}
 	for _, one := range []*agent{a, b} {
 		for {
@@ -135,14 +132,14 @@ func TestDrainCutsOffWhoStaysBesideWhoHasMoved(t *testing.T) {
 	}
 }
 
-// TestWhoComesWhileADrainBeginsIsToldSo: a peer that connected just before, and
-// proves its key after.
-func TestWhoComesWhileADrainBeginsIsToldSo(t *testing.T) {
+// TestPeerThatConnectsDuringDrainGetsBye has a peer that connects before the drain and sends its Hello after the
+// beginning.
+func TestPeerThatConnectsDuringDrainGetsBye(t *testing.T) {
 	s := start(t)
 	a, challenge := s.knock(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Drain(context.Background()) }()
-	waittest.Until(t, "the hub takes nobody any more", s.full)
+	waittest.Until(t, "the hub refuses new connections", s.full)
 	a.hello(key(t, 1), challenge)
 	if code := a.bye(); code != signal.ByeDraining {
 		t.Errorf("Bye %d", code)

@@ -13,45 +13,47 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-func TestAPeerWithTooMuchUnconfirmedIsBusy(t *testing.T) {
+func TestPeerWithManyUnconfirmedMessagesIsBusy(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(bob, alice)
+	s.allow(alice, bob)
 	a := s.connect(t, alice)
-	s.connect(t, bob) // it never confirms
+	s.connect(t, bob) // bob never confirms
 	for id := range uint32(maxUnconfirmed + 1) {
 		a.write(signal.Send{ID: id, To: bob.ID()})
 	}
 	a.expect(signal.SendFailed{ID: maxUnconfirmed, Code: signal.FailureBusy})
 }
 
-func TestAFloodingPeerIsLimitedAndOthersAreNot(t *testing.T) {
-	s := start(t)
+func TestFloodingPeerIsLimitedAndOthersAreNot(t *testing.T) {
+	now := time.Now()
+	s := startAt(t, func() time.Time { return now })
 	alice, bob, carol := key(t, 1), key(t, 2), key(t, 3)
-	s.allow(bob, alice)
-	s.allow(bob, carol)
+	s.allow(alice, bob)
+	s.allow(carol, bob)
 	a, b, c := s.connect(t, alice), s.connect(t, bob), s.connect(t, carol)
-	for id := range uint32(2 * bucketSize) {
+	for id := range uint32(2 * messageBurst) {
 		a.write(signal.Send{ID: id, To: alice.ID()})
 	}
 	limited := 0
-	for range int(2 * bucketSize) {
+	for range 2 * messageBurst {
 		if failed, ok := a.read().(signal.SendFailed); ok && failed.Code == signal.FailureRate {
 			limited++
 		}
 	}
-	if limited < bucketSize/2 {
-		t.Errorf("%d of %d messages were limited", limited, int(2*bucketSize))
+	if limited != messageBurst {
+		t.Errorf("%d of %d messages were limited, want %d", limited, 2*messageBurst, messageBurst)
 	}
 	c.write(signal.Send{ID: 1, To: bob.ID(), Body: []byte("hello")})
 	b.expect(signal.Deliver{Number: 1, From: carol.ID(), Body: []byte("hello")})
 }
 
-// TestAPeerThatSendsFasterThanItReadsIsWaitedFor: however much it sends before
-// it takes the first answer, it loses neither the connection nor an answer.
-func TestAPeerThatSendsFasterThanItReadsIsWaitedFor(t *testing.T) {
+// TestFastSenderLosesNoAnswer has a peer that sends much before it reads the first answer. It loses neither the
+// connection nor an answer.
+func TestFastSenderLosesNoAnswer(t *testing.T) {
 	s := start(t)
 	a := s.connect(t, key(t, 1))
+	a.conn.SetDeadline(time.Now().Add(4 * waittest.Timeout))
 	const pings = 100_000
 	var written sync.WaitGroup
 	written.Go(func() {
@@ -62,11 +64,11 @@ func TestAPeerThatSendsFasterThanItReadsIsWaitedFor(t *testing.T) {
 			}
 		}
 	})
-	side := a.session(t, s)
-	waittest.Until(t, "the answers fill what the peer has room for", func() bool {
-		side.mu.Lock()
-		defer side.mu.Unlock()
-		return len(side.queue) >= maxAnswers
+	c := a.connection(t, s)
+	waittest.Until(t, "the queue of answers is full", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.queue) >= maxAnswers
 	})
 	for n := range uint32(pings) {
 		a.expect(signal.Pong(numbered(n)))
@@ -80,19 +82,19 @@ func numbered(n uint32) signal.Ping {
 	return p
 }
 
-func TestAPeerThatSendsAndNeverReadsIsCutOff(t *testing.T) {
-	t.Parallel() // it takes writeTimeout
+func TestPeerThatNeverReadsIsCutOff(t *testing.T) {
+	t.Parallel() // takes writeTimeout
 	s := start(t)
 	alice := key(t, 1)
 	a := s.connect(t, alice)
 	pings := bytes.Repeat(signal.AppendFromPeer(nil, signal.Ping{}), 4096)
-	a.conn.SetDeadline(time.Now().Add(writeTimeout + patience))
+	a.conn.SetDeadline(time.Now().Add(writeTimeout + waittest.Timeout))
 	for {
 		if _, err := a.conn.Write(pings); errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatal("it may send for ever")
+			t.Fatal("the peer may send for ever")
 		} else if err != nil {
 			break
 		}
 	}
-	waittest.Until(t, "she is gone", func() bool { return !s.Online(alice.ID()) })
+	waittest.Until(t, "the peer is absent", func() bool { return !s.Online(alice.ID()) })
 }

@@ -2,10 +2,8 @@ package hub
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -15,52 +13,52 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// Errors by which a Registry refuses a peer.
+// Errors with which a Registry refuses a peer.
 var (
 	ErrUnknown = errors.New("the peer is not registered")
 	ErrRevoked = errors.New("the peer has been revoked")
 )
 
-// Registry says who may connect and who may signal whom.
+// Route names the sender and the receiver of a message.
+type Route struct{ From, To ident.PeerID }
+
+// Registry decides which peers may connect, and which peers may send messages to which.
 type Registry interface {
-	// Admit returns nil for a peer that may connect, and otherwise ErrUnknown,
-	// ErrRevoked or why it cannot tell.
+	// Admit returns nil for a peer that may connect, and ErrUnknown or ErrRevoked for one that may not. Other errors
+	// mean that the registry cannot decide.
 	Admit(ctx context.Context, id ident.PeerID) error
-	// Allowed reports whether owner lets other signal it.
-	Allowed(ctx context.Context, owner, other ident.PeerID) (bool, error)
+	// Allowed reports whether the receiver of a route accepts messages of the sender.
+	Allowed(ctx context.Context, r Route) (bool, error)
 }
 
-// Cluster knows the peers of other instances, and is told of those here.
+// Cluster reaches the peers of other instances, and learns of the peers of this one.
 type Cluster interface {
-	// Now is the time by which a peer's connections to all instances are put in
-	// order.
+	// Now returns the time by which the connections of a peer to all instances are ordered.
 	Now() time.Time
-	// Others reports whether there is another instance that peers can go to.
+	// Others reports whether there is another instance that peers can connect to.
 	Others(ctx context.Context) bool
-	// Connected and Disconnected tell of a peer's connection to this instance,
-	// since when it stands or stood. They do not block.
+	// Connected and Disconnected announce a connection of a peer to this instance and its end. since identifies the
+	// connection. They do not block.
 	Connected(id ident.PeerID, since time.Time)
 	Disconnected(id ident.PeerID, since time.Time)
-	// Path tells what a peer has said of its link to another, on the connection
-	// that stands since then. It does not block.
-	Path(id ident.PeerID, since time.Time, m signal.LinkReport)
-	// Forward hands a message to a peer that is not here. It returns once the
-	// message is on its way, and calls done once, perhaps before: with nil when
-	// that peer has confirmed it, otherwise with a signal.Failure. Messages for
-	// one peer arrive in order.
+	// ReportLink passes on what a peer has reported about its link to another peer, on the connection that began at
+	// since. It does not block.
+	ReportLink(id ident.PeerID, since time.Time, m signal.LinkReport)
+	// Forward sends a message to a peer of another instance. It returns once the message is sent, and calls done
+	// once, perhaps before it returns: with nil when that peer has confirmed the message, and otherwise with a
+	// signal.Failure. Messages for one peer arrive in order.
 	Forward(ctx context.Context, from, to ident.PeerID, body []byte, done func(error))
 }
 
-// Config is what a hub needs.
+// Config describes a Hub. Registry, Cluster and Logger are required.
 type Config struct {
 	Registry Registry
 	Cluster  Cluster
-	Features signal.Features // that peers are offered
+	Features signal.Features // that the hub offers to peers
 	Logger   *slog.Logger
 	Now      func() time.Time // nil: the machine's clock
-	// Observe is told of each message of a peer here: whether it went to another
-	// instance, nil or the signal.Failure it came to, and how long that took.
-	// Nil is fine.
+	// Observe is called for each message of a peer of this instance: with whether the message went to another instance,
+	// with its result, which is nil or a signal.Failure, and with the time until that. May be nil.
 	Observe func(elsewhere bool, err error, took time.Duration)
 }
 
@@ -70,33 +68,33 @@ const (
 	lookupTimeout  = 5 * time.Second  // of a question to the registry
 	forwardTimeout = 7 * time.Second  // until a message is on its way to another instance
 	confirmTimeout = 8 * time.Second  // between Deliver and Got
-	writeTimeout   = 10 * time.Second // of what is queued for a peer
-	byeTimeout     = 2 * time.Second  // of the last frame, and for what the peer has still to say
+	writeTimeout   = 10 * time.Second // of the frames queued for a peer
+	byeTimeout     = 2 * time.Second  // of the last frame, and then for the last frames of the peer
 )
 
-// Hub is this instance's sessions. Its methods may be called concurrently.
+// Hub holds the signalling connections of one instance. Its methods may be called concurrently.
 type Hub struct {
 	// Static after New.
-	registry Registry
-	cluster  Cluster
-	features signal.Features
-	log      *slog.Logger
-	now      func() time.Time
-	consents *consents
-	observe  func(elsewhere bool, err error, took time.Duration)
-	greeting chan struct{} // a place for each connection that is not known yet
-	serving  sync.WaitGroup
+	registry  Registry
+	cluster   Cluster
+	features  signal.Features
+	log       *slog.Logger
+	now       func() time.Time
+	consents  *consents
+	observe   func(elsewhere bool, err error, took time.Duration)
+	greetings chan struct{} // holds one value for each connection whose peer is not known yet
+	serving   sync.WaitGroup
 
 	// Guarded by mu.
 	mu       sync.RWMutex
-	peers    map[ident.PeerID]*session
+	peers    map[ident.PeerID]*connection
 	draining bool
 }
 
-// New makes a hub. It starts nothing.
+// New returns a Hub. It starts nothing.
 func New(c Config) (*Hub, error) {
 	if c.Registry == nil || c.Cluster == nil || c.Logger == nil {
-		return nil, errors.New("hub: a registry, a cluster and a logger are needed")
+		return nil, errors.New("hub: Registry, Cluster and Logger are required")
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -105,73 +103,73 @@ func New(c Config) (*Hub, error) {
 		c.Observe = func(bool, error, time.Duration) {}
 	}
 	return &Hub{
-		registry: c.Registry,
-		cluster:  c.Cluster,
-		features: c.Features,
-		log:      c.Logger,
-		now:      c.Now,
-		consents: newConsents(c.Registry, c.Now),
-		observe:  c.Observe,
-		greeting: make(chan struct{}, maxGreeting),
-		peers:    map[ident.PeerID]*session{},
+		registry:  c.Registry,
+		cluster:   c.Cluster,
+		features:  c.Features,
+		log:       c.Logger,
+		now:       c.Now,
+		consents:  newConsents(c.Registry, c.Now),
+		observe:   c.Observe,
+		greetings: make(chan struct{}, maxGreeting),
+		peers:     map[ident.PeerID]*connection{},
 	}, nil
 }
 
-// Serve finds out which peer is at the other end of a connection whose TLS
-// handshake is complete, and has its session run from then on, until that ends
-// and closes the connection. ctx ends nothing but what a session asks of others;
-// who closes the connections, or drains the hub, ends the sessions.
+// Serve serves a signalling connection whose TLS handshake is complete. It finds out which peer has connected, and
+// returns; a goroutine then serves the peer until the connection ends, and closes it. ctx bounds only the questions to
+// the registry and the cluster. To end the connection, close it or drain the hub.
 func (h *Hub) Serve(ctx context.Context, conn *tls.Conn) {
 	bound, err := signal.BoundToTLS(conn.ConnectionState())
 	if err != nil {
-		h.log.Debug("refused a signalling connection", "remote", conn.RemoteAddr(), "reason", err)
+		h.log.Debug("refused a signalling connection", "remote_addr", conn.RemoteAddr(), "err", err)
 		conn.Close()
 		return
 	}
-	h.serve(ctx, overTLS{conn}, bound, func() {})
+	h.serve(ctx, tlsStream{conn}, bound, func() {})
 }
 
-// wire is a peer's connection.
-type wire interface {
+// stream is the byte stream between a peer and the hub.
+type stream interface {
 	net.Conn
-	// CloseWrite says that nothing more will be written.
+	// CloseWrite signals that nothing more will be written.
 	CloseWrite() error
-	// abort ends it without a word, and wakes who reads or writes.
+	// abort closes the stream immediately, and makes blocked calls fail.
 	abort()
 }
 
-type overTLS struct{ *tls.Conn }
+// tlsStream is a stream over a TLS connection.
+type tlsStream struct{ *tls.Conn }
 
-func (c overTLS) abort() { c.NetConn().Close() }
+func (s tlsStream) abort() { s.NetConn().Close() }
 
-// serve is Serve of any connection on which a Hello is bound to what is said.
-// ended is called when the connection has ended.
-func (h *Hub) serve(ctx context.Context, conn wire, bound signal.Binding, ended func()) {
+// serve is Serve for any kind of stream, on which a Hello must have the given binding. It calls ended when the
+// connection has ended.
+func (h *Hub) serve(ctx context.Context, s stream, bound signal.Binding, ended func()) {
 	if !h.begin() {
-		conn.SetWriteDeadline(time.Now().Add(byeTimeout))
-		conn.Write(signal.AppendFromRendezvous(nil, byeDraining))
-		conn.Close()
+		s.SetWriteDeadline(time.Now().Add(byeTimeout))
+		s.Write(signal.AppendFromRendezvous(nil, byeDraining))
+		s.Close()
 		ended()
 		return
 	}
-	frames := signal.NewReader(conn)
-	s := h.admit(ctx, conn, frames, bound)
-	if s == nil {
-		conn.Close()
+	frames := signal.NewReader(s)
+	c := h.admit(ctx, s, frames, bound)
+	if c == nil {
+		s.Close()
 		h.serving.Done()
 		ended()
 		return
 	}
-	// A goroutine of its own, whose stack has not grown for a signature: an idle
-	// session's costs a quarter of that.
+	// The check of the signature has grown the stack of this goroutine. A new goroutine for an idle connection needs a
+	// quarter of that memory.
 	go func() {
 		defer h.serving.Done()
 		defer ended()
-		s.run(ctx, frames)
+		c.run(ctx, frames)
 	}()
 }
 
-// begin counts a connection, unless the hub takes none any more.
+// begin counts a connection. It reports false if the hub is draining.
 func (h *Hub) begin() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -181,144 +179,85 @@ func (h *Hub) begin() bool {
 	return !h.draining
 }
 
-// admit makes the session of whoever connected, nil if it is refused.
-func (h *Hub) admit(ctx context.Context, conn wire, frames *signal.Reader, bound signal.Binding) *session {
-	select {
-	case h.greeting <- struct{}{}:
-	default:
-		return nil // a flood of strangers; those who belong try again
-	}
-	id, bye := h.greet(ctx, conn, frames, bound)
-	<-h.greeting
-	if bye != nil {
-		h.log.Debug("refused a signalling connection", "remote", conn.RemoteAddr(), "reason", bye.Text)
-		conn.SetWriteDeadline(time.Now().Add(byeTimeout))
-		conn.Write(signal.AppendFromRendezvous(nil, *bye))
-		return nil
-	}
-	frames.Greeted()
-	return newSession(h, id, conn)
-}
-
-// greet challenges whoever connected and returns the peer it is, or why it is
-// refused.
-func (h *Hub) greet(ctx context.Context, conn wire, frames *signal.Reader, bound signal.Binding) (ident.PeerID, *signal.Bye) {
-	conn.SetDeadline(time.Now().Add(signal.HelloTimeout))
-	challenge := signal.Challenge{Time: h.now().Truncate(time.Millisecond)}
-	rand.Read(challenge.Nonce[:]) // never fails: crypto/rand ends the program instead
-	if _, err := conn.Write(signal.AppendFromRendezvous(nil, challenge)); err != nil {
-		return ident.PeerID{}, &signal.Bye{Code: signal.ByeProtocol, Text: "the challenge could not be written"}
-	}
-	m, err := frames.FromPeer()
-	if err != nil {
-		return ident.PeerID{}, &signal.Bye{Code: signal.ByeProtocol, Text: fmt.Sprintf("no Hello came: %v", err)}
-	}
-	hello, ok := m.(signal.Hello)
-	if !ok {
-		return ident.PeerID{}, &signal.Bye{Code: signal.ByeProtocol, Text: "the first message must be a Hello"}
-	}
-	id, err := hello.Verify(challenge, bound, h.now())
-	if err != nil {
-		return id, &signal.Bye{Code: signal.ByeRefused, Text: err.Error()}
-	}
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	switch err := h.registry.Admit(ctx, id); {
-	case err == nil:
-		conn.SetDeadline(time.Time{})
-		return id, nil
-	case errors.Is(err, ErrUnknown):
-		return id, &signal.Bye{Code: signal.ByeNotRegistered, Text: "this key is not registered here: register it with an invite"}
-	case errors.Is(err, ErrRevoked):
-		return id, &signal.Bye{Code: signal.ByeRevoked, Text: "the operator has revoked this peer: ask for a new invite"}
-	default:
-		h.log.Warn("cannot tell whether a peer may connect", "peer", id.Short(), "reason", err)
-		return id, &signal.Bye{Code: signal.ByeUnavailable, Text: "the rendezvous cannot reach its database at the moment: it is tried again"}
-	}
-}
-
-// enter makes s the session of its peer and sends the older one away. It
-// reports whether the hub still takes sessions.
-func (h *Hub) enter(s *session) bool {
+// enter makes c the connection of its peer and ends an older one. It reports false if the hub is draining.
+func (h *Hub) enter(c *connection) bool {
 	h.mu.Lock()
 	if h.draining {
 		h.mu.Unlock()
 		return false
 	}
-	older := h.peers[s.id]
-	h.peers[s.id] = s
-	h.cluster.Connected(s.id, s.since) // under the lock: these two must not overtake each other
+	older := h.peers[c.peer]
+	h.peers[c.peer] = c
+	h.cluster.Connected(c.peer, c.since) // under the lock, so that the order of these calls is that of the map
 	h.mu.Unlock()
 	if older != nil {
-		older.bye(signal.ByeReplaced, "the same peer has connected anew")
+		older.bye(byeReplaced)
 	}
 	return true
 }
 
-// leave ends the presence of s, unless a newer session has replaced it.
-func (h *Hub) leave(s *session) {
+// leave ends the presence of a connection's peer, unless a newer connection has replaced c.
+func (h *Hub) leave(c *connection) {
 	h.mu.Lock()
-	current := h.peers[s.id] == s
-	if current {
-		delete(h.peers, s.id)
-		h.cluster.Disconnected(s.id, s.since)
+	defer h.mu.Unlock()
+	if h.peers[c.peer] == c {
+		delete(h.peers, c.peer)
+		h.cluster.Disconnected(c.peer, c.since)
 	}
-	h.mu.Unlock()
 }
 
-func (h *Hub) session(id ident.PeerID) *session {
+// connection returns the connection of a peer, or nil.
+func (h *Hub) connection(id ident.PeerID) *connection {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.peers[id]
 }
 
 // Online reports whether a peer is connected to this instance.
-func (h *Hub) Online(id ident.PeerID) bool { return h.session(id) != nil }
+func (h *Hub) Online(id ident.PeerID) bool { return h.connection(id) != nil }
 
-// Count is the number of peers connected to this instance.
+// Count returns the number of peers connected to this instance.
 func (h *Hub) Count() int {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return len(h.peers)
 }
 
-// Peers lists those connected to this instance, and since when.
+// Peers returns the peers connected to this instance, and when their connections began.
 func (h *Hub) Peers() map[ident.PeerID]time.Time {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	peers := make(map[ident.PeerID]time.Time, len(h.peers))
-	for id, s := range h.peers {
-		peers[id] = s.since
+	for id, c := range h.peers {
+		peers[id] = c.since
 	}
 	return peers
 }
 
-// Deliver queues a message, at most signal.MaxBody bytes, for a peer here. done
-// is called once, from any
-// goroutine and perhaps at once: with nil when the peer has confirmed the
-// message, otherwise with a signal.Failure. Whoever calls it has asked for the
-// peer's consent. It does not block.
+// Deliver queues a message of at most signal.MaxBody bytes for a peer of this instance. The caller must have checked
+// that the peer accepts messages of the sender. done is called once, from any goroutine and perhaps before Deliver
+// returns: with nil when the peer has confirmed the message, and otherwise with a signal.Failure. Deliver does not
+// block.
 func (h *Hub) Deliver(from, to ident.PeerID, body []byte, done func(error)) {
-	if s := h.session(to); s != nil {
-		s.deliver(from, body, done)
+	if c := h.connection(to); c != nil {
+		c.deliver(from, body, done)
 		return
 	}
 	done(signal.FailureOffline)
 }
 
-// Revoke ends the session of a peer that is not welcome any more.
+// Revoke ends the connection of a peer that has been revoked.
 func (h *Hub) Revoke(id ident.PeerID) {
-	if s := h.session(id); s != nil {
-		s.bye(signal.ByeRevoked, "the operator has revoked this peer")
+	if c := h.connection(id); c != nil {
+		c.bye(signal.Bye{Code: signal.ByeRevoked, Text: "the operator has revoked this peer"})
 	}
 }
 
-// Wait takes no connection from now on, and waits until the sessions have ended
-// whose connections are closed.
+// Wait refuses new connections, and waits until all connections have ended. It does not end them.
 func (h *Hub) Wait() {
 	h.mu.Lock()
 	h.draining = true
 	h.mu.Unlock()
 	h.serving.Wait()
-	h.consents.asking.Wait()
+	h.consents.lookups.Wait()
 }

@@ -19,28 +19,26 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
-
-// book is a registry in memory: who may connect, and who lets whom signal it.
-type book struct {
+// testRegistry is a registry in memory.
+type testRegistry struct {
 	mu      sync.Mutex
 	refused map[ident.PeerID]error
-	allowed map[pair]bool
+	allowed map[Route]bool
 	failing error
-	hanging chan struct{} // until it is closed, no question is answered; nil is no such thing
+	hanging chan struct{} // if not nil, questions are answered only after it is closed
 }
 
-func newBook() *book {
-	return &book{refused: map[ident.PeerID]error{}, allowed: map[pair]bool{}}
+func newTestRegistry() *testRegistry {
+	return &testRegistry{refused: map[ident.PeerID]error{}, allowed: map[Route]bool{}}
 }
 
-func (b *book) Admit(_ context.Context, id ident.PeerID) error {
+func (b *testRegistry) Admit(_ context.Context, id ident.PeerID) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.refused[id]
 }
 
-func (b *book) Allowed(ctx context.Context, owner, other ident.PeerID) (bool, error) {
+func (b *testRegistry) Allowed(ctx context.Context, r Route) (bool, error) {
 	b.mu.Lock()
 	hanging := b.hanging
 	b.mu.Unlock()
@@ -53,70 +51,74 @@ func (b *book) Allowed(ctx context.Context, owner, other ident.PeerID) (bool, er
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.allowed[pair{owner, other}], b.failing
+	return b.allowed[r], b.failing
 }
 
-// hang has no question answered until release.
-func (b *book) hang() (release func()) {
+// hang delays all answers until release is called.
+func (b *testRegistry) hang() (release func()) {
 	hanging := make(chan struct{})
 	b.change(func() { b.hanging = hanging })
 	return func() { close(hanging) }
 }
 
-func (b *book) change(f func()) {
+// change changes the registry.
+func (b *testRegistry) change(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f()
 }
 
-// alone is the cluster of an instance without others.
-type alone struct {
-	paths  chan told
-	others bool // as if there were some
+// testCluster is a cluster whose other instances have no peers.
+type testCluster struct {
+	reports chan linkReport
+	others  bool // there are other instances
 }
 
-// told is what it is told of a link.
-type told struct {
-	id ident.PeerID
-	m  signal.LinkReport
+// linkReport is a link report and the peer that sent it.
+type linkReport struct {
+	from ident.PeerID
+	m    signal.LinkReport
 }
 
-func (a alone) Path(id ident.PeerID, _ time.Time, m signal.LinkReport) { a.paths <- told{id, m} }
+func (a testCluster) ReportLink(id ident.PeerID, _ time.Time, m signal.LinkReport) {
+	a.reports <- linkReport{id, m}
+}
 
-func (alone) Connected(ident.PeerID, time.Time) {}
+func (testCluster) Connected(ident.PeerID, time.Time) {}
 
-func (alone) Disconnected(ident.PeerID, time.Time) {}
+func (testCluster) Disconnected(ident.PeerID, time.Time) {}
 
-func (alone) Now() time.Time { return time.Now() }
+func (testCluster) Now() time.Time { return time.Now() }
 
-func (a alone) Others(context.Context) bool { return a.others }
+func (a testCluster) Others(context.Context) bool { return a.others }
 
-// Forward knows no other instance.
-func (alone) Forward(_ context.Context, _, _ ident.PeerID, _ []byte, done func(error)) {
+// Forward finds no peer.
+func (testCluster) Forward(_ context.Context, _, _ ident.PeerID, _ []byte, done func(error)) {
 	done(signal.FailureOffline)
 }
 
 // server is a hub behind a TLS listener on loopback.
 type server struct {
 	*Hub
-	book    *book
-	paths   chan told
-	address string
-	tls     *tls.Config
+	registry *testRegistry
+	reports  chan linkReport
+	address  string
+	tls      *tls.Config
 }
 
 func start(t *testing.T) *server { return startAt(t, time.Now) }
 
-// startAt runs a hub whose clock is now.
+// startAt runs a hub with a clock.
 func startAt(t *testing.T, now func() time.Time) *server { return startAs(t, now, false) }
 
-// startAs runs one that has others to send its peers to, or none.
+// startAs runs a hub with a clock, and with other instances or without.
 func startAs(t *testing.T, now func() time.Time, others bool) *server {
 	t.Helper()
-	s := &server{book: newBook(), paths: make(chan told, 64)}
+	s := &server{registry: newTestRegistry(), reports: make(chan linkReport, 64)}
 	var err error
 	if s.Hub, err = New(Config{
-		Registry: s.book, Cluster: alone{s.paths, others}, Features: signal.FeatureLinkReports, Logger: slog.New(slog.DiscardHandler), Now: now,
+		Registry: s.registry, Cluster: testCluster{s.reports, others}, Features: signal.FeatureLinkReports,
+		Logger: slog.New(slog.DiscardHandler), Now: now,
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +152,7 @@ func startAs(t *testing.T, now func() time.Time, others bool) *server {
 	})
 	t.Cleanup(func() {
 		listener.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), waittest.Timeout)
 		defer cancel()
 		s.Drain(ctx)
 		serving.Wait()
@@ -158,8 +160,9 @@ func startAs(t *testing.T, now func() time.Time, others bool) *server {
 	return s
 }
 
-func (s *server) allow(owner, other ident.Key) {
-	s.book.change(func() { s.book.allowed[pair{owner.ID(), other.ID()}] = true })
+// allow makes the registry allow messages from one peer to another.
+func (s *server) allow(from, to ident.Key) {
+	s.registry.change(func() { s.registry.allowed[Route{From: from.ID(), To: to.ID()}] = true })
 }
 
 func key(t *testing.T, seed byte) ident.Key {
@@ -171,14 +174,14 @@ func key(t *testing.T, seed byte) ident.Key {
 	return k
 }
 
-// agent is the other end of a session, frame by frame.
+// agent is a peer that a test controls frame by frame.
 type agent struct {
 	t    *testing.T
 	conn *tls.Conn
 	in   *signal.Reader
 }
 
-// dial connects and answers the challenge.
+// dial connects a peer and answers the challenge.
 func (s *server) dial(t *testing.T, k ident.Key) *agent {
 	t.Helper()
 	a, challenge := s.knock(t)
@@ -186,7 +189,7 @@ func (s *server) dial(t *testing.T, k ident.Key) *agent {
 	return a
 }
 
-// knock connects and is challenged.
+// knock connects and reads the challenge.
 func (s *server) knock(t *testing.T) (*agent, signal.Challenge) {
 	t.Helper()
 	conn, err := tls.Dial("tcp", s.address, s.tls)
@@ -194,7 +197,7 @@ func (s *server) knock(t *testing.T) (*agent, signal.Challenge) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(waittest.Timeout))
 	a := &agent{t: t, conn: conn, in: signal.NewReader(conn)}
 	challenge, ok := a.read().(signal.Challenge)
 	if !ok {
@@ -214,7 +217,7 @@ func (a *agent) hello(k ident.Key, challenge signal.Challenge) {
 	a.in.Greeted()
 }
 
-// connect dials and waits until the peer is welcome.
+// connect connects a peer and waits until it is online.
 func (s *server) connect(t *testing.T, k ident.Key) *agent {
 	t.Helper()
 	a := s.dial(t, k)
@@ -241,13 +244,13 @@ func (a *agent) read() signal.FromRendezvous {
 	return m
 }
 
-// bye reads until the Bye.
+// bye reads until the Bye and the end of the stream, and returns the code of the Bye.
 func (a *agent) bye() signal.ByeCode {
 	a.t.Helper()
 	for {
 		if bye, ok := a.read().(signal.Bye); ok {
 			if _, err := a.in.FromRendezvous(); err == nil {
-				a.t.Error("the connection goes on after Bye")
+				a.t.Error("the stream goes on after the Bye")
 			}
 			return bye.Code
 		}
@@ -261,16 +264,16 @@ func (a *agent) expect(want signal.FromRendezvous) {
 	}
 }
 
-// session is the hub's side of the agent's connection.
-func (a *agent) session(t *testing.T, s *server) *session {
+// connection returns the connection of the agent in the hub.
+func (a *agent) connection(t *testing.T, s *server) *connection {
 	t.Helper()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, one := range s.peers {
-		if one.conn.RemoteAddr().String() == a.conn.LocalAddr().String() {
+		if one.stream.RemoteAddr().String() == a.conn.LocalAddr().String() {
 			return one
 		}
 	}
-	t.Fatal("no such session")
+	t.Fatal("the hub has no such connection")
 	return nil
 }

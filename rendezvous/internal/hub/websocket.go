@@ -15,60 +15,62 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// overWebSocket is a stream of bytes in binary messages, none larger than
-// signal.MaxMessage in either direction.
-type overWebSocket struct {
+// webSocketStream is a stream in binary messages of at most signal.MaxMessage bytes.
+type webSocketStream struct {
 	net.Conn
 	socket *websocket.Conn
 	from   net.Addr
 }
 
-func (c overWebSocket) abort() { c.socket.CloseNow() }
+func (s webSocketStream) abort() { s.socket.CloseNow() }
 
-// CloseWrite says nothing: a Bye has said it, and a WebSocket that is being
-// closed would drop what the peer still confirms.
-func (c overWebSocket) CloseWrite() error { return nil }
+// CloseWrite does nothing. The peer knows the end from the Bye, and a WebSocket that is being closed would drop its
+// last confirmations.
+func (s webSocketStream) CloseWrite() error { return nil }
 
-// RemoteAddr is who connected, as a trusted proxy tells it.
-func (c overWebSocket) RemoteAddr() net.Addr { return c.from }
+// RemoteAddr returns the address of the client, as a trusted proxy has given it.
+func (s webSocketStream) RemoteAddr() net.Addr { return s.from }
 
-// Write sends p in as many messages as it takes.
-func (c overWebSocket) Write(p []byte) (n int, err error) {
+// Write sends p in one message or several.
+func (s webSocketStream) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
 		var wrote int
-		wrote, err = c.Conn.Write(p[:min(len(p), signal.MaxMessage)])
+		wrote, err = s.Conn.Write(p[:min(len(p), signal.MaxMessage)])
 		n, p = n+wrote, p[wrote:]
 	}
 	return n, err
 }
 
-// ServeWebSocket answers a request by a signalling connection, and has its
-// session run from then on like Serve. from is who asks. origin is set where a
-// trusted proxy ends TLS: the Hello is bound to it there, and to the TLS
-// connection everywhere else. Browsers of other sites are refused by their Origin
-// header. ended is called once, when there is no connection or no more.
-func (h *Hub) ServeWebSocket(w http.ResponseWriter, r *http.Request, from netip.Addr, origin ident.Origin, ended func()) {
+// ServeWebSocket upgrades a request to a signalling connection and serves it like Serve. from is the address of the
+// client. origin is set if a trusted proxy ends TLS: the Hello is then bound to the origin, and otherwise to the TLS
+// connection. Requests of browsers on pages of other sites are refused by their Origin header. ended is called once:
+// when the connection has ended, or when the upgrade fails.
+func (h *Hub) ServeWebSocket(
+	w http.ResponseWriter, r *http.Request, from netip.Addr, origin ident.Origin, ended func(),
+) {
 	socket, bound := h.upgrade(w, r, from, origin)
 	if socket == nil {
 		ended()
 		return
 	}
-	// The request's context ends with its handler, the session does not.
+	// The context of the request ends with its handler, but the connection does not.
 	ctx := context.WithoutCancel(r.Context())
-	conn := overWebSocket{
+	s := webSocketStream{
 		Conn: websocket.NetConn(ctx, socket, websocket.MessageBinary), socket: socket,
 		from: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)),
 	}
-	socket.SetReadLimit(signal.MaxMessage) // NetConn has lifted it
-	h.serve(ctx, conn, bound, ended)
+	socket.SetReadLimit(signal.MaxMessage) // NetConn has removed the limit
+	h.serve(ctx, s, bound, ended)
 }
 
-// comeBack is how many seconds later to come back to an instance that takes
-// nobody, or up to twice that: those who are refused together come back apart.
-const comeBack = 2
+// retryAfter is the Retry-After of a refused client, in seconds. It is random between this and twice this, so that
+// clients that were refused together do not return together.
+const retryAfter = 2
 
-// upgrade makes a WebSocket of a request, nil if it is answered otherwise.
-func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, from netip.Addr, origin ident.Origin) (*websocket.Conn, signal.Binding) {
+// upgrade upgrades a request to a WebSocket, or answers it and returns nil.
+func (h *Hub) upgrade(
+	w http.ResponseWriter, r *http.Request, from netip.Addr, origin ident.Origin,
+) (*websocket.Conn, signal.Binding) {
 	subprotocol, bound := signal.SubprotocolOrigin, signal.BoundToOrigin(origin)
 	if origin == "" {
 		var err error
@@ -84,26 +86,27 @@ func (h *Hub) upgrade(w http.ResponseWriter, r *http.Request, from netip.Addr, o
 	}
 	switch {
 	case h.full():
-		w.Header().Set("Retry-After", strconv.Itoa(comeBack+rand.IntN(comeBack+1)))
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter+rand.IntN(retryAfter+1)))
 		http.Error(w, "this instance takes no signalling connections at the moment", http.StatusServiceUnavailable)
 		return nil, bound
 	case !offers(r, subprotocol):
-		http.Error(w, "this is a WebSocket of the subprotocol "+subprotocol+", which the request does not offer", http.StatusBadRequest)
+		http.Error(w, "this is a WebSocket of the subprotocol "+subprotocol+", which the request does not offer",
+			http.StatusBadRequest)
 		return nil, bound
 	}
 	socket, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{subprotocol}})
-	if err != nil {
-		h.log.Debug("refused a WebSocket", "remote", from, "reason", err)
-		return nil, bound // it has been answered
+	if err != nil { // Accept has answered the request
+		h.log.Debug("refused a WebSocket", "remote_addr", from, "err", err)
+		return nil, bound
 	}
 	return socket, bound
 }
 
-// full reports whether a connection would be closed at once.
+// full reports whether the hub would close a new connection immediately.
 func (h *Hub) full() bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.draining || len(h.greeting) == cap(h.greeting)
+	return h.draining || len(h.greetings) == cap(h.greetings)
 }
 
 // offers reports whether a request offers a subprotocol.

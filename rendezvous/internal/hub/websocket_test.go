@@ -14,16 +14,17 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
+// here is the origin of the rendezvous.
 const here = ident.Origin("https://rendezvous.example.org:443")
 
 var both = []string{signal.SubprotocolTLS, signal.SubprotocolOrigin}
 
-// web serves the hub's WebSockets over TLS, as if a trusted proxy brought them
-// where an origin is given.
+// web serves the WebSockets of the hub over TLS. With an origin, they come from a trusted proxy.
 func (s *server) web(t *testing.T, origin ident.Origin) *httptest.Server {
 	t.Helper()
 	h := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,20 +34,25 @@ func (s *server) web(t *testing.T, origin ident.Origin) *httptest.Server {
 	return h
 }
 
-// browse opens a WebSocket, or says why there is none.
-func browse(t *testing.T, h *httptest.Server, header http.Header, subprotocols []string) (*websocket.Conn, *http.Response, error) {
+// browse opens a WebSocket.
+func browse(
+	t *testing.T, h *httptest.Server, header http.Header, subprotocols []string,
+) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Timeout)
 	defer cancel()
-	socket, answer, err := websocket.Dial(ctx, h.URL, &websocket.DialOptions{HTTPClient: h.Client(), HTTPHeader: header, Subprotocols: subprotocols})
+	options := &websocket.DialOptions{HTTPClient: h.Client(), HTTPHeader: header, Subprotocols: subprotocols}
+	socket, answer, err := websocket.Dial(ctx, h.URL, options)
 	if err == nil {
 		t.Cleanup(func() { socket.CloseNow() })
 	}
 	return socket, answer, err
 }
 
-// webAgent is the other end of a session in a WebSocket.
-func webAgent(t *testing.T, h *httptest.Server, want string) (*websocket.Conn, *signal.Reader, io.Writer, signal.Challenge) {
+// webAgent opens a WebSocket with a subprotocol and reads the challenge.
+func webAgent(
+	t *testing.T, h *httptest.Server, want string,
+) (*websocket.Conn, *signal.Reader, io.Writer, signal.Challenge) {
 	t.Helper()
 	socket, _, err := browse(t, h, nil, both)
 	if err != nil {
@@ -55,7 +61,7 @@ func webAgent(t *testing.T, h *httptest.Server, want string) (*websocket.Conn, *
 	if got := socket.Subprotocol(); got != want {
 		t.Fatalf("subprotocol %q, want %q", got, want)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Timeout)
 	t.Cleanup(cancel)
 	conn := websocket.NetConn(ctx, socket, websocket.MessageBinary)
 	socket.SetReadLimit(signal.MaxMessage)
@@ -68,7 +74,7 @@ func webAgent(t *testing.T, h *httptest.Server, want string) (*websocket.Conn, *
 	return socket, in, conn, challenge
 }
 
-// greetWeb answers the challenge and wants an answer.
+// greetWeb answers the challenge and returns the next message.
 func greetWeb(t *testing.T, in *signal.Reader, out io.Writer, hello signal.Hello) signal.FromRendezvous {
 	t.Helper()
 	if _, err := out.Write(signal.AppendFromPeer(nil, hello)); err != nil {
@@ -82,12 +88,13 @@ func greetWeb(t *testing.T, in *signal.Reader, out io.Writer, hello signal.Hello
 	return m
 }
 
-func TestAProxysWebSocketIsBoundToTheOriginOnly(t *testing.T) {
+func TestProxiedWebSocketIsBoundToTheOriginOnly(t *testing.T) {
 	s := start(t)
 	proxied := s.web(t, here)
 	alice := key(t, 1)
 	_, in, out, challenge := webAgent(t, proxied, signal.SubprotocolOrigin)
-	if m := greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here))); m != (signal.Welcome{Idle: signal.IdleTimeout}) {
+	m := greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here)))
+	if m != (signal.Welcome{Idle: signal.IdleTimeout}) {
 		t.Errorf("got %#v, want a Welcome", m)
 	}
 	_, in, out, challenge = webAgent(t, proxied, signal.SubprotocolOrigin)
@@ -96,14 +103,15 @@ func TestAProxysWebSocketIsBoundToTheOriginOnly(t *testing.T) {
 	if !ok || bye.Code != signal.ByeRefused || !strings.Contains(bye.Text, string(here)) {
 		t.Errorf("for another origin: %#v", bye)
 	}
-	// The same nonce again, on a connection of its own, is another's.
+	// A nonce is valid on one connection only.
 	_, in, out, _ = webAgent(t, proxied, signal.SubprotocolOrigin)
-	if bye, ok := greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here))).(signal.Bye); !ok || bye.Code != signal.ByeRefused {
+	bye, ok = greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here))).(signal.Bye)
+	if !ok || bye.Code != signal.ByeRefused {
 		t.Errorf("replayed: %#v", bye)
 	}
 }
 
-func TestADirectWebSocketIsBoundToItsTLSConnectionOnly(t *testing.T) {
+func TestDirectWebSocketIsBoundToItsTLSConnectionOnly(t *testing.T) {
 	s := start(t)
 	direct := s.web(t, "")
 	alice := key(t, 1)
@@ -112,7 +120,8 @@ func TestADirectWebSocketIsBoundToItsTLSConnectionOnly(t *testing.T) {
 	if !ok || bye.Code != signal.ByeRefused {
 		t.Errorf("for an origin: %#v", bye)
 	}
-	if _, answer, err := browse(t, direct, nil, []string{signal.SubprotocolOrigin}); err == nil || answer.StatusCode != http.StatusBadRequest {
+	_, answer, err := browse(t, direct, nil, []string{signal.SubprotocolOrigin})
+	if err == nil || answer.StatusCode != http.StatusBadRequest {
 		t.Errorf("offering the origin alone: %v", err)
 	}
 	// The exporter of the connection that carries the request.
@@ -130,21 +139,22 @@ func TestADirectWebSocketIsBoundToItsTLSConnectionOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := greetWeb(t, in, conn, signal.NewHello(alice, m.(signal.Challenge), bound)); m != (signal.Welcome{Idle: signal.IdleTimeout}) {
+	m = greetWeb(t, in, conn, signal.NewHello(alice, m.(signal.Challenge), bound))
+	if m != (signal.Welcome{Idle: signal.IdleTimeout}) {
 		t.Errorf("got %#v, want a Welcome", m)
 	}
 }
 
-func TestMessagesCrossBetweenAWebSocketAndTLS(t *testing.T) {
+func TestMessagesPassBetweenWebSocketAndTLS(t *testing.T) {
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
-	s.allow(alice, bob)
 	s.allow(bob, alice)
+	s.allow(alice, bob)
 	b := s.connect(t, bob)
 	socket, in, out, challenge := webAgent(t, s.web(t, here), signal.SubprotocolOrigin)
 	greetWeb(t, in, out, signal.NewHello(alice, challenge, signal.BoundToOrigin(here)))
 
-	// Where a message ends means nothing: one frame in two, two frames in one.
+	// The boundaries of WebSocket messages have no meaning: two messages contain one frame.
 	body := bytes.Repeat([]byte("x"), signal.MaxBody)
 	frame := signal.AppendFromPeer(nil, signal.Send{ID: 1, To: bob.ID(), Body: body})
 	out.Write(frame[:100])
@@ -156,7 +166,7 @@ func TestMessagesCrossBetweenAWebSocketAndTLS(t *testing.T) {
 	if m, err := in.FromRendezvous(); m != (signal.Sent{ID: 1}) {
 		t.Fatalf("got %#v, %v", m, err)
 	}
-	// More than one message holds, at once.
+	// The frames are together longer than one WebSocket message.
 	const many = 5
 	for i := range uint32(many) {
 		b.write(signal.Send{ID: i, To: alice.ID(), Body: body})
@@ -171,24 +181,24 @@ func TestMessagesCrossBetweenAWebSocketAndTLS(t *testing.T) {
 			t.Fatalf("got %#v", m)
 		}
 	}
-	// While somebody reads, WebSocket pings are answered too.
+	// The hub answers WebSocket pings, while the client reads.
 	done := make(chan error, 1)
 	go func() {
 		_, err := in.FromRendezvous()
 		done <- err
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Timeout)
 	defer cancel()
 	if err := socket.Ping(ctx); err != nil {
 		t.Error(err)
 	}
 	s.Revoke(alice.ID())
 	if err := <-done; err != nil {
-		t.Errorf("the Bye did not come: %v", err)
+		t.Errorf("no Bye came: %v", err)
 	}
 }
 
-func TestWhatIsNoSignallingIsRefused(t *testing.T) {
+func TestRequestsThatAreNotSignallingAreRefused(t *testing.T) {
 	s := start(t)
 	h := s.web(t, here)
 	for name, c := range map[string]struct {
@@ -225,12 +235,12 @@ func TestWhatIsNoSignallingIsRefused(t *testing.T) {
 		"a text": func(ctx context.Context, c *websocket.Conn) error {
 			return c.Write(ctx, websocket.MessageText, []byte("hello"))
 		},
-		"a frame that is none": func(ctx context.Context, c *websocket.Conn) error {
+		"a malformed frame": func(ctx context.Context, c *websocket.Conn) error {
 			return c.Write(ctx, websocket.MessageBinary, bytes.Repeat([]byte{0xff}, 64))
 		},
 	} {
 		socket, _, _, _ := webAgent(t, h, signal.SubprotocolOrigin)
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waittest.Timeout)
 		if err := send(ctx, socket); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -238,19 +248,19 @@ func TestWhatIsNoSignallingIsRefused(t *testing.T) {
 			_, _, err = socket.Read(ctx)
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: the connection stands", name)
+			t.Errorf("%s: the connection stays open", name)
 		}
 		err = nil
 		cancel()
 	}
 }
 
-func TestAHubThatDrainsSaysWhenToComeBack(t *testing.T) {
+func TestDrainingHubSendsRetryAfter(t *testing.T) {
 	s := start(t)
 	h := s.web(t, here)
 	_, in, out, challenge := webAgent(t, h, signal.SubprotocolOrigin)
 	greetWeb(t, in, out, signal.NewHello(key(t, 1), challenge, signal.BoundToOrigin(here)))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waittest.Timeout)
 	defer cancel()
 	drained := make(chan error, 1)
 	go func() { drained <- s.Drain(ctx) }()
@@ -258,7 +268,7 @@ func TestAHubThatDrainsSaysWhenToComeBack(t *testing.T) {
 		t.Errorf("got %#v, %v", bye, err)
 	}
 	if _, err := in.FromRendezvous(); err == nil {
-		t.Error("the connection goes on")
+		t.Error("the connection stays open")
 	}
 	if err := <-drained; err != nil {
 		t.Error(err)
@@ -272,6 +282,6 @@ func TestAHubThatDrainsSaysWhenToComeBack(t *testing.T) {
 		later[answer.Header.Get("Retry-After")] = true
 	}
 	if want := map[string]bool{"2": true, "3": true, "4": true}; !maps.Equal(later, want) {
-		t.Errorf("to come back in %v seconds, want %v", later, want)
+		t.Errorf("Retry-After %v, want %v", later, want)
 	}
 }

@@ -2,14 +2,15 @@ package hub
 
 import (
 	"testing"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-func TestPathsAreTakenOfThoseWhoAreAllowed(t *testing.T) {
+func TestReportsAboutStrangersAreDropped(t *testing.T) {
 	s := start(t)
 	k, friend, stranger := key(t, 1), key(t, 2), key(t, 3)
-	s.allow(friend, k)
+	s.allow(k, friend)
 	a := s.connect(t, k)
 	a.write(signal.Ping{Token: signal.AskFeatures})
 	if m := a.read(); m != signal.FeatureLinkReports {
@@ -24,25 +25,27 @@ func TestPathsAreTakenOfThoseWhoAreAllowed(t *testing.T) {
 	a.write(good)
 	a.write(end)
 	for _, want := range []signal.LinkReport{good, end} {
-		if got := <-s.paths; got.id != k.ID() || got.m != want {
-			t.Errorf("told %+v, want %+v", got, want)
+		if got := <-s.reports; got.from != k.ID() || got.m != want {
+			t.Errorf("reported %+v, want %+v", got, want)
 		}
 	}
-	a.write(signal.Ping{}) // no answer came in between, and the connection stands
+	a.write(signal.Ping{}) // no answer came before, and the connection goes on
 	if m := a.read(); m != (signal.Pong{}) {
 		t.Errorf("got %#v", m)
 	}
 }
 
-func TestPathsAreBounded(t *testing.T) {
-	s := start(t)
+func TestReportsAreBounded(t *testing.T) {
+	now := time.Now()
+	s := startAt(t, func() time.Time { return now })
 	k, friend := key(t, 1), key(t, 2)
-	s.allow(friend, k)
+	s.allow(k, friend)
 	a := s.connect(t, k)
+	report := signal.LinkReport{Peer: friend.ID(), Kind: signal.LinkDirect, Transport: signal.TransportUDP}
 	const many = 20_000
 	var flood []byte
 	for range many {
-		flood = signal.AppendFromPeer(flood, signal.LinkReport{Peer: friend.ID(), Kind: signal.LinkDirect, Transport: signal.TransportUDP})
+		flood = signal.AppendFromPeer(flood, report)
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -55,7 +58,7 @@ func TestPathsAreBounded(t *testing.T) {
 	taken := 0
 	for ended := false; !ended; {
 		select {
-		case <-s.paths:
+		case <-s.reports:
 			taken++
 		case err := <-done:
 			if ended = true; err != nil {
@@ -63,16 +66,17 @@ func TestPathsAreBounded(t *testing.T) {
 			}
 		}
 	}
-	if taken == 0 || taken > many/10 {
-		t.Errorf("%d of %d were taken", taken, many)
+	taken += len(s.reports)
+	if taken != messageBurst {
+		t.Errorf("%d of %d reports passed, want %d", taken, many, messageBurst)
 	}
 }
 
-func TestWithoutTheFeatureNoPathIsTaken(t *testing.T) {
+func TestReportsWithoutTheFeatureAreDropped(t *testing.T) {
 	s := start(t)
 	s.features = 0
 	k, friend := key(t, 1), key(t, 2)
-	s.allow(friend, k)
+	s.allow(k, friend)
 	a := s.connect(t, k)
 	a.write(signal.Ping{Token: signal.AskFeatures})
 	if m := a.read(); m != signal.Features(0) {
@@ -82,7 +86,7 @@ func TestWithoutTheFeatureNoPathIsTaken(t *testing.T) {
 	a.write(signal.LinkReport{Peer: friend.ID(), Kind: signal.LinkDirect, Transport: signal.TransportUDP})
 	a.write(signal.Ping{})
 	a.read()
-	if len(s.paths) != 0 {
-		t.Errorf("told %+v", <-s.paths)
+	if len(s.reports) != 0 {
+		t.Errorf("reported %+v", <-s.reports)
 	}
 }
