@@ -3,10 +3,9 @@ package link
 import "time"
 
 // A link is dead, and ends with [ErrSilent], when no byte has arrived from the
-// peer for [SilenceTimeout]. So that an idle link is not taken for a dead one,
-// each side sends a probe when it has been idle for a probe interval. The
-// packages that implement links keep these figures; their users only wait for
-// Run to return.
+// peer for [SilenceTimeout]. Each side sends probes, so that an idle link does not
+// look dead. The packages that implement links use these constants. Users of a
+// link do not measure liveness; they wait for Run to return.
 //
 // TCP_USER_TIMEOUT (tcp(7)) is not used: it would also end a link whose
 // receiver is alive but takes no data for a while.

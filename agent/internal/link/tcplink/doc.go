@@ -71,8 +71,10 @@
 // 7.5) under the label "EXPERIMENTAL easyfind plain dialer" or "EXPERIMENTAL
 // easyfind plain acceptor", named after the sender of the chunks. RFC 5705
 // section 4 reserves labels that begin with EXPERIMENTAL for private use. The
-// exporter's values are unique to a connection (RFC 9266), so no key
-// is ever used on two connections.
+// exporter's values are unique to a connection (RFC 9266), so no key is ever used
+// on two connections. They do not depend on the dialer's certificate (RFC 8446
+// section 7.1). The dialer's Finished message covers that certificate, and the
+// acceptor verifies the message before it uses the keys.
 //
 // The mode promises for everything that a link delivers:
 //
@@ -98,8 +100,8 @@
 //
 //   - crypto/tls reads ahead, by default beyond the end of a record. Here it
 //     reads through a recordReader, which never returns bytes of two records
-//     at once. crypto/tls asks for a record only when it needs one, so the
-//     bytes after the switch are still in the TCP connection.
+//     at once. crypto/tls reads a record only when it needs one, so the bytes
+//     after the switch stay in the kernel's buffer.
 //   - A side's TLS messages after the handshake, such as alerts, come before its
 //     switch, so the receiver's TLS layer handles them. That includes session
 //     tickets, which are turned off.

@@ -48,8 +48,7 @@ func (s *security) securePlain(ctx context.Context, raw net.Conn) (net.Conn, ide
 	return chunks, peer, nil
 }
 
-// readSwitch reads the peer's last TLS record, and whatever TLS messages come
-// before it.
+// readSwitch reads the peer's last TLS record and the TLS messages before it.
 func readSwitch(conn *tls.Conn) error {
 	b := make([]byte, len(switchText)+1) // one more, to notice a record that is too long
 	n, err := conn.Read(b)
@@ -66,9 +65,9 @@ func readSwitch(conn *tls.Conn) error {
 // length 2 (RFC 8446 section 5.1).
 const tlsHeaderSize = 5
 
-// recordReader is the connection under a TLS layer that is given up later. Its
-// Read returns bytes of one TLS record at most, so that the TLS layer does not
-// read bytes that come after its last record.
+// recordReader is the connection under a TLS layer that is used only for the
+// handshake. Its Read returns bytes of one TLS record at most, so the TLS layer does
+// not read bytes that come after its last record.
 type recordReader struct {
 	net.Conn
 	header  [tlsHeaderSize]byte
@@ -98,7 +97,7 @@ func (r *recordReader) Read(b []byte) (int, error) {
 // errSwitched is the error of a TLS layer that writes after the switch.
 var errSwitched = errors.New("TLS record after the switch to plain chunks")
 
-// Write writes unless the TLS layer has been given up.
+// Write returns an error after the switch.
 func (r *recordReader) Write(b []byte) (int, error) {
 	if r.closed {
 		return 0, errSwitched

@@ -11,8 +11,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// alpn is the ALPN name (RFC 7301) of the mode. It changes whenever the bytes
-// on the connection do.
+// alpn returns the ALPN name (RFC 7301) of the mode. A new format of the bytes on
+// the connection needs a new name.
 func (m Mode) alpn() string {
 	if m == Plain {
 		return "easyfind-plain/1"
