@@ -99,7 +99,7 @@ func (a *Agent) connect() error {
 	if a.cfg.Rendezvous != "" {
 		var err error
 		a.rendezvous, err = rvclient.New(rvclient.Config{
-			URL: a.cfg.Rendezvous, Key: a.store.Key(), Name: a.cfg.Name, Logger: a.log, NoPaths: a.cfg.NoPathReports,
+			URL: a.cfg.Rendezvous, Key: a.store.Key(), Name: a.cfg.Name, Logger: a.log, NoLinkReports: a.cfg.NoPathReports,
 			OnMessage: a.peers.Deliver,
 			OnState: func(s rvclient.State) {
 				if s.Connected {
@@ -131,8 +131,10 @@ func (a *Agent) connect() error {
 	if a.rendezvous == nil {
 		return nil
 	}
+	mailboxes := a.rendezvous.Mailboxes()
 	a.pairing, err = pairing.New(pairing.Config{
-		Key: a.store.Key(), Name: a.cfg.Name, Addresses: a.network.Direct, Mailbox: a.rendezvous, Logger: a.log,
+		Key: a.store.Key(), Name: a.cfg.Name, Addresses: a.network.Direct,
+		HostMailbox: mailboxes, ClientMailbox: mailboxes, Logger: a.log,
 	})
 	return err
 }
@@ -184,9 +186,9 @@ func (a *Agent) addDevices() error {
 // addPeers adds the paired peers. It also adds the parts that use their sessions, so
 // that these stop first.
 func (a *Agent) addPeers() error {
-	reports := rvsync.NewLinkReports(func(map[ident.PeerID]rvclient.Path) {})
+	reports := rvsync.NewLinkReports(func(map[ident.PeerID]rvclient.LinkReport) {})
 	if a.rendezvous != nil && !a.cfg.NoPathReports {
-		reports = rvsync.NewLinkReports(a.rendezvous.TellPaths)
+		reports = rvsync.NewLinkReports(a.rendezvous.ReportLinks)
 	}
 	runner, err := peers.NewRunner(peers.Config{
 		Set: a.peers, Store: a.store, Network: a.network.ForPeers(), Budget: a.cfg.Budget, Host: a.sharing.For,

@@ -1,10 +1,10 @@
-// Package ident is what a peer is: its key, the identifier derived from the
-// key, the short addresses people type, and the signatures that bind a
-// statement to the key.
+// Package ident defines the identity of a peer: its key, the identifier derived
+// from the key, signatures, and TLS configurations that authenticate keys. It also
+// defines the EasyFind addresses and PINs that people type.
 //
-// There are no accounts. A peer is an Ed25519 key; its [PeerID] is the SHA-256
-// of the public key, written in base32 with check characters so that a typing
-// error is told from an unknown peer.
+// There are no accounts. A peer is an Ed25519 key. Its [PeerID] is the SHA-256 of
+// the public key, written in base32 with check characters. The check characters
+// distinguish a typing error from an unknown peer.
 package ident
 
 import (
@@ -19,24 +19,24 @@ import (
 	"strings"
 )
 
-// PeerID names a peer: the SHA-256 of its Ed25519 public key (32 bytes).
+// PeerID identifies a peer. It is the SHA-256 of the peer's Ed25519 public key.
 type PeerID [sha256.Size]byte
 
-// encoding is RFC 4648 base32 without padding: no 0, 1 or 8 to confuse.
+// encoding is base32 without padding (RFC 4648).
 var encoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 
 const (
-	idChars   = 52 // base32 characters of 32 bytes
-	idBlock   = 13 // characters before each check character
-	idGroup   = 7  // characters between two dashes
-	idWritten = idChars + idChars/idBlock
+	idChars   = 52                        // base32 characters of 32 bytes
+	idBlock   = 13                        // characters before each check character
+	idGroup   = 7                         // characters between two dashes
+	idWritten = idChars + idChars/idBlock // characters without dashes: 56
 )
 
 // IDOf returns the PeerID of a public key.
 func IDOf(pub ed25519.PublicKey) PeerID { return sha256.Sum256(pub) }
 
-// String writes the ID as eight dashed groups of seven characters; the last
-// character of every 14 is a check character.
+// String returns the ID as eight groups of seven characters, separated by dashes.
+// Every 14th character is a check character.
 func (id PeerID) String() string {
 	plain := encoding.EncodeToString(id[:])
 	var checked strings.Builder
@@ -47,22 +47,23 @@ func (id PeerID) String() string {
 	return dashed(checked.String(), idGroup)
 }
 
-// Short is the first group of the ID, for people and logs; it is not unique.
+// Short returns the first seven characters of the ID, for people and logs. It is
+// not unique.
 func (id PeerID) Short() string { return id.String()[:idGroup] }
 
-// IsZero reports whether the ID was never set.
+// IsZero reports whether the ID is the zero value.
 func (id PeerID) IsZero() bool { return id == PeerID{} }
 
-// Compare orders IDs bytewise. The lower ID of two peers wins where both ask
-// for the same thing at once.
+// Compare compares IDs bytewise and returns -1, 0 or +1. If two peers make
+// conflicting requests at the same time, the peer with the lower ID wins.
 func (id PeerID) Compare(other PeerID) int {
 	return strings.Compare(string(id[:]), string(other[:]))
 }
 
-// MarshalText writes the dashed form.
+// MarshalText implements [encoding.TextMarshaler]. It returns the form of String.
 func (id PeerID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText reads what [ParsePeerID] reads.
+// UnmarshalText implements [encoding.TextUnmarshaler]. See ParsePeerID.
 func (id *PeerID) UnmarshalText(b []byte) error {
 	got, err := ParsePeerID(string(b))
 	if err == nil {
@@ -71,13 +72,14 @@ func (id *PeerID) UnmarshalText(b []byte) error {
 	return err
 }
 
-// ErrPeerID is the error of every string that is no PeerID.
+// ErrPeerID is returned for a string that is not a PeerID.
 var ErrPeerID = errors.New("not a PeerID")
 
-// ParsePeerID reads an ID with or without dashes and spaces, in any case.
+// ParsePeerID parses an ID in upper or lower case, with or without dashes and
+// spaces. Errors wrap ErrPeerID.
 func ParsePeerID(s string) (PeerID, error) {
 	var id PeerID
-	checked, err := clean(s, idWritten)
+	checked, err := normalize(s, idWritten)
 	if err != nil {
 		return id, fmt.Errorf("%w: %w", ErrPeerID, err)
 	}
@@ -95,15 +97,15 @@ func ParsePeerID(s string) (PeerID, error) {
 	}
 	copy(id[:], raw)
 	if id.String() != dashed(checked, idGroup) {
-		return PeerID{}, fmt.Errorf("%w: stray bits in the last character", ErrPeerID)
+		return PeerID{}, fmt.Errorf("%w: unused bits of the last character are set", ErrPeerID)
 	}
 	return id, nil
 }
 
-// Key is a peer's private key. The zero Key signs nothing.
+// Key is the private key of a peer. The zero Key is invalid.
 type Key struct{ private ed25519.PrivateKey }
 
-// NewKey makes a key from 32 bytes of random.
+// NewKey returns a new key. It reads 32 bytes from random.
 func NewKey(random io.Reader) (Key, error) {
 	seed := make([]byte, ed25519.SeedSize)
 	if _, err := io.ReadFull(random, seed); err != nil {
@@ -112,7 +114,7 @@ func NewKey(random io.Reader) (Key, error) {
 	return KeyFromSeed(seed)
 }
 
-// KeyFromSeed restores a key from its 32-byte seed (RFC 8032 section 5.1.5).
+// KeyFromSeed returns the key with that seed of 32 bytes (RFC 8032, 5.1.5).
 func KeyFromSeed(seed []byte) (Key, error) {
 	if len(seed) != ed25519.SeedSize {
 		return Key{}, fmt.Errorf("key seed: %d bytes, want %d", len(seed), ed25519.SeedSize)
@@ -120,44 +122,49 @@ func KeyFromSeed(seed []byte) (Key, error) {
 	return Key{ed25519.NewKeyFromSeed(seed)}, nil
 }
 
-// Seed returns the 32 bytes that [KeyFromSeed] takes. They are the secret.
+// Seed returns the seed of the key, 32 bytes, for [KeyFromSeed]. It is secret.
 func (k Key) Seed() []byte { return k.private.Seed() }
 
 // Public returns the public key.
 func (k Key) Public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
 
-// ID returns the peer that the key is.
+// ID returns the PeerID of the key.
 func (k Key) ID() PeerID { return IDOf(k.Public()) }
 
-// Purpose separates signatures: one made for one purpose verifies for no other.
+// Purpose is the purpose of a signature. A signature for one purpose is not valid
+// for another.
 type Purpose string
 
-// The purposes for which a peer's key signs.
+// The purposes of signatures.
 const (
 	PurposeRegister Purpose = "register" // a registration at a rendezvous
-	PurposeSignal   Purpose = "signal"   // opening a signalling connection
+	PurposeSignal   Purpose = "signal"   // the opening of a signalling connection
 
-	// The same two where a proxy that the rendezvous trusts ends TLS: what is
-	// signed names the rendezvous's Origin in place of the TLS connection.
+	// The same, if a reverse proxy that the rendezvous trusts ends TLS. The signed
+	// parts then contain the rendezvous's Origin instead of a value derived from
+	// the TLS connection.
 	PurposeRegisterOrigin Purpose = "register-origin"
 	PurposeSignalOrigin   Purpose = "signal-origin"
 
 	PurposeEnvelope Purpose = "envelope" // a signalling message to another peer
 )
 
-// Sign signs the parts, in order, for a purpose.
+// Sign returns the Ed25519 signature of the purpose and the parts.
 func (k Key) Sign(p Purpose, parts ...[]byte) []byte {
 	return ed25519.Sign(k.private, statement(p, parts))
 }
 
-// Verify reports whether sig is the signature of the parts, for the purpose,
-// by the key pub.
+// Verify reports whether sig is a signature of the purpose and the parts by the
+// key pub.
 func Verify(pub ed25519.PublicKey, p Purpose, sig []byte, parts ...[]byte) bool {
 	return len(pub) == ed25519.PublicKeySize && ed25519.Verify(pub, statement(p, parts), sig)
 }
 
-// statement is what is signed: the purpose, then every part behind its length,
-// so that no two lists of parts give the same bytes.
+// statement returns the bytes to sign:
+//
+//	"easyfind/1 " │ purpose │ 0 │ for each part: length 4, big-endian │ part
+//
+// The lengths make the encoding unambiguous.
 func statement(p Purpose, parts [][]byte) []byte {
 	b := append([]byte("easyfind/1 "), p...)
 	b = append(b, 0)
@@ -168,5 +175,6 @@ func statement(p Purpose, parts [][]byte) []byte {
 	return b
 }
 
-// Equal compares two secrets in constant time.
+// Equal reports whether two secrets are equal. It takes constant time for secrets
+// of equal length.
 func Equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }

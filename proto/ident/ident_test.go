@@ -25,9 +25,9 @@ func key(t *testing.T, fill byte) ident.Key {
 	return k
 }
 
-// TestPeerIDIsPinned holds the written form of one ID for good: changing it
-// would make every paired peer a stranger.
-func TestPeerIDIsPinned(t *testing.T) {
+// TestWrittenPeerIDNeverChanges compares with a golden value. If the written form
+// changed, all existing pairings would be lost.
+func TestWrittenPeerIDNeverChanges(t *testing.T) {
 	const want = "72ASYEX-TVNGONS-LC5W2NM-GUXZA3N-FRWEPPI-P5THYSP-S5577KU-RGHCEQF"
 	id := key(t, 7).ID()
 	if id.String() != want || id.Short() != want[:7] {
@@ -37,8 +37,9 @@ func TestPeerIDIsPinned(t *testing.T) {
 	if err != nil || got != id {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := ident.ParsePeerID(strings.ToLower(strings.ReplaceAll(id.String(), "-", " "))); err != nil || got != id {
-		t.Errorf("in lower case with blanks: %v, %v", got, err)
+	got, err = ident.ParsePeerID(strings.ToLower(strings.ReplaceAll(id.String(), "-", " ")))
+	if err != nil || got != id {
+		t.Errorf("in lower case with spaces: %v, %v", got, err)
 	}
 }
 
@@ -57,35 +58,38 @@ func TestMistypedPeerIDsAreRefused(t *testing.T) {
 			t.Errorf("%s with character %d wrong: %v", id, i, err)
 		}
 	}
-	for _, s := range []string{"", "-", id[1:], id + "A", strings.Repeat("A", 1000), strings.Replace(id, id[:1], "!", 1)} {
+	for _, s := range []string{
+		"", "-", id[1:], id + "A", strings.Repeat("A", 1000), strings.Replace(id, id[:1], "!", 1),
+	} {
 		if _, err := ident.ParsePeerID(s); !errors.Is(err, ident.ErrPeerID) {
 			t.Errorf("%.20q: %v", s, err)
 		}
 	}
 }
 
-func TestPeerIDTravelsInJSON(t *testing.T) {
+func TestPeerIDInJSON(t *testing.T) {
 	id := key(t, 2).ID()
 	b, err := json.Marshal(map[string]ident.PeerID{"id": id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back map[string]ident.PeerID
-	if err := json.Unmarshal(b, &back); err != nil || back["id"] != id {
+	var decoded map[string]ident.PeerID
+	if err := json.Unmarshal(b, &decoded); err != nil || decoded["id"] != id {
 		t.Errorf("%s, %v", b, err)
 	}
-	if err := json.Unmarshal([]byte(`{"id":"nonsense"}`), &back); !errors.Is(err, ident.ErrPeerID) {
-		t.Errorf("nonsense: %v", err)
+	if err := json.Unmarshal([]byte(`{"id":"invalid"}`), &decoded); !errors.Is(err, ident.ErrPeerID) {
+		t.Errorf("an invalid ID: %v", err)
 	}
 }
 
-func TestAddressesAndPINs(t *testing.T) {
+func TestAddressesAndPINsAreParsed(t *testing.T) {
 	for range 200 {
 		a, err := ident.NewAddress(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := ident.ParseAddress(strings.ToLower(strings.ReplaceAll(string(a), "-", ""))); err != nil || got != a {
+		got, err := ident.ParseAddress(strings.ToLower(strings.ReplaceAll(string(a), "-", "")))
+		if err != nil || got != a {
 			t.Fatalf("%s: %s, %v", a, got, err)
 		}
 		p, err := ident.NewPIN(rand.Reader)
@@ -96,7 +100,7 @@ func TestAddressesAndPINs(t *testing.T) {
 			t.Fatalf("%s: %s, %v", p, got, err)
 		}
 	}
-	// 0, 1 and 8 are not in the alphabet: they are the letters they look like.
+	// 0, 1 and 8 count as the letters that they look like.
 	if got, err := ident.ParseAddress("k7m2q2"); err != nil || got != "K7M-2Q2" {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -112,32 +116,32 @@ func TestAddressesAndPINs(t *testing.T) {
 	}
 }
 
-// TestSignaturesAreForOnePurpose moves signatures to other purposes, other keys
-// and other partings of the same bytes.
-func TestSignaturesAreForOnePurpose(t *testing.T) {
+// TestSignatureIsValidForOneStatement verifies a signature for another purpose, by
+// another key and for other divisions of the same bytes into parts.
+func TestSignatureIsValidForOneStatement(t *testing.T) {
 	k, other := key(t, 1), key(t, 2)
 	sig := k.Sign(ident.PurposeRegister, []byte("ab"), []byte("c"))
 	for name, ok := range map[string]bool{
 		"as signed":       ident.Verify(k.Public(), ident.PurposeRegister, sig, []byte("ab"), []byte("c")),
 		"another purpose": !ident.Verify(k.Public(), ident.PurposeSignal, sig, []byte("ab"), []byte("c")),
 		"another key":     !ident.Verify(other.Public(), ident.PurposeRegister, sig, []byte("ab"), []byte("c")),
-		"parted":          !ident.Verify(k.Public(), ident.PurposeRegister, sig, []byte("a"), []byte("bc")),
+		"divided":         !ident.Verify(k.Public(), ident.PurposeRegister, sig, []byte("a"), []byte("bc")),
 		"joined":          !ident.Verify(k.Public(), ident.PurposeRegister, sig, []byte("abc")),
 		"no key":          !ident.Verify(nil, ident.PurposeRegister, sig, []byte("ab"), []byte("c")),
 	} {
 		if !ok {
-			t.Errorf("%s: the verdict is wrong", name)
+			t.Errorf("%s: Verify is wrong", name)
 		}
 	}
 	if _, err := ident.KeyFromSeed([]byte("short")); err == nil {
-		t.Error("a short seed makes a key")
+		t.Error("a short seed is accepted")
 	}
 	if again, err := ident.KeyFromSeed(k.Seed()); err != nil || again.ID() != k.ID() {
 		t.Errorf("the seed does not restore the key: %v", err)
 	}
 }
 
-// handshake runs TLS over a pipe and returns what each end says of it.
+// handshake runs a TLS handshake over a pipe and returns the error of each side.
 func handshake(client, server *tls.Config) (clientErr, serverErr error) {
 	a, b := net.Pipe()
 	defer a.Close()
@@ -155,13 +159,15 @@ func handshake(client, server *tls.Config) (clientErr, serverErr error) {
 	c := tls.Client(a, client)
 	clientErr = c.Handshake()
 	if clientErr == nil {
-		_, clientErr = io.ReadFull(c, make([]byte, 1)) // in TLS 1.3 a refusal comes after the handshake
+		// In TLS 1.3 the server checks the client's certificate after the client's
+		// handshake has ended.
+		_, clientErr = io.ReadFull(c, make([]byte, 1))
 	}
 	a.Close()
 	return clientErr, <-done
 }
 
-func TestMutualTLSProvesBothKeys(t *testing.T) {
+func TestMutualTLSAuthenticatesBothPeers(t *testing.T) {
 	a, b, stranger := key(t, 1), key(t, 2), key(t, 3)
 	config := func(own, wanted ident.Key) *tls.Config {
 		c, err := ident.MutualTLS(own, "test/1", func(id ident.PeerID) error {
@@ -176,18 +182,18 @@ func TestMutualTLSProvesBothKeys(t *testing.T) {
 		return c
 	}
 	if cErr, sErr := handshake(config(a, b), config(b, a)); cErr != nil || sErr != nil {
-		t.Errorf("two that want each other: %v, %v", cErr, sErr)
+		t.Errorf("two peers that trust each other: %v, %v", cErr, sErr)
 	}
 	if cErr, _ := handshake(config(a, b), config(stranger, a)); !errors.Is(cErr, ident.ErrUntrusted) {
-		t.Errorf("a stranger answers: %v", cErr)
+		t.Errorf("a stranger as the server: %v", cErr)
 	}
 	if _, sErr := handshake(config(stranger, b), config(b, a)); !errors.Is(sErr, ident.ErrUntrusted) {
-		t.Errorf("a stranger calls: %v", sErr)
+		t.Errorf("a stranger as the client: %v", sErr)
 	}
-	nobody := config(a, b)
-	nobody.Certificates = nil
-	if _, sErr := handshake(nobody, config(b, a)); sErr == nil {
-		t.Error("a client without a certificate is let in")
+	anonymous := config(a, b)
+	anonymous.Certificates = nil
+	if _, sErr := handshake(anonymous, config(b, a)); sErr == nil {
+		t.Error("a client without a certificate is accepted")
 	}
 }
 
@@ -200,7 +206,7 @@ func parse(t *testing.T, c tls.Certificate) *x509.Certificate {
 	return leaf
 }
 
-func TestPinnedTLS(t *testing.T) {
+func TestPinnedTLSAcceptsOnlyPinnedKey(t *testing.T) {
 	cert, err := key(t, 1).Certificate()
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +225,7 @@ func TestPinnedTLS(t *testing.T) {
 		t.Errorf("the pinned server: %v, %v", cErr, sErr)
 	}
 	if _, err := ident.ParsePin("AAAA"); err == nil {
-		t.Error("a short pin is read")
+		t.Error("a short pin is accepted")
 	}
 }
 
@@ -232,7 +238,7 @@ func FuzzParsePeerID(f *testing.F) {
 			return
 		}
 		if again, err := ident.ParsePeerID(id.String()); err != nil || again != id {
-			t.Errorf("%q reads %s, which reads %s, %v", s, id, again, err)
+			t.Errorf("%q is parsed as %s, which is parsed as %s, %v", s, id, again, err)
 		}
 	})
 }
@@ -245,7 +251,7 @@ func FuzzParseAddress(f *testing.F) {
 			return
 		}
 		if again, err := ident.ParseAddress(string(a)); err != nil || again != a {
-			t.Errorf("%q reads %s, which reads %s, %v", s, a, again, err)
+			t.Errorf("%q is parsed as %s, which is parsed as %s, %v", s, a, again, err)
 		}
 	})
 }

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Origin is how a rendezvous is reached, "https://host:port": what an agent
-// dialled, and what the rendezvous knows itself by. The two must be equal where
-// a signature names it in place of a TLS connection.
+// Origin is the address of a rendezvous in the form "https://host:port". Behind a
+// reverse proxy that ends TLS, an agent signs the origin that it has dialled, and
+// the rendezvous compares it with its own.
 type Origin string
 
-// OriginOf returns the origin of a host and port, as they stand in a URL. The
-// port is 443 if there is none.
+// OriginOf returns the normalized origin for the host and port of a URL. The
+// default port is 443.
 func OriginOf(hostPort string) Origin {
 	u := url.URL{Host: hostPort}
 	host, port := u.Hostname(), u.Port()

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// This is the one file that turns the web's certificate checks off, and it
-// puts a stricter one in their place: the key must be the expected one.
+// No other file turns the usual certificate checks off. The functions here replace
+// them by a stricter one: the key must be the expected one.
 
-// Certificate makes the self-signed certificate that carries the key in TLS.
-// Only its key means anything; its dates are fixed and nobody checks them.
+// Certificate returns a self-signed certificate for the key, for use in TLS. Only
+// the key in it is checked. All other fields are constant.
 func (k Key) Certificate() (tls.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
@@ -31,13 +31,14 @@ func (k Key) Certificate() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k.private}, nil
 }
 
-// ErrUntrusted is the error of a handshake with a key that was not expected.
-var ErrUntrusted = errors.New("the other end's key is not the expected one")
+// ErrUntrusted is returned by a TLS handshake if the other side does not have the
+// expected key.
+var ErrUntrusted = errors.New("the key of the other side is not the expected one")
 
-// MutualTLS is the TLS configuration, for either end, of a connection between
-// two peers: TLS 1.3, both certificates made from Ed25519 keys, no session
-// tickets, and trust asked whether the other end's PeerID is wanted. A nil
-// error from trust accepts.
+// MutualTLS returns the TLS configuration for a connection between two peers. It is
+// the same for both sides: TLS 1.3, certificates of Ed25519 keys on both sides, no
+// session tickets. The handshake fails with ErrUntrusted if trust returns an error
+// for the PeerID of the other side.
 func MutualTLS(k Key, alpn string, trust func(PeerID) error) (*tls.Config, error) {
 	cert, err := k.Certificate()
 	if err != nil {
@@ -63,29 +64,30 @@ func MutualTLS(k Key, alpn string, trust func(PeerID) error) (*tls.Config, error
 	}, nil
 }
 
-// PeerOf returns the peer at the other end of a TLS connection.
+// PeerOf returns the PeerID of the other side of a TLS connection. Errors wrap
+// ErrUntrusted.
 func PeerOf(s tls.ConnectionState) (PeerID, error) {
 	if len(s.PeerCertificates) == 0 {
 		return PeerID{}, fmt.Errorf("%w: it sent no certificate", ErrUntrusted)
 	}
 	pub, ok := s.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
 	if !ok {
-		return PeerID{}, fmt.Errorf("%w: it is no Ed25519 key", ErrUntrusted)
+		return PeerID{}, fmt.Errorf("%w: it is not an Ed25519 key", ErrUntrusted)
 	}
 	return IDOf(pub), nil
 }
 
-// Pin is the SHA-256 of a rendezvous certificate's public key
-// (SubjectPublicKeyInfo), by which a server without a domain is recognised.
+// Pin is the SHA-256 of the public key (SubjectPublicKeyInfo) in the certificate of
+// a rendezvous. It authenticates a server without a domain.
 type Pin [sha256.Size]byte
 
 // PinOf returns the pin of a certificate.
 func PinOf(c *x509.Certificate) Pin { return sha256.Sum256(c.RawSubjectPublicKeyInfo) }
 
-// String writes the pin as unpadded base64url.
+// String returns the pin in base64url without padding, 43 characters.
 func (p Pin) String() string { return base64.RawURLEncoding.EncodeToString(p[:]) }
 
-// ParsePin reads what [Pin.String] writes.
+// ParsePin parses the form that [Pin.String] returns.
 func ParsePin(s string) (Pin, error) {
 	var p Pin
 	raw, err := base64.RawURLEncoding.DecodeString(s)
@@ -96,7 +98,8 @@ func ParsePin(s string) (Pin, error) {
 	return p, nil
 }
 
-// PinnedTLS is a client's TLS configuration towards a server with that pin.
+// PinnedTLS returns the TLS configuration of a client. The handshake fails with
+// ErrUntrusted unless the server's certificate has that pin.
 func PinnedTLS(pin Pin) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,

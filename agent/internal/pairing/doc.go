@@ -1,9 +1,10 @@
-// Package pairing makes two peers know each other's keys for good, by an
-// EasyFind address and a PIN that a person carries from one to the other.
+// Package pairing exchanges the public keys of two peers. A person reads an
+// EasyFind address and a PIN on one machine, the host, and types them on the
+// other, the client.
 //
-// The two meet in a mailbox at the rendezvous, whose name is the address. The
-// rendezvous carries three messages of a try and learns nothing from them; a
-// message that it changes makes both ends fail.
+// The peers exchange the three messages of a try through a mailbox at the
+// rendezvous, which is named by the address. The rendezvous learns no secret from
+// them. If it changes a message, the pairing fails on both sides.
 //
 //	client                    rendezvous                        host
 //	│                             │◄─────────────── open mailbox │
@@ -15,15 +16,15 @@
 //	│ Confirmation{tag, card} ───►│─────────────────────────────►│ checks the tag
 //	│                             │◄────────────── close mailbox │
 //
-// Ya, Yb and the tags are CPace's (package cpace). Its channel identifier is
-// the address, its password the PIN, and its associated data each end's role
-// and public key, so that nobody can put another key in place of one, send an
-// end's own message back to it or let a client talk to a client. A card is what
-// only the other end may read, name and direct addresses, encrypted by a key
-// derived from the session key.
+// Ya, Yb and the tags are those of CPace (package cpace). The channel identifier
+// is the address, and the password is the PIN. The associated data of each side
+// are its role and its public key. Therefore an attacker cannot replace a key,
+// send a message back to its sender or connect two clients with each other. A
+// card holds the name and the direct addresses of a peer. It is encrypted with a
+// key derived from CPace's session key, so that only the other peer can read it.
 //
-// A try costs the host one of [MaxTries], whether or not it is confirmed, since
-// the answer already tells a guesser whether the guess was right. After the
-// last one the address is burned. The host counts by itself and does not rely
-// on the rendezvous, which counts too.
+// Each try uses up one of [MaxTries], also if the client never confirms: the
+// answer already shows a guesser whether the guess was right. After the last try
+// the address is invalid. The host counts the tries itself. The rendezvous counts
+// too, but the host does not rely on that.
 package pairing

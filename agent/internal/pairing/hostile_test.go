@@ -12,7 +12,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// change decodes a message, changes it and encodes it again.
+// change returns a hook that decodes a message, changes it by f and encodes it.
 func change[M interface{ check() error }](f func(*M)) func([]byte) []byte {
 	return func(raw []byte) []byte {
 		m, err := decode[M](raw)
@@ -27,8 +27,7 @@ func change[M interface{ check() error }](f func(*M)) func([]byte) []byte {
 	}
 }
 
-// TestHostileRendezvous: whatever it changes, neither end pairs with a key that
-// is not the other's.
+// TestHostileRendezvous changes openings and answers. Neither peer may pair.
 func TestHostileRendezvous(t *testing.T) {
 	mallory, err := ident.NewKey(rand.Reader)
 	if err != nil {
@@ -39,44 +38,46 @@ func TestHostileRendezvous(t *testing.T) {
 		t.Fatal(err)
 	}
 	var opened []byte
-	for name, hostile := range map[string]func(*memory){
-		"client's key swapped":   func(m *memory) { m.onTry = change(func(o *opening) { o.Key = mallory.Public() }) },
-		"host's key swapped":     func(m *memory) { m.onAnswer = change(func(a *answer) { a.Key = mallory.Public() }) },
-		"client's share swapped": func(m *memory) { m.onTry = change(func(o *opening) { o.Share = guess.Share() }) },
-		"host's share swapped":   func(m *memory) { m.onAnswer = change(func(a *answer) { a.Share = guess.Share() }) },
-		"host's share neutral":   func(m *memory) { m.onAnswer = change(func(a *answer) { clear(a.Share) }) },
-		"client's share neutral": func(m *memory) { m.onTry = change(func(o *opening) { clear(o.Share) }) },
-		"host's tag changed":     func(m *memory) { m.onAnswer = change(func(a *answer) { a.Tag[0] ^= 1 }) },
-		"host's card changed":    func(m *memory) { m.onAnswer = change(func(a *answer) { a.Card[0] ^= 1 }) },
-		"both keys swapped": func(m *memory) {
-			m.onTry = change(func(o *opening) { o.Key = mallory.Public() })
-			m.onAnswer = change(func(a *answer) { a.Key = mallory.Public() })
+	openings := func(f func(*openingMessage)) hooks { return hooks{onTry: change(f)} }
+	answers := func(f func(*answerMessage)) hooks { return hooks{onAnswer: change(f)} }
+	for name, h := range map[string]hooks{
+		"client's key replaced":   openings(func(o *openingMessage) { o.Key = mallory.Public() }),
+		"host's key replaced":     answers(func(a *answerMessage) { a.Key = mallory.Public() }),
+		"client's share replaced": openings(func(o *openingMessage) { o.Share = guess.Share() }),
+		"host's share replaced":   answers(func(a *answerMessage) { a.Share = guess.Share() }),
+		"host's share neutral":    answers(func(a *answerMessage) { clear(a.Share) }),
+		"client's share neutral":  openings(func(o *openingMessage) { clear(o.Share) }),
+		"host's tag changed":      answers(func(a *answerMessage) { a.Tag[0] ^= 1 }),
+		"host's card changed":     answers(func(a *answerMessage) { a.Card[0] ^= 1 }),
+		"both keys replaced": {
+			onTry:    change(func(o *openingMessage) { o.Key = mallory.Public() }),
+			onAnswer: change(func(a *answerMessage) { a.Key = mallory.Public() }),
 		},
-		"opening sent back as answer": func(m *memory) {
-			m.onTry = func(raw []byte) []byte { opened = raw; return raw }
-			m.onAnswer = change(func(a *answer) {
-				o, err := decode[opening](opened)
+		"opening sent back as answer": {
+			onTry: func(raw []byte) []byte { opened = raw; return raw },
+			onAnswer: change(func(a *answerMessage) {
+				o, err := decode[openingMessage](opened)
 				if err != nil {
 					t.Error(err)
 				}
 				a.Share, a.Key = o.Share, mallory.Public()
-			})
+			}),
 		},
-		"answer is rubbish":   func(m *memory) { m.onAnswer = func([]byte) []byte { return []byte("{}") } },
-		"answer is too long":  func(m *memory) { m.onAnswer = func([]byte) []byte { return make([]byte, 1<<20) } },
-		"opening is rubbish":  func(m *memory) { m.onTry = func([]byte) []byte { return []byte("null") } },
-		"opening has a twin":  func(m *memory) { m.onTry = func(raw []byte) []byte { return append(raw, raw...) } },
-		"opening of tomorrow": func(m *memory) { m.onTry = change(func(o *opening) { o.Version = 2 }) },
+		"empty answer":     {onAnswer: func([]byte) []byte { return []byte("{}") }},
+		"long answer":      {onAnswer: func([]byte) []byte { return make([]byte, 1<<20) }},
+		"null opening":     {onTry: func([]byte) []byte { return []byte("null") }},
+		"repeated opening": {onTry: func(raw []byte) []byte { return append(raw, raw...) }},
+		"newer version":    openings(func(o *openingMessage) { o.Version = 2 }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemory()
-				hostile(m)
+				m.hooks = h
 				w := offer(t, newPairing(t, "host", m))
 				client := newPairing(t, "client", m)
 				for range MaxTries {
 					if got, err := client.Join(t.Context(), w.Address, w.PIN); err == nil {
-						t.Fatalf("the client pairs with %+v", got)
+						t.Fatalf("the client paired with %+v", got)
 					}
 				}
 				if got, err := w.result(); !errors.Is(err, ErrBurned) && !errors.Is(err, ErrExpired) {
@@ -87,16 +88,16 @@ func TestHostileRendezvous(t *testing.T) {
 	}
 }
 
-// TestConfirmationTamperedWith: the client has seen the real host by then; the
-// host must still not take a client that is not proved.
-func TestConfirmationTamperedWith(t *testing.T) {
+// TestHostRefusesChangedConfirmation changes confirmations. The client has
+// authenticated the host before, but the host must not accept the client.
+func TestHostRefusesChangedConfirmation(t *testing.T) {
 	for name, f := range map[string]func([]byte) []byte{
-		"tag changed":  change(func(c *confirmation) { c.Tag[0] ^= 1 }),
-		"tag missing":  change(func(c *confirmation) { c.Tag = nil }),
-		"card changed": change(func(c *confirmation) { c.Card[len(c.Card)-1] ^= 1 }),
-		"card missing": change(func(c *confirmation) { c.Card = nil }),
-		"rubbish":      func([]byte) []byte { return []byte(strings.Repeat("[", MaxMessage)) },
-		"host's own":   func([]byte) []byte { return []byte(`{"tag":""}`) },
+		"tag changed":  change(func(c *confirmationMessage) { c.Tag[0] ^= 1 }),
+		"tag missing":  change(func(c *confirmationMessage) { c.Tag = nil }),
+		"card changed": change(func(c *confirmationMessage) { c.Card[len(c.Card)-1] ^= 1 }),
+		"card missing": change(func(c *confirmationMessage) { c.Card = nil }),
+		"not JSON":     func([]byte) []byte { return []byte(strings.Repeat("[", MaxMessage)) },
+		"empty tag":    func([]byte) []byte { return []byte(`{"tag":""}`) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -117,8 +118,9 @@ func TestConfirmationTamperedWith(t *testing.T) {
 	}
 }
 
-// TestAnswersExchangedBetweenTwoClients: an answer is good for its own try.
-func TestAnswersExchangedBetweenTwoClients(t *testing.T) {
+// TestAnswerOfAnotherTryIsRefused gives the answer to the first try to all other
+// clients.
+func TestAnswerOfAnotherTryIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		var first []byte
@@ -126,16 +128,16 @@ func TestAnswersExchangedBetweenTwoClients(t *testing.T) {
 			if first == nil {
 				first = raw
 			}
-			return first // everybody gets the first one's
+			return first
 		}
 		m.onConfirm = func([]byte) []byte { return nil }
 		w := offer(t, newPairing(t, "host", m))
 		if _, err := newPairing(t, "one", m).Join(t.Context(), w.Address, w.PIN); err != nil {
-			t.Errorf("the first: %v", err)
+			t.Errorf("first client: %v", err)
 		}
 		for range MaxTries - 1 {
 			if _, err := newPairing(t, "two", m).Join(t.Context(), w.Address, w.PIN); !errors.Is(err, ErrWrongPIN) {
-				t.Errorf("another: %v, want %v", err, ErrWrongPIN)
+				t.Errorf("another client: %v, want %v", err, ErrWrongPIN)
 			}
 		}
 		if got, err := w.result(); !errors.Is(err, ErrBurned) {
@@ -145,22 +147,24 @@ func TestAnswersExchangedBetweenTwoClients(t *testing.T) {
 }
 
 func FuzzMessages(f *testing.F) {
+	zeros := strings.Repeat("A", 43) + "=" // 32 bytes in base64
 	for _, seed := range []string{
-		``, `null`, `{}`, `{"version":1}`, `{"tag":"AA=="}`, `{"name":"x","addresses":["tls://a:1"]}`, `{"name":"\u001b"}`,
-		`{"version":1,"share":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`,
+		``, `null`, `{}`, `{"version":1}`, `{"tag":"AA=="}`,
+		`{"name":"x","addresses":["tls://a:1"]}`, `{"name":"\u001b"}`,
+		`{"version":1,"share":"` + zeros + `","key":"` + zeros + `"}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		again(t, raw, opening{})
-		again(t, raw, answer{})
-		again(t, raw, confirmation{})
-		again(t, raw, card{})
+		roundTrip(t, raw, openingMessage{})
+		roundTrip(t, raw, answerMessage{})
+		roundTrip(t, raw, confirmationMessage{})
+		roundTrip(t, raw, card{})
 	})
 }
 
-// again decodes, and what it decodes must survive encoding and decoding.
-func again[M interface{ check() error }](t *testing.T, raw []byte, _ M) {
+// roundTrip decodes raw. If that succeeds, the encoded message must decode too.
+func roundTrip[M interface{ check() error }](t *testing.T, raw []byte, _ M) {
 	m, err := decode[M](raw)
 	if err != nil {
 		return
@@ -170,9 +174,9 @@ func again[M interface{ check() error }](t *testing.T, raw []byte, _ M) {
 		t.Fatal(err)
 	}
 	if len(encoded) > MaxMessage {
-		return // text that JSON escapes, which no honest end sends
+		return // JSON escapes have made it longer; no honest peer sends such text
 	}
 	if _, err := decode[M](encoded); err != nil {
-		t.Errorf("%s decodes, its encoding %s does not: %v", raw, encoded, err)
+		t.Errorf("%s can be decoded, but its encoding %s cannot: %v", raw, encoded, err)
 	}
 }

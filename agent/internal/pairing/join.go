@@ -9,8 +9,9 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Join pairs with the host that offers the address. A wrong PIN is a
-// [WrongPINError]; the other reasons are this package's errors.
+// Join pairs with the host that offers the address. If the PIN is wrong, the error
+// wraps a [WrongPINError]. Other errors wrap an error of this package if one
+// describes the reason.
 func (p *Pairing) Join(ctx context.Context, address ident.Address, pin ident.PIN) (Peer, error) {
 	got, err := p.join(ctx, address, pin)
 	if err != nil {
@@ -25,11 +26,11 @@ func (p *Pairing) join(ctx context.Context, address ident.Address, pin ident.PIN
 		return Peer{}, err
 	}
 	key := p.cfg.Key.Public()
-	first, err := encode(opening{Version: version, Share: run.Share(), Key: key})
+	first, err := encode(openingMessage{Version: version, Share: run.Share(), Key: key})
 	if err != nil {
 		return Peer{}, err
 	}
-	try, err := p.cfg.Mailbox.Try(ctx, address, first)
+	try, err := p.cfg.ClientMailbox.Try(ctx, address, first)
 	if err != nil {
 		return Peer{}, err
 	}
@@ -39,48 +40,49 @@ func (p *Pairing) join(ctx context.Context, address ident.Address, pin ident.PIN
 	}
 	got, second, err := p.checkAnswer(run, raw)
 	if err != nil {
-		p.giveUp(ctx, address, try.Number)
+		p.abandon(ctx, address, try.Number)
 		return Peer{}, err
 	}
-	if err := p.cfg.Mailbox.Confirm(ctx, address, try.Number, second); err != nil {
+	if err := p.cfg.ClientMailbox.Confirm(ctx, address, try.Number, second); err != nil {
 		return Peer{}, err
 	}
 	return got, nil
 }
 
-// giveUp lets the host say at once that somebody guessed wrong. It has counted
-// the try anyway, so that nothing depends on its arrival.
-func (p *Pairing) giveUp(ctx context.Context, address ident.Address, try int) {
-	empty, err := encode(confirmation{})
+// abandon sends an empty confirmation, so that the host can report a wrong PIN at
+// once. The host has counted the try already and does not depend on it.
+func (p *Pairing) abandon(ctx context.Context, address ident.Address, try int) {
+	empty, err := encode(confirmationMessage{})
 	if err == nil {
-		err = p.cfg.Mailbox.Confirm(ctx, address, try, empty)
+		err = p.cfg.ClientMailbox.Confirm(ctx, address, try, empty)
 	}
 	if err != nil {
-		p.cfg.Logger.Debug("the host was not told of the failed try", "error", err)
+		p.cfg.Logger.Debug("cannot report the failed pairing try to the host", "err", err)
 	}
 }
 
-// awaitAnswer asks until the host has answered.
+// awaitAnswer waits for the host's answer, at most answerTimeout.
 func (p *Pairing) awaitAnswer(ctx context.Context, address ident.Address, try int) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, ErrNoAnswer)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, ErrNoAnswer)
 	defer cancel()
 	for {
-		t, err := p.cfg.Mailbox.Result(ctx, address, try)
+		t, err := p.cfg.ClientMailbox.Result(ctx, address, try)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if err != nil || t.Answer != nil {
 			return t.Answer, err
 		}
-		if err := sleep(ctx, pollPause); err != nil {
+		if err := sleep(ctx, pollInterval); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// checkAnswer returns the proved host and the confirmation to send to it.
+// checkAnswer authenticates the host by its answer. It returns the host and the
+// confirmation to send.
 func (p *Pairing) checkAnswer(run *cpace.Party, raw []byte) (Peer, []byte, error) {
-	a, err := decode[answer](raw)
+	a, err := decode[answerMessage](raw)
 	if err != nil {
 		return Peer{}, nil, err
 	}
@@ -88,23 +90,24 @@ func (p *Pairing) checkAnswer(run *cpace.Party, raw []byte) (Peer, []byte, error
 	if bytes.Equal(a.Key, key) {
 		return Peer{}, nil, ErrSelf
 	}
-	own := data(roleClient, key)
-	theirs := cpace.Message{Share: a.Share, Data: data(roleHost, a.Key)}
-	session, err := run.Initiate(own, theirs)
+	own := associatedData(roleClient, key)
+	theirs := cpace.Message{Share: a.Share, Data: associatedData(roleHost, a.Key)}
+	sessionKey, err := run.Initiate(own, theirs)
 	if err != nil {
 		return Peer{}, nil, err
 	}
-	if !session.Confirms(a.Tag, theirs) {
+	if !sessionKey.Confirms(a.Tag, theirs) {
 		return Peer{}, nil, WrongPINError{Left: a.Left}
 	}
-	c, err := open(session, roleHost, a.Card)
+	c, err := open(sessionKey, roleHost, a.Card)
 	if err != nil {
 		return Peer{}, nil, err
 	}
-	sealed, err := seal(session, roleClient, p.card())
+	sealed, err := seal(sessionKey, roleClient, p.card())
 	if err != nil {
 		return Peer{}, nil, err
 	}
-	second, err := encode(confirmation{Tag: session.Tag(cpace.Message{Share: run.Share(), Data: own}), Card: sealed})
-	return peer(a.Key, c), second, err
+	tag := sessionKey.Tag(cpace.Message{Share: run.Share(), Data: own})
+	second, err := encode(confirmationMessage{Tag: tag, Card: sealed})
+	return newPeer(a.Key, c), second, err
 }

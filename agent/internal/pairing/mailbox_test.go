@@ -11,34 +11,40 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// memory is a mailbox as an honest rendezvous keeps it, and a hostile one if
-// its hooks are set: they may change what passes.
-type memory struct {
-	maxTries int // a hostile rendezvous need not count
+// memoryMailboxes implements HostMailbox and ClientMailbox in memory, like an
+// honest rendezvous. The hooks make it hostile: they change messages.
+type memoryMailboxes struct {
+	maxTries int // MaxTries, or more if the rendezvous is hostile
 	lifetime time.Duration
 
+	hooks
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	down     error // if set, every call returns it
+	boxes    map[ident.Address]*box
+	answered int // number of calls of Answer
+}
+
+// hooks change messages before they are stored. Each may be nil.
+type hooks struct {
 	onTry     func(opening []byte) []byte
 	onAnswer  func(answer []byte) []byte
 	onConfirm func(confirmation []byte) []byte
-
-	mu       sync.Mutex // guards what follows
-	down     error      // what every request gets, if set
-	boxes    map[ident.Address]*box
-	answered int
 }
 
 type box struct {
 	expires time.Time
 	tries   []api.Try
-	changed chan struct{} // closed and replaced
+	changed chan struct{} // closed and replaced by every change
 }
 
-func newMemory() *memory {
-	return &memory{maxTries: MaxTries, lifetime: Lifetime, boxes: map[ident.Address]*box{}}
+func newMemory() *memoryMailboxes {
+	return &memoryMailboxes{maxTries: MaxTries, lifetime: Lifetime, boxes: map[ident.Address]*box{}}
 }
 
-// with runs f on a mailbox under the lock.
-func (m *memory) with(a ident.Address, f func(*box) error) error {
+// with calls f with a mailbox while it holds mu.
+func (m *memoryMailboxes) with(a ident.Address, f func(*box) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b := m.boxes[a]
@@ -53,8 +59,8 @@ func (m *memory) with(a ident.Address, f func(*box) error) error {
 	return f(b)
 }
 
-// change is with, and tells those who wait.
-func (m *memory) change(a ident.Address, f func(*box) error) error {
+// change is like with, and wakes the calls of wait.
+func (m *memoryMailboxes) change(a ident.Address, f func(*box) error) error {
 	return m.with(a, func(b *box) error {
 		close(b.changed)
 		b.changed = make(chan struct{})
@@ -62,8 +68,9 @@ func (m *memory) change(a ident.Address, f func(*box) error) error {
 	})
 }
 
-// wait asks ready, again after every change, for at most the time of a long poll.
-func (m *memory) wait(ctx context.Context, a ident.Address, ready func(*box) bool) error {
+// wait calls ready at once and after every change, until it returns true or
+// api.MaxWait has passed.
+func (m *memoryMailboxes) wait(ctx context.Context, a ident.Address, ready func(*box) bool) error {
 	timeout := time.NewTimer(api.MaxWait)
 	defer timeout.Stop()
 	for {
@@ -83,7 +90,7 @@ func (m *memory) wait(ctx context.Context, a ident.Address, ready func(*box) boo
 	}
 }
 
-func (m *memory) OpenMailbox(context.Context) (api.Mailbox, error) {
+func (m *memoryMailboxes) Open(context.Context) (api.Mailbox, error) {
 	a, err := ident.NewAddress(rand.Reader)
 	if err != nil {
 		return api.Mailbox{}, err
@@ -95,11 +102,11 @@ func (m *memory) OpenMailbox(context.Context) (api.Mailbox, error) {
 	return api.Mailbox{Address: a, Expires: b.expires}, nil
 }
 
-func (m *memory) CloseMailbox(_ context.Context, a ident.Address) error {
+func (m *memoryMailboxes) Close(_ context.Context, a ident.Address) error {
 	return m.change(a, func(*box) error { delete(m.boxes, a); return nil })
 }
 
-func (m *memory) Tries(ctx context.Context, a ident.Address, after int) (tries []api.Try, err error) {
+func (m *memoryMailboxes) Tries(ctx context.Context, a ident.Address, after int) (tries []api.Try, err error) {
 	err = m.wait(ctx, a, func(b *box) bool {
 		tries = slices.Clone(b.tries[min(after, len(b.tries)):])
 		return len(tries) > 0
@@ -107,9 +114,9 @@ func (m *memory) Tries(ctx context.Context, a ident.Address, after int) (tries [
 	return tries, err
 }
 
-// Result waits for the answer. It does not know who asks, and lets the host
-// poll for the confirmation.
-func (m *memory) Result(ctx context.Context, a ident.Address, n int) (t api.Try, err error) {
+// Result waits for the answer only: it cannot distinguish host and client. The
+// host polls for the confirmation.
+func (m *memoryMailboxes) Result(ctx context.Context, a ident.Address, n int) (t api.Try, err error) {
 	err = m.wait(ctx, a, func(b *box) bool {
 		t = b.tries[n-1]
 		return t.Answer != nil
@@ -117,7 +124,7 @@ func (m *memory) Result(ctx context.Context, a ident.Address, n int) (t api.Try,
 	return t, err
 }
 
-func (m *memory) Try(_ context.Context, a ident.Address, opening []byte) (t api.Try, err error) {
+func (m *memoryMailboxes) Try(_ context.Context, a ident.Address, opening []byte) (t api.Try, err error) {
 	return t, m.change(a, func(b *box) error {
 		if len(b.tries) >= m.maxTries {
 			return api.NewProblem(api.CodeMailboxBurned)
@@ -128,7 +135,7 @@ func (m *memory) Try(_ context.Context, a ident.Address, opening []byte) (t api.
 	})
 }
 
-func (m *memory) Answer(_ context.Context, a ident.Address, n int, answer []byte) error {
+func (m *memoryMailboxes) Answer(_ context.Context, a ident.Address, n int, answer []byte) error {
 	return m.change(a, func(b *box) error {
 		m.answered++
 		b.tries[n-1].Answer = through(m.onAnswer, answer)
@@ -136,7 +143,7 @@ func (m *memory) Answer(_ context.Context, a ident.Address, n int, answer []byte
 	})
 }
 
-func (m *memory) Confirm(_ context.Context, a ident.Address, n int, confirmation []byte) error {
+func (m *memoryMailboxes) Confirm(_ context.Context, a ident.Address, n int, confirmation []byte) error {
 	return m.change(a, func(b *box) error {
 		b.tries[n-1].Confirmation = through(m.onConfirm, confirmation)
 		return nil
@@ -144,7 +151,7 @@ func (m *memory) Confirm(_ context.Context, a ident.Address, n int, confirmation
 }
 
 // setDown makes the rendezvous fail, or work again.
-func (m *memory) setDown(err error) {
+func (m *memoryMailboxes) setDown(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.down = err

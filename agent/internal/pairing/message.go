@@ -13,65 +13,65 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/pairing/cpace"
 )
 
-// Bounds, checked before anything is made of what came over the wire.
+// Bounds of received messages. They are checked before a message is used.
 const (
 	MaxMessage   = 4 << 10 // bytes of one message of a try
 	MaxName      = 64      // bytes of a peer's name
 	MaxAddresses = 8       // direct addresses of a peer
-	MaxAddress   = 256     // bytes of one of them
+	MaxAddress   = 256     // bytes of one direct address
 
-	version = 1
+	version = 1 // of the protocol
 )
 
-// errMessage is the error of every message that no honest end sends.
+// errMessage is returned for messages that violate the protocol.
 var errMessage = errors.New("malformed pairing message")
 
-// opening is the client's first message.
-type opening struct {
+// openingMessage is the client's first message.
+type openingMessage struct {
 	Version int    `json:"version"`
 	Share   []byte `json:"share"` // Ya
 	Key     []byte `json:"key"`   // the client's Ed25519 public key
 }
 
-// answer is the host's message.
-type answer struct {
+// answerMessage is the host's message.
+type answerMessage struct {
 	Share []byte `json:"share"` // Yb
 	Key   []byte `json:"key"`   // the host's Ed25519 public key
 	Tag   []byte `json:"tag"`
-	Card  []byte `json:"card"` // sealed
-	// Left is how many tries remain after this one. Nothing protects it; it
-	// serves for the sentence that a person with a wrong PIN reads.
+	Card  []byte `json:"card"` // encrypted, see seal
+	// Left is the number of tries that remain after this one. It is not
+	// authenticated and serves only for the error message for a wrong PIN.
 	Left int `json:"left"`
 }
 
-// confirmation is the client's second message. A client that could not accept
-// the answer sends it empty, so that the host need not wait for it.
-type confirmation struct {
+// confirmationMessage is the client's second message. A client that does not
+// accept the answer sends it empty, so that the host does not have to wait.
+type confirmationMessage struct {
 	Tag  []byte `json:"tag,omitempty"`
-	Card []byte `json:"card,omitempty"` // sealed
+	Card []byte `json:"card,omitempty"` // encrypted, see seal
 }
 
-// card is what an end tells the other about itself once both are proved.
+// card describes a peer. Each peer sends it to the other.
 type card struct {
 	Name      string   `json:"name"`
 	Addresses []string `json:"addresses,omitempty"`
 }
 
-func (o opening) check() error {
+func (o openingMessage) check() error {
 	if o.Version != version {
-		return fmt.Errorf("%w: version %d, want %d; bring EasyFind up to date on both sides", errMessage, o.Version, version)
+		return fmt.Errorf("%w: version %d, want %d: update EasyFind on both machines", errMessage, o.Version, version)
 	}
 	return checkKeys(o.Share, o.Key)
 }
 
-func (a answer) check() error {
+func (a answerMessage) check() error {
 	if len(a.Tag) != cpace.TagSize || a.Left < 0 || a.Left >= MaxTries {
 		return fmt.Errorf("%w: tag of %d bytes, %d tries left", errMessage, len(a.Tag), a.Left)
 	}
 	return checkKeys(a.Share, a.Key)
 }
 
-func (c confirmation) check() error {
+func (c confirmationMessage) check() error {
 	if n := len(c.Tag); n != cpace.TagSize && n != 0 {
 		return fmt.Errorf("%w: tag of %d bytes", errMessage, n)
 	}
@@ -83,7 +83,7 @@ func (c card) check() error {
 		return fmt.Errorf("%w: the name is empty, too long or not printable", errMessage)
 	}
 	if len(c.Addresses) > MaxAddresses {
-		return fmt.Errorf("%w: %d addresses, at most %d", errMessage, len(c.Addresses), MaxAddresses)
+		return fmt.Errorf("%w: %d addresses, limit %d", errMessage, len(c.Addresses), MaxAddresses)
 	}
 	for _, a := range c.Addresses {
 		if len(a) > MaxAddress || !printable(a) {
@@ -101,7 +101,7 @@ func checkKeys(share, key []byte) error {
 }
 
 // ValidName reports whether s can be a peer's name: 1 to MaxName bytes of
-// printable text, so that it cannot play with the terminal it is shown on.
+// printable UTF-8. Other text could control the terminal that shows it.
 func ValidName(s string) bool { return s != "" && len(s) <= MaxName && printable(s) }
 
 func printable(s string) bool {
@@ -116,11 +116,12 @@ func printable(s string) bool {
 	return true
 }
 
-// decode reads exactly one message: known fields only, nothing behind it.
+// decode decodes a message of at most MaxMessage bytes. It fails if the message
+// has unknown fields, if anything follows it, or if its check fails.
 func decode[M interface{ check() error }](raw []byte) (M, error) {
 	var m M
 	if len(raw) > MaxMessage {
-		return m, fmt.Errorf("%w: %d bytes, at most %d", errMessage, len(raw), MaxMessage)
+		return m, fmt.Errorf("%w: %d bytes, limit %d", errMessage, len(raw), MaxMessage)
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -128,16 +129,16 @@ func decode[M interface{ check() error }](raw []byte) (M, error) {
 		return m, fmt.Errorf("%w: %w", errMessage, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return m, fmt.Errorf("%w: something follows it", errMessage)
+		return m, fmt.Errorf("%w: more data after it", errMessage)
 	}
 	return m, m.check()
 }
 
-// encode cannot fail for the types of this package.
+// encode encodes a message. It fails if that has more than MaxMessage bytes.
 func encode(m any) ([]byte, error) {
 	raw, err := json.Marshal(m)
 	if err == nil && len(raw) > MaxMessage {
-		err = fmt.Errorf("%d bytes, at most %d", len(raw), MaxMessage)
+		err = fmt.Errorf("%d bytes, limit %d", len(raw), MaxMessage)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("pairing message: %w", err)

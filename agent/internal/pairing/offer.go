@@ -12,8 +12,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Offer is an address that waits for the other end. It holds a mailbox at the
-// rendezvous until Wait returns.
+// Offer is an EasyFind address that a client can pair with. It has a mailbox at
+// the rendezvous until Wait returns.
 type Offer struct {
 	Address ident.Address
 	PIN     ident.PIN
@@ -22,26 +22,26 @@ type Offer struct {
 	pairing *Pairing
 
 	// Owned by Wait.
-	tries   map[int]*hostTry // by number
-	settled int              // how many of them have failed
-	failed  func(left int)
+	tries       map[int]*hostTry // by number, from 1
+	failures    int              // number of tries that have failed
+	reportTries func(left int)   // see Wait; may be nil
 }
 
-// hostTry is a try as the host remembers it. Without a session its opening was
-// malformed, and nothing confirms it.
+// hostTry is the host's state of a try.
 type hostTry struct {
-	session  *cpace.Key
-	theirs   cpace.Message
-	theirKey []byte
+	sessionKey *cpace.Key    // nil if the opening was malformed: then nothing confirms the try
+	theirs     cpace.Message // of the client
+	theirKey   []byte        // the client's public key
 }
 
-// Offer opens a mailbox and draws a PIN. The caller must call Wait.
+// Offer opens a mailbox and draws a PIN. The caller must call Wait, which closes
+// the mailbox.
 func (p *Pairing) Offer(ctx context.Context) (*Offer, error) {
 	pin, err := ident.NewPIN(p.cfg.Random)
 	if err != nil {
 		return nil, err
 	}
-	box, err := p.cfg.Mailbox.OpenMailbox(ctx)
+	box, err := p.cfg.HostMailbox.Open(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("new EasyFind address: %w", err)
 	}
@@ -53,157 +53,161 @@ func (p *Pairing) Offer(ctx context.Context) (*Offer, error) {
 	}, nil
 }
 
-// news is what a watcher of the mailbox has seen.
-type news struct {
+// event is a change in the mailbox: a new try, or the end of the wait for a
+// confirmation, or an error that makes the mailbox unusable.
+type event struct {
 	opened       *api.Try
-	confirmed    int // the number of a try whose confirmation has come or is overdue
-	confirmation []byte
+	confirmed    int    // number of the try whose confirmation has come or is overdue
+	confirmation []byte // of that try; nil if it is overdue
 	err          error
 }
 
-// Wait answers tries until one succeeds, the address is burned (ErrBurned) or
-// expires (ErrExpired), or ctx ends. It is called once, and closes the mailbox.
-// failed, which may be nil, is called for every try that has failed, with the
-// number of those that are left.
+// Wait answers tries until one succeeds, MaxTries have failed (ErrBurned), the
+// address expires (ErrExpired) or ctx ends. It may be called only once. It closes
+// the mailbox. After each failed try it calls failed, which may be nil, with the
+// number of remaining tries.
 func (o *Offer) Wait(ctx context.Context, failed func(left int)) (Peer, error) {
-	o.failed = failed
+	o.reportTries = failed
 	defer o.close(ctx)
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
 	ctx, cancel := context.WithDeadlineCause(ctx, o.Expires, ErrExpired)
 	defer cancel()
 
-	seen := make(chan news)
-	watchers.Go(func() { o.watchTries(ctx, seen) })
+	events := make(chan event)
+	watchers.Go(func() { o.watchTries(ctx, events) })
 	for {
-		var n news
+		var e event
 		select {
 		case <-ctx.Done():
 			return Peer{}, context.Cause(ctx)
-		case n = <-seen:
+		case e = <-events:
 		}
 		switch {
-		case n.err != nil:
-			return Peer{}, n.err
-		case n.opened != nil:
-			answered, err := o.answer(ctx, *n.opened)
+		case e.err != nil:
+			return Peer{}, e.err
+		case e.opened != nil:
+			answered, err := o.answer(ctx, *e.opened)
 			if err != nil {
 				return Peer{}, err
 			}
 			if answered {
-				watchers.Go(func() { o.watchConfirmation(ctx, n.opened.Number, seen) })
+				watchers.Go(func() { o.watchConfirmation(ctx, e.opened.Number, events) })
 			}
 		default:
-			got, err := o.confirm(n)
+			got, err := o.confirm(e)
 			if err == nil {
 				return got, nil
 			}
-			o.settle(err)
+			o.fail(err)
 		}
-		if o.settled == MaxTries {
+		if o.failures == MaxTries {
 			return Peer{}, ErrBurned
 		}
 	}
 }
 
-// close does not end with the caller's context: a mailbox left behind could be
-// tried for minutes.
+// close closes the mailbox, also if ctx has ended: otherwise guessers could use it
+// until it expires.
 func (o *Offer) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := reason(o.pairing.cfg.Mailbox.CloseMailbox(ctx, o.Address)); err != nil && !over(err) {
-		o.pairing.cfg.Logger.Warn("pairing mailbox could not be closed; it expires by itself", "error", err)
+	if err := reason(o.pairing.cfg.HostMailbox.Close(ctx, o.Address)); err != nil && !isFinal(err) {
+		o.pairing.cfg.Logger.Warn("cannot close the pairing mailbox; it expires by itself", "err", err)
 	}
 }
 
-// watchTries reports new tries, MaxTries at most: a rendezvous that does not
-// count gains nothing.
-func (o *Offer) watchTries(ctx context.Context, seen chan<- news) {
+// watchTries sends an event for each new try. It sends at most MaxTries, also if a
+// hostile rendezvous delivers more.
+func (o *Offer) watchTries(ctx context.Context, events chan<- event) {
 	for number := 0; number < MaxTries; {
-		tries, err := o.pairing.cfg.Mailbox.Tries(ctx, o.Address, number)
-		if err = reason(err); over(err) {
-			send(ctx, seen, news{err: err})
+		tries, err := o.pairing.cfg.HostMailbox.Tries(ctx, o.Address, number)
+		if err = reason(err); isFinal(err) {
+			send(ctx, events, event{err: err})
 			return
 		}
-		pause := o.away(ctx, err)
+		delay := o.retryDelay(ctx, err)
 		for _, t := range tries {
 			if t.Number == number+1 && number < MaxTries {
 				number++
-				send(ctx, seen, news{opened: &t})
+				send(ctx, events, event{opened: &t})
 			}
 		}
-		if sleep(ctx, pause) != nil {
+		if sleep(ctx, delay) != nil {
 			return
 		}
 	}
 }
 
-// watchConfirmation reports the confirmation of a try, or that its time is over.
-func (o *Offer) watchConfirmation(ctx context.Context, number int, seen chan<- news) {
-	bounded, cancel := context.WithTimeout(ctx, confirmTime)
+// watchConfirmation sends an event when the confirmation of a try comes, or after
+// confirmTimeout.
+func (o *Offer) watchConfirmation(ctx context.Context, number int, events chan<- event) {
+	bounded, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
 	for {
-		t, err := o.pairing.cfg.Mailbox.Result(bounded, o.Address, number)
+		t, err := o.pairing.cfg.HostMailbox.Result(bounded, o.Address, number)
 		if err == nil && t.Confirmation != nil {
-			send(ctx, seen, news{confirmed: number, confirmation: t.Confirmation})
+			send(ctx, events, event{confirmed: number, confirmation: t.Confirmation})
 			return
 		}
-		if sleep(bounded, o.away(bounded, err)) != nil {
-			send(ctx, seen, news{confirmed: number})
+		if sleep(bounded, o.retryDelay(bounded, err)) != nil {
+			send(ctx, events, event{confirmed: number})
 			return
 		}
 	}
 }
 
-// away returns how long to wait before the rendezvous is asked again. If it
-// cannot be reached, it may be back in a moment; the deadline ends the waiting.
-func (o *Offer) away(ctx context.Context, err error) time.Duration {
+// retryDelay returns the time until the next call after a call that returned err.
+// After an error the host keeps trying until the address expires.
+func (o *Offer) retryDelay(ctx context.Context, err error) time.Duration {
 	if err == nil || ctx.Err() != nil {
-		return pollPause
+		return pollInterval
 	}
-	o.pairing.cfg.Logger.Warn("pairing mailbox cannot be reached, trying again", "error", err)
-	return awayPause
+	o.pairing.cfg.Logger.Warn("cannot reach the pairing mailbox", "err", err, "retry_in", retryInterval)
+	return retryInterval
 }
 
-func send(ctx context.Context, seen chan<- news, n news) {
+// send sends an event unless ctx ends first.
+func send(ctx context.Context, events chan<- event, e event) {
 	select {
-	case seen <- n:
+	case events <- e:
 	case <-ctx.Done():
 	}
 }
 
-// settle ends a try that has failed.
-func (o *Offer) settle(reason error) {
-	o.settled++
-	o.pairing.cfg.Logger.Warn("pairing try failed", "error", reason)
-	if o.failed != nil {
-		o.failed(MaxTries - len(o.tries))
+// fail counts a failed try and reports it.
+func (o *Offer) fail(err error) {
+	o.failures++
+	o.pairing.cfg.Logger.Warn("a pairing try failed", "err", err)
+	if o.reportTries != nil {
+		o.reportTries(MaxTries - len(o.tries))
 	}
 }
 
-// answer counts the try and only then answers it. Whatever goes wrong, the try
-// stays counted.
+// answer counts the try and then answers it, so that the try is counted whatever
+// happens. It reports whether the answer was sent. An error ends the offer.
 func (o *Offer) answer(ctx context.Context, t api.Try) (bool, error) {
-	known := &hostTry{}
-	o.tries[t.Number] = known
-	raw, err := o.compute(known, t.Opening)
+	try := &hostTry{}
+	o.tries[t.Number] = try
+	raw, err := o.respond(try, t.Opening)
 	if errors.Is(err, errMessage) || errors.Is(err, cpace.ErrShare) {
-		o.settle(err)
+		o.fail(err)
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if err := o.pairing.cfg.Mailbox.Answer(ctx, o.Address, t.Number, raw); err != nil {
-		o.settle(fmt.Errorf("answer: %w", err))
+	if err := o.pairing.cfg.HostMailbox.Answer(ctx, o.Address, t.Number, raw); err != nil {
+		o.fail(fmt.Errorf("answer: %w", err))
 		return false, nil
 	}
 	return true, nil
 }
 
-// compute runs the responder's part and returns the answer.
-func (o *Offer) compute(known *hostTry, raw []byte) ([]byte, error) {
-	first, err := decode[opening](raw)
+// respond runs the responder's part of CPace for the opening in raw, stores the
+// result in try and returns the encoded answer.
+func (o *Offer) respond(try *hostTry, raw []byte) ([]byte, error) {
+	first, err := decode[openingMessage](raw)
 	if err != nil {
 		return nil, err
 	}
@@ -212,41 +216,41 @@ func (o *Offer) compute(known *hostTry, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := data(roleHost, key)
-	theirs := cpace.Message{Share: first.Share, Data: data(roleClient, first.Key)}
-	session, err := run.Respond(theirs, own)
+	own := associatedData(roleHost, key)
+	theirs := cpace.Message{Share: first.Share, Data: associatedData(roleClient, first.Key)}
+	sessionKey, err := run.Respond(theirs, own)
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := seal(session, roleHost, o.pairing.card())
+	sealed, err := seal(sessionKey, roleHost, o.pairing.card())
 	if err != nil {
 		return nil, err
 	}
-	known.session, known.theirs, known.theirKey = &session, theirs, first.Key
-	return encode(answer{
+	try.sessionKey, try.theirs, try.theirKey = &sessionKey, theirs, first.Key
+	return encode(answerMessage{
 		Share: run.Share(), Key: key, Card: sealed, Left: MaxTries - len(o.tries),
-		Tag: session.Tag(cpace.Message{Share: run.Share(), Data: own}),
+		Tag: sessionKey.Tag(cpace.Message{Share: run.Share(), Data: own}),
 	})
 }
 
-// confirm returns the client that a confirmation proves.
-func (o *Offer) confirm(n news) (Peer, error) {
-	t := o.tries[n.confirmed]
-	if n.confirmation == nil {
+// confirm returns the client if the confirmation in e authenticates it.
+func (o *Offer) confirm(e event) (Peer, error) {
+	t := o.tries[e.confirmed]
+	if e.confirmation == nil {
 		return Peer{}, ErrNoAnswer
 	}
-	c, err := decode[confirmation](n.confirmation)
+	c, err := decode[confirmationMessage](e.confirmation)
 	if err != nil {
 		return Peer{}, err
 	}
-	if t.session == nil || !t.session.Confirms(c.Tag, t.theirs) {
+	if t.sessionKey == nil || !t.sessionKey.Confirms(c.Tag, t.theirs) {
 		return Peer{}, ErrWrongPIN
 	}
-	theirs, err := open(*t.session, roleClient, c.Card)
+	theirs, err := open(*t.sessionKey, roleClient, c.Card)
 	if err != nil {
 		return Peer{}, err
 	}
-	got := peer(t.theirKey, theirs)
+	got := newPeer(t.theirKey, theirs)
 	if got.ID == o.pairing.cfg.Key.ID() {
 		return Peer{}, ErrSelf
 	}

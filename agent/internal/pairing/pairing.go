@@ -15,36 +15,41 @@ import (
 )
 
 const (
-	// MaxTries is how many guesses an address stands, right or wrong.
+	// MaxTries is the number of tries that an address permits, right or wrong.
 	MaxTries = 3
-	// Lifetime bounds how long an address can be used, whatever the rendezvous says.
+	// Lifetime is the longest time for which an address is valid. It ends earlier
+	// if the rendezvous says so.
 	Lifetime = 10 * time.Minute
 
-	// answerTime bounds a client's wait for the host's answer.
-	answerTime = 20 * time.Second
-	// confirmTime bounds the host's wait for the confirmation of a try.
-	confirmTime = 20 * time.Second
-	// pollPause separates two questions to a mailbox that answers at once.
-	pollPause = 300 * time.Millisecond
-	// awayPause is the same after the rendezvous could not be asked.
-	awayPause = 3 * time.Second
+	// answerTimeout bounds the client's wait for the host's answer.
+	answerTimeout = 20 * time.Second
+	// confirmTimeout bounds the host's wait for the confirmation of a try.
+	confirmTimeout = 20 * time.Second
+	// pollInterval is the time between two calls for a mailbox. Most calls wait at
+	// the rendezvous for an event; it bounds the rate of calls that do not.
+	pollInterval = 300 * time.Millisecond
+	// retryInterval is the time between two calls after a failed one.
+	retryInterval = 3 * time.Second
 )
 
-// The reasons for which a pairing fails.
+// Reasons why a pairing fails.
 var (
-	ErrUnknownAddress = errors.New("no such EasyFind address: compare it with what the other machine shows, or run \"easyfind pair\" there for a new one")
-	ErrExpired        = errors.New("this EasyFind address has expired or has been used: run \"easyfind pair\" again for a new one")
-	ErrBurned         = errors.New("too many wrong PINs, the EasyFind address is no longer valid: run \"easyfind pair\" again for a new one")
-	ErrNoAnswer       = errors.New("the other machine does not answer: check that \"easyfind pair\" still waits there")
-	ErrSelf           = errors.New("this EasyFind address is this machine's own: use it on the other one")
-	// ErrWrongPIN is what a [WrongPINError] is.
+	ErrUnknownAddress = errors.New("no such EasyFind address: compare it with the one that the other machine shows, " +
+		"or run \"easyfind pair\" there for a new one")
+	ErrExpired = errors.New("this EasyFind address has expired or has been used: " +
+		"run \"easyfind pair\" again for a new one")
+	ErrBurned = errors.New("too many wrong PINs, the EasyFind address is no longer valid: " +
+		"run \"easyfind pair\" again for a new one")
+	ErrNoAnswer = errors.New("the other machine does not answer: check that \"easyfind pair\" still waits there")
+	ErrSelf     = errors.New("this EasyFind address belongs to this machine: use it on the other one")
+	// ErrWrongPIN matches every [WrongPINError].
 	ErrWrongPIN = errors.New("wrong PIN")
 )
 
-// WrongPINError says that the PIN was wrong, or that somebody between the two
-// ends changed a message: the two cannot be told apart.
+// WrongPINError is returned if the PIN was wrong, or if an attacker changed a
+// message. The two cases cannot be distinguished.
 type WrongPINError struct {
-	Left int // tries that remain, as the host says
+	Left int // number of remaining tries according to the host
 }
 
 func (e WrongPINError) Error() string {
@@ -60,68 +65,65 @@ func (e WrongPINError) Error() string {
 // Is makes errors.Is(err, ErrWrongPIN) true.
 func (e WrongPINError) Is(target error) bool { return target == ErrWrongPIN }
 
-// Peer is the other end of a finished pairing: proved to hold its key by
-// somebody who knew the PIN.
+// Peer is the other peer of a successful pairing. It has proved that it knew the
+// PIN; its public key is authenticated by that.
 type Peer struct {
 	ID        ident.PeerID
 	PublicKey ed25519.PublicKey
-	Name      string   // what it calls itself: 1 to MaxName printable bytes
-	Addresses []string // where it can be reached directly, as it says: hints
+	Name      string   // chosen by the peer: 1 to MaxName bytes, printable
+	Addresses []string // direct addresses according to the peer; they may not work
 }
 
-// HostMailbox is what the host needs of the rendezvous.
+// HostMailbox makes the host's calls to the rendezvous. Methods may be called
+// concurrently. No message has more than MaxMessage bytes. If an error wraps an
+// *api.Problem, its code decides how the pairing continues.
 type HostMailbox interface {
-	// OpenMailbox opens a mailbox that only this peer may read.
-	OpenMailbox(ctx context.Context) (api.Mailbox, error)
-	// Tries returns the tries numbered above after, in order. It may wait a
-	// while for one.
+	// Open opens a mailbox that only this peer may read.
+	Open(ctx context.Context) (api.Mailbox, error)
+	// Tries returns the tries whose number is above after, in order. It may
+	// wait until there is one.
 	Tries(ctx context.Context, a ident.Address, after int) ([]api.Try, error)
-	// Answer answers a try.
+	// Answer adds the host's answer to a try.
 	Answer(ctx context.Context, a ident.Address, try int, answer []byte) error
-	// CloseMailbox ends it.
-	CloseMailbox(ctx context.Context, a ident.Address) error
+	// Result returns a try. It may wait for the client's confirmation.
+	Result(ctx context.Context, a ident.Address, try int) (api.Try, error)
+	// Close closes the mailbox.
+	Close(ctx context.Context, a ident.Address) error
 }
 
-// ClientMailbox is what the client needs of the rendezvous.
+// ClientMailbox makes the client's calls to the rendezvous. See [HostMailbox].
 type ClientMailbox interface {
-	// Try begins a try.
+	// Try starts a try with the client's opening.
 	Try(ctx context.Context, a ident.Address, opening []byte) (api.Try, error)
-	// Confirm ends it.
+	// Result returns a try. It may wait for the host's answer.
+	Result(ctx context.Context, a ident.Address, try int) (api.Try, error)
+	// Confirm adds the client's confirmation to a try.
 	Confirm(ctx context.Context, a ident.Address, try int, confirmation []byte) error
 }
 
-// Mailbox is what both need. Its methods may be called concurrently. No message
-// is longer than MaxMessage. An error that is an *api.Problem is understood.
-type Mailbox interface {
-	HostMailbox
-	ClientMailbox
-	// Result returns a try as it is. It may wait a while for what the other end
-	// is to add: the answer for the client, the confirmation for the host.
-	Result(ctx context.Context, a ident.Address, try int) (api.Try, error)
-}
-
-// Config is what pairing needs.
+// Config holds the parameters of New.
 type Config struct {
-	Key       ident.Key
-	Name      string          // what the other end will call this one
-	Addresses func() []string // direct addresses to tell it, at most MaxAddresses; may be nil
-	Mailbox   Mailbox
-	Random    io.Reader // crypto/rand if nil
-	Logger    *slog.Logger
+	Key           ident.Key
+	Name          string          // the name that the other peer sees, see ValidName
+	Addresses     func() []string // direct addresses of this peer, at most MaxAddresses; may be nil
+	HostMailbox   HostMailbox
+	ClientMailbox ClientMailbox
+	Random        io.Reader    // default crypto/rand
+	Logger        *slog.Logger // may be nil
 }
 
-// Pairing pairs this peer with others. Its methods may be called concurrently.
+// Pairing pairs this peer with others. Methods may be called concurrently.
 type Pairing struct {
 	cfg Config
 }
 
-// New checks the configuration.
+// New returns a Pairing. It fails if a mailbox is missing or the name is not valid.
 func New(cfg Config) (*Pairing, error) {
-	if cfg.Mailbox == nil {
-		return nil, errors.New("pairing: no mailbox")
+	if cfg.HostMailbox == nil || cfg.ClientMailbox == nil {
+		return nil, errors.New("pairing: the mailboxes are required")
 	}
 	if !ValidName(cfg.Name) {
-		return nil, fmt.Errorf("pairing: %q cannot be a name: want 1 to %d bytes of printable text", cfg.Name, MaxName)
+		return nil, fmt.Errorf("pairing: invalid name %q: it must have 1 to %d bytes and be printable", cfg.Name, MaxName)
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
@@ -132,7 +134,7 @@ func New(cfg Config) (*Pairing, error) {
 	return &Pairing{cfg: cfg}, nil
 }
 
-// card is what this peer tells of itself.
+// card returns the card of this peer.
 func (p *Pairing) card() card {
 	c := card{Name: p.cfg.Name}
 	if p.cfg.Addresses != nil {
@@ -142,8 +144,8 @@ func (p *Pairing) card() card {
 	return c
 }
 
-// reason turns the rendezvous' refusals into this package's errors, and leaves
-// other errors as they are.
+// reason converts problems of the rendezvous to errors of this package. It returns
+// other errors unchanged.
 func reason(err error) error {
 	var problem *api.Problem
 	if !errors.As(err, &problem) {
@@ -162,12 +164,13 @@ func reason(err error) error {
 	return err
 }
 
-// over reports whether err says that the mailbox takes nothing more.
-func over(err error) bool {
+// isFinal reports whether err means that the mailbox cannot be used any more.
+func isFinal(err error) bool {
 	return errors.Is(err, ErrUnknownAddress) || errors.Is(err, ErrExpired) || errors.Is(err, ErrBurned)
 }
 
-// sleep waits for d or for the end of ctx.
+// sleep waits until d has passed or ctx ends. If ctx ends first, it returns the
+// cause.
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

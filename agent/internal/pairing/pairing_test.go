@@ -17,14 +17,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newPairing(t *testing.T, name string, m Mailbox) *Pairing {
+func newPairing(t *testing.T, name string, m *memoryMailboxes) *Pairing {
 	t.Helper()
 	key, err := ident.NewKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := New(Config{
-		Key: key, Name: name, Mailbox: m,
+		Key: key, Name: name, HostMailbox: m, ClientMailbox: m,
 		Addresses: func() []string { return []string{"tls://" + name + ":7574"} },
 	})
 	if err != nil {
@@ -33,22 +33,22 @@ func newPairing(t *testing.T, name string, m Mailbox) *Pairing {
 	return p
 }
 
-// waiting is an offer whose Wait runs.
-type waiting struct {
+// hostOffer is an offer whose Wait runs in a goroutine.
+type hostOffer struct {
 	*Offer
-	left chan int // one for every failed try
-	done chan struct{}
-	peer Peer  // once done
-	err  error // once done
+	left chan int      // receives the number of remaining tries after each failed try
+	done chan struct{} // closed when Wait has returned
+	peer Peer          // valid after done
+	err  error         // valid after done
 }
 
-func offer(t *testing.T, host *Pairing) *waiting {
+func offer(t *testing.T, host *Pairing) *hostOffer {
 	t.Helper()
 	o, err := host.Offer(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &waiting{Offer: o, left: make(chan int, MaxTries), done: make(chan struct{})}
+	w := &hostOffer{Offer: o, left: make(chan int, MaxTries), done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		w.peer, w.err = o.Wait(t.Context(), func(left int) { w.left <- left })
@@ -56,18 +56,18 @@ func offer(t *testing.T, host *Pairing) *waiting {
 	return w
 }
 
-func (w *waiting) result() (Peer, error) {
+func (w *hostOffer) result() (Peer, error) {
 	<-w.done
 	return w.peer, w.err
 }
 
-// wrong is a PIN that is not pin.
+// wrong returns a PIN other than pin.
 func wrong(pin ident.PIN) ident.PIN {
 	last := byte('0' + (pin[len(pin)-1]-'0'+1)%10)
 	return pin[:len(pin)-1] + ident.PIN(last)
 }
 
-func TestPairing(t *testing.T) {
+func TestBothPeersLearnEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		host, client := newPairing(t, "workshop", m), newPairing(t, "laptop", m)
@@ -87,7 +87,7 @@ func TestPairing(t *testing.T) {
 		}{{atClient, host, "workshop"}, {atHost, client, "laptop"}} {
 			if c.got.ID != c.of.cfg.Key.ID() || !c.got.PublicKey.Equal(c.of.cfg.Key.Public()) || c.got.Name != c.name ||
 				!slices.Equal(c.got.Addresses, []string{"tls://" + c.name + ":7574"}) {
-				t.Errorf("the other end knows %s as %+v", c.name, c.got)
+				t.Errorf("the other peer knows %s as %+v", c.name, c.got)
 			}
 		}
 		if _, err := client.Join(t.Context(), w.Address, w.PIN); !errors.Is(err, ErrUnknownAddress) {
@@ -107,7 +107,7 @@ func TestThreeWrongPINsBurnTheAddress(t *testing.T) {
 				t.Fatalf("%v, want a wrong PIN with %d tries left", err, left)
 			}
 			if got := <-w.left; got != left {
-				t.Errorf("the host says %d left, want %d", got, left)
+				t.Errorf("the host reports %d tries left, want %d", got, left)
 			}
 		}
 		if _, err := w.result(); !errors.Is(err, ErrBurned) {
@@ -119,7 +119,7 @@ func TestThreeWrongPINsBurnTheAddress(t *testing.T) {
 	})
 }
 
-func TestRightPINOnTheLastTry(t *testing.T) {
+func TestRightPINOnLastTrySucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		w := offer(t, newPairing(t, "host", m))
@@ -138,12 +138,12 @@ func TestRightPINOnTheLastTry(t *testing.T) {
 	})
 }
 
-// TestGuesserWhoDoesNotConfirm: a guesser learns from the answer whether the
-// guess was right, so that silence must not save a try.
-func TestGuesserWhoDoesNotConfirm(t *testing.T) {
+// TestUnconfirmedGuessesCount has a guesser who never sends a confirmation. The
+// answer already shows whether a guess was right, so each guess must count.
+func TestUnconfirmedGuessesCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
-		m.maxTries = 10_000 // the rendezvous is on the guesser's side
+		m.maxTries = 10_000 // the rendezvous helps the guesser
 		m.onConfirm = func([]byte) []byte { return nil }
 		w := offer(t, newPairing(t, "host", m))
 		guesser := newPairing(t, "guesser", m)
@@ -153,8 +153,8 @@ func TestGuesserWhoDoesNotConfirm(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := w.result(); !errors.Is(err, ErrBurned) || time.Since(begun) > 2*confirmTime {
-			t.Errorf("host: %v after %v, want %v within %v", err, time.Since(begun), ErrBurned, 2*confirmTime)
+		if _, err := w.result(); !errors.Is(err, ErrBurned) || time.Since(begun) > 2*confirmTimeout {
+			t.Errorf("host: %v after %v, want %v within %v", err, time.Since(begun), ErrBurned, 2*confirmTimeout)
 		}
 	})
 }
@@ -172,7 +172,7 @@ func TestTenThousandGuessesGetThreeAnswers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first, err := encode(opening{Version: version, Share: run.Share(), Key: guesser.cfg.Key.Public()})
+		first, err := encode(openingMessage{Version: version, Share: run.Share(), Key: guesser.cfg.Key.Public()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestTenThousandGuessesGetThreeAnswers(t *testing.T) {
 	})
 }
 
-func TestClientsAtTheSameTime(t *testing.T) {
+func TestConcurrentClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		w := offer(t, newPairing(t, "host", m))
@@ -209,7 +209,7 @@ func TestClientsAtTheSameTime(t *testing.T) {
 			t.Errorf("host: %+v, %v", got, err)
 		}
 		for range MaxTries - 1 {
-			// One whose answer came after the pairing finds no mailbox.
+			// The mailbox may be closed before a guesser has its answer.
 			if err := <-results; !errors.Is(err, ErrWrongPIN) && !errors.Is(err, ErrUnknownAddress) {
 				t.Errorf("wrong PIN: %v", err)
 			}
@@ -217,7 +217,7 @@ func TestClientsAtTheSameTime(t *testing.T) {
 	})
 }
 
-func TestReasonsForNoPairing(t *testing.T) {
+func TestFailuresHaveReasons(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		host, client := newPairing(t, "host", m), newPairing(t, "client", m)
@@ -226,11 +226,9 @@ func TestReasonsForNoPairing(t *testing.T) {
 		if _, err := host.Join(t.Context(), w.Address, w.PIN); !errors.Is(err, ErrSelf) {
 			t.Errorf("own address: %v, want %v", err, ErrSelf)
 		}
-		if err := sleep(t.Context(), Lifetime+time.Second); err != nil {
-			t.Fatal(err)
-		}
+		time.Sleep(Lifetime + time.Second)
 		if _, err := w.result(); !errors.Is(err, ErrExpired) {
-			t.Errorf("host after its time: %v, want %v", err, ErrExpired)
+			t.Errorf("host after the lifetime: %v, want %v", err, ErrExpired)
 		}
 
 		quiet, err := host.Offer(t.Context())
@@ -240,14 +238,14 @@ func TestReasonsForNoPairing(t *testing.T) {
 		if _, err := client.Join(t.Context(), quiet.Address, quiet.PIN); !errors.Is(err, ErrNoAnswer) {
 			t.Errorf("silent host: %v, want %v", err, ErrNoAnswer)
 		}
-		cause := errors.New("the person gave up")
+		cause := errors.New("cancelled by the person")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(cause)
 		if _, err := quiet.Wait(ctx, nil); !errors.Is(err, cause) {
 			t.Errorf("cancelled wait: %v, want %v", err, cause)
 		}
 		if len(m.boxes) != 0 {
-			t.Error("a mailbox stays open after Wait")
+			t.Error("a mailbox is open after Wait")
 		}
 		if _, err := client.Join(t.Context(), "ABC-DEF", "1234-5678"); !errors.Is(err, ErrUnknownAddress) {
 			t.Errorf("unknown address: %v, want %v", err, ErrUnknownAddress)
@@ -255,22 +253,20 @@ func TestReasonsForNoPairing(t *testing.T) {
 	})
 }
 
-func TestOfferSurvivesARendezvousThatIsAwayForAMinute(t *testing.T) {
+func TestOfferSurvivesRendezvousOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		w := offer(t, newPairing(t, "host", m))
 		client := newPairing(t, "client", m)
-		away := errors.New("connection refused")
-		m.setDown(away)
-		if _, err := client.Join(t.Context(), w.Address, w.PIN); !errors.Is(err, away) {
-			t.Errorf("client meanwhile: %v, want %v", err, away)
+		outage := errors.New("connection refused")
+		m.setDown(outage)
+		if _, err := client.Join(t.Context(), w.Address, w.PIN); !errors.Is(err, outage) {
+			t.Errorf("client during the outage: %v, want %v", err, outage)
 		}
-		if err := sleep(t.Context(), time.Minute); err != nil {
-			t.Fatal(err)
-		}
+		time.Sleep(time.Minute)
 		m.setDown(nil)
 		if _, err := client.Join(t.Context(), w.Address, w.PIN); err != nil {
-			t.Errorf("client afterwards: %v", err)
+			t.Errorf("client after the outage: %v", err)
 		}
 		if got, err := w.result(); err != nil || got.ID != client.cfg.Key.ID() {
 			t.Errorf("host: %+v, %v", got, err)
@@ -278,17 +274,19 @@ func TestOfferSurvivesARendezvousThatIsAwayForAMinute(t *testing.T) {
 	})
 }
 
-func TestNamesAndConfigurationsThatAreRefused(t *testing.T) {
+func TestInvalidConfigurationsAreRefused(t *testing.T) {
 	key, err := ident.NewKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	m := newMemory()
 	for _, cfg := range []Config{
 		{Key: key, Name: "x"},
-		{Key: key, Mailbox: newMemory()},
-		{Key: key, Mailbox: newMemory(), Name: strings.Repeat("x", MaxName+1)},
-		{Key: key, Mailbox: newMemory(), Name: "\x1b[2J"},
-		{Key: key, Mailbox: newMemory(), Name: "a\xff"},
+		{Key: key, Name: "x", HostMailbox: m},
+		{Key: key, HostMailbox: m, ClientMailbox: m},
+		{Key: key, HostMailbox: m, ClientMailbox: m, Name: strings.Repeat("x", MaxName+1)},
+		{Key: key, HostMailbox: m, ClientMailbox: m, Name: "\x1b[2J"},
+		{Key: key, HostMailbox: m, ClientMailbox: m, Name: "a\xff"},
 	} {
 		if _, err := New(cfg); err == nil {
 			t.Errorf("%+v is accepted", cfg)

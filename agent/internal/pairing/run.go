@@ -13,7 +13,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// role is in the associated data: a client pairs with a host only.
+// role is a peer's role in a pairing. It is part of the associated data, so that a
+// client can pair only with a host.
 type role string
 
 const (
@@ -21,19 +22,19 @@ const (
 	roleHost   role = "host"
 )
 
-// data is the associated data of an end: protocol, role and key. Both before
-// the key are of fixed length given the role, and no role is another's prefix.
-func data(r role, key []byte) []byte {
+// associatedData returns the associated data of a peer: protocol, role and key.
+// The encoding is unambiguous, because no role is a prefix of another.
+func associatedData(r role, key []byte) []byte {
 	return append([]byte("easyfind-pair/1 "+string(r)+" "), key...)
 }
 
-// start begins one end's CPace run.
+// start starts a CPace run.
 func start(random io.Reader, address ident.Address, pin ident.PIN) (*cpace.Party, error) {
 	return cpace.New(cpace.Input{Password: []byte(pin), Channel: []byte("easyfind " + address)}, random)
 }
 
-// seal encrypts the card of role r for the other end. Every key seals one card
-// only, so that the nonce may be fixed.
+// seal encrypts the card of the peer with role r with AES-256-GCM. The nonce is
+// constant, because each key encrypts only one card.
 func seal(k cpace.Key, r role, c card) ([]byte, error) {
 	aead, err := cardCipher(k, r)
 	if err != nil {
@@ -46,7 +47,7 @@ func seal(k cpace.Key, r role, c card) ([]byte, error) {
 	return aead.Seal(nil, make([]byte, aead.NonceSize()), plain, nil), nil
 }
 
-// open decrypts the card of the end whose role is r.
+// open decrypts the card of the peer with role r.
 func open(k cpace.Key, r role, sealed []byte) (card, error) {
 	aead, err := cardCipher(k, r)
 	if err != nil {
@@ -59,6 +60,7 @@ func open(k cpace.Key, r role, sealed []byte) (card, error) {
 	return decode[card](plain)
 }
 
+// cardCipher returns the cipher for the card of the peer with role r.
 func cardCipher(k cpace.Key, r role) (cipher.AEAD, error) {
 	const keySize = 32 // AES-256
 	secret, err := hkdf.Key(sha512.New, k.Bytes(), nil, "easyfind-pair/1 card "+string(r), keySize)
@@ -72,8 +74,8 @@ func cardCipher(k cpace.Key, r role) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// peer puts together what a proved end says of itself.
-func peer(key []byte, c card) Peer {
+// newPeer returns the peer with that public key and card.
+func newPeer(key []byte, c card) Peer {
 	pub := ed25519.PublicKey(key)
 	return Peer{ID: ident.IDOf(pub), PublicKey: pub, Name: c.Name, Addresses: c.Addresses}
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -17,53 +16,54 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// Config is what a client needs.
+// Config holds the parameters of New.
 type Config struct {
-	URL    string    // the join link, see api.JoinLink
-	Key    ident.Key // who this agent is
-	Name   string    // what others see; 1 to 64 printable characters
-	Logger *slog.Logger
-	// Dial makes the TCP connections; nil: the machine's network.
+	URL    string       // the join link, see api.JoinLink
+	Key    ident.Key    // the key of this peer
+	Name   string       // the name that others see: 1 to 64 printable characters
+	Logger *slog.Logger // may be nil
+	// Dial opens the TCP connections. If it is nil, a net.Dialer does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// OnMessage gets what other peers send, in order, one message at a time. The
-	// sender is told that the message has arrived once it returns; it must not
-	// block. Nil drops every message unconfirmed.
+	// OnMessage receives the messages of other peers, in order and one at a time.
+	// The sender gets its confirmation when OnMessage returns. It must not block.
+	// If it is nil, messages are dropped without confirmation.
 	OnMessage func(from ident.PeerID, body []byte)
-	// NoPaths keeps what TellPaths says to this agent.
-	NoPaths bool
-	// OnState is told of every change of state; it must not block. Nil is fine.
+	// NoLinkReports turns ReportLinks off: the rendezvous learns nothing of links.
+	NoLinkReports bool
+	// OnState is called after every change of the state. It must not block. It may
+	// be nil.
 	OnState func(State)
 }
 
-// Client is an agent's connection to its rendezvous, over many signalling
-// connections in turn:
+// Client is an agent's connection to its rendezvous. It uses one signalling
+// connection after the other:
 //
-//	          ┌──────────────── lost: soon, later with backoff ◄─────┐
+//	          ┌──────── connection lost: retry with backoff ◄────────┐
 //	          ▼                                                      │
-//	registering ──► connecting ──► connected ── Probe finds it dead ─┤
+//	registering ──► connecting ──► connected ── no answer to a ping ─┤
 //	    │  ▲            │                                            │
 //	    ▼  │            ▼                                            │
 //	   waiting ◄── refused, unreachable          drained, replaced ──┘
 //
-// An instance that is about to stop asks for a move instead: then the next
-// connection is made while the one before still serves.
+// An instance that is about to stop asks the agent to move. Then the agent opens
+// the next connection while the previous one still works.
+//
+// Methods may be called concurrently.
 type Client struct {
-	// Static after New.
-	join      api.JoinLink
-	key       ident.Key
-	name      string
-	log       *slog.Logger
-	tls       *tls.Config
-	dialer    *dialer
-	rest      *rest
-	onMessage func(ident.PeerID, []byte)
-	onState   func(State)
-	paths     *paths
-	tellPaths bool
-	doubt     chan struct{} // holds one: a Probe that has not been seen yet
+	// Constant after New.
+	join        api.JoinLink
+	key         ident.Key
+	log         *slog.Logger
+	dialer      *dialer
+	rest        *rest
+	onMessage   func(ident.PeerID, []byte)
+	onState     func(State)
+	links       *linkReports
+	reportLinks bool
+	probes      chan struct{} // of capacity 1: holds a call of Probe that is not yet handled
 
-	open sync.WaitGroup // connections, also those that have a successor, until they have ended
+	readers sync.WaitGroup // goroutines of all connections, also of those that have a successor
 
 	// Guarded by delivering.
 	delivering sync.Mutex
@@ -75,56 +75,48 @@ type Client struct {
 	conn  *connection // nil while not connected
 }
 
-// New makes a client. It starts nothing.
+// New returns a client. It starts nothing. It fails if c.URL is not a join link.
 func New(c Config) (*Client, error) {
 	join, err := api.ParseJoinLink(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	client := &Client{
-		join: join, key: c.Key, name: c.Name, log: c.Logger,
-		tls:       &tls.Config{MinVersion: tls.VersionTLS13},
-		onMessage: c.OnMessage, onState: c.OnState,
-		paths: newPaths(), tellPaths: !c.NoPaths,
-		doubt:   make(chan struct{}, 1),
-		replays: newWindow(),
-		state:   State{Since: time.Now(), Reason: "the agent has not connected to the rendezvous yet"},
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if client.log == nil {
-		client.log = slog.New(slog.DiscardHandler)
-	}
-	if join.Pin != nil {
-		client.tls = ident.PinnedTLS(*join.Pin)
-	}
-	// Every way to the rendezvous resumes the session of any before it, at
-	// whichever instance it ends up: that spares the server, when all agents come
-	// back at once, a fifth of a handshake's time. The pin is checked all the same.
-	client.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
 	}
-	client.dialer = &dialer{host: join.Host, tls: client.tls, tcp: c.Dial}
-	web := client.tls.Clone()
-	web.NextProtos = []string{alpnHTTP}
-	transport := &http.Transport{DialContext: c.Dial, TLSClientConfig: web, IdleConnTimeout: time.Minute, MaxConnsPerHost: 32}
-	client.rest = &rest{
-		base:     "https://" + join.Host,
-		client:   &http.Client{Transport: transport},
-		register: client.register,
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	if join.Pin != nil {
+		config = ident.PinnedTLS(*join.Pin)
 	}
-	return client, nil
+	// All connections share one TLS session, whichever instance they reach. When
+	// all agents reconnect at the same time, a resumed handshake costs the server
+	// a fifth less time. The pin is checked on resumption too.
+	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	d := &dialer{host: join.Host, tls: config, tcp: c.Dial}
+	return &Client{
+		join: join, key: c.Key, log: c.Logger,
+		dialer: d, rest: newREST(join, c.Key, c.Name, d),
+		onMessage: c.OnMessage, onState: c.OnState,
+		links: newLinkReports(), reportLinks: !c.NoLinkReports,
+		probes:  make(chan struct{}, 1),
+		replays: newWindow(),
+		state:   State{Since: time.Now(), Reason: "the agent has not connected to the rendezvous yet"},
+	}, nil
 }
 
-// Server is where the rendezvous is and by what it is known, without the invite.
+// Server returns the host and the pin of the join link, without the invite.
 func (c *Client) Server() api.JoinLink { return api.JoinLink{Host: c.join.Host, Pin: c.join.Pin} }
 
-// Host is the rendezvous's host:port.
+// Host returns the host:port of the rendezvous.
 func (c *Client) Host() string { return c.join.Host }
 
 // Run keeps the agent registered and connected until ctx ends. It returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	defer c.rest.client.CloseIdleConnections()
-	defer c.open.Wait()
+	defer c.readers.Wait()
 	var retry signal.Backoff
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -132,30 +124,31 @@ func (c *Client) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		c.rest.client.CloseIdleConnections() // they went the way of the signalling connection
-		delay := retry.Next(connected && (time.Since(began) > signal.SteadyAge || said(err, signal.ByeDraining)))
-		if said(err, signal.ByeReplaced) {
-			delay = signal.MaxDelay // whoever replaced us is there now; do not fight
+		c.rest.client.CloseIdleConnections() // they are probably lost too
+		delay := retry.Next(connected && (time.Since(began) > signal.SteadyAge || isBye(err, signal.ByeDraining)))
+		if isBye(err, signal.ByeReplaced) {
+			delay = signal.MaxDelay // two agents with the same key must not replace each other in a loop
 		}
-		if pause := pauseOf(err); pause > 0 {
+		if pause := retryAfterOf(err); pause > 0 {
 			delay = max(delay, signal.Spread(pause))
 		}
 		c.setState(State{Reason: reason(err)})
-		c.log.Info("no connection to the rendezvous", "reason", err, "again_in", delay.Round(time.Millisecond))
+		c.log.Info("the connection to the rendezvous failed",
+			"err", err, "retry_in", delay.Round(time.Millisecond))
 		c.sleep(ctx, delay)
 	}
 	c.setState(State{Reason: "the agent is stopping"})
 	return nil
 }
 
-// connect makes one connection and serves it until it ends. It reports whether
-// there was one.
+// connect opens a connection and serves it and its successors until the last one
+// ends. It reports whether the agent was connected.
 func (c *Client) connect(ctx context.Context) (connected bool, err error) {
 	if _, err := c.rest.credential(ctx, ""); err != nil && !errors.Is(err, ErrUnavailable) {
-		return false, err // a server that only lacks its database may still let us signal
+		return false, err // while only the database is down, signalling still works
 	}
 	conn, via, err := c.dialer.dial(ctx, c.key)
-	if said(err, signal.ByeNotRegistered) {
+	if isBye(err, signal.ByeNotRegistered) {
 		c.rest.forget()
 	}
 	if err != nil {
@@ -167,50 +160,52 @@ func (c *Client) connect(ctx context.Context) (connected bool, err error) {
 	return true, err
 }
 
-// serve runs a connection until it ends, and returns why, or until the agent has
-// moved to another, which it returns.
+// serve uses a connection until it ends, and returns the reason as an error. If
+// the rendezvous asks the agent to move, serve returns the next connection
+// instead.
 func (c *Client) serve(ctx context.Context, conn *connection, via Via) (*connection, Via, error) {
 	c.setConnection(conn)
 	c.setState(State{Connected: true, Via: via})
-	c.log.Info("connected to the rendezvous", "host", c.join.Host, "via", via)
+	c.log.Info("connected to the rendezvous", "host", c.join.Host, "transport", via)
 
-	living, cancel := context.WithCancelCause(ctx)
-	var alive sync.WaitGroup
-	alive.Go(func() {
-		if err := conn.keepAlive(living, c.doubt); err != nil {
+	connCtx, cancel := context.WithCancelCause(ctx)
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
+		if err := conn.keepAlive(connCtx, c.probes); err != nil {
 			cancel(err)
 		}
 	})
-	if c.tellPaths {
-		alive.Go(func() {
-			if err := c.paths.tell(living, conn); err != nil {
+	if c.reportLinks {
+		tasks.Go(func() {
+			if err := c.links.send(connCtx, conn); err != nil {
 				cancel(err)
 			}
 		})
 	}
-	c.open.Go(func() { cancel(conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })) })
+	c.readers.Go(func() { cancel(conn.read(func(m signal.Deliver) bool { return c.deliver(conn, m) })) })
 
-	next, via := c.await(ctx, living, conn)
-	err := context.Cause(living)
+	next, via := c.awaitSuccessor(ctx, connCtx, conn)
+	err := context.Cause(connCtx)
 	c.setConnection(next)
 	cancel(nil)
-	alive.Wait()
+	tasks.Wait()
 	if next == nil {
 		conn.close()
 		<-conn.ended
 		return nil, "", err
 	}
-	c.log.Info("leaving an instance of the rendezvous that stops")
-	c.rest.client.CloseIdleConnections() // they lead there too
-	c.open.Go(func() { conn.leave(ctx) })
+	c.log.Info("moved to another instance of the rendezvous")
+	c.rest.client.CloseIdleConnections() // they lead to the previous instance too
+	c.readers.Go(func() { conn.leave(ctx) })
 	return next, via, nil
 }
 
-// await waits until a connection ends, living with it, or has a successor, which
-// it returns.
-func (c *Client) await(ctx, living context.Context, conn *connection) (*connection, Via) {
+// awaitSuccessor waits until connCtx, the context of conn, ends, and returns nil.
+// If the rendezvous asks the agent to move, it opens the next connection and
+// returns that.
+func (c *Client) awaitSuccessor(ctx, connCtx context.Context, conn *connection) (*connection, Via) {
 	select {
-	case <-living.Done():
+	case <-connCtx.Done():
 		return nil, ""
 	case <-conn.move:
 	}
@@ -220,13 +215,14 @@ func (c *Client) await(ctx, living context.Context, conn *connection) (*connecti
 		if err == nil {
 			return next, via
 		}
-		c.log.Debug("not connected to another instance of the rendezvous yet", "reason", err)
-		delay := time.NewTimer(retry.Next(false))
+		delay := retry.Next(false)
+		c.log.Debug("cannot connect to another instance of the rendezvous", "err", err, "retry_in", delay)
+		timer := time.NewTimer(delay)
 		select {
-		case <-living.Done():
-			delay.Stop()
+		case <-connCtx.Done():
+			timer.Stop()
 			return nil, ""
-		case <-delay.C:
+		case <-timer.C:
 		}
 	}
 }
@@ -237,17 +233,18 @@ func (c *Client) setConnection(conn *connection) {
 	c.conn = conn
 }
 
-// deliver opens what came from another peer and hands it on.
+// deliver opens a sealed message and passes it to onMessage. It reports whether
+// onMessage was called.
 func (c *Client) deliver(conn *connection, m signal.Deliver) bool {
 	c.delivering.Lock()
 	defer c.delivering.Unlock()
-	e, err := signal.Open(m.Body, m.From, c.key.ID(), time.Now().Add(conn.ahead))
+	e, err := signal.Open(m.Body, m.From, c.key.ID(), time.Now().Add(conn.clockOffset))
 	switch {
 	case err != nil:
-		c.log.Warn("dropped a message that its sender did not seal", "from", m.From.Short(), "reason", err)
+		c.log.Warn("dropped a message with an invalid seal", "peer", m.From.Short(), "err", err)
 		return false
 	case !c.replays.fresh(e):
-		c.log.Warn("dropped a message that was seen before", "from", m.From.Short())
+		c.log.Warn("dropped a repeated message", "peer", m.From.Short())
 		return false
 	case c.onMessage == nil:
 		return false
@@ -256,11 +253,12 @@ func (c *Client) deliver(conn *connection, m signal.Deliver) bool {
 	return true
 }
 
-// Send seals body, at most signal.MaxEnvelopeBody bytes, for another peer and
-// returns nil once its agent has it. It does not wait for a connection to come
-// up. Errors: ErrNotConnected, ErrPeerOffline, ErrNotAllowed, ErrBusy and
-// ErrUnavailable, after which the message has not arrived; ErrUnconfirmed,
-// after which it may have.
+// Send seals body for another peer, sends it, and returns nil when the peer's
+// agent has received it. body has at most signal.MaxEnvelopeBody bytes. Send does
+// not wait for a connection to the rendezvous.
+//
+// After ErrNotConnected, ErrPeerOffline, ErrNotAllowed, ErrBusy and
+// ErrUnavailable the message has not arrived. After ErrUnconfirmed it may have.
 func (c *Client) Send(ctx context.Context, to ident.PeerID, body []byte) error {
 	c.mu.Lock()
 	conn, state := c.conn, c.state
@@ -268,24 +266,24 @@ func (c *Client) Send(ctx context.Context, to ident.PeerID, body []byte) error {
 	if conn == nil {
 		return fmt.Errorf("%w: %s", ErrNotConnected, state.Reason)
 	}
-	envelope, err := signal.Seal(c.key, to, body, time.Now().Add(conn.ahead), rand.Reader)
+	envelope, err := signal.Seal(c.key, to, body, time.Now().Add(conn.clockOffset), rand.Reader)
 	if err != nil {
 		return err
 	}
 	return conn.send(ctx, to, envelope)
 }
 
-// Probe says that the network may have changed: a connection is tested at once
-// and given up after 3 s without an answer, a wait before the next attempt
-// ends. It does not block.
+// Probe should be called when the network may have changed. It does not block.
+// The client pings the rendezvous at once and closes the connection if there is
+// no answer within 3 s. If it is waiting to connect again, it connects at once.
 func (c *Client) Probe() {
 	select {
-	case c.doubt <- struct{}{}:
+	case c.probes <- struct{}{}:
 	default:
 	}
 }
 
-// State tells whether the agent can be found now.
+// State returns the current state.
 func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -306,27 +304,13 @@ func (c *Client) setState(s State) {
 	}
 }
 
-// sleep waits for the delay, ctx or a Probe.
+// sleep waits until the delay has passed, ctx ends or Probe is called.
 func (c *Client) sleep(ctx context.Context, delay time.Duration) {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-c.doubt:
+	case <-c.probes:
 	}
-}
-
-// reason is the sentence of a failed or lost connection.
-func reason(err error) string {
-	var bye *byeError
-	switch {
-	case errors.As(err, &bye) && bye.code == signal.ByeReplaced:
-		return "another agent with the same key has connected to the rendezvous: run only one of them"
-	case errors.As(err, &bye):
-		return bye.Error()
-	case errors.Is(err, ident.ErrUntrusted):
-		return "the server at this address is not the rendezvous of the join link (its key differs): get a new join link, or find out who answers there"
-	}
-	return "the rendezvous cannot be used: " + err.Error()
 }

@@ -14,41 +14,41 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// Times of a connection.
+// Timeouts of a connection.
 const (
 	writeTimeout = 5 * time.Second
-	pongTimeout  = 10 * time.Second // after a ping of routine
-	probeTimeout = 3 * time.Second  // after a ping in doubt
-	sendTimeout  = 12 * time.Second // longer than the rendezvous waits for the other agent
-	leaveTimeout = 12 * time.Second // for a connection that was left for another to end
+	pongTimeout  = 10 * time.Second // after a regular ping
+	probeTimeout = 3 * time.Second  // after a ping that Probe caused
+	sendTimeout  = 12 * time.Second // longer than the rendezvous waits for the receiving agent
+	leaveTimeout = 12 * time.Second // until a connection that has a successor is closed
 )
 
-const maxPending = 256 // messages sent and not yet answered
+const maxPending = 256 // sent messages without an answer
 
 var errSilent = errors.New("the rendezvous does not answer any more; the network may have changed")
 
-// connection is one signalling connection, from its Welcome on. read and
-// keepAlive each run in one goroutine; send is called from any.
+// connection is one signalling connection after its Welcome. read and keepAlive
+// each run in one goroutine. send may be called concurrently.
 type connection struct {
-	wire     wire
-	frames   *signal.Reader
-	ahead    time.Duration // of the rendezvous's clock before ours
-	pongs    chan uint64
-	features chan signal.Features // what the rendezvous offers, once, if it says
-	move     chan struct{}        // holds one: the rendezvous sends us to another instance
-	ended    chan struct{}        // closed when no more answers will come
+	wire        wire
+	frames      *signal.Reader
+	clockOffset time.Duration        // the rendezvous's clock minus this machine's
+	pongs       chan uint64          // tokens of received pongs; of capacity 1
+	features    chan signal.Features // receives the rendezvous's features once, if it sends them
+	move        chan struct{}        // of capacity 1: the rendezvous asks the agent to move to another instance
+	ended       chan struct{}        // closed when read has returned
 
-	// Guarded by writing.
-	writing sync.Mutex
+	writing sync.Mutex // held while a frame is written
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	pending map[uint32]chan error // nil once ended
+	pending map[uint32]chan error // results of send by ID; nil when ended is closed
 	lastID  uint32
 }
 
-// greeted proves the key on a connection that has just been opened.
-func greeted(ctx context.Context, w wire, bound signal.Binding, key ident.Key) (*connection, error) {
+// greet authenticates to the rendezvous on a new connection, and returns the
+// connection after the Welcome. On failure it closes w.
+func greet(ctx context.Context, w wire, binding signal.Binding, key ident.Key) (*connection, error) {
 	c := &connection{
 		wire:     w,
 		frames:   signal.NewReader(w),
@@ -59,7 +59,7 @@ func greeted(ctx context.Context, w wire, bound signal.Binding, key ident.Key) (
 		pending:  map[uint32]chan error{},
 	}
 	stop := context.AfterFunc(ctx, w.abort)
-	err := c.greet(key, bound)
+	err := c.authenticate(key, binding)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -71,8 +71,8 @@ func greeted(ctx context.Context, w wire, bound signal.Binding, key ident.Key) (
 	return c, nil
 }
 
-// greet answers the Challenge and waits for the Welcome.
-func (c *connection) greet(key ident.Key, bound signal.Binding) error {
+// authenticate answers the Challenge and waits for the Welcome.
+func (c *connection) authenticate(key ident.Key, binding signal.Binding) error {
 	m, err := c.frames.FromRendezvous()
 	if err != nil {
 		return fmt.Errorf("greeting of the rendezvous: %w", err)
@@ -81,8 +81,8 @@ func (c *connection) greet(key ident.Key, bound signal.Binding) error {
 	if !ok {
 		return unexpected(m)
 	}
-	c.ahead = time.Until(challenge.Time)
-	if err := c.write(signal.NewHello(key, challenge, bound)); err != nil {
+	c.clockOffset = time.Until(challenge.Time)
+	if err := c.write(signal.NewHello(key, challenge, binding)); err != nil {
 		return err
 	}
 	if m, err = c.frames.FromRendezvous(); err != nil {
@@ -94,12 +94,13 @@ func (c *connection) greet(key ident.Key, bound signal.Binding) error {
 	return nil
 }
 
-// unexpected is the error of a message out of place; a Bye is one anywhere.
+// unexpected returns the error for a message that is not expected in the current
+// state. A Bye may come at any time; its error is a *byeError.
 func unexpected(m signal.FromRendezvous) error {
 	if bye, ok := m.(signal.Bye); ok {
 		return &byeError{bye.Code, bye.Text}
 	}
-	return fmt.Errorf("the rendezvous breaks the protocol: %T out of place", m)
+	return fmt.Errorf("the rendezvous breaks the protocol: unexpected message %T", m)
 }
 
 // write sends one frame.
@@ -113,8 +114,8 @@ func (c *connection) write(m signal.FromPeer) error {
 	return nil
 }
 
-// read handles what arrives until the connection ends, and returns why. deliver
-// reports whether it took a message.
+// read handles messages until the connection ends, and returns the reason.
+// deliver reports whether it accepted a message; only then read confirms it.
 func (c *connection) read(deliver func(signal.Deliver) bool) error {
 	defer c.end()
 	moving := false
@@ -128,24 +129,15 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 		}
 		switch m := m.(type) {
 		case signal.Features:
-			select {
-			case c.features <- m:
-			default:
-			}
+			offer(c.features, m)
 		case signal.Pong:
 			if m.Token == signal.AskFeatures {
-				continue // Features, if it knows of any, came before
+				continue // a rendezvous that knows Features has sent them before this Pong
 			}
-			select {
-			case c.pongs <- binary.BigEndian.Uint64(m.Token[:]):
-			default:
-			}
+			offer(c.pongs, binary.BigEndian.Uint64(m.Token[:]))
 		case signal.Move:
 			moving = true
-			select {
-			case c.move <- struct{}{}:
-			default:
-			}
+			offer(c.move, struct{}{})
 		case signal.Sent:
 			c.answer(m.ID, nil)
 		case signal.SendFailed:
@@ -158,7 +150,7 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 			}
 		case signal.Bye:
 			if moving && m.Code == signal.ByeReplaced {
-				m.Code = signal.ByeDraining // by this agent itself, elsewhere, even if it was not to hear so
+				m.Code = signal.ByeDraining // this agent itself has connected to another instance
 			}
 			return unexpected(m)
 		default:
@@ -167,7 +159,15 @@ func (c *connection) read(deliver func(signal.Deliver) bool) error {
 	}
 }
 
-// end tells everyone who waits for an answer that none will come.
+// offer sends v on ch unless ch is full.
+func offer[T any](ch chan<- T, v T) {
+	select {
+	case ch <- v:
+	default:
+	}
+}
+
+// end makes all pending calls of send return ErrUnconfirmed.
 func (c *connection) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,7 +178,7 @@ func (c *connection) end() {
 	close(c.ended)
 }
 
-// answer hands the result of a Send to whoever waits for it.
+// answer passes a result to the call of send with that ID.
 func (c *connection) answer(id uint32, result error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,7 +188,7 @@ func (c *connection) answer(id uint32, result error) {
 	}
 }
 
-// send hands an envelope to the rendezvous and waits for its answer.
+// send sends an envelope and waits for the rendezvous's answer.
 func (c *connection) send(ctx context.Context, to ident.PeerID, envelope []byte) error {
 	answer := make(chan error, 1)
 	c.mu.Lock()
@@ -210,7 +210,7 @@ func (c *connection) send(ctx context.Context, to ident.PeerID, envelope []byte)
 		c.mu.Unlock()
 	}()
 	if err := c.write(signal.Send{ID: id, To: to, Body: envelope}); err != nil {
-		c.wire.abort() // half a frame may be out: the connection is of no more use
+		c.wire.abort() // the rendezvous may have received a part of the frame
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 	}
 	timer := time.NewTimer(sendTimeout)
@@ -225,33 +225,34 @@ func (c *connection) send(ctx context.Context, to ident.PeerID, envelope []byte)
 	}
 }
 
-// keepAlive pings by routine, and at once when doubt is signalled, until ctx
-// ends or the rendezvous does not answer.
-func (c *connection) keepAlive(ctx context.Context, doubt <-chan struct{}) error {
-	routine := time.NewTicker(signal.PingInterval)
-	defer routine.Stop()
+// keepAlive sends a ping every signal.PingInterval and after each value from probes.
+// It returns nil when ctx ends, and an error if the rendezvous does not answer.
+func (c *connection) keepAlive(ctx context.Context, probes <-chan struct{}) error {
+	ticker := time.NewTicker(signal.PingInterval)
+	defer ticker.Stop()
 	for {
-		patience := pongTimeout
+		timeout := pongTimeout
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-routine.C:
-		case <-doubt:
-			patience = probeTimeout
+		case <-ticker.C:
+		case <-probes:
+			timeout = probeTimeout
 		}
 		token := randomToken()
 		if err := c.write(signal.Ping{Token: token}); err != nil {
 			return err
 		}
-		if err := c.awaitPong(ctx, binary.BigEndian.Uint64(token[:]), patience, doubt); err != nil {
+		if err := c.awaitPong(ctx, binary.BigEndian.Uint64(token[:]), timeout, probes); err != nil {
 			return err
 		}
 	}
 }
 
-// awaitPong waits for the answer to a ping; doubt shortens its patience.
-func (c *connection) awaitPong(ctx context.Context, token uint64, patience time.Duration, doubt <-chan struct{}) error {
-	timer := time.NewTimer(patience)
+// awaitPong waits for the pong with that token. A value from probes shortens the
+// timeout to probeTimeout from then.
+func (c *connection) awaitPong(ctx context.Context, token uint64, timeout time.Duration, probes <-chan struct{}) error {
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	for {
 		select {
@@ -263,8 +264,8 @@ func (c *connection) awaitPong(ctx context.Context, token uint64, patience time.
 			if got == token {
 				return nil
 			}
-		case <-doubt:
-			timer.Reset(min(patience, probeTimeout))
+		case <-probes:
+			timer.Reset(min(timeout, probeTimeout))
 		}
 	}
 }
@@ -274,8 +275,9 @@ func randomToken() (token [8]byte) {
 	return token
 }
 
-// leave ends the connection once the rendezvous has let go of it, or at once with
-// ctx: what was sent on it is answered until then.
+// leave closes a connection that has a successor. It first waits until the
+// rendezvous ends it, because messages sent on it are still answered. It waits at
+// most leaveTimeout, and only while ctx lasts.
 func (c *connection) leave(ctx context.Context) {
 	timer := time.NewTimer(leaveTimeout)
 	defer timer.Stop()
@@ -287,6 +289,5 @@ func (c *connection) leave(ctx context.Context) {
 	c.close()
 }
 
-// close ends the connection without a word; the rendezvous sees the TCP
-// connection end.
+// close closes the connection without a farewell message.
 func (c *connection) close() { c.wire.abort() }

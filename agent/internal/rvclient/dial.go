@@ -21,57 +21,58 @@ import (
 )
 
 const (
-	dialTimeout = 10 * time.Second // TCP and TLS, then Challenge to Welcome
+	dialTimeout = 10 * time.Second // for a signalling connection, from TCP to the Welcome
 	alpnHTTP    = "http/1.1"
-	maxCuts     = 3       // handshakes that were cut off before another ALPN is tried
-	maxRefusal  = 4 << 10 // bytes of a refusal that are read
+	maxCuts     = 3       // interrupted handshakes before only HTTP is offered
+	maxRefusal  = 4 << 10 // bytes that are read of a response to a refused WebSocket
 )
 
-// Via is the way in which the rendezvous is spoken to.
+// Via is the transport of the signalling connection.
 type Via string
 
-// The ways.
+// The transports.
 const (
-	ViaTLS       Via = "tls"       // signalling inside of TLS, by ALPN
-	ViaWebSocket Via = "websocket" // the same in a WebSocket; TLS ends at the rendezvous
-	ViaProxy     Via = "proxy"     // in a WebSocket, through a reverse proxy that ends TLS
+	ViaTLS       Via = "tls"       // signalling frames directly over TLS, negotiated by ALPN
+	ViaWebSocket Via = "websocket" // a WebSocket; TLS ends at the rendezvous
+	ViaProxy     Via = "proxy"     // a WebSocket through a reverse proxy that ends TLS
 )
 
-// wire is what a connection's frames travel on.
+// wire carries the frames of a connection.
 type wire interface {
-	net.Conn
-	// abort ends it without a word, and wakes who reads or writes.
+	io.ReadWriter
+	SetWriteDeadline(t time.Time) error
+	// abort closes the connection at once and ends reads and writes that wait.
 	abort()
 }
 
-type overTLS struct{ *tls.Conn }
+type tlsWire struct{ *tls.Conn }
 
-func (w overTLS) abort() { w.NetConn().Close() }
+func (w tlsWire) abort() { w.NetConn().Close() }
 
-type overWebSocket struct {
+type webSocketWire struct {
 	net.Conn
 	socket *websocket.Conn
 }
 
-func (w overWebSocket) abort() { w.socket.CloseNow() }
+func (w webSocketWire) abort() { w.socket.CloseNow() }
 
-// dialer opens signalling connections. The rendezvous's own TLS end speaks
-// signalling by its ALPN protocol. Another one, a reverse proxy's, takes HTTP, which
-// is offered in the same handshake, and gets a WebSocket. Where something on the
-// way cuts handshakes with an unknown protocol off, only HTTP is offered, until
-// that fails as well.
+// dialer opens signalling connections. It offers two protocols by ALPN. The
+// rendezvous selects its signalling protocol. A reverse proxy that ends TLS
+// selects HTTP; then the dialer opens a WebSocket. Some middleboxes interrupt
+// handshakes with an unknown protocol: after maxCuts interruptions the dialer
+// offers only HTTP, until that fails too.
 type dialer struct {
-	// Static.
+	// Constant.
 	host string
 	tls  *tls.Config
 	tcp  func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Owned by who dials.
-	cuts     int // handshakes cut off in a row
+	// Owned by the goroutine that calls dial.
+	cuts     int // interrupted handshakes in a row
 	httpOnly bool
 }
 
-// dial opens a connection and proves the key on it.
+// dial opens a connection and authenticates with the key.
 func (d *dialer) dial(ctx context.Context, key ident.Key) (*connection, Via, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -79,20 +80,20 @@ func (d *dialer) dial(ctx context.Context, key ident.Key) (*connection, Via, err
 	if err != nil {
 		return nil, "", fmt.Errorf("connect to the rendezvous at %s: %w", d.host, err)
 	}
-	w, bound, via, err := d.speak(ctx, conn)
+	w, binding, via, err := d.negotiate(ctx, conn)
 	if err != nil {
 		conn.Close()
 		d.httpOnly = false
 		return nil, "", err
 	}
-	c, err := greeted(ctx, w, bound, key)
+	c, err := greet(ctx, w, binding, key)
 	if err != nil {
 		d.httpOnly = false
 	}
 	return c, via, err
 }
 
-// open makes a TLS connection that offers protocols.
+// open opens a TLS connection and offers the protocols by ALPN.
 func (d *dialer) open(ctx context.Context, protocols ...string) (*tls.Conn, error) {
 	raw, err := d.tcp(ctx, "tcp", d.host)
 	if err != nil {
@@ -109,7 +110,8 @@ func (d *dialer) open(ctx context.Context, protocols ...string) (*tls.Conn, erro
 	return conn, nil
 }
 
-// handshake opens a connection for signalling.
+// handshake opens a TLS connection for signalling and decides which protocols
+// the next one offers.
 func (d *dialer) handshake(ctx context.Context) (*tls.Conn, error) {
 	protocols := []string{signal.ALPN, alpnHTTP}
 	if d.httpOnly {
@@ -131,11 +133,11 @@ func (d *dialer) handshake(ctx context.Context) (*tls.Conn, error) {
 	return nil, err
 }
 
-// speak begins signalling in the way that the other end of TLS knows.
-func (d *dialer) speak(ctx context.Context, conn *tls.Conn) (wire, signal.Binding, Via, error) {
+// negotiate starts signalling over the protocol that was selected by ALPN.
+func (d *dialer) negotiate(ctx context.Context, conn *tls.Conn) (wire, signal.Binding, Via, error) {
 	if conn.ConnectionState().NegotiatedProtocol == signal.ALPN {
-		bound, err := signal.BoundToTLS(conn.ConnectionState())
-		return overTLS{conn}, bound, ViaTLS, err
+		binding, err := signal.BoundToTLS(conn.ConnectionState())
+		return tlsWire{conn}, binding, ViaTLS, err
 	}
 	socket, answer, err := websocket.Dial(ctx, "https://"+d.host+api.PathSignal, &websocket.DialOptions{
 		HTTPClient:   &http.Client{Transport: oneConnection(conn)},
@@ -144,53 +146,60 @@ func (d *dialer) speak(ctx context.Context, conn *tls.Conn) (wire, signal.Bindin
 	if err != nil {
 		return nil, signal.Binding{}, "", refusal(answer, err)
 	}
-	w := overWebSocket{websocket.NetConn(context.Background(), socket, websocket.MessageBinary), socket}
-	socket.SetReadLimit(signal.MaxMessage) // NetConn has lifted it
+	w := webSocketWire{websocket.NetConn(context.Background(), socket, websocket.MessageBinary), socket}
+	socket.SetReadLimit(signal.MaxMessage) // NetConn removes the limit
 	switch socket.Subprotocol() {
 	case signal.SubprotocolTLS:
-		bound, err := signal.BoundToTLS(conn.ConnectionState())
-		return w, bound, ViaWebSocket, err
+		binding, err := signal.BoundToTLS(conn.ConnectionState())
+		return w, binding, ViaWebSocket, err
 	case signal.SubprotocolOrigin:
 		return w, signal.BoundToOrigin(ident.OriginOf(d.host)), ViaProxy, nil
 	}
-	return nil, signal.Binding{}, "", fmt.Errorf("%w: what answers at %s%s is no rendezvous", ErrUnavailable, d.host, api.PathSignal)
+	return nil, signal.Binding{}, "", fmt.Errorf("%w: the server at %s%s is not a rendezvous",
+		ErrUnavailable, d.host, api.PathSignal)
 }
 
-// refusedError is an answer to the request for a WebSocket.
+// refusedError is a response that refuses a WebSocket.
 type refusedError struct {
-	text  string
-	after time.Duration // Retry-After, 0 without
+	text       string
+	retryAfter time.Duration // value of Retry-After, or 0
 }
 
 func (e *refusedError) Error() string { return e.text }
 
-// refusal says why there is no WebSocket. answer is nil where none came.
-func refusal(answer *http.Response, err error) error {
-	if answer == nil {
-		return fmt.Errorf("%w: no answer about signalling over HTTP: %w", ErrUnavailable, err)
+// refusal returns the error for a WebSocket that could not be opened because of
+// err. response is nil if there was none.
+func refusal(response *http.Response, err error) error {
+	if response == nil {
+		return fmt.Errorf("%w: no response to the request for a WebSocket: %w", ErrUnavailable, err)
 	}
-	said := ""
-	if raw, err := io.ReadAll(io.LimitReader(answer.Body, maxRefusal)); err == nil && answer.StatusCode != http.StatusNotFound {
-		said, _, _ = strings.Cut(strings.TrimSpace(string(raw)), "\n")
-		if !printable(said) {
-			said = ""
+	line := ""
+	raw, err := io.ReadAll(io.LimitReader(response.Body, maxRefusal))
+	if err == nil && response.StatusCode != http.StatusNotFound {
+		line, _, _ = strings.Cut(strings.TrimSpace(string(raw)), "\n")
+		if !printable(line) {
+			line = ""
 		}
 	}
-	text := fmt.Sprintf("the server does not speak %s, and answers %s at %s", signal.ALPN, answer.Status, api.PathSignal)
-	if answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusOK {
-		text += ": is it a rendezvous, and does a reverse proxy before it pass WebSockets on?"
-	} else if said != "" {
-		text += ": " + said
+	text := fmt.Sprintf("the server does not speak %s, and answers %s at %s",
+		signal.ALPN, response.Status, api.PathSignal)
+	if response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusOK {
+		text += ": is it a rendezvous, and does the reverse proxy in front of it forward WebSockets?"
+	} else if line != "" {
+		text += ": " + line
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, &refusedError{text, retryAfter(answer.Header)})
+	return fmt.Errorf("%w: %w", ErrUnavailable, &refusedError{text, retryAfter(response.Header)})
 }
 
-// printable reports whether a server's text may be shown: one short line.
+// printable reports whether the text of a server may be shown to people: one
+// short line that is not HTML.
 func printable(s string) bool {
-	return len(s) <= signal.MaxText && !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) && !strings.HasPrefix(s, "<")
+	unprintable := func(r rune) bool { return !strconv.IsPrint(r) }
+	return len(s) <= signal.MaxText && !strings.ContainsFunc(s, unprintable) && !strings.HasPrefix(s, "<")
 }
 
-// retryAfter reads a Retry-After in seconds, 0 without one.
+// retryAfter returns the value of a Retry-After header in seconds, at most
+// signal.MaxPause, or 0 if there is no valid one.
 func retryAfter(h http.Header) time.Duration {
 	seconds, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || seconds < 0 {
@@ -199,16 +208,16 @@ func retryAfter(h http.Header) time.Duration {
 	return time.Duration(min(seconds, int(signal.MaxPause/time.Second))) * time.Second
 }
 
-// pauseOf is how long the rendezvous has asked to be left alone, 0 if it has
-// not.
-func pauseOf(err error) time.Duration {
+// retryAfterOf returns the delay that the rendezvous demands before the next
+// attempt, or 0.
+func retryAfterOf(err error) time.Duration {
 	var p *api.Problem
 	var r *refusedError
 	switch {
 	case errors.As(err, &p):
 		return p.RetryAfter
 	case errors.As(err, &r):
-		return r.after
+		return r.retryAfter
 	}
 	return 0
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 
-// censor passes connections on to a rendezvous, but for those whose first bytes
-// name its signalling protocol: it resets them.
+// censor forwards TCP connections to a rendezvous. It resets those whose first
+// bytes contain the name of the signalling protocol.
 type censor struct {
-	link string
+	link string // the join link with the censor's address
 
 	mu    sync.Mutex
-	cuts  int
+	cuts  int // number of connections reset
 	conns []net.Conn
 }
 
@@ -38,12 +38,12 @@ func newCensor(t *testing.T, link string) *censor {
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
-			near, err := listener.Accept()
+			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			c.keep(near)
-			running.Go(func() { c.serve(near, to) })
+			c.keep(client)
+			running.Go(func() { c.serve(client, to) })
 		}
 	})
 	t.Cleanup(func() {
@@ -60,7 +60,7 @@ func (c *censor) keep(conn net.Conn) {
 	c.conns = append(c.conns, conn)
 }
 
-// end ends the connections that stand.
+// end closes all connections.
 func (c *censor) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,10 +76,10 @@ func (c *censor) counted() int {
 	return c.cuts
 }
 
-func (c *censor) serve(near net.Conn, to string) {
-	defer near.Close()
+func (c *censor) serve(client net.Conn, to string) {
+	defer client.Close()
 	first := make([]byte, 4096)
-	n, err := near.Read(first)
+	n, err := client.Read(first)
 	if err != nil {
 		return
 	}
@@ -87,26 +87,28 @@ func (c *censor) serve(near net.Conn, to string) {
 		c.mu.Lock()
 		c.cuts++
 		c.mu.Unlock()
-		near.(*net.TCPConn).SetLinger(0)
+		client.(*net.TCPConn).SetLinger(0) // makes Close send a reset
 		return
 	}
-	far, err := net.Dial("tcp", to)
+	server, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}
-	c.keep(far)
-	far.Write(first[:n])
+	c.keep(server)
+	server.Write(first[:n])
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		pass(far, near, nil)
+		forward(server, client, nil)
 	}()
-	pass(near, far, nil)
-	far.Close()
+	forward(client, server, nil)
+	server.Close()
 	<-done
 }
 
-func TestWhereTheProtocolIsCutOffAWebSocketIsUsedAndRemembered(t *testing.T) {
+// TestWebSocketReplacesCensoredProtocol also checks that the client remembers at
+// the next connection that only the WebSocket works.
+func TestWebSocketReplacesCensoredProtocol(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
 	c := newCensor(t, s.link)
 	a := join(t, c.link, 1)
@@ -116,7 +118,7 @@ func TestWhereTheProtocolIsCutOffAWebSocketIsUsedAndRemembered(t *testing.T) {
 	}
 	cuts := c.counted()
 	if cuts == 0 {
-		t.Error("it was not tried")
+		t.Error("the client did not try the signalling protocol")
 	}
 	b := join(t, s.link, 2).connected(t)
 	allow(t, a, b)
@@ -131,6 +133,6 @@ func TestWhereTheProtocolIsCutOffAWebSocketIsUsedAndRemembered(t *testing.T) {
 		t.Errorf("connected again via %q", got.Via)
 	}
 	if c.counted() != cuts {
-		t.Error("the protocol was tried again, although it had not worked")
+		t.Error("the client tried the signalling protocol again")
 	}
 }

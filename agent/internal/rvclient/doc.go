@@ -1,9 +1,9 @@
-// Package rvclient is an agent's side of the rendezvous: it registers the
-// agent's key, keeps the signalling connection, exchanges sealed messages with
-// other peers through it, and carries the calls that pairing and relaying need.
+// Package rvclient is the agent's client of the rendezvous. It registers the
+// agent's key, keeps a signalling connection open, exchanges sealed messages with
+// other peers, and makes the REST calls for peers, pairing and relays.
 //
-// What it promises about messages: [Client.Send] returns nil only when the
-// other agent has opened the message; a message is handed to OnMessage at most
-// once, only if it was sealed by the peer that it is said to come from, for
-// this peer, within the last two minutes.
+// [Client.Send] returns nil only after the receiving agent has opened the
+// message. OnMessage is called at most once for each message. A message is
+// passed on only if the named sender sealed it for this peer within the last two
+// minutes.
 package rvclient

@@ -5,10 +5,10 @@ import (
 	"crypto/tls"
 )
 
-// Handshake connects as the client does for signalling, says nothing, and tells
-// of the connection.
+// Handshake makes a TLS handshake as for a signalling connection, closes the
+// connection and returns its state.
 func (c *Client) Handshake(ctx context.Context) (tls.ConnectionState, error) {
-	conn, err := (&dialer{host: c.join.Host, tls: c.tls, tcp: c.dialer.tcp}).handshake(ctx)
+	conn, err := (&dialer{host: c.dialer.host, tls: c.dialer.tls, tcp: c.dialer.tcp}).handshake(ctx)
 	if err != nil {
 		return tls.ConnectionState{}, err
 	}

@@ -14,26 +14,27 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// stage is a rendezvous whose instances the test plays: it gets each signalling
-// connection that an agent opens. Its REST interface never answers.
-type stage struct {
-	link    string
-	entered chan *part
-	cut     atomic.Bool // whoever comes is cut off without a Welcome
+// scriptedServer is a rendezvous whose messages the test sends. It accepts
+// signalling connections only: REST calls fail.
+type scriptedServer struct {
+	link   string
+	opened chan *serverConn
+	reject atomic.Bool // close new connections without a Welcome
 }
 
-// part is one connection, welcomed, at the rendezvous's end.
-type part struct {
-	t     *testing.T
-	conn  *tls.Conn
-	heard chan signal.FromPeer // but for pings; closed at the end
+// serverConn is the rendezvous's side of a signalling connection.
+type serverConn struct {
+	t        *testing.T
+	conn     *tls.Conn
+	received chan signal.FromPeer // messages of the agent except pings; closed when the connection ends
 }
 
-func newStage(t *testing.T) *stage {
+func newScriptedServer(t *testing.T) *scriptedServer {
 	t.Helper()
 	key, err := ident.NewKey(rand.Reader)
 	if err != nil {
@@ -53,9 +54,12 @@ func newStage(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{link: "https://" + listener.Addr().String() + "/#pin=" + ident.PinOf(leaf).String(), entered: make(chan *part, 16)}
-	var playing sync.WaitGroup
-	playing.Go(func() {
+	s := &scriptedServer{
+		link:   "https://" + listener.Addr().String() + "/#pin=" + ident.PinOf(leaf).String(),
+		opened: make(chan *serverConn, 16),
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
 		for {
 			conn, err := listener.Accept()
 			if errors.Is(err, net.ErrClosed) {
@@ -64,100 +68,100 @@ func newStage(t *testing.T) *stage {
 			if err != nil {
 				continue
 			}
-			playing.Go(func() { s.enter(t, conn.(*tls.Conn)) })
+			running.Go(func() { s.serve(t, conn.(*tls.Conn)) })
 		}
 	})
 	t.Cleanup(func() {
 		listener.Close()
-		playing.Wait()
+		running.Wait()
 	})
 	return s
 }
 
-// enter challenges whoever has connected, welcomes it and hears what it says.
-func (s *stage) enter(t *testing.T, conn *tls.Conn) {
+// serve authenticates an agent and receives its messages.
+func (s *scriptedServer) serve(t *testing.T, conn *tls.Conn) {
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
+	conn.SetDeadline(time.Now().Add(waittest.Timeout))
 	if conn.Handshake() != nil {
-		return // it asks for the REST interface
+		return // a REST call: it offers another ALPN protocol
 	}
-	p := &part{t: t, conn: conn, heard: make(chan signal.FromPeer, 16)}
-	defer close(p.heard)
+	p := &serverConn{t: t, conn: conn, received: make(chan signal.FromPeer, 16)}
+	defer close(p.received)
 	in := signal.NewReader(conn)
 	challenge := signal.Challenge{Time: time.Now().Truncate(time.Millisecond)}
 	rand.Read(challenge.Nonce[:])
-	p.say(challenge)
+	p.send(challenge)
 	if hello, err := in.FromPeer(); err != nil {
-		t.Errorf("an agent came with %#v: %v", hello, err)
+		t.Errorf("first message %#v: %v", hello, err)
 		return
 	}
-	if s.cut.Load() {
-		s.entered <- p
+	if s.reject.Load() {
+		s.opened <- p
 		return
 	}
 	in.Greeted()
-	p.say(signal.Welcome{Idle: signal.IdleTimeout})
-	s.entered <- p
+	p.send(signal.Welcome{Idle: signal.IdleTimeout})
+	s.opened <- p
 	for {
 		m, err := in.FromPeer()
 		if err != nil {
 			return
 		}
 		if _, ping := m.(signal.Ping); !ping {
-			p.heard <- m
+			p.received <- m
 		}
 	}
 }
 
-// next is the next connection that an agent opens.
-func (s *stage) next(t *testing.T) *part {
+// next returns the next connection of an agent.
+func (s *scriptedServer) next(t *testing.T) *serverConn {
 	t.Helper()
-	over := time.NewTimer(patience)
-	defer over.Stop()
+	timeout := time.NewTimer(waittest.Timeout)
+	defer timeout.Stop()
 	select {
-	case p := <-s.entered:
+	case p := <-s.opened:
 		t.Cleanup(func() { p.conn.Close() })
 		return p
-	case <-over.C:
+	case <-timeout.C:
 		t.Fatal("no agent connects")
 		return nil
 	}
 }
 
-func (p *part) say(m signal.FromRendezvous) {
+func (p *serverConn) send(m signal.FromRendezvous) {
 	if _, err := p.conn.Write(signal.AppendFromRendezvous(nil, m)); err != nil {
 		p.t.Error(err)
 	}
 }
 
-// hear is the next message that the agent sends on one of the connections, and on
-// which.
-func hear(t *testing.T, one, other *part) (*part, signal.FromPeer) {
+// receive returns the next message that the agent sends on one of the connections,
+// and that connection.
+func receive(t *testing.T, one, other *serverConn) (*serverConn, signal.FromPeer) {
 	t.Helper()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	var at *part
+	timeout := time.NewTimer(waittest.Timeout)
+	defer timeout.Stop()
+	var at *serverConn
 	var m signal.FromPeer
 	var open bool
 	select {
-	case m, open = <-one.heard:
+	case m, open = <-one.received:
 		at = one
-	case m, open = <-other.heard:
+	case m, open = <-other.received:
 		at = other
-	case <-over.C:
-		t.Fatal("the agent says nothing")
+	case <-timeout.C:
+		t.Fatal("the agent sends no message")
 	}
 	if !open {
-		t.Fatal("the agent has hung up")
+		t.Fatal("the agent closed the connection")
 	}
 	return at, m
 }
 
-// TestAMoveLeavesNoMomentWithoutAConnection: told to move, an agent connects to
-// another instance, and stays on the first connection meanwhile: what it has sent
-// there is answered, what comes there is taken, and never is it not connected.
-func TestAMoveLeavesNoMomentWithoutAConnection(t *testing.T) {
-	s := newStage(t)
+// TestAgentStaysConnectedDuringMove asks an agent to move to another instance.
+// Meanwhile the first connection still works: the rendezvous answers messages sent
+// before and delivers others, and the state never becomes "not connected".
+func TestAgentStaysConnectedDuringMove(t *testing.T) {
+	s := newScriptedServer(t)
 	a := join(t, s.link, 1)
 	old := s.next(t)
 	a.connected(t)
@@ -172,73 +176,72 @@ func TestAMoveLeavesNoMomentWithoutAConnection(t *testing.T) {
 	}
 
 	first := send()
-	_, before := hear(t, old, old)
-	old.say(signal.Move{})
-	fresh := s.next(t)
+	_, before := receive(t, old, old)
+	old.send(signal.Move{})
+	successor := s.next(t)
 	for at := old; at == old; {
 		var m signal.FromPeer
 		second := send()
-		at, m = hear(t, old, fresh)
-		at.say(signal.Sent{ID: m.(signal.Send).ID})
+		at, m = receive(t, old, successor)
+		at.send(signal.Sent{ID: m.(signal.Send).ID})
 		if err := <-second; err != nil {
 			t.Fatal(err)
 		}
 	}
-	old.say(signal.Sent{ID: before.(signal.Send).ID})
+	old.send(signal.Sent{ID: before.(signal.Send).ID})
 	if err := <-first; err != nil {
-		t.Errorf("what was sent before the move: %v", err)
+		t.Errorf("message sent before the move: %v", err)
 	}
 	envelope, err := signal.Seal(other, a.id, []byte("late"), time.Now(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	old.say(signal.Deliver{Number: 7, From: other.ID(), Body: envelope})
-	if _, m := hear(t, old, old); m != (signal.Got{Number: 7}) {
-		t.Errorf("for what came late the agent says %#v", m)
+	old.send(signal.Deliver{Number: 7, From: other.ID(), Body: envelope})
+	if _, m := receive(t, old, old); m != (signal.Got{Number: 7}) {
+		t.Errorf("the agent answers a late message with %#v", m)
 	}
 	a.expect(t, other.ID().Short()+" late")
-	old.say(signal.Bye{Code: signal.ByeReplaced, Text: "it is elsewhere"})
-	for m := range old.heard {
-		t.Errorf("after its end the old connection says %#v", m)
+	old.send(signal.Bye{Code: signal.ByeReplaced, Text: "connected to another instance"})
+	for m := range old.received {
+		t.Errorf("message on the old connection after its Bye: %#v", m)
 	}
 	if state := a.State(); !state.Connected {
 		t.Errorf("the state is %+v", state)
 	}
 	for len(a.states) > 0 {
 		if state := <-a.states; !state.Connected {
-			t.Errorf("meanwhile the state was %+v", state)
+			t.Errorf("the state during the move was %+v", state)
 		}
 	}
 }
 
-// TestAMoveThatFailsIsTriedAgain: an agent that was heard by another instance and
-// lost the way there, and is ended by the first for being elsewhere, comes back
-// soon. No other agent has its key.
-func TestAMoveThatFailsIsTriedAgain(t *testing.T) {
-	s := newStage(t)
+// TestFailedMoveIsRetriedSoon ends the connection to the second instance before
+// its Welcome, and then the first one as replaced. The agent must reconnect soon:
+// it must not assume that another agent has its key.
+func TestFailedMoveIsRetriedSoon(t *testing.T) {
+	s := newScriptedServer(t)
 	a := join(t, s.link, 1)
 	old := s.next(t)
 	a.connected(t)
-	s.cut.Store(true)
-	old.say(signal.Move{})
+	s.reject.Store(true)
+	old.send(signal.Move{})
 	s.next(t)
-	old.say(signal.Bye{Code: signal.ByeReplaced, Text: "it is elsewhere"})
+	old.send(signal.Bye{Code: signal.ByeReplaced, Text: "connected to another instance"})
 	a.await(t, "not connected", func(s rvclient.State) bool { return !s.Connected })
-	s.cut.Store(false)
+	s.reject.Store(false)
 	a.connected(t)
 }
 
-// TestAnAgentStopsWhileItMoves.
-func TestAnAgentStopsWhileItMoves(t *testing.T) {
-	s := newStage(t)
+func TestAgentStopsDuringMove(t *testing.T) {
+	s := newScriptedServer(t)
 	a := join(t, s.link, 1)
 	old := s.next(t)
 	a.connected(t)
-	s.cut.Store(true)
-	old.say(signal.Move{})
+	s.reject.Store(true)
+	old.send(signal.Move{})
 	s.next(t)
 	a.stop()
-	for range old.heard {
-		// until it has hung up
+	for range old.received {
+		// wait for the end of the connection
 	}
 }

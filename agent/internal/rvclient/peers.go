@@ -9,15 +9,15 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// Peer is another peer as the rendezvous tells of it.
+// Peer is the rendezvous's description of another peer.
 type Peer struct {
 	ID     ident.PeerID
-	Name   string // what the peer calls itself
-	Online bool   // it has a signalling connection
+	Name   string // chosen by the peer itself
+	Online bool   // the peer has a signalling connection
 }
 
-// Lookup asks for a peer that allows this one. ErrNotAllowed is the answer for
-// an unknown peer and for one that does not.
+// Lookup returns a peer that allows this one. If the peer is unknown or does not
+// allow this one, the error wraps ErrNotAllowed.
 func (c *Client) Lookup(ctx context.Context, id ident.PeerID) (Peer, error) {
 	var p api.Peer
 	if err := c.rest.do(ctx, call{method: http.MethodGet, path: api.PeerPath(id), out: &p}); err != nil {
@@ -26,17 +26,18 @@ func (c *Client) Lookup(ctx context.Context, id ident.PeerID) (Peer, error) {
 	return Peer{ID: id, Name: p.Name, Online: p.Online}, nil
 }
 
-// Allow lets a peer find and signal this one. Allowing twice is fine.
+// Allow allows a peer to find and signal this one. Allowing it twice is not an
+// error.
 func (c *Client) Allow(ctx context.Context, id ident.PeerID) error {
 	return c.rest.do(ctx, call{method: http.MethodPut, path: api.AllowedPath(id)})
 }
 
-// Disallow ends what Allow began. Disallowing twice is fine.
+// Disallow revokes Allow. Disallowing a peer twice is not an error.
 func (c *Client) Disallow(ctx context.Context, id ident.PeerID) error {
 	return c.rest.do(ctx, call{method: http.MethodDelete, path: api.AllowedPath(id)})
 }
 
-// Allowed lists whom this peer allows.
+// Allowed returns the peers that this one allows.
 func (c *Client) Allowed(ctx context.Context) ([]ident.PeerID, error) {
 	var list api.Allowances
 	if err := c.rest.do(ctx, call{method: http.MethodGet, path: api.PathAllowed, out: &list}); err != nil {
@@ -49,20 +50,21 @@ func (c *Client) Allowed(ctx context.Context) ([]ident.PeerID, error) {
 	return ids, nil
 }
 
-// Servers are the STUN servers and relays of the rendezvous.
+// Servers holds the STUN servers and relays of the rendezvous.
 type Servers struct {
-	STUN     []string // URIs (RFC 7064), as stun:host:port
-	TURN     []string // URIs (RFC 7065), as turn:host:port?transport=udp; empty without a relay
-	Username string   // for TURN
-	Password string   // for TURN; a secret
-	Expires  time.Time
+	STUN     []string  // URIs (RFC 7064), such as stun:host:port
+	TURN     []string  // URIs (RFC 7065), such as turn:host:port?transport=udp; empty without a relay
+	Username string    // for TURN
+	Password string    // for TURN; a secret
+	Expires  time.Time // of username and password
 }
 
-// RelayServers returns the STUN servers, and the relays with fresh credentials
-// for this peer. A rendezvous without a relay is no error.
+// RelayServers returns the STUN servers, and the relays with new credentials for
+// this peer. If the rendezvous has no relay, TURN is empty and the error is nil.
 func (c *Client) RelayServers(ctx context.Context) (Servers, error) {
 	var server api.Server
-	if err := c.rest.send(ctx, c.rest.client, call{method: http.MethodGet, path: api.PathServer, out: &server}, ""); err != nil {
+	get := call{method: http.MethodGet, path: api.PathServer, out: &server}
+	if err := c.rest.send(ctx, c.rest.client, get, ""); err != nil {
 		return Servers{}, err
 	}
 	s := Servers{STUN: server.STUN}

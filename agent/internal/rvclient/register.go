@@ -13,16 +13,17 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// register makes the key known and returns a token. Challenge and registration
-// travel on one TLS connection of their own, to which the signature is bound, or
-// else to the rendezvous's address if it says that a reverse proxy ends TLS: it
-// takes that through its own proxy only.
-func (c *Client) register(ctx context.Context) (string, error) {
+// register registers the key and returns a token. It sends challenge and
+// registration on a TLS connection of their own and binds the signature to that
+// connection. If the rendezvous says that a reverse proxy ends TLS, the signature
+// is bound to the rendezvous's origin instead, which the rendezvous accepts only
+// through its own proxy.
+func (r *rest) register(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	conn, err := c.dialer.open(ctx, alpnHTTP)
+	conn, err := r.dialer.open(ctx, alpnHTTP)
 	if err != nil {
-		return "", fmt.Errorf("%w: connect to %s: %w", ErrUnavailable, c.join.Host, err)
+		return "", fmt.Errorf("%w: connect to %s: %w", ErrUnavailable, r.join.Host, err)
 	}
 	defer conn.Close()
 	state := conn.ConnectionState()
@@ -34,33 +35,33 @@ func (c *Client) register(ctx context.Context) (string, error) {
 	defer client.CloseIdleConnections()
 
 	var challenge api.Challenge
-	if err := c.rest.send(ctx, client, call{method: http.MethodPost, path: api.PathChallenges, out: &challenge}, ""); err != nil {
+	post := call{method: http.MethodPost, path: api.PathChallenges, out: &challenge}
+	if err := r.send(ctx, client, post, ""); err != nil {
 		return "", err
 	}
 	registration := api.Registration{
 		Challenge: challenge.Challenge,
-		Name:      c.name,
-		Invite:    c.join.Invite,
+		Name:      r.name,
+		Invite:    r.join.Invite,
 		Expires:   challenge.Expires.Truncate(time.Second),
 	}
 	if challenge.Bind == api.BindOrigin {
-		registration.SignForOrigin(c.key, ident.OriginOf(c.join.Host))
+		registration.SignForOrigin(r.key, ident.OriginOf(r.join.Host))
 	} else {
-		registration.Sign(c.key, exporter)
+		registration.Sign(r.key, exporter)
 	}
 	var registered api.RegisterResult
-	err = c.rest.send(ctx, client, call{method: http.MethodPost, path: api.PathPeers, in: registration, out: &registered}, "")
-	if err != nil {
+	post = call{method: http.MethodPost, path: api.PathPeers, in: registration, out: &registered}
+	if err := r.send(ctx, client, post, ""); err != nil {
 		return "", err
 	}
-	if registered.ID != c.key.ID() || registered.Token == "" {
+	if registered.ID != r.key.ID() || registered.Token == "" {
 		return "", fmt.Errorf("%w: it registered another peer than this one", ErrUnavailable)
 	}
 	return registered.Token, nil
 }
 
-// oneConnection is a transport over a connection that stands already; it makes
-// no other.
+// oneConnection returns an HTTP transport that uses only the given connection.
 func oneConnection(conn *tls.Conn) *http.Transport {
 	once := make(chan *tls.Conn, 1)
 	once <- conn

@@ -10,27 +10,28 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
+	"github.com/easyfind-usb/easyfind/internal/waittest"
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 20 * time.Second
-
 // server is a real rendezvous on loopback.
 type server struct {
-	link string
-	stop func() // drains it and waits
+	link string // the join link
+	stop func() // stops the server and waits for its end
 }
 
-// serve starts a rendezvous as its command would.
+// serve starts a rendezvous and stops it at the end of the test.
 func serve(t *testing.T, c rendezvous.Config) *server {
 	t.Helper()
 	if c.Listen == "" {
@@ -67,7 +68,8 @@ func serve(t *testing.T, c rendezvous.Config) *server {
 	}
 }
 
-// logWriter passes lines to the test until it ends.
+// logWriter writes log lines to stderr if the tests run with -v, until the test
+// ends.
 type logWriter struct{ t *testing.T }
 
 func (w *logWriter) Write(p []byte) (int, error) {
@@ -77,23 +79,24 @@ func (w *logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// agent is a client and what it got.
+// agent is a running client with the messages and states that it has reported.
 type agent struct {
 	*rvclient.Client
 	id       ident.PeerID
-	messages chan string
+	messages chan string // the sender's short PeerID, a space and the body
 	states   chan rvclient.State
-	stop     func() // ends it, and waits until it has
+	stop     func() // stops the client and waits for its end
 }
 
-// join starts a client. It is stopped at the end of the test.
+// join starts a client whose key depends on seed. It stops the client at the end
+// of the test.
 func join(t *testing.T, link string, seed byte) *agent {
 	t.Helper()
 	return joinFrom(t, link, seed, "")
 }
 
-// from is a dialer whose connections come from an address of this machine, from
-// any if it is "".
+// from returns a dialer with a source address. If source is "", the kernel chooses
+// the address.
 func from(source string) *net.Dialer {
 	d := &net.Dialer{}
 	if source != "" {
@@ -102,7 +105,7 @@ func from(source string) *net.Dialer {
 	return d
 }
 
-// joinFrom starts a client that connects from an address of this machine.
+// joinFrom is like join, but the client connects from that source address.
 func joinFrom(t *testing.T, link string, seed byte, source string) *agent {
 	t.Helper()
 	key, err := ident.KeyFromSeed(bytes.Repeat([]byte{seed}, 32))
@@ -111,7 +114,8 @@ func joinFrom(t *testing.T, link string, seed byte, source string) *agent {
 	}
 	a := &agent{id: key.ID(), messages: make(chan string, 100), states: make(chan rvclient.State, 100)}
 	a.Client, err = rvclient.New(rvclient.Config{
-		URL: link, Key: key, Name: fmt.Sprintf("agent %d", seed), Logger: slog.New(slog.NewTextHandler(&logWriter{t: t}, nil)),
+		URL: link, Key: key, Name: fmt.Sprintf("agent %d", seed),
+		Logger:    slog.New(slog.NewTextHandler(&logWriter{t: t}, nil)),
 		Dial:      from(source).DialContext,
 		OnMessage: func(from ident.PeerID, body []byte) { a.messages <- from.Short() + " " + string(body) },
 		OnState:   func(s rvclient.State) { a.states <- s },
@@ -132,19 +136,19 @@ func joinFrom(t *testing.T, link string, seed byte, source string) *agent {
 	return a
 }
 
-// await waits for a state.
-func (a *agent) await(t *testing.T, what string, is func(rvclient.State) bool) rvclient.State {
+// await waits for a state that fulfils the condition, which what describes.
+func (a *agent) await(t *testing.T, what string, condition func(rvclient.State) bool) rvclient.State {
 	t.Helper()
-	over := time.NewTimer(patience)
-	defer over.Stop()
+	timeout := time.NewTimer(waittest.Timeout)
+	defer timeout.Stop()
 	for {
 		select {
 		case s := <-a.states:
-			if is(s) {
+			if condition(s) {
 				return s
 			}
-		case <-over.C:
-			t.Fatalf("never %s; the state is %+v", what, a.State())
+		case <-timeout.C:
+			t.Fatalf("not %s within %v; the state is %+v", what, waittest.Timeout, a.State())
 		}
 	}
 }
@@ -157,19 +161,19 @@ func (a *agent) connected(t *testing.T) *agent {
 
 func (a *agent) expect(t *testing.T, want string) {
 	t.Helper()
-	over := time.NewTimer(patience)
-	defer over.Stop()
+	timeout := time.NewTimer(waittest.Timeout)
+	defer timeout.Stop()
 	select {
 	case got := <-a.messages:
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-	case <-over.C:
-		t.Fatalf("%q did not come", want)
+	case <-timeout.C:
+		t.Fatalf("%q did not arrive within %v", want, waittest.Timeout)
 	}
 }
 
-// allow makes two agents find each other.
+// allow lets two agents find and signal each other.
 func allow(t *testing.T, a, b *agent) {
 	t.Helper()
 	if err := errors.Join(a.Allow(t.Context(), b.id), b.Allow(t.Context(), a.id)); err != nil {
@@ -177,7 +181,7 @@ func allow(t *testing.T, a, b *agent) {
 	}
 }
 
-func TestTwoAgentsSignalEachOther(t *testing.T) {
+func TestAgentsSignalAfterConsent(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 
@@ -209,70 +213,67 @@ func TestTwoAgentsSignalEachOther(t *testing.T) {
 	}
 }
 
-func TestAPeerThatIsOfflineIsSaidToBe(t *testing.T) {
+func TestOfflinePeerIsReported(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
 	a := join(t, s.link, 1).connected(t)
 	t.Run("b comes and goes", func(t *testing.T) {
 		b := join(t, s.link, 2).connected(t)
 		allow(t, a, b)
 	})
-	b := ident.PeerID{}
 	list, err := a.Allowed(t.Context())
 	if err != nil || len(list) != 1 {
 		t.Fatalf("allowed: %v, %v", list, err)
 	}
-	b = list[0]
-	deadline := time.Now().Add(patience)
-	for {
+	b := list[0]
+	// Until the rendezvous notices that b is gone, messages are not confirmed.
+	waittest.Until(t, "the rendezvous reports that the peer is offline", func() bool {
 		err := a.Send(t.Context(), b, []byte("x"))
-		if errors.Is(err, rvclient.ErrPeerOffline) {
-			break
+		if err == nil || !errors.Is(err, rvclient.ErrPeerOffline) && !errors.Is(err, rvclient.ErrUnconfirmed) {
+			t.Fatalf("send to an offline peer: %v", err)
 		}
-		if time.Now().After(deadline) || !errors.Is(err, rvclient.ErrUnconfirmed) {
-			t.Fatalf("send to who is offline: %v", err)
-		}
-	}
+		return errors.Is(err, rvclient.ErrPeerOffline)
+	})
 	if p, err := a.Lookup(t.Context(), b); err != nil || p.Online {
 		t.Errorf("lookup: %+v, %v", p, err)
 	}
 }
 
-func TestARestartOfTheRendezvousIsSurvived(t *testing.T) {
-	comesBack(t, func(data string) string { return data })
+func TestAgentsSurviveRestartOfRendezvous(t *testing.T) {
+	testRestart(t, func(data string) string { return data })
 }
 
-func TestARestoredRendezvousIsTheSame(t *testing.T) {
-	comesBack(t, func(data string) string {
+func TestAgentsSurviveRestoredRendezvous(t *testing.T) {
+	testRestart(t, func(data string) string {
 		var backup bytes.Buffer
 		if err := rendezvous.Backup(t.Context(), rendezvous.Config{Data: data}, &backup); err != nil {
 			t.Fatal(err)
 		}
-		elsewhere := t.TempDir()
-		if _, err := rendezvous.Restore(t.Context(), rendezvous.Config{Data: elsewhere}, &backup, false); err != nil {
+		restored := t.TempDir()
+		if _, err := rendezvous.Restore(t.Context(), rendezvous.Config{Data: restored}, &backup, false); err != nil {
 			t.Fatal(err)
 		}
-		return elsewhere
+		return restored
 	})
 }
 
-// comesBack stops a rendezvous, starts it again with the data directory that it
-// has then, and wants two agents to go on.
-func comesBack(t *testing.T, meanwhile func(data string) string) {
+// testRestart stops a rendezvous and starts it again with the data directory that
+// newData returns. Two agents must be able to continue.
+func testRestart(t *testing.T, newData func(data string) string) {
 	t.Helper()
-	data, ports := t.TempDir(), freePort(t)
-	s := serve(t, rendezvous.Config{Data: data, Listen: ports})
+	data, address := t.TempDir(), ownAddress()
+	s := serve(t, rendezvous.Config{Data: data, Listen: address})
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)
 	first := s.link
 	s.stop()
-	gone := a.await(t, "disconnected", func(s rvclient.State) bool { return !s.Connected })
-	if !strings.Contains(gone.Reason, "stopping") && !strings.Contains(gone.Reason, "rendezvous") {
-		t.Errorf("the reason is %q", gone.Reason)
+	lost := a.await(t, "disconnected", func(s rvclient.State) bool { return !s.Connected })
+	if lost.Reason == "" {
+		t.Error("the state has no reason")
 	}
 	if err := a.Send(t.Context(), b.id, []byte("x")); !errors.Is(err, rvclient.ErrNotConnected) {
-		t.Errorf("send while it is gone: %v", err)
+		t.Errorf("send while the rendezvous is stopped: %v", err)
 	}
-	if s = serve(t, rendezvous.Config{Data: meanwhile(data), Listen: ports}); s.link != first {
+	if s = serve(t, rendezvous.Config{Data: newData(data), Listen: address}); s.link != first {
 		t.Errorf("the join link changed from %s to %s", first, s.link)
 	}
 	a.connected(t)
@@ -283,22 +284,23 @@ func comesBack(t *testing.T, meanwhile func(data string) string) {
 	b.expect(t, a.id.Short()+" again")
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+var addresses atomic.Uint32 // number of calls of ownAddress
+
+// ownAddress returns an address that a server can listen on several times, for
+// tests that restart a server or must know its address before it starts. Each call
+// returns another IP address on loopback, which also differs from those of other
+// processes. Therefore no other program takes the port meanwhile.
+func ownAddress() string {
+	pid := os.Getpid()
+	return fmt.Sprintf("127.%d.%d.%d:16000", 64+pid>>8%128, pid%256, 1+addresses.Add(1)%254)
 }
 
-func TestAProbeFindsADeadConnectionAndReplacesIt(t *testing.T) {
+func TestProbeReplacesDeadConnection(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
 	tap := newTap(t, s.link)
 	a, b := join(t, tap.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)
-	tap.stall() // what a NAT that forgot its mappings does: nothing comes, nothing closes
+	tap.stall() // like a NAT that has lost its mappings
 	a.Probe()
 	lost := a.await(t, "disconnected", func(s rvclient.State) bool { return !s.Connected })
 	if !strings.Contains(lost.Reason, "does not answer") {
@@ -311,18 +313,22 @@ func TestAProbeFindsADeadConnectionAndReplacesIt(t *testing.T) {
 	a.expect(t, b.id.Short()+" still there?")
 }
 
-func TestWhoIsNotInvitedIsToldSo(t *testing.T) {
+func TestAgentWithoutInviteIsRefused(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
 	link, _, _ := strings.Cut(s.link, "#")
 	pin := s.link[strings.Index(s.link, "pin="):]
 	a := join(t, link+"#"+pin, 1)
-	refused := a.await(t, "refused", func(s rvclient.State) bool { return strings.Contains(s.Reason, "invite") })
-	if refused.Connected {
-		t.Error("it is connected")
+	want := api.NewProblem(api.CodeInviteNeeded)
+	if _, err := a.Allowed(t.Context()); !errors.Is(err, rvclient.ErrRefused) || !errors.Is(err, want) {
+		t.Errorf("REST call without an invite: %v", err)
+	}
+	refused := a.await(t, "refused", func(s rvclient.State) bool { return s.Reason != "" })
+	if refused.Connected || !strings.Contains(refused.Reason, rvclient.ErrRefused.Error()) {
+		t.Errorf("state %+v", refused)
 	}
 }
 
-func TestAnotherServersPinIsRefused(t *testing.T) {
+func TestWrongPinIsRefused(t *testing.T) {
 	s, other := serve(t, rendezvous.Config{}), serve(t, rendezvous.Config{})
 	base, _, _ := strings.Cut(s.link, "#")
 	_, fragment, _ := strings.Cut(other.link, "#")
@@ -330,30 +336,32 @@ func TestAnotherServersPinIsRefused(t *testing.T) {
 	a.await(t, "refused", func(s rvclient.State) bool { return strings.Contains(s.Reason, "its key differs") })
 }
 
-func TestAnAgentWithTheSameKeySendsTheOlderOneAway(t *testing.T) {
+func TestSecondAgentReplacesFirstWithSameKey(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
 	a := join(t, s.link, 1).connected(t)
 	join(t, s.link, 1).connected(t)
-	a.await(t, "sent away", func(s rvclient.State) bool { return strings.Contains(s.Reason, "same key") })
+	a.await(t, "replaced", func(s rvclient.State) bool { return strings.Contains(s.Reason, "same key") })
 }
 
-func TestRelayServersWork(t *testing.T) {
+func TestRelayServersHaveCredentials(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
 	a := join(t, s.link, 1).connected(t)
 	servers, err := a.RelayServers(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(servers.STUN) != 2 || len(servers.TURN) != 3 || servers.Username == "" || servers.Password == "" || time.Until(servers.Expires) < time.Minute {
+	if len(servers.STUN) != 2 || len(servers.TURN) != 3 || servers.Username == "" || servers.Password == "" ||
+		time.Until(servers.Expires) < time.Minute {
 		t.Errorf("servers: %d STUN, %d TURN, until %s", len(servers.STUN), len(servers.TURN), servers.Expires)
 	}
 }
 
-func TestAMailboxCarriesAPairing(t *testing.T) {
+func TestMailboxCarriesPairing(t *testing.T) {
 	s := serve(t, rendezvous.Config{})
-	owner, guest := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
+	host, client := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
+	owner, guest := host.Mailboxes(), client.Mailboxes()
 	ctx := t.Context()
-	m, err := owner.OpenMailbox(ctx)
+	m, err := owner.Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -362,7 +370,7 @@ func TestAMailboxCarriesAPairing(t *testing.T) {
 		t.Fatal(err)
 	}
 	tries, err := owner.Tries(ctx, m.Address, 0)
-	if err != nil || len(tries) != 1 || string(tries[0].Opening) != "opening" || tries[0].Peer != guest.id {
+	if err != nil || len(tries) != 1 || string(tries[0].Opening) != "opening" || tries[0].Peer != client.id {
 		t.Fatalf("tries: %+v, %v", tries, err)
 	}
 	if err := owner.Answer(ctx, m.Address, try.Number, []byte("answer")); err != nil {
@@ -377,7 +385,7 @@ func TestAMailboxCarriesAPairing(t *testing.T) {
 	if got, err := owner.Result(ctx, m.Address, try.Number); err != nil || string(got.Confirmation) != "confirmation" {
 		t.Fatalf("confirmation: %+v, %v", got, err)
 	}
-	if err := owner.CloseMailbox(ctx, m.Address); err != nil {
+	if err := owner.Close(ctx, m.Address); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := guest.Try(ctx, m.Address, []byte("late")); !errors.Is(err, rvclient.ErrNoMailbox) {

@@ -9,37 +9,44 @@ import (
 
 // Bounds of the replay window.
 const (
-	maxSenders = 1024 // whose envelopes are remembered
-	maxNonces  = 512  // of one sender
+	maxSenders = 1024 // senders that are remembered
+	maxNonces  = 512  // nonces that are remembered of one sender
 )
 
-// window remembers which envelopes have been opened. It does not trust the
-// clock, which the rendezvous tells: of each sender nothing passes that is
-// older than the newest one seen by more than the freshness of an envelope, and
-// whatever is younger is remembered by its nonce. What does not fit raises the
-// floor below which nothing passes. That holds for the senders heard last; who
-// is forgotten is checked by the clock alone. It is owned by one goroutine.
+// window rejects envelopes that have been opened before. signal.Open checks the
+// age of an envelope by the clock of the rendezvous, which the window does not
+// trust. It compares the times of the same sender's envelopes with each other:
+// it rejects envelopes that are older than the newest one by more than
+// signal.EnvelopeFresh, and remembers the nonces of all others. If a sender has
+// more than maxNonces, the window forgets the oldest and rejects all envelopes
+// that are not newer than those.
+//
+// If there are more than maxSenders senders, the window forgets the one whose
+// newest envelope is the oldest. Only the clock then protects from its replays.
+//
+// A window may be used by only one goroutine at a time.
 type window struct {
-	senders map[ident.PeerID]*seen
+	senders map[ident.PeerID]*history
 }
 
-// seen is what is remembered of one sender.
-type seen struct {
+// history holds the remembered envelopes of one sender.
+type history struct {
 	nonces map[signal.EnvelopeNonce]time.Time
 	newest time.Time
-	floor  time.Time // what is not younger has been seen, or is too old
+	floor  time.Time // envelopes with this time or an earlier one are rejected
 }
 
-func newWindow() *window { return &window{senders: map[ident.PeerID]*seen{}} }
+func newWindow() *window { return &window{senders: map[ident.PeerID]*history{}} }
 
-// fresh reports whether the envelope has not been seen, and remembers it.
+// fresh remembers the envelope and returns true if it may be opened. It returns
+// false if the envelope was, or may have been, opened before.
 func (w *window) fresh(e signal.Envelope) bool {
 	s := w.senders[e.From]
 	if s == nil {
 		if len(w.senders) >= maxSenders {
 			w.forgetOldest()
 		}
-		s = &seen{nonces: map[signal.EnvelopeNonce]time.Time{}}
+		s = &history{nonces: map[signal.EnvelopeNonce]time.Time{}}
 		w.senders[e.From] = s
 	}
 	if _, known := s.nonces[e.Nonce]; known || !e.Time.After(s.floor) {
@@ -56,8 +63,8 @@ func (w *window) fresh(e signal.Envelope) bool {
 	return true
 }
 
-// raise lifts the floor and forgets what lies on or below it.
-func (s *seen) raise(floor time.Time) {
+// raise raises the floor and forgets the nonces at or below it.
+func (s *history) raise(floor time.Time) {
 	if !floor.After(s.floor) {
 		return
 	}
@@ -69,7 +76,7 @@ func (s *seen) raise(floor time.Time) {
 	}
 }
 
-func (s *seen) oldest() time.Time {
+func (s *history) oldest() time.Time {
 	oldest := s.newest
 	for _, at := range s.nonces {
 		if at.Before(oldest) {
@@ -79,7 +86,7 @@ func (s *seen) oldest() time.Time {
 	return oldest
 }
 
-// forgetOldest drops the sender that has been silent longest.
+// forgetOldest forgets the sender whose newest envelope is the oldest.
 func (w *window) forgetOldest() {
 	var oldest ident.PeerID
 	var when time.Time

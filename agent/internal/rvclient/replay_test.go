@@ -17,7 +17,7 @@ func envelope(from byte, at time.Time, nonce uint64) signal.Envelope {
 	return e
 }
 
-func TestAnEnvelopePassesOnce(t *testing.T) {
+func TestEnvelopeIsAcceptedOnce(t *testing.T) {
 	w, now := newWindow(), time.UnixMilli(1_700_000_000_000)
 	for name, c := range map[string]struct {
 		envelope signal.Envelope
@@ -29,47 +29,49 @@ func TestAnEnvelopePassesOnce(t *testing.T) {
 		"almost too old, once": {envelope(2, now.Add(-signal.EnvelopeFresh+time.Millisecond), 4)},
 	} {
 		if !w.fresh(c.envelope) {
-			t.Errorf("%s: refused", name)
+			t.Errorf("%s: rejected", name)
 		}
 		if w.fresh(c.envelope) {
-			t.Errorf("%s: passed twice", name)
+			t.Errorf("%s: accepted twice", name)
 		}
 	}
 }
 
-func TestAClockThatGoesBackLetsNothingPassAgain(t *testing.T) {
+// TestReplayAfterClockStepIsRejected repeats an envelope after the clock of the
+// rendezvous has moved forward by 10 minutes and back.
+func TestReplayAfterClockStepIsRejected(t *testing.T) {
 	w, now := newWindow(), time.UnixMilli(1_700_000_000_000)
 	old := envelope(1, now, 1)
 	w.fresh(old)
 	w.fresh(envelope(1, now.Add(10*time.Minute), 2))
 	if w.fresh(old) {
-		t.Error("an envelope passed again after its nonce was forgotten")
+		t.Error("an envelope was accepted again after its nonce was forgotten")
 	}
 }
 
-// TestNoEnvelopePassesTwice: whatever comes in whatever order, and however
-// much, nothing passes a second time, and memory is bounded.
-func TestNoEnvelopePassesTwice(t *testing.T) {
+// TestNoEnvelopeIsAcceptedTwice checks random sequences of envelopes. No envelope
+// may be accepted twice, and the number of remembered nonces must stay bounded.
+func TestNoEnvelopeIsAcceptedTwice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, base := newWindow(), time.UnixMilli(1_700_000_000_000)
-		passed := map[signal.EnvelopeNonce]bool{}
+		accepted := map[signal.EnvelopeNonce]bool{}
 		for range rapid.IntRange(1, 2*maxNonces).Draw(t, "messages") {
 			at := base.Add(time.Duration(rapid.IntRange(0, 600_000).Draw(t, "at")) * time.Millisecond)
 			e := envelope(1, at, uint64(at.UnixMilli()))
 			if w.fresh(e) {
-				if passed[e.Nonce] {
-					t.Fatalf("%v passed twice", e)
+				if accepted[e.Nonce] {
+					t.Fatalf("%v was accepted twice", e)
 				}
-				passed[e.Nonce] = true
+				accepted[e.Nonce] = true
 			}
 			if n := len(w.senders[e.From].nonces); n > maxNonces {
-				t.Fatalf("%d nonces are kept", n)
+				t.Fatalf("%d nonces are remembered", n)
 			}
 		}
 	})
 }
 
-func TestManySendersAreBounded(t *testing.T) {
+func TestNumberOfSendersIsBounded(t *testing.T) {
 	w, now := newWindow(), time.UnixMilli(1_700_000_000_000)
 	for i := range uint64(2 * maxSenders) {
 		e := envelope(0, now.Add(time.Duration(i)*time.Second), i)
@@ -77,6 +79,6 @@ func TestManySendersAreBounded(t *testing.T) {
 		w.fresh(e)
 	}
 	if n := len(w.senders); n > maxSenders {
-		t.Errorf("%d senders are kept", n)
+		t.Errorf("%d senders are remembered", n)
 	}
 }

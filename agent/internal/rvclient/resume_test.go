@@ -2,23 +2,18 @@ package rvclient_test
 
 import (
 	"errors"
-	"net"
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 
-// TestComingBackIsAResumption: after the first connection no handshake is a whole
-// one, not even after the rendezvous was restarted, as it is when all agents come
-// back at once; and another server at its address is found out nevertheless.
-func TestComingBackIsAResumption(t *testing.T) {
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := rendezvous.Config{Listen: probe.Addr().String(), Data: t.TempDir()}
-	probe.Close()
+// TestReconnectResumesTLSSession expects that all handshakes after the first
+// connection resume its TLS session, also after a restart of the rendezvous, when
+// all agents reconnect at the same time. A server with another key must still be
+// detected.
+func TestReconnectResumesTLSSession(t *testing.T) {
+	c := rendezvous.Config{Listen: ownAddress(), Data: t.TempDir()}
 	s := serve(t, c)
 	a := join(t, s.link, 1).connected(t)
 	resumed := func(when string) {
@@ -28,14 +23,14 @@ func TestComingBackIsAResumption(t *testing.T) {
 			t.Errorf("%s: %v, resumed %v", when, err, state.DidResume)
 		}
 	}
-	resumed("beside the connection")
+	resumed("while connected")
 	s.stop()
 	s = serve(t, c)
 	resumed("after a restart")
 	a.connected(t)
 	s.stop()
 	c.Data = t.TempDir()
-	serve(t, c) // of another key
+	serve(t, c) // with another key
 	if _, err := a.Handshake(t.Context()); !errors.Is(err, ident.ErrUntrusted) {
 		t.Errorf("another server: %v", err)
 	}

@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-// tap passes TCP connections on to a rendezvous, and can stop passing what the
-// present ones carry without closing them.
+// tap forwards TCP connections to a rendezvous. It can stop to forward data
+// without closing the connections.
 type tap struct {
-	link string
+	link string // the join link with the tap's address
 
-	mu    sync.Mutex
-	conns []net.Conn
-	stuck chan struct{} // closed to stall those that have it
+	mu      sync.Mutex
+	conns   []net.Conn
+	stalled chan struct{} // closed to stall the connections opened before
 }
 
-// newTap listens in front of the rendezvous of a join link.
+// newTap returns a tap in front of the rendezvous of a join link.
 func newTap(t *testing.T, link string) *tap {
 	t.Helper()
 	u, err := url.Parse(link)
@@ -31,25 +31,25 @@ func newTap(t *testing.T, link string) *tap {
 	}
 	to := u.Host
 	u.Host = listener.Addr().String()
-	p := &tap{link: u.String(), stuck: make(chan struct{})}
+	p := &tap{link: u.String(), stalled: make(chan struct{})}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
-			near, err := listener.Accept()
+			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			far, err := net.Dial("tcp", to)
+			server, err := net.Dial("tcp", to)
 			if err != nil {
-				near.Close()
+				client.Close()
 				continue
 			}
 			p.mu.Lock()
-			p.conns = append(p.conns, near, far)
-			stuck := p.stuck
+			p.conns = append(p.conns, client, server)
+			stalled := p.stalled
 			p.mu.Unlock()
-			running.Go(func() { pass(near, far, stuck) })
-			running.Go(func() { pass(far, near, stuck) })
+			running.Go(func() { forward(client, server, stalled) })
+			running.Go(func() { forward(server, client, stalled) })
 		}
 	})
 	t.Cleanup(func() {
@@ -64,21 +64,22 @@ func newTap(t *testing.T, link string) *tap {
 	return p
 }
 
-// stall makes the present connections carry nothing any more.
+// stall stops forwarding on the current connections. New connections work.
 func (p *tap) stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	close(p.stuck)
-	p.stuck = make(chan struct{})
+	close(p.stalled)
+	p.stalled = make(chan struct{})
 }
 
-// pass copies until the connection ends; once stuck it drops what it reads.
-func pass(from, to net.Conn, stuck <-chan struct{}) {
+// forward copies data until a connection ends. After stalled is closed, it drops
+// all data.
+func forward(from, to net.Conn, stalled <-chan struct{}) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		select {
-		case <-stuck:
+		case <-stalled:
 			io.Copy(io.Discard, from)
 			return
 		default:

@@ -12,29 +12,31 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 
-// visitor makes requests over one connection from one address of this machine.
+// visitor makes HTTP requests over one connection from a chosen source address.
 type visitor struct {
 	t    *testing.T
 	base string
 	http *http.Client
 }
 
-// visit is somebody who connects to host:port, by TLS or without, from a source.
+// visit returns a visitor of the server at host:port. The scheme is http or https.
 func visit(t *testing.T, scheme, at, source string) *visitor {
 	transport := &http.Transport{
 		DialContext: from(source).DialContext, MaxConnsPerHost: 1,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &visitor{t, scheme + "://" + at, &http.Client{Transport: transport, Timeout: patience}}
+	return &visitor{t, scheme + "://" + at, &http.Client{Transport: transport, Timeout: waittest.Timeout}}
 }
 
-// do makes a request; headers are in pairs.
+// do makes a request. headers are pairs of name and value. If the server answers
+// with a problem, the error is an *api.Problem.
 func (v *visitor) do(method, path string, in, out any, headers ...string) (*http.Response, error) {
 	v.t.Helper()
 	var body bytes.Buffer
@@ -72,8 +74,9 @@ func (v *visitor) do(method, path string, in, out any, headers ...string) (*http
 	return res, err
 }
 
-// register registers a key with whatever binding the challenge asks for, or for
-// an origin if one is given, and returns what was asked for.
+// register registers a key that depends on seed. It returns the binding that the
+// challenge demands and uses it for the signature. If origin is not empty, it
+// signs for that origin instead.
 func (v *visitor) register(seed byte, invite string, origin ident.Origin, headers ...string) (api.Bind, error) {
 	v.t.Helper()
 	key, err := ident.KeyFromSeed(bytes.Repeat([]byte{seed}, 32))
@@ -85,7 +88,10 @@ func (v *visitor) register(seed byte, invite string, origin ident.Origin, header
 	if err != nil {
 		return "", err
 	}
-	r := api.Registration{Challenge: c.Challenge, Name: fmt.Sprintf("visitor %d", seed), Invite: invite, Expires: c.Expires.Truncate(time.Second)}
+	r := api.Registration{
+		Challenge: c.Challenge, Name: fmt.Sprintf("visitor %d", seed), Invite: invite,
+		Expires: c.Expires.Truncate(time.Second),
+	}
 	switch {
 	case origin != "":
 		r.SignForOrigin(key, origin)
@@ -102,8 +108,9 @@ func (v *visitor) register(seed byte, invite string, origin ident.Origin, header
 	return c.Bind, err
 }
 
-// sources are where the rendezvous saw registrations come from, by their names.
-func (s *standing) sources() map[string]string {
+// source returns the source address in the audit log for the registration of the
+// peer with that name.
+func (s *proxiedServer) source(name string) string {
 	s.t.Helper()
 	v := visit(s.t, "https", s.direct, "127.0.0.90")
 	if s.admin == "" {
@@ -116,24 +123,28 @@ func (s *standing) sources() map[string]string {
 			s.t.Fatal(err)
 		}
 		var token api.AdminToken
-		if _, err := v.do(http.MethodPost, api.PathAdminLink, api.AdminLinkUse{Code: values.Get("link")}, &token); err != nil {
+		use := api.AdminLinkUse{Code: values.Get("link")}
+		if _, err := v.do(http.MethodPost, api.PathAdminLink, use, &token); err != nil {
 			s.t.Fatal(err)
 		}
 		s.admin = token.Token
 	}
 	var list api.Events
-	if _, err := v.do(http.MethodGet, api.PathAudit+"?kind=registered", nil, &list, "Authorization", "Bearer "+s.admin); err != nil {
+	const path = api.PathAudit + "?kind=registered"
+	if _, err := v.do(http.MethodGet, path, nil, &list, "Authorization", "Bearer "+s.admin); err != nil {
 		s.t.Fatal(err)
 	}
-	seen := map[string]string{}
 	for _, e := range list.Events {
-		name, _, _ := strings.Cut(e.Detail, " with invite")
-		seen[name] = e.Source
+		if strings.Contains(e.Detail, name) {
+			return e.Source
+		}
 	}
-	return seen
+	s.t.Fatalf("no registration of %s in %+v", name, list.Events)
+	return ""
 }
 
-func (s *standing) invite() string {
+// invite returns the invite in the join link.
+func (s *proxiedServer) invite() string {
 	_, fragment, _ := strings.Cut(s.link, "#")
 	values, err := url.ParseQuery(fragment)
 	if err != nil {

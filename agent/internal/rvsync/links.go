@@ -15,16 +15,16 @@ import (
 // LinkReports reports to the rendezvous whether the links to peers are direct or
 // relayed, and the transport that they use. A report contains no address.
 type LinkReports struct {
-	send func(map[ident.PeerID]rvclient.Path)
+	send func(map[ident.PeerID]rvclient.LinkReport)
 
 	mu    sync.Mutex // guards links
-	links map[ident.PeerID]rvclient.Path
+	links map[ident.PeerID]rvclient.LinkReport
 }
 
 // NewLinkReports returns reports that send passes to the rendezvous. send receives
 // the links to all peers. It must not block.
-func NewLinkReports(send func(map[ident.PeerID]rvclient.Path)) *LinkReports {
-	return &LinkReports{send: send, links: map[ident.PeerID]rvclient.Path{}}
+func NewLinkReports(send func(map[ident.PeerID]rvclient.LinkReport)) *LinkReports {
+	return &LinkReports{send: send, links: map[ident.PeerID]rvclient.LinkReport{}}
 }
 
 // Update notes the active link to a peer, or that no link is up.
@@ -39,7 +39,7 @@ func (r *LinkReports) Update(id ident.PeerID, active session.LinkStatus, up bool
 		}
 		return
 	}
-	now := rvclient.Path{Kind: kindOf(active.Path), Transport: transportOf(active.Path), RTT: active.Stats.RTT}
+	now := rvclient.LinkReport{Kind: kindOf(active.Path), Transport: transportOf(active.Path), RTT: active.Stats.RTT}
 	if now != before {
 		r.links[id] = now
 		r.send(maps.Clone(r.links))

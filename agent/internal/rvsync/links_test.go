@@ -37,8 +37,8 @@ func TestLinkReportNamesKindAndTransport(t *testing.T) {
 }
 
 func TestOnlyChangedLinksAreReported(t *testing.T) {
-	var sent []map[ident.PeerID]rvclient.Path
-	r := NewLinkReports(func(all map[ident.PeerID]rvclient.Path) { sent = append(sent, all) })
+	var sent []map[ident.PeerID]rvclient.LinkReport
+	r := NewLinkReports(func(all map[ident.PeerID]rvclient.LinkReport) { sent = append(sent, all) })
 	relayed := session.LinkStatus{Path: link.Path{Rank: link.RankRelayUDP}}
 	direct := session.LinkStatus{Path: link.Path{Rank: link.RankPunched}, Stats: link.Stats{RTT: time.Millisecond}}
 	a, b := ident.PeerID{1}, ident.PeerID{2}

@@ -97,7 +97,7 @@ func TestInvalidURBsAreRejected(t *testing.T) {
 		"packets overlap":  {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 31, Length: 1}), usb.StatusInvalid},
 		"too many packets": {packets(make([]usb.IsoPacket, usb.MaxPackets+1)...), usb.StatusInvalid},
 		"control, packets": {&usb.URB{Packets: make([]usb.IsoPacket, 1)}, usb.StatusInvalid},
-		"control, no data": {&usb.URB{Setup: usb.Setup{Type: 0x21, Request: 9, Length: 1}.Bytes()}, usb.StatusInvalid},
+		"control, no data": {&usb.URB{Setup: [8]byte{0x21, 9, 0, 0, 0, 0, 1}}, usb.StatusInvalid},
 		"control, small buffer": {
 			&usb.URB{Setup: usb.Setup{Type: 0x80, Request: 6, Length: 18}.Bytes(), Data: make([]byte, 8)}, usb.StatusOK,
 		},

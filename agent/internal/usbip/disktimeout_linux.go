@@ -130,7 +130,7 @@ func (t *diskTimeouts) raise(dir string) {
 	for name, own := range map[string]time.Duration{"timeout": commandTimeout, "eh_timeout": recoveryTimeout} {
 		err := raiseSeconds(filepath.Join(dir, name), own+t.v.cfg.ExtraTimeout)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // not there: the device was unplugged
-			t.v.cfg.Logger.Warn("cannot raise a timeout of a remote disk: the kernel may reset it when the link is lost",
+			t.v.cfg.Logger.Warn("cannot raise the timeout of a remote disk: it may be reset when the link is lost",
 				"timeout", own, "err", err)
 		}
 	}

@@ -1,17 +1,17 @@
-// Package cpace is CPace, a balanced password-authenticated key exchange, in
-// its suite CPACE-RISTRETTO255-SHA512 and its initiator-responder setting
-// (draft-irtf-cfrg-cpace; its parts are named here by their titles), with the
-// tags of its "Key confirmation".
+// Package cpace implements CPace, a balanced password-authenticated key exchange
+// (draft-irtf-cfrg-cpace): the suite CPACE-RISTRETTO255-SHA512 in the
+// initiator-responder setting, with the tags of "Key confirmation". Comments in
+// this package quote the titles of the draft's sections.
 //
 //	initiator                                     responder
 //	│ Ya, ADa ─────────────────────────────────────►│
 //	│◄───────────────────────────────────── Yb, ADb │
-//	both: ISK, equal if and only if password, CI, sid and the transcript are
+//	both compute ISK, which is equal on both sides only if the password, CI,
+//	sid and the transcript are
 //	│◄──────────────────────────────────── Tag(Yb, ADb)
 //	│ Tag(Ya, ADa) ────────────────────────────────►│
 //
-// Whoever does not know the password learns one thing from one run: whether
-// one guess was right.
+// An attacker can test only one guess of the password in each run.
 package cpace
 
 import (
@@ -36,32 +36,32 @@ const (
 	scalarLen = 32
 )
 
-// ErrShare is the error of a share that is no element of the group, or its
-// neutral one. The run must be given up ("CPace protocol instructions").
+// ErrShare is returned for a share that is not an element of the group, or is its
+// neutral element. The run must be aborted ("CPace protocol instructions").
 var ErrShare = errors.New("CPace share is not a valid group element")
 
-// Input is what both ends must know alike beforehand.
+// Input holds the inputs that both parties must have in common.
 type Input struct {
 	Password  []byte // PRS
-	Channel   []byte // CI: between whom; may be empty
+	Channel   []byte // CI, the channel identifier; may be empty
 	SessionID []byte // sid; may be empty
 }
 
-// Party is one end of one run. It must be used for one run only.
+// Party is one side of a run. It must be used for only one run.
 type Party struct {
 	sid    []byte
 	scalar *ristretto255.Scalar
 	share  []byte
 }
 
-// New draws the secret scalar from random and computes the share.
+// New returns a party with a secret scalar that is read from random.
 func New(in Input, random io.Reader) (*Party, error) {
 	raw := make([]byte, scalarLen)
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return nil, fmt.Errorf("CPace scalar: %w", err)
 	}
-	// G_Ristretto255.sample_scalar: clear what is above the 252 bits of the
-	// group's size. The result is below the order, so that it is canonical.
+	// G_Ristretto255.sample_scalar: keep the lower 252 bits. The result is below
+	// the order of the group, and so is canonical.
 	raw[scalarLen-1] &= 0x0f
 	scalar, err := ristretto255.NewScalar().SetCanonicalBytes(raw)
 	if err != nil {
@@ -75,24 +75,26 @@ func New(in Input, random io.Reader) (*Party, error) {
 	return &Party{sid: in.SessionID, scalar: scalar, share: share}, nil
 }
 
-// Share returns this end's public share, of ShareSize bytes.
+// Share returns the public share of this party, which has ShareSize bytes.
 func (p *Party) Share() []byte { return p.share }
 
-// Message is what one end sends: its share and its associated data, which the
-// run authenticates but does not hide.
+// Message is the message of a party: its share and its associated data. The run
+// authenticates the associated data but does not encrypt them.
 type Message struct {
 	Share []byte
 	Data  []byte
 }
 
-// Initiate finishes the run of the initiator, who sent own, with the
-// responder's message, and returns the session key.
+// Initiate finishes the run of the initiator and returns the session key. ownData
+// are the associated data that the initiator sent; theirs is the message of the
+// responder. The error wraps ErrShare if the responder's share is not valid.
 func (p *Party) Initiate(ownData []byte, theirs Message) (Key, error) {
 	return p.key(theirs.Share, Message{p.share, ownData}, theirs)
 }
 
-// Respond finishes the run of the responder, with the initiator's message, and
-// returns the session key.
+// Respond finishes the run of the responder and returns the session key. theirs
+// is the message of the initiator; ownData are the associated data of the
+// responder. The error wraps ErrShare if the initiator's share is not valid.
 func (p *Party) Respond(theirs Message, ownData []byte) (Key, error) {
 	return p.key(theirs.Share, theirs, Message{p.share, ownData})
 }
@@ -109,7 +111,8 @@ func (p *Party) key(share []byte, initiator, responder Message) (Key, error) {
 	return Key{sid: p.sid, isk: h.Sum(nil)}, nil
 }
 
-// multiply is G.scalar_mult_vfy with the abort that must follow it.
+// multiply implements G.scalar_mult_vfy. It returns ErrShare where the protocol
+// demands an abort.
 func (p *Party) multiply(share []byte) ([]byte, error) {
 	point, err := ristretto255.NewIdentityElement().SetCanonicalBytes(share)
 	if err != nil {
@@ -117,7 +120,7 @@ func (p *Party) multiply(share []byte) ([]byte, error) {
 	}
 	product := ristretto255.NewIdentityElement().ScalarMult(p.scalar, point)
 	if product.Equal(ristretto255.NewIdentityElement()) == 1 {
-		return nil, fmt.Errorf("%w: the neutral one", ErrShare)
+		return nil, fmt.Errorf("%w: neutral element", ErrShare)
 	}
 	return product.Bytes(), nil
 }
@@ -127,11 +130,12 @@ type Key struct {
 	sid, isk []byte
 }
 
-// Bytes returns the KeySize bytes. They are for a key derivation function, not
-// for use as they are ("Key derivation").
+// Bytes returns the key, which has KeySize bytes. Callers must pass it to a key
+// derivation function and not use it directly ("Key derivation").
 func (k Key) Bytes() []byte { return k.isk }
 
-// Tag is the confirmation that the sender of m shows to the other end.
+// Tag returns the confirmation tag that the sender of m sends to the other party.
+// It has TagSize bytes.
 func (k Key) Tag(m Message) []byte {
 	h := sha512.New()
 	h.Write([]byte("CPaceMac"))
@@ -142,11 +146,11 @@ func (k Key) Tag(m Message) []byte {
 	return mac.Sum(nil)
 }
 
-// Confirms reports, in constant time, whether tag is the other end's tag of
-// its message m.
+// Confirms reports whether tag is the other party's tag for its message m. It
+// takes constant time.
 func (k Key) Confirms(tag []byte, m Message) bool { return hmac.Equal(tag, k.Tag(m)) }
 
-// generator is G.calculate_generator.
+// generator implements G.calculate_generator.
 func generator(in Input) (*ristretto255.Element, error) {
 	hash := sha512.Sum512(generatorString(in))
 	g, err := ristretto255.NewIdentityElement().SetUniformBytes(hash[:])
@@ -156,15 +160,17 @@ func generator(in Input) (*ristretto255.Element, error) {
 	return g, nil
 }
 
-// generatorString pads so that the password fills the first block of the hash:
-// its time does not tell the password's length.
+// generatorString implements generator_string. It pads the password to the first
+// block of the hash, so that the time of the hash does not depend on the
+// password's length.
 func generatorString(in Input) []byte {
 	const block = sha512.BlockSize
 	padding := max(0, block-1-len(concat(in.Password))-len(concat([]byte(dsi))))
 	return concat([]byte(dsi), in.Password, make([]byte, padding), in.Channel, in.SessionID)
 }
 
-// concat is lv_cat: every part behind its length, in LEB128.
+// concat implements lv_cat: it puts the length of each part, in LEB128, before the
+// part.
 func concat(parts ...[]byte) []byte {
 	var b []byte
 	for _, part := range parts {

@@ -11,7 +11,7 @@ import (
 	"github.com/gtank/ristretto255"
 )
 
-// The vectors are those of draft-irtf-cfrg-cpace, appendix B.3.
+// Test vectors of draft-irtf-cfrg-cpace, appendix B.3.
 const (
 	vectorCI    = "0b415f696e69746961746f720b425f726573706f6e646572"
 	vectorSID   = "7e4b4791d6a8ef019b936c79fb7f2c57"
@@ -21,7 +21,8 @@ const (
 	vectorYbSec = "d2316b454718c35362d83d69df6320f38578ed5984651435e2949762d900b80d"
 	vectorYb    = "3ea7e0b19560d7c0b0f5734f63b955286dfa8232b5ebe63324e2d9e7433f7258"
 	vectorK     = "80b69a8a76457ab6a4d7f887a4bf6b55a2f80ac19c333f917a05fc9887c8b40f"
-	vectorISK   = "b69effbf61b51d56401c0f65601abe428de8206feaaf0e32198896dcae7b35cd2b38950a39dfd5d4a79164614c2984f7daa460b588c1e80c3fa2068af7900447"
+	vectorISK   = "b69effbf61b51d56401c0f65601abe428de8206feaaf0e32198896dcae7b35cd" +
+		"2b38950a39dfd5d4a79164614c2984f7daa460b588c1e80c3fa2068af7900447"
 )
 
 func unhex(t *testing.T, s string) []byte {
@@ -37,7 +38,7 @@ func vectorInput(t *testing.T) Input {
 	return Input{Password: []byte("Password"), Channel: unhex(t, vectorCI), SessionID: unhex(t, vectorSID)}
 }
 
-func TestDraftVectors(t *testing.T) {
+func TestRunMatchesVectors(t *testing.T) {
 	in := vectorInput(t)
 	want := "11435061636552697374726574746f3235350850617373776f7264" + "64" + strings.Repeat("00", 100) +
 		"18" + vectorCI + "10" + vectorSID
@@ -79,7 +80,7 @@ func TestDraftVectors(t *testing.T) {
 	}
 }
 
-func TestMultiplicationVectors(t *testing.T) {
+func TestMultiplicationMatchesVectors(t *testing.T) {
 	const (
 		scalar  = "7cd0e075fa7955ba52c02759a6c90dbbfc10e6d40aea8d283e407d88cf538a05"
 		valid   = "2c3c6b8c4f3800e7aef6864025b4ed79bd599117e427c41bd47d93d654b4a51c"
@@ -103,33 +104,34 @@ func TestMultiplicationVectors(t *testing.T) {
 	}
 }
 
-func TestLengthEncodingVectors(t *testing.T) {
-	if got := hex.EncodeToString(concat([]byte("1234"), []byte("5"), nil, []byte("678"))); got != "043132333401350003363738" {
-		t.Errorf("lv_cat: %s", got)
+func TestLengthEncodingMatchesVectors(t *testing.T) {
+	const want = "043132333401350003363738"
+	if got := hex.EncodeToString(concat([]byte("1234"), []byte("5"), nil, []byte("678"))); got != want {
+		t.Errorf("lv_cat: %s, want %s", got, want)
 	}
 	if got := concat(make([]byte, 128)); len(got) != 130 || got[0] != 0x80 || got[1] != 1 {
-		t.Errorf("prepend_len of 128 bytes begins with %x", got[:2])
+		t.Errorf("prepend_len of 128 bytes starts with %x, want 8001", got[:2])
 	}
 }
 
-// TestKeysAgreeOnlyIfEverythingDoes changes one thing after the other.
-func TestKeysAgreeOnlyIfEverythingDoes(t *testing.T) {
-	type end struct {
+// TestKeysAgreeOnlyWithEqualInputs changes one input of one party at a time.
+func TestKeysAgreeOnlyWithEqualInputs(t *testing.T) {
+	type party struct {
 		in       Input
 		ownData  string
 		seenData string
 	}
-	base := func() (a, b end) {
+	base := func() (a, b party) {
 		in := Input{Password: []byte("4821-9930"), Channel: []byte("K7M-2QX"), SessionID: []byte("s")}
-		return end{in, "client", "host"}, end{in, "host", "client"}
+		return party{in, "client", "host"}, party{in, "host", "client"}
 	}
-	for name, change := range map[string]func(a, b *end){
-		"nothing":        func(a, b *end) {},
-		"password":       func(a, b *end) { b.in.Password = []byte("4821-9931") },
-		"channel":        func(a, b *end) { a.in.Channel = []byte("K7M-2QY") },
-		"session":        func(a, b *end) { b.in.SessionID = nil },
-		"initiator's AD": func(a, b *end) { b.seenData = "mallory" },
-		"responder's AD": func(a, b *end) { a.seenData = "mallory" },
+	for name, change := range map[string]func(a, b *party){
+		"nothing":        func(a, b *party) {},
+		"password":       func(a, b *party) { b.in.Password = []byte("4821-9931") },
+		"channel":        func(a, b *party) { a.in.Channel = []byte("K7M-2QY") },
+		"session":        func(a, b *party) { b.in.SessionID = nil },
+		"initiator's AD": func(a, b *party) { b.seenData = "mallory" },
+		"responder's AD": func(a, b *party) { a.seenData = "mallory" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := base()
@@ -153,7 +155,7 @@ func TestKeysAgreeOnlyIfEverythingDoes(t *testing.T) {
 				t.Errorf("responder confirmed: %t, want %t", !same, same)
 			}
 			if ka.Confirms(ka.Tag(Message{pa.Share(), []byte(a.ownData)}), sent) {
-				t.Error("the initiator's own tag, sent back, confirms")
+				t.Error("the initiator accepts its own tag")
 			}
 		})
 	}

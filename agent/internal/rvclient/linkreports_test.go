@@ -16,7 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 
-// operator is an administrator of a rendezvous.
+// operator makes REST calls as an administrator of a rendezvous.
 type operator struct {
 	t      *testing.T
 	base   string
@@ -24,7 +24,8 @@ type operator struct {
 	client *http.Client
 }
 
-// administer uses the one-time link of a rendezvous.
+// administer returns an operator of the rendezvous with that data directory. It
+// uses the rendezvous's one-time admin link.
 func administer(t *testing.T, data string) *operator {
 	t.Helper()
 	link, err := url.Parse(rendezvous.KeptAdminLink(data))
@@ -39,7 +40,9 @@ func administer(t *testing.T, data string) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &operator{t: t, base: "https://" + link.Host, client: &http.Client{Transport: &http.Transport{TLSClientConfig: ident.PinnedTLS(pin)}}}
+	o := &operator{t: t, base: "https://" + link.Host, client: &http.Client{
+		Transport: &http.Transport{TLSClientConfig: ident.PinnedTLS(pin)},
+	}}
 	t.Cleanup(o.client.CloseIdleConnections)
 	var token api.AdminToken
 	o.do(http.MethodPost, api.PathAdminLink, api.AdminLinkUse{Code: values.Get("link")}, &token)
@@ -69,7 +72,8 @@ func (o *operator) do(method, path string, in, out any) {
 	}
 }
 
-// sees waits until the operator sees one pair, with a path, or none for "".
+// sees waits until the rendezvous shows exactly one pair of peers with that kind
+// of path, or no pair if path is "".
 func (o *operator) sees(path string) {
 	o.t.Helper()
 	var got api.Pairs
@@ -78,38 +82,38 @@ func (o *operator) sees(path string) {
 		o.do(http.MethodGet, api.PathPairs, nil, &got)
 		return len(got.Pairs) == 1 && got.Pairs[0].Path == path || len(got.Pairs) == 0 && path == ""
 	}) {
-		o.t.Fatalf("never %q, but %+v", path, got.Pairs)
+		o.t.Fatalf("the rendezvous shows %+v, want %q", got.Pairs, path)
 	}
 }
 
-func TestTheRendezvousIsToldOfPaths(t *testing.T) {
-	data, address := t.TempDir(), freePort(t)
+func TestOperatorSeesLinkReports(t *testing.T) {
+	data, address := t.TempDir(), ownAddress()
 	s := serve(t, rendezvous.Config{Data: data, Listen: address})
 	o := administer(t, data)
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)
-	tell := func(kind signal.LinkKind) {
-		now := map[ident.PeerID]rvclient.Path{}
+	report := func(kind signal.LinkKind) {
+		links := map[ident.PeerID]rvclient.LinkReport{}
 		if kind != signal.LinkNone {
-			now[b.id] = rvclient.Path{Kind: kind, Transport: signal.TransportUDP, RTT: 21 * time.Millisecond}
+			links[b.id] = rvclient.LinkReport{Kind: kind, Transport: signal.TransportUDP, RTT: 21 * time.Millisecond}
 		}
-		a.TellPaths(now)
+		a.ReportLinks(links)
 	}
-	tell(signal.LinkRelayed)
+	report(signal.LinkRelayed)
 	o.sees("relayed")
-	tell(signal.LinkDirect)
+	report(signal.LinkDirect)
 	o.sees("direct")
 	var pairs api.Pairs
 	o.do(http.MethodGet, api.PathPairs, nil, &pairs)
 	if p := pairs.Pairs[0]; p.RTTMillis != 21 || p.Transport != "udp" || p.Name == "" || p.OtherName == "" {
 		t.Errorf("pair %+v", p)
 	}
-	tell(signal.LinkNone)
+	report(signal.LinkNone)
 	o.sees("")
-	tell(signal.LinkLAN)
+	report(signal.LinkLAN)
 	o.sees("lan")
 
-	// After a restart nothing has changed for the agent, and it tells all the same.
+	// After a restart of the rendezvous the agent sends all reports again.
 	s.stop()
 	serve(t, rendezvous.Config{Data: data, Listen: address})
 	a.connected(t)
@@ -118,12 +122,14 @@ func TestTheRendezvousIsToldOfPaths(t *testing.T) {
 	o.sees("lan")
 }
 
-func TestPathsAreNotToldToWhoDoesNotWantThem(t *testing.T) {
-	data, address := t.TempDir(), freePort(t)
+func TestRendezvousCanDeclineLinkReports(t *testing.T) {
+	data, address := t.TempDir(), ownAddress()
 	s := serve(t, rendezvous.Config{Data: data, Listen: address, NoPathReports: true})
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)
-	a.TellPaths(map[ident.PeerID]rvclient.Path{b.id: {Kind: signal.LinkRelayed, Transport: signal.TransportTLS}})
+	a.ReportLinks(map[ident.PeerID]rvclient.LinkReport{
+		b.id: {Kind: signal.LinkRelayed, Transport: signal.TransportTLS},
+	})
 	o := administer(t, data)
 	if err := a.Send(t.Context(), b.id, []byte("still connected")); err != nil {
 		t.Fatal(err)
