@@ -99,8 +99,9 @@ func (a *Agent) connect() error {
 	if a.cfg.Rendezvous != "" {
 		var err error
 		a.rendezvous, err = rvclient.New(rvclient.Config{
-			URL: a.cfg.Rendezvous, Key: a.store.Key(), Name: a.cfg.Name, Logger: a.log, NoLinkReports: a.cfg.NoPathReports,
-			OnMessage: a.peers.Deliver,
+			URL: a.cfg.Rendezvous, Key: a.store.Key(), Name: a.cfg.Name, Logger: a.log,
+			NoLinkReports: a.cfg.NoPathReports,
+			OnMessage:     a.peers.Deliver,
 			OnState: func(s rvclient.State) {
 				if s.Connected {
 					probeNAT.fire()

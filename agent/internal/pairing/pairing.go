@@ -123,7 +123,7 @@ func New(cfg Config) (*Pairing, error) {
 		return nil, errors.New("pairing: the mailboxes are required")
 	}
 	if !ValidName(cfg.Name) {
-		return nil, fmt.Errorf("pairing: invalid name %q: it must have 1 to %d bytes and be printable", cfg.Name, MaxName)
+		return nil, fmt.Errorf("pairing: invalid name %q: want 1 to %d printable bytes", cfg.Name, MaxName)
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader

@@ -87,14 +87,16 @@ func TestInvalidURBsAreRejected(t *testing.T) {
 		u    *usb.URB
 		want usb.Status
 	}{
-		"empty":            {&usb.URB{Endpoint: 0x81}, usb.StatusOK},
-		"longest":          {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer)}, usb.StatusOK},
-		"longer":           {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer+1)}, usb.StatusInvalid},
-		"reserved bits":    {&usb.URB{Endpoint: 0x91}, usb.StatusInvalid},
-		"packets":          {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 32, Length: 32}), usb.StatusOK},
-		"packet over end":  {packets(usb.IsoPacket{Offset: 33, Length: 32}), usb.StatusInvalid},
-		"packet overflow":  {packets(usb.IsoPacket{Offset: 1, Length: 0xffffffff}), usb.StatusInvalid},
-		"packets overlap":  {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 31, Length: 1}), usb.StatusInvalid},
+		"empty":           {&usb.URB{Endpoint: 0x81}, usb.StatusOK},
+		"longest":         {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer)}, usb.StatusOK},
+		"longer":          {&usb.URB{Endpoint: 0x81, Data: make([]byte, usb.MaxTransfer+1)}, usb.StatusInvalid},
+		"reserved bits":   {&usb.URB{Endpoint: 0x91}, usb.StatusInvalid},
+		"packets":         {packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 32, Length: 32}), usb.StatusOK},
+		"packet over end": {packets(usb.IsoPacket{Offset: 33, Length: 32}), usb.StatusInvalid},
+		"packet overflow": {packets(usb.IsoPacket{Offset: 1, Length: 0xffffffff}), usb.StatusInvalid},
+		"packets overlap": {
+			packets(usb.IsoPacket{Length: 32}, usb.IsoPacket{Offset: 31, Length: 1}), usb.StatusInvalid,
+		},
 		"too many packets": {packets(make([]usb.IsoPacket, usb.MaxPackets+1)...), usb.StatusInvalid},
 		"control, packets": {&usb.URB{Packets: make([]usb.IsoPacket, 1)}, usb.StatusInvalid},
 		"control, no data": {&usb.URB{Setup: [8]byte{0x21, 9, 0, 0, 0, 0, 1}}, usb.StatusInvalid},
