@@ -46,8 +46,8 @@ func Listen(address string, alternate netip.Addr) (*Sockets, error) {
 	if alternate.IsValid() {
 		first, err := netip.ParseAddr(host)
 		if err != nil || !first.Is4() || first.IsUnspecified() || first == alternate {
-			return nil, fmt.Errorf("STUN address %q: with an alternate address, --stun-listen needs the first one in it, "+
-				"such as 203.0.113.7:3478", address)
+			return nil, fmt.Errorf("STUN address %q: with an alternate address, "+
+				"--stun-listen needs the first one in it, such as 203.0.113.7:3478", address)
 		}
 	}
 	if port != 0 {

@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SetBuffers asks for kernel buffers of a size in bytes in both directions,
-// beyond the system's bounds (net.core.rmem_max) where this process may, and
-// else up to them.
+// SetBuffers requests kernel buffers of a size in bytes in both directions. If the process has the privilege, they may
+// exceed the limits of the system (net.core.rmem_max).
 func SetBuffers(conn *net.UDPConn, size int) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const patience = 10 * time.Second
 
 func listen(t *testing.T, network, address string) (*net.UDPConn, netip.AddrPort) {
 	t.Helper()
@@ -50,10 +50,10 @@ func reader(t *testing.T, conn *net.UDPConn) *Reader {
 	return r
 }
 
-// next is Next, or fails the test when nothing comes.
+// next returns the next datagram. It fails the test if none arrives.
 func next(t *testing.T, r *Reader, conn *net.UDPConn) ([]byte, netip.AddrPort) {
 	t.Helper()
-	conn.SetReadDeadline(time.Now().Add(patience))
+	conn.SetReadDeadline(time.Now().Add(waittest.Timeout))
 	p, from, err := r.Next()
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +61,7 @@ func next(t *testing.T, r *Reader, conn *net.UDPConn) ([]byte, netip.AddrPort) {
 	return p, from
 }
 
-// sends has a Writer send batches of random lengths to several addresses in
-// turn, and wants of each all of them, whole and in order.
+// sends writes batches of random sizes to several addresses, and checks that all datagrams arrive whole and in order.
 func sends(t *testing.T, conn *net.UDPConn, to []*net.UDPConn, length func() int) {
 	t.Helper()
 	w := writer(t, conn)
@@ -89,13 +88,13 @@ func sends(t *testing.T, conn *net.UDPConn, to []*net.UDPConn, length func() int
 			t.Fatal(err)
 		}
 		if n := w.Pending(); n != 0 {
-			t.Fatalf("%d datagrams are left", n)
+			t.Fatalf("%d datagrams are pending after Flush", n)
 		}
 		for which, all := range sent {
 			for n, want := range all {
 				got, _ := next(t, readers[which], to[which])
 				if !bytes.Equal(got, want) {
-					t.Fatalf("round %d, %d to address %d: got %d bytes, want %d, or others", round, n, which, len(got), len(want))
+					t.Fatalf("round %d, datagram %d to address %d: got %x, want %x", round, n, which, got, want)
 				}
 			}
 			if n := readers[which].Buffered(); n != 0 {
@@ -109,15 +108,15 @@ func lengths(choices ...int) func() int {
 	return func() int { return choices[rand.IntN(len(choices))] }
 }
 
-func TestEveryDatagramArrivesWholeAndInOrder(t *testing.T) {
+func TestDatagramsArriveWholeAndInOrder(t *testing.T) {
 	for name, length := range map[string]func() int{
-		"one length":       lengths(1200),
-		"two lengths":      lengths(1200, 1200, 1200, 300),
-		"the longest":      lengths(MaxSize),
-		"some are empty":   lengths(0, 0, 100),
-		"all are empty":    lengths(0),
-		"one byte":         lengths(1),
-		"whatever lengths": func() int { return rand.IntN(MaxSize + 1) },
+		"one length":     lengths(1200),
+		"two lengths":    lengths(1200, 1200, 1200, 300),
+		"the longest":    lengths(MaxSize),
+		"some are empty": lengths(0, 0, 100),
+		"all are empty":  lengths(0),
+		"one byte":       lengths(1),
+		"random lengths": func() int { return rand.IntN(MaxSize + 1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			from, _ := listen(t, "udp4", "127.0.0.1:0")
@@ -131,7 +130,7 @@ func TestEveryDatagramArrivesWholeAndInOrder(t *testing.T) {
 	}
 }
 
-func TestASocketOfBothFamiliesReachesBoth(t *testing.T) {
+func TestDualStackSocketReachesBothFamilies(t *testing.T) {
 	from, _ := listen(t, "udp", ":0")
 	four, _ := listen(t, "udp4", "127.0.0.1:0")
 	six, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback})
@@ -142,25 +141,28 @@ func TestASocketOfBothFamiliesReachesBoth(t *testing.T) {
 	sends(t, from, []*net.UDPConn{four, six}, lengths(100, 200))
 }
 
-func TestTheSenderIsTold(t *testing.T) {
+func TestReaderReturnsTheSender(t *testing.T) {
 	for network, address := range map[string]string{"udp4": "127.0.0.1:0", "udp": ":0"} {
 		to, at := listen(t, network, address)
 		from, want := listen(t, "udp4", "127.0.0.1:0")
-		if _, err := from.WriteToUDPAddrPort([]byte("hello"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), at.Port())); err != nil {
+		at = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), at.Port())
+		if _, err := from.WriteToUDPAddrPort([]byte("hello"), at); err != nil {
 			t.Fatal(err)
 		}
 		if p, got := next(t, reader(t, to), to); string(p) != "hello" || got != want {
-			t.Errorf("%s: %q from %s, want it from %s", network, p, got, want)
+			t.Errorf("%s: %q from %s, want hello from %s", network, p, got, want)
 		}
 	}
 }
 
-func TestWhatCannotBeSentIsLostAlone(t *testing.T) {
+func TestBadDatagramDoesNotAffectOthers(t *testing.T) {
 	from, _ := listen(t, "udp4", "127.0.0.1:0")
 	to, at := listen(t, "udp4", "127.0.0.1:0")
 	w, r := writer(t, from), reader(t, to)
 	for n, bad := range []netip.AddrPort{
-		netip.MustParseAddrPort("[2001:db8::1]:9"), {}, netip.MustParseAddrPort("255.255.255.255:9"), netip.MustParseAddrPort("127.0.0.1:0"),
+		netip.MustParseAddrPort("[2001:db8::1]:9"),
+		{},
+		netip.MustParseAddrPort("255.255.255.255:9"), netip.MustParseAddrPort("127.0.0.1:0"),
 	} {
 		for _, address := range []netip.AddrPort{bad, at, bad, bad, at} {
 			if err := w.Add(nil, binary.BigEndian.AppendUint16(nil, uint16(n)), address); err != nil {
@@ -181,7 +183,7 @@ func TestWhatCannotBeSentIsLostAlone(t *testing.T) {
 	}
 }
 
-func TestClosingEndsReadingAndWriting(t *testing.T) {
+func TestCloseEndsReadingAndWriting(t *testing.T) {
 	conn, at := listen(t, "udp4", "127.0.0.1:0")
 	r, w := reader(t, conn), writer(t, conn)
 	ended := make(chan error, 1)

@@ -1,23 +1,20 @@
-// Package datagrams reads and writes many datagrams of a UDP socket with one
-// system call.
+// Package datagrams reads and writes many datagrams of a UDP socket with one system call.
 //
-// On Linux a Reader takes all that have arrived with one recvmmsg, and a Writer
-// sends all that it was given with one sendmmsg, in which those of one length to
-// one address are one message that the kernel cuts up (UDP_SEGMENT, udp(7)).
-// Neither waits for a batch to fill: a Reader returns what is there, and when a
-// Writer sends is its user's word. Elsewhere each datagram is a call, and the
-// rest is the same.
+// On Linux a [Reader] reads all datagrams that have arrived with one recvmmsg, and a [Writer] sends all that it was
+// given with one sendmmsg. Datagrams of the same length to the same address are one message, which the kernel splits
+// into segments (UDP_SEGMENT, udp(7)). Neither waits for a batch to fill: a Reader returns what has arrived, and the
+// caller decides when a Writer sends. On other systems each datagram needs a system call of its own.
 package datagrams
 
 import "net/netip"
 
 // Bounds of a batch.
 const (
-	MaxSize  = 2048 // bytes of one datagram; a longer one is cut when read and lost when written
+	MaxSize  = 2048 // bytes of one datagram; a longer one is truncated when read, and dropped when written
 	MaxBatch = 64   // datagrams
 )
 
-// unmapped is an address as it is compared: IPv4 as IPv4.
+// unmapped returns an address in the form in which addresses are compared: an IPv4 address as IPv4.
 func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -8,42 +8,39 @@ import (
 	"net/netip"
 )
 
-// Reader reads the datagrams of a socket. It is for one goroutine.
+// Reader reads the datagrams of a socket. One goroutine may use it.
 type Reader struct {
 	conn *net.UDPConn
 	data [MaxSize]byte
 }
 
-// NewReader reads from a socket that nobody else reads from.
+// NewReader returns a Reader of a socket that has no other reader.
 func NewReader(conn *net.UDPConn) (*Reader, error) { return &Reader{conn: conn}, nil }
 
-// Buffered is how many datagrams Next returns without waiting.
+// Buffered returns the number of datagrams that Next returns without waiting.
 func (r *Reader) Buffered() int { return 0 }
 
-// Next returns the next datagram and its sender, IPv4 as IPv4. It waits for one.
-// The datagram is good until the call after. An error that is not the end of
-// the socket (net.ErrClosed) is the network's word on what was sent before.
+// Next waits for the next datagram and returns it with its sender, whose address is IPv4 if it can be. The datagram is
+// valid until the next call. An error other than net.ErrClosed reports a problem with a datagram that was sent before.
 func (r *Reader) Next() ([]byte, netip.AddrPort, error) {
 	n, from, err := r.conn.ReadFromUDPAddrPort(r.data[:])
 	return r.data[:n], unmapped(from), err
 }
 
-// Socket is a UDP socket that datagrams are written to, by any number of
-// Writers.
+// Socket is a UDP socket that any number of Writers may write to.
 type Socket struct{ conn *net.UDPConn }
 
-// NewSocket writes to a socket.
+// NewSocket returns a Socket for a connection.
 func NewSocket(conn *net.UDPConn) (*Socket, error) { return &Socket{conn: conn}, nil }
 
-// SetBuffers asks for kernel buffers of a size in bytes in both directions, or as
-// much as is permitted.
+// SetBuffers requests kernel buffers of a size in bytes in both directions. The system may limit them.
 func SetBuffers(conn *net.UDPConn, size int) {
 	conn.SetReadBuffer(size)
 	conn.SetWriteBuffer(size)
 }
 
-// SetWhole changes nothing: each datagram is a message of its own.
-func (s *Socket) SetWhole() {}
+// DisableSegments does nothing: each datagram is a message of its own.
+func (s *Socket) DisableSegments() {}
 
 // Writer sends datagrams.
 type Writer struct {
@@ -51,26 +48,26 @@ type Writer struct {
 	joined [MaxSize]byte
 }
 
-// NewWriter makes a Writer.
+// NewWriter returns a Writer of the socket.
 func (s *Socket) NewWriter() *Writer { return &Writer{socket: s} }
 
-// Add sends a datagram of a header, which may be nil, and what follows it. What the network refuses is lost, as
-// datagrams are. The one error is the end of the socket.
-func (w *Writer) Add(header, p []byte, to netip.AddrPort) error {
-	if len(header)+len(p) > MaxSize {
+// Add sends a datagram that consists of a header, which may be nil, and a payload. A datagram that the network
+// refuses is dropped. The only error is that the socket is closed.
+func (w *Writer) Add(header, payload []byte, to netip.AddrPort) error {
+	if len(header)+len(payload) > MaxSize {
 		return nil
 	}
 	if len(header) > 0 {
-		p = append(append(w.joined[:0], header...), p...)
+		payload = append(append(w.joined[:0], header...), payload...)
 	}
-	if _, err := w.socket.conn.WriteToUDPAddrPort(p, to); errors.Is(err, net.ErrClosed) {
+	if _, err := w.socket.conn.WriteToUDPAddrPort(payload, to); errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil
 }
 
-// Pending is how many datagrams Flush would send.
+// Pending returns the number of datagrams that Flush would send.
 func (w *Writer) Pending() int { return 0 }
 
-// Flush has nothing to send.
+// Flush does nothing, because Add has sent everything.
 func (w *Writer) Flush() error { return nil }

@@ -11,17 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reader reads the datagrams of a socket. It is for one goroutine. While it
-// waits it holds no buffers.
+// Reader reads the datagrams of a socket. One goroutine may use it. It holds no buffers while it waits.
 type Reader struct {
 	raw  syscall.RawConn
-	fill func(fd uintptr) bool // r.receive, made once
-	in   *inbox                // nil while there is nothing in it
+	fill func(fd uintptr) bool // r.receive, allocated once
+	in   *inbox                // nil while it is empty
 	next int                   // index of the datagram that Next returns
 	err  error                 // of the last receive
 }
 
-// NewReader reads from a socket that nobody else reads from.
+// NewReader returns a Reader of a socket that has no other reader.
 func NewReader(conn *net.UDPConn) (*Reader, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -32,7 +31,7 @@ func NewReader(conn *net.UDPConn) (*Reader, error) {
 	return r, nil
 }
 
-// Buffered is how many datagrams Next returns without waiting.
+// Buffered returns the number of datagrams that Next returns without waiting.
 func (r *Reader) Buffered() int {
 	if r.in == nil {
 		return 0
@@ -40,10 +39,9 @@ func (r *Reader) Buffered() int {
 	return r.in.n - r.next
 }
 
-// Next returns the next datagram and its sender, IPv4 as IPv4. It waits for one
-// if none is buffered. The datagram is good until the call after. An error that
-// is not the end of the socket (net.ErrClosed) is the network's word on what
-// was sent before.
+// Next returns the next datagram with its sender, whose address is IPv4 if it can be. It waits if no datagram is
+// buffered. The datagram is valid until the next call. An error other than net.ErrClosed reports a problem with a
+// datagram that was sent before.
 func (r *Reader) Next() ([]byte, netip.AddrPort, error) {
 	if r.in != nil && r.next == r.in.n {
 		inboxes.Put(r.in)
@@ -63,7 +61,7 @@ func (r *Reader) Next() ([]byte, netip.AddrPort, error) {
 	return data, from, nil
 }
 
-// receive fills an inbox, and reports false if there is nothing to fill it.
+// receive fills an inbox. It reports false if no datagram has arrived.
 func (r *Reader) receive(fd uintptr) bool {
 	in := inboxes.Get().(*inbox)
 	for {
@@ -84,13 +82,13 @@ func (r *Reader) receive(fd uintptr) bool {
 	}
 }
 
-// inbox is the buffers of one batch that is read.
+// inbox holds the buffers of one batch that is read.
 type inbox struct {
 	messages [MaxBatch]mmsghdr
 	vectors  [MaxBatch]unix.Iovec
-	names    [MaxBatch]unix.RawSockaddrInet6 // the longer of both families
+	names    [MaxBatch]unix.RawSockaddrInet6 // room for either family
 	data     [MaxBatch][MaxSize]byte
-	n        int // datagrams in it
+	n        int // number of datagrams
 }
 
 var inboxes = sync.Pool{New: func() any {
@@ -107,9 +105,10 @@ var inboxes = sync.Pool{New: func() any {
 	return in
 }}
 
+// at returns a datagram and its sender.
 func (in *inbox) at(i int) ([]byte, netip.AddrPort) {
 	h := &in.messages[i].header
-	h.Namelen = unix.SizeofSockaddrInet6 // the kernel's answer stood there
+	h.Namelen = unix.SizeofSockaddrInet6 // the kernel has overwritten it
 	return in.data[i][:in.messages[i].length], address(&in.names[i])
 }
 
@@ -119,15 +118,16 @@ type mmsghdr struct {
 	length uint32 // of the datagram
 }
 
-// mmsg is recvmmsg or sendmmsg, without waiting. The scheduler is not told of the
-// call, which takes microseconds: told, it would give the processor to another
-// thread meanwhile, and the way back costs a third of all that a relay does.
+// mmsg calls recvmmsg or sendmmsg, without waiting. It does not announce the system call, which takes microseconds, to
+// the Go scheduler. Otherwise the scheduler could give the processor to another thread, and to get it back would cost a
+// third of the time that a relay needs.
 func mmsg(call, fd uintptr, messages []mmsghdr) (int, syscall.Errno) {
-	n, _, errno := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)
+	first := unsafe.Pointer(&messages[0])
+	n, _, errno := unix.RawSyscall6(call, fd, uintptr(first), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 
-// address reads a socket address of either family.
+// address returns a socket address of either family.
 func address(name *unix.RawSockaddrInet6) netip.AddrPort {
 	port := name.Port<<8 | name.Port>>8
 	if !littleEndian {
@@ -144,17 +144,18 @@ func address(name *unix.RawSockaddrInet6) netip.AddrPort {
 	return netip.AddrPortFrom(ip, port)
 }
 
-// setAddress writes a socket address for a socket of a family.
-func setAddress(name *unix.RawSockaddrInet6, six bool, to netip.AddrPort) (length uint32) {
+// setAddress writes a socket address for an IPv6 or an IPv4 socket, and returns its length.
+func setAddress(name *unix.RawSockaddrInet6, ipv6 bool, to netip.AddrPort) (length uint32) {
 	port := to.Port()
 	if littleEndian {
 		port = port<<8 | port>>8
 	}
-	if !six {
-		*(*unix.RawSockaddrInet4)(unsafe.Pointer(name)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: to.Addr().As4()}
+	if !ipv6 {
+		four := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
+		*four = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: to.Addr().As4()}
 		return unix.SizeofSockaddrInet4
 	}
-	scope, _ := strconv.ParseUint(to.Addr().Zone(), 10, 32) // as address wrote it; 0 without a zone
+	scope, _ := strconv.ParseUint(to.Addr().Zone(), 10, 32) // as address writes it; 0 without a zone
 	*name = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: to.Addr().As16(), Scope_id: uint32(scope)}
 	return unix.SizeofSockaddrInet6
 }

@@ -7,19 +7,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestAKernelThatDoesNotCutMessagesUp has a socket for which the kernel refuses
-// to (EINVAL without checksums), as it does where segments do not fit the path.
-func TestAKernelThatDoesNotCutMessagesUp(t *testing.T) {
+// TestKernelRefusesSegments has a socket without checksums, for which the kernel refuses segments with EINVAL. It
+// does the same if the segments are too long for the path.
+func TestKernelRefusesSegments(t *testing.T) {
 	from, _ := listen(t, "udp4", "127.0.0.1:0")
 	raw, err := from.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1) }); err != nil {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Fatal(err)
+	failed := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1)
+	})
+	if failed != nil || err != nil {
+		t.Fatal(failed, err)
 	}
 	var to []*net.UDPConn
 	for range 2 {
@@ -29,12 +29,12 @@ func TestAKernelThatDoesNotCutMessagesUp(t *testing.T) {
 	sends(t, from, to, lengths(1200, 1200, 700))
 }
 
-func TestOneMessageForEachLengthAndAddress(t *testing.T) {
+func TestDatagramsOfOneLengthAndAddressShareAMessage(t *testing.T) {
 	from, a := listen(t, "udp4", "127.0.0.1:0")
 	_, b := listen(t, "udp4", "127.0.0.1:0")
 	w := writer(t, from)
-	if w.socket.whole.Load() {
-		t.Skip("this kernel does not cut messages up (UDP_SEGMENT, Linux 4.18)")
+	if w.socket.noSegments.Load() {
+		t.Skip("this kernel has no UDP_SEGMENT, which is in Linux 4.18")
 	}
 	for range 10 {
 		w.out = outboxes.Get().(*outbox)

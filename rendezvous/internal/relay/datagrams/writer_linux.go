@@ -12,22 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds of what the kernel cuts up: UDP_MAX_SEGMENTS, and the length of an IP
-// packet less its headers.
+// Bounds of a message that the kernel splits into segments: UDP_MAX_SEGMENTS, and the length of an IP packet without
+// its headers.
 const (
 	maxSegments = 64
 	maxRunBytes = 65535 - 60 - 8
 )
 
-// Socket is a UDP socket that datagrams are written to, by any number of
-// Writers.
+// Socket is a UDP socket that any number of Writers may write to.
 type Socket struct {
-	raw   syscall.RawConn
-	six   bool        // addresses are IPv6's
-	whole atomic.Bool // the kernel does not cut messages up
+	raw        syscall.RawConn
+	ipv6       bool        // the socket has IPv6 addresses
+	noSegments atomic.Bool // the kernel does not split messages
 }
 
-// NewSocket writes to a socket.
+// NewSocket returns a Socket for a connection.
 func NewSocket(conn *net.UDPConn) (*Socket, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -39,40 +38,38 @@ func NewSocket(conn *net.UDPConn) (*Socket, error) {
 		if domain, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
 			return
 		}
-		_, none := unix.GetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT)
-		s.whole.Store(none != nil)
+		_, unknown := unix.GetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT)
+		s.noSegments.Store(unknown != nil)
 	})
-	s.six = domain == unix.AF_INET6
+	s.ipv6 = domain == unix.AF_INET6
 	return s, err
 }
 
-// SetWhole has each datagram be a message of its own, as those of different
-// senders are.
-func (s *Socket) SetWhole() { s.whole.Store(true) }
+// DisableSegments makes each datagram a message of its own, as if each had another sender.
+func (s *Socket) DisableSegments() { s.noSegments.Store(true) }
 
-// Writer collects datagrams and sends them together. It is for one goroutine.
-// While it has none it holds no buffers.
+// Writer collects datagrams and sends them together. One goroutine may use it. It holds no buffers while it is empty.
 type Writer struct {
 	socket *Socket
-	send   func(fd uintptr) bool // w.sendmmsg, made once
-	out    *outbox               // nil while there is nothing in it
+	send   func(fd uintptr) bool // w.sendmmsg, allocated once
+	out    *outbox               // nil while it is empty
 	sent   int                   // messages of out
-	errno  syscall.Errno         // of the message after
+	errno  syscall.Errno         // of the first message that is not sent
 }
 
-// NewWriter makes a Writer.
+// NewWriter returns a Writer of the socket.
 func (s *Socket) NewWriter() *Writer {
 	w := &Writer{socket: s}
 	w.send = w.sendmmsg
 	return w
 }
 
-// Add copies a datagram into the batch, of a header, which may be nil, and what
-// follows it. A batch that is full is sent first. What the socket cannot send,
-// because it is too long or of another family, is lost.
-func (w *Writer) Add(header, p []byte, to netip.AddrPort) error {
+// Add copies a datagram, which consists of a header, which may be nil, and a payload, into the batch. It sends a full
+// batch first. It drops a datagram that the socket cannot send, because it is too long or has an address of another
+// family.
+func (w *Writer) Add(header, payload []byte, to netip.AddrPort) error {
 	to = unmapped(to)
-	if len(header)+len(p) > MaxSize || to.Addr().Is6() && !w.socket.six || !to.IsValid() {
+	if len(header)+len(payload) > MaxSize || to.Addr().Is6() && !w.socket.ipv6 || !to.IsValid() {
 		return nil
 	}
 	var err error
@@ -82,11 +79,11 @@ func (w *Writer) Add(header, p []byte, to netip.AddrPort) error {
 	if w.out == nil {
 		w.out = outboxes.Get().(*outbox)
 	}
-	w.out.add(header, p, to)
+	w.out.add(header, payload, to)
 	return err
 }
 
-// Pending is how many datagrams Flush would send.
+// Pending returns the number of datagrams that Flush would send.
 func (w *Writer) Pending() int {
 	if w.out == nil {
 		return 0
@@ -94,8 +91,8 @@ func (w *Writer) Pending() int {
 	return w.out.n
 }
 
-// Flush sends the batch, waiting while the socket has no room. What the network
-// refuses is lost, as datagrams are. The one error is the end of the socket.
+// Flush sends the batch. It waits while the socket has no room. Datagrams that the network refuses are dropped. The
+// only error is that the socket is closed.
 func (w *Writer) Flush() error {
 	if w.out == nil {
 		return nil
@@ -106,7 +103,7 @@ func (w *Writer) Flush() error {
 	}()
 	out := w.out
 	defer out.clear()
-	out.group(w.socket.six, !w.socket.whole.Load())
+	out.group(w.socket.ipv6, !w.socket.noSegments.Load())
 	for w.sent = 0; w.sent < out.runs; {
 		w.errno = 0
 		if err := w.socket.raw.Write(w.send); err != nil {
@@ -118,24 +115,23 @@ func (w *Writer) Flush() error {
 		if w.errno == 0 {
 			continue
 		}
-		// The message at w.sent is refused.
+		// The kernel has refused the message at w.sent.
 		run := w.sent
 		w.sent++
 		if out.segments[run] < 2 || w.errno != unix.EIO && w.errno != unix.EINVAL {
 			continue
 		}
-		if w.errno == unix.EIO { // the interface cannot do checksums: udp(7)
-			w.socket.whole.Store(true)
+		if w.errno == unix.EIO { // the network interface cannot compute checksums: udp(7)
+			w.socket.noSegments.Store(true)
 		}
-		if err := w.one(run); err != nil { // EINVAL: segments do not fit the path
+		if err := w.sendSingly(run); err != nil { // EINVAL: the segments are too long for the path
 			return err
 		}
 	}
 	return nil
 }
 
-// sendmmsg sends the messages from w.sent on until one is refused, and reports
-// false if the socket has no room.
+// sendmmsg sends the messages from w.sent on until the kernel refuses one. It reports false if the socket has no room.
 func (w *Writer) sendmmsg(fd uintptr) bool {
 	for w.sent < w.out.runs {
 		n, errno := mmsg(unix.SYS_SENDMMSG, fd, w.out.messages[w.sent:w.out.runs])
@@ -153,16 +149,17 @@ func (w *Writer) sendmmsg(fd uintptr) bool {
 	return true
 }
 
-// one sends the datagrams of a run one by one.
-func (w *Writer) one(run int) error {
+// sendSingly sends each datagram of a run as a message of its own.
+func (w *Writer) sendSingly(run int) error {
 	out := w.out
+	to := out.messages[run].header
 	for i := range out.n {
 		if int(out.run[i]) != run {
 			continue
 		}
 		vector := unix.Iovec{Base: out.base(i)}
 		vector.SetLen(int(out.length[i]))
-		message := [1]mmsghdr{{header: unix.Msghdr{Name: out.messages[run].header.Name, Namelen: out.messages[run].header.Namelen, Iov: &vector}}}
+		message := [1]mmsghdr{{header: unix.Msghdr{Name: to.Name, Namelen: to.Namelen, Iov: &vector}}}
 		message[0].header.SetIovlen(1)
 		err := w.socket.raw.Write(func(fd uintptr) bool {
 			_, errno := mmsg(unix.SYS_SENDMMSG, fd, message[:])
@@ -175,22 +172,22 @@ func (w *Writer) one(run int) error {
 	return nil
 }
 
-// outbox is the buffers of one batch that is written. Its datagrams lie one
-// after another; those of one run are one message.
+// outbox holds the buffers of one batch that is written. The datagrams are adjacent in data. A run is one message: one
+// datagram, or several that the kernel splits again.
 type outbox struct {
-	n      int // datagrams in it
+	n      int // number of datagrams
 	used   int // bytes of data
 	data   [MaxBatch * MaxSize]byte
 	offset [MaxBatch]uint32
 	length [MaxBatch]uint32
 	to     [MaxBatch]netip.AddrPort
-	run    [MaxBatch]uint8 // of each datagram
+	run    [MaxBatch]uint8 // the run of each datagram
 
 	runs     int
-	segments [MaxBatch]int // datagrams of each run
-	bytes    [MaxBatch]int
-	first    [MaxBatch]int // the datagram that a run begins with
-	done     [MaxBatch]bool
+	segments [MaxBatch]int  // datagrams of each run
+	bytes    [MaxBatch]int  // of each run
+	first    [MaxBatch]int  // the first datagram of each run
+	complete [MaxBatch]bool // no datagram may be added to the run
 	messages [MaxBatch]mmsghdr
 	names    [MaxBatch]unix.RawSockaddrInet6
 	vectors  [MaxBatch]unix.Iovec
@@ -206,49 +203,51 @@ type control struct {
 
 var outboxes = sync.Pool{New: func() any { return &outbox{} }}
 
-func (o *outbox) add(header, p []byte, to netip.AddrPort) {
-	o.offset[o.n], o.length[o.n], o.to[o.n] = uint32(o.used), uint32(len(header)+len(p)), to
+func (o *outbox) add(header, payload []byte, to netip.AddrPort) {
+	o.offset[o.n], o.length[o.n], o.to[o.n] = uint32(o.used), uint32(len(header)+len(payload)), to
 	o.used += copy(o.data[o.used:], header)
-	o.used += copy(o.data[o.used:], p)
+	o.used += copy(o.data[o.used:], payload)
 	o.n++
 }
 
 func (o *outbox) clear() { o.n, o.used, o.runs = 0, 0, 0 }
 
+// base returns the address of the first byte of a datagram. An empty datagram may be at the end of data.
 func (o *outbox) base(i int) *byte {
-	return &o.data[min(int(o.offset[i]), len(o.data)-1)] // an empty one may stand at the very end
+	return &o.data[min(int(o.offset[i]), len(o.data)-1)]
 }
 
-// group makes messages of the datagrams. A run has one destination and one
-// length, but that the last may be shorter; the order for one destination stays.
-func (o *outbox) group(six, cut bool) {
+// group combines the datagrams to runs. The datagrams of a run have one destination and one length, except that the
+// last may be shorter. The order of datagrams to one destination stays.
+func (o *outbox) group(ipv6, segments bool) {
 	o.runs = 0
 	for i := range o.n {
 		run := -1
-		if cut && o.length[i] > 0 {
-			run = o.open(i)
+		if segments && o.length[i] > 0 {
+			run = o.runFor(i)
 		}
 		if run < 0 {
 			run = o.runs
 			o.runs++
-			o.first[run], o.segments[run], o.bytes[run], o.done[run] = i, 0, 0, o.length[i] == 0
+			o.first[run], o.segments[run], o.bytes[run], o.complete[run] = i, 0, 0, o.length[i] == 0
 		}
 		o.run[i] = uint8(run)
 		o.segments[run]++
 		o.bytes[run] += int(o.length[i])
-		o.done[run] = o.done[run] || o.length[i] < o.length[o.first[run]] || o.segments[run] == maxSegments
+		last := o.length[i] < o.length[o.first[run]] || o.segments[run] == maxSegments
+		o.complete[run] = o.complete[run] || last
 	}
-	o.fill(six)
+	o.fill(ipv6)
 }
 
-// open returns the run that datagram i goes on, or -1.
-func (o *outbox) open(i int) int {
+// runFor returns the run that a datagram can be added to, or -1.
+func (o *outbox) runFor(i int) int {
 	for run := o.runs - 1; run >= 0; run-- {
 		first := o.first[run]
 		if o.to[first] != o.to[i] {
 			continue
 		}
-		if o.done[run] || o.length[i] > o.length[first] || o.bytes[run]+int(o.length[i]) > maxRunBytes {
+		if o.complete[run] || o.length[i] > o.length[first] || o.bytes[run]+int(o.length[i]) > maxRunBytes {
 			return -1
 		}
 		return run
@@ -256,8 +255,8 @@ func (o *outbox) open(i int) int {
 	return -1
 }
 
-// fill writes the messages of the runs. Neighbours in memory share a vector.
-func (o *outbox) fill(six bool) {
+// fill writes the message of each run. Datagrams that are adjacent in memory share a vector.
+func (o *outbox) fill(ipv6 bool) {
 	vectors := 0
 	for run := range o.runs {
 		begin := vectors
@@ -280,19 +279,19 @@ func (o *outbox) fill(six bool) {
 		}
 		h := &o.messages[run].header
 		h.Name = (*byte)(unsafe.Pointer(&o.names[run]))
-		h.Namelen = setAddress(&o.names[run], six, o.to[o.first[run]])
+		h.Namelen = setAddress(&o.names[run], ipv6, o.to[o.first[run]])
 		h.Iov = &o.vectors[begin]
 		h.SetIovlen(vectors - begin)
 		h.Control = nil
 		h.SetControllen(0)
 		if o.segments[run] > 1 {
-			o.cut(run)
+			o.setSegment(run)
 		}
 	}
 }
 
-// cut says how long the segments of a run are.
-func (o *outbox) cut(run int) {
+// setSegment sets the segment size of a run.
+func (o *outbox) setSegment(run int) {
 	c := &o.controls[run]
 	c.Level, c.Type, c.segment = unix.SOL_UDP, unix.UDP_SEGMENT, uint16(o.length[o.first[run]])
 	c.SetLen(unix.CmsgLen(2))

@@ -11,10 +11,10 @@ import (
 	"github.com/pion/turn/v2"
 )
 
-// Of a request: how often it is sent, and how long is waited for its answer.
+// A request is sent again if it has no answer in time.
 const (
-	tries    = 5
-	patience = time.Second
+	maxAttempts   = 5
+	answerTimeout = time.Second
 )
 
 const firstChannel = 0x4000 // RFC 5766 section 11
@@ -32,10 +32,10 @@ type client struct {
 // Login is a long-term credential (RFC 8489 section 9.2).
 type Login struct{ Username, Password string }
 
-// dial allocates at a server, and binds a channel to a peer. A port whose client
-// before the server still remembers is left for another.
+// dial makes an allocation at a server, and binds a channel to a peer. It tries another port if the server still has an
+// allocation of an earlier client at the same port.
 func dial(server netip.AddrPort, login Login, peer netip.AddrPort) (c *client, err error) {
-	for range tries {
+	for range maxAttempts {
 		if c, err = dialOnce(server, login, peer); !errors.Is(err, errMismatch) {
 			return c, err
 		}
@@ -65,14 +65,15 @@ func dialOnce(server netip.AddrPort, login Login, peer netip.AddrPort) (_ *clien
 	}
 	ip, _ := netip.AddrFromSlice(at.IP)
 	c.relayed = netip.AddrPortFrom(ip.Unmap(), uint16(at.Port))
-	number := stun.RawAttribute{Type: stun.AttrChannelNumber, Value: []byte{firstChannel >> 8, firstChannel & 0xff, 0, 0}}
+	value := []byte{firstChannel >> 8, firstChannel & 0xff, 0, 0}
+	number := stun.RawAttribute{Type: stun.AttrChannelNumber, Value: value}
 	if _, err := c.request(stun.MethodChannelBind, number, address{peer}); err != nil {
 		return nil, fmt.Errorf("bind a channel: %w", err)
 	}
 	return c, nil
 }
 
-// address is XOR-PEER-ADDRESS.
+// address is an XOR-PEER-ADDRESS attribute.
 type address struct{ netip.AddrPort }
 
 // AddTo appends it to a message.
@@ -83,13 +84,13 @@ func (a address) AddTo(m *stun.Message) error {
 
 var (
 	errUnauthorized = errors.New("unauthorized")
-	errMismatch     = errors.New("there is an allocation for the client's address")
+	errMismatch     = errors.New("the server has an allocation for the address of the client")
 )
 
-// request sends a request until it is answered with success.
+// request sends a request until the server accepts it.
 func (c *client) request(method stun.Method, attributes ...stun.Setter) (*stun.Message, error) {
 	var failure error
-	for range tries {
+	for range maxAttempts {
 		m, err := c.message(method, attributes...)
 		if err != nil {
 			return nil, err
@@ -103,7 +104,7 @@ func (c *client) request(method stun.Method, attributes ...stun.Setter) (*stun.M
 	return nil, failure
 }
 
-// message is a request, with what it knows of the credentials that are asked for.
+// message returns a request, with credentials if the server has asked for them.
 func (c *client) message(method stun.Method, attributes ...stun.Setter) (*stun.Message, error) {
 	setters := append([]stun.Setter{stun.TransactionID, stun.NewType(method, stun.ClassRequest)}, attributes...)
 	if c.nonce != nil {
@@ -118,7 +119,7 @@ func (c *client) exchange(m *stun.Message) (*stun.Message, error) {
 	if _, err := c.conn.WriteToUDPAddrPort(m.Raw, c.server); err != nil {
 		return nil, err
 	}
-	c.conn.SetReadDeadline(time.Now().Add(patience))
+	c.conn.SetReadDeadline(time.Now().Add(answerTimeout))
 	defer c.conn.SetReadDeadline(time.Time{})
 	buf := make([]byte, 2048)
 	for {
@@ -156,7 +157,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &e) && e.Timeout()
 }
 
-// close lets the allocation go, without waiting for an answer.
+// close ends the allocation, without waiting for an answer.
 func (c *client) close() error {
 	m, err := c.message(stun.MethodRefresh, stun.RawAttribute{Type: stun.AttrLifetime, Value: make([]byte, 4)})
 	if err == nil {

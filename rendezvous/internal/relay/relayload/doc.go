@@ -1,5 +1,4 @@
-// Package relayload puts a TURN server under load, whoever made it: some
-// allocations, through which packets are relayed at a steady rate in one
-// direction, between sockets of this process. Both ends read and write many
-// packets with one system call, so that the server is the limit and not they.
+// Package relayload puts load on any TURN server. It makes some allocations and sends packets through them at a
+// steady rate in one direction, between sockets of this process. It reads and writes many packets with one system
+// call, so that the server is the bottleneck.
 package relayload

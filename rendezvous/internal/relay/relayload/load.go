@@ -14,36 +14,37 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/datagrams"
 )
 
-// Load is what a server is asked to relay.
+// Load describes the packets that a server relays.
 type Load struct {
 	Server    netip.AddrPort
 	Logins    []Login    // one allocation each
-	Peer      netip.Addr // of this machine, that the server relays to
+	Peer      netip.Addr // an address of this machine that the server relays to
 	Size      int        // bytes of a packet
-	Rate      int        // packets a second, of all allocations together
-	Burst     int        // packets that one allocation gets at once; 0: 1
-	ToClients bool       // from the peers to the clients; else from the clients to the peers
+	Rate      int        // packets per second of all allocations together
+	Burst     int        // packets sent to one allocation at once; 0: 1
+	ToClients bool       // from peers to clients; otherwise from clients to peers
 	For       time.Duration
-	CPU       func() (time.Duration, error) // what the server's process has used
+	CPU       func() (time.Duration, error) // returns the processor time that the server has used
 }
 
-// Result is what came of it.
+// Result holds the figures of a measurement.
 type Result struct {
 	Sent, Delivered int           // packets
 	Took            time.Duration // of sending
-	CPU             time.Duration // of the server, meanwhile and until the last packet
+	CPU             time.Duration // of the server until the last packet has arrived
 }
 
 // Times of a measurement.
 const (
-	warmUp    = 500 * time.Millisecond
-	pause     = 100 * time.Microsecond // between looks at what is due
-	lastWait  = 300 * time.Millisecond // for packets that are under way
-	socketBuf = 8 << 20
+	warmUpTime   = 500 * time.Millisecond
+	sendInterval = 100 * time.Microsecond // between two batches
+	lastInterval = 300 * time.Millisecond // without a packet, after which no more are expected
 )
 
-// ends is one allocation, with where its packets go in and come out.
-type ends struct {
+const socketBuffer = 8 << 20 // bytes
+
+// flow is one allocation, and the sockets through which packets enter and leave it.
+type flow struct {
 	client   *client
 	peer     *net.UDPConn
 	in       *datagrams.Writer
@@ -52,12 +53,12 @@ type ends struct {
 	received atomic.Int64
 }
 
-// Run puts a server under a load.
+// Run puts load on a server and measures it.
 func Run(ctx context.Context, l Load) (r Result, err error) {
 	if l.Size < 8 || l.Size > 1400 || len(l.Logins) == 0 || l.Rate < 1 {
 		return Result{}, errors.New("load: want packets of 8 to 1400 bytes, a rate, and a login for each allocation")
 	}
-	var all []*ends
+	var all []*flow
 	var reading sync.WaitGroup
 	defer func() {
 		for _, e := range all {
@@ -74,15 +75,16 @@ func Run(ctx context.Context, l Load) (r Result, err error) {
 		reading.Go(e.count)
 	}
 	warm := l
-	warm.For = warmUp
+	warm.For = warmUpTime
 	if _, err := warm.measure(ctx, all); err != nil {
 		return Result{}, err
 	}
 	return l.measure(ctx, all)
 }
 
-func open(l Load, login Login) (_ *ends, err error) {
-	e := &ends{}
+// open makes an allocation and its sockets.
+func open(l Load, login Login) (_ *flow, err error) {
+	e := &flow{}
 	if e.peer, err = net.ListenUDP("udp4", &net.UDPAddr{IP: l.Peer.AsSlice()}); err != nil {
 		return nil, err
 	}
@@ -99,15 +101,15 @@ func open(l Load, login Login) (_ *ends, err error) {
 	if err != nil {
 		return nil, err
 	}
-	socket.SetWhole()
+	socket.DisableSegments() // as packets of different senders would be
 	e.in = socket.NewWriter()
-	datagrams.SetBuffers(in, socketBuf)
-	datagrams.SetBuffers(e.out, socketBuf)
+	datagrams.SetBuffers(in, socketBuffer)
+	datagrams.SetBuffers(e.out, socketBuffer)
 	return e, nil
 }
 
-// count reads until the socket ends.
-func (e *ends) count() {
+// count counts packets until the socket is closed.
+func (e *flow) count() {
 	r, err := datagrams.NewReader(e.out)
 	if err != nil {
 		return
@@ -123,8 +125,8 @@ func (e *ends) count() {
 	}
 }
 
-// measure sends for as long as is asked.
-func (l Load) measure(ctx context.Context, all []*ends) (r Result, err error) {
+// measure sends packets for the time of the load.
+func (l Load) measure(ctx context.Context, all []*flow) (r Result, err error) {
 	before := received(all)
 	cpu, err := l.CPU()
 	if err != nil {
@@ -149,18 +151,18 @@ func (l Load) measure(ctx context.Context, all []*ends) (r Result, err error) {
 				return r, fmt.Errorf("send: %w", err)
 			}
 		}
-		time.Sleep(pause)
+		time.Sleep(sendInterval)
 	}
 	for last := -1; last != received(all); {
 		last = received(all)
-		time.Sleep(lastWait)
+		time.Sleep(lastInterval)
 	}
 	after, err := l.CPU()
 	r.Delivered, r.CPU = received(all)-before, after-cpu
 	return r, err
 }
 
-// packet is what is sent: channel data from clients, data from peers.
+// packet returns the packet to send: channel data from clients, and plain data from peers.
 func (l Load) packet() []byte {
 	if l.ToClients {
 		return make([]byte, l.Size)
@@ -170,7 +172,7 @@ func (l Load) packet() []byte {
 	return append(p, make([]byte, l.Size+-l.Size&3)...)
 }
 
-func received(all []*ends) (n int) {
+func received(all []*flow) (n int) {
 	for _, e := range all {
 		n += int(e.received.Load())
 	}
