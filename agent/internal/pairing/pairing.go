@@ -26,7 +26,7 @@ const (
 	// confirmTimeout bounds the host's wait for the confirmation of a try.
 	confirmTimeout = 20 * time.Second
 	// pollInterval is the time between two calls for a mailbox. Most calls wait at
-	// the rendezvous for an event; it bounds the rate of calls that do not.
+	// the rendezvous for an event. The interval bounds the rate of those that do not.
 	pollInterval = 300 * time.Millisecond
 	// retryInterval is the time between two calls after a failed one.
 	retryInterval = 3 * time.Second

@@ -21,10 +21,10 @@ import (
 )
 
 const (
-	dialTimeout = 10 * time.Second // for a signalling connection, from TCP to the Welcome
-	alpnHTTP    = "http/1.1"
-	maxCuts     = 3       // interrupted handshakes before only HTTP is offered
-	maxRefusal  = 4 << 10 // bytes that are read of a response to a refused WebSocket
+	dialTimeout    = 10 * time.Second // for a signalling connection, from TCP to the Welcome
+	alpnHTTP       = "http/1.1"
+	maxInterrupted = 3       // interrupted handshakes before only HTTP is offered
+	maxRefusal     = 4 << 10 // bytes that are read of a response to a refused WebSocket
 )
 
 // Via is the transport of the signalling connection.
@@ -59,7 +59,7 @@ func (w webSocketWire) abort() { w.socket.CloseNow() }
 // dialer opens signalling connections. It offers two protocols by ALPN. The
 // rendezvous selects its signalling protocol. A reverse proxy that ends TLS
 // selects HTTP; then the dialer opens a WebSocket. Some middleboxes interrupt
-// handshakes with an unknown protocol: after maxCuts interruptions the dialer
+// handshakes with an unknown protocol: after maxInterrupted interruptions the dialer
 // offers only HTTP, until that fails too.
 type dialer struct {
 	// Constant.
@@ -68,8 +68,8 @@ type dialer struct {
 	tcp  func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Owned by the goroutine that calls dial.
-	cuts     int // interrupted handshakes in a row
-	httpOnly bool
+	interrupted int // interrupted handshakes in a row
+	httpOnly    bool
 }
 
 // dial opens a connection and authenticates with the key.
@@ -120,15 +120,15 @@ func (d *dialer) handshake(ctx context.Context) (*tls.Conn, error) {
 	conn, err := d.open(ctx, protocols...)
 	switch {
 	case err == nil:
-		d.cuts = 0
+		d.interrupted = 0
 		return conn, nil
 	case d.httpOnly:
-		d.httpOnly, d.cuts = false, 0
+		d.httpOnly, d.interrupted = false, 0
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		d.cuts++
-		d.httpOnly = d.cuts >= maxCuts
+		d.interrupted++
+		d.httpOnly = d.interrupted >= maxInterrupted
 	default:
-		d.cuts = 0
+		d.interrupted = 0
 	}
 	return nil, err
 }

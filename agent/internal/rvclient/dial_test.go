@@ -17,9 +17,9 @@ import (
 type censor struct {
 	link string // the join link with the censor's address
 
-	mu    sync.Mutex
-	cuts  int // number of connections reset
-	conns []net.Conn
+	mu     sync.Mutex
+	resets int // number of connections reset
+	conns  []net.Conn
 }
 
 func newCensor(t *testing.T, link string) *censor {
@@ -70,10 +70,10 @@ func (c *censor) end() {
 	c.conns = nil
 }
 
-func (c *censor) counted() int {
+func (c *censor) resetCount() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cuts
+	return c.resets
 }
 
 func (c *censor) serve(client net.Conn, to string) {
@@ -85,7 +85,7 @@ func (c *censor) serve(client net.Conn, to string) {
 	}
 	if bytes.Contains(first[:n], []byte(signal.ALPN)) {
 		c.mu.Lock()
-		c.cuts++
+		c.resets++
 		c.mu.Unlock()
 		client.(*net.TCPConn).SetLinger(0) // makes Close send a reset
 		return
@@ -116,8 +116,8 @@ func TestWebSocketReplacesCensoredProtocol(t *testing.T) {
 	if got := a.await(t, "connected", connected); got.Via != rvclient.ViaWebSocket {
 		t.Errorf("connected via %q", got.Via)
 	}
-	cuts := c.counted()
-	if cuts == 0 {
+	resets := c.resetCount()
+	if resets == 0 {
 		t.Error("the client did not try the signalling protocol")
 	}
 	b := join(t, s.link, 2).connected(t)
@@ -132,7 +132,7 @@ func TestWebSocketReplacesCensoredProtocol(t *testing.T) {
 	if got := a.await(t, "connected again", connected); got.Via != rvclient.ViaWebSocket {
 		t.Errorf("connected again via %q", got.Via)
 	}
-	if c.counted() != cuts {
+	if c.resetCount() != resets {
 		t.Error("the client tried the signalling protocol again")
 	}
 }

@@ -30,7 +30,7 @@ var (
 		"check it, or ask for a new one (it is valid for 10 minutes and three tries)")
 )
 
-// failure converts the code of a Failed message to an error of this package.
+// failure converts the code of a SendFailed message to an error of this package.
 func failure(code signal.Failure) error {
 	switch code {
 	case signal.FailureOffline:

@@ -48,8 +48,8 @@ func (v *VHCI) watchDisks() *diskTimeouts {
 	return t
 }
 
-// start starts to raise the timeouts of the SCSI devices in a port, until stop is
-// called.
+// start starts a goroutine that raises the timeouts of the SCSI devices in a port.
+// The goroutine runs until stop is called.
 func (t *diskTimeouts) start(port int) {
 	t.port = port
 	if t.events == nil {

@@ -199,8 +199,8 @@ func (d *importedDevice) take(seq uint32) *submission {
 	return s
 }
 
-// finish completes the URB that m is the result of. It is pending: ReadReply has
-// asked submitted for it.
+// finish completes an URB with the result m. The URB is pending, because ReadReply
+// has found it by calling submitted.
 func (d *importedDevice) finish(m *wire.RetSubmit) {
 	u := d.take(m.Seq).urb
 	u.Status, u.Actual, u.ErrorCount, u.StartFrame = usb.Status(m.Status), int(m.Actual), m.ErrorCount, m.StartFrame

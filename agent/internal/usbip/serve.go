@@ -15,7 +15,7 @@ import (
 // Bounds of one importer's connection.
 const (
 	maxPending  = 4096     // URBs in flight
-	maxBuffered = 64 << 20 // bytes of their buffers; Serve stops reading while they exceed it
+	maxBuffered = 64 << 20 // bytes of their buffers; Serve stops reading while the next URB would exceed it
 	readBuffer  = 16 << 10 // bytes: one system call reads a command and its data, if they are short
 )
 

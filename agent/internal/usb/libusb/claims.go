@@ -41,15 +41,15 @@ func claim(h *gousb.Device, configuration int) (*claims, error) {
 	if err := h.SetAutoDetach(true); err != nil && err != gousb.ErrorNotSupported {
 		return nil, fmt.Errorf("detaching the kernel's driver: %w", err)
 	}
-	if err := c.all(configuration); err != nil {
+	if err := c.claimAll(configuration); err != nil {
 		c.release()
 		return nil, err
 	}
 	return c, nil
 }
 
-// all claims all interfaces of a configuration in alternate setting 0.
-func (c *claims) all(configuration int) error {
+// claimAll claims all interfaces of a configuration in alternate setting 0.
+func (c *claims) claimAll(configuration int) error {
 	config, err := c.handle.Config(configuration)
 	if err != nil {
 		return inUse(fmt.Errorf("configuration %d: %w", configuration, err))
@@ -131,7 +131,7 @@ func (c *claims) release() {
 // configure selects another configuration and claims its interfaces.
 func (c *claims) configure(value int) error {
 	c.release()
-	return c.all(value)
+	return c.claimAll(value)
 }
 
 // reset resets the port of the device and claims its interfaces again. gousb
@@ -141,5 +141,5 @@ func (c *claims) reset(configuration int) error {
 	if err := c.handle.Reset(); err != nil {
 		return err
 	}
-	return c.all(configuration)
+	return c.claimAll(configuration)
 }

@@ -227,14 +227,14 @@ func belongs(c usb.Configuration, number uint8, e usb.Endpoint) bool {
 	return false
 }
 
-// paused calls f while the lanes of the endpoints for which which returns true
-// (if nil: of all endpoints other than 0) are paused. It first completes their
-// URBs with StatusShutdown, as the kernel does.
-func (d *device) paused(which func(usb.Endpoint) bool, f func() error) error {
+// paused calls f while the lanes of some endpoints are paused: those for which
+// affected returns true, or all except endpoint 0 if affected is nil. It first
+// completes their URBs with StatusShutdown, as the kernel does.
+func (d *device) paused(affected func(usb.Endpoint) bool, f func() error) error {
 	d.mu.Lock()
 	var lanes []*lane
 	for e, l := range d.lanes {
-		if e != 0 && (which == nil || which(e)) {
+		if e != 0 && (affected == nil || affected(e)) {
 			lanes = append(lanes, l)
 		}
 	}

@@ -40,7 +40,7 @@ var errProtocol = errors.New("the disk broke the Bulk-Only Transport protocol")
 
 // Do runs a command and returns the number of bytes transferred in its data
 // phase. If the disk fails the command, the error is a *SenseError; if an URB
-// fails, it wraps a *StatusError. After [Config.Timeout] the error is
+// fails, it wraps a *StatusError. After [Config.Timeout] it wraps
 // context.DeadlineExceeded.
 func (d *Disk) Do(ctx context.Context, c Command) (int, error) {
 	if len(c.Block) < 1 || len(c.Block) > 16 || len(c.In) > 0 && len(c.Out) > 0 {

@@ -182,8 +182,8 @@ func (d *Disk) ready(ctx context.Context) error {
 const MaxRead = 1 << 20
 
 // Read returns a reader of the disk's blocks, which works until ctx ends. It
-// sends one command for up to MaxRead bytes. Reading in pieces of MaxRead bytes
-// is the fastest.
+// sends one command for up to MaxRead bytes. Reads of MaxRead bytes are the most
+// efficient.
 func (d *Disk) Read(ctx context.Context) (*io.SectionReader, error) {
 	c, err := d.Capacity(ctx)
 	if err != nil {

@@ -17,9 +17,10 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/uevent"
 )
 
-// pollInterval is the time between two readings of sysfs where the kernel does
-// not deliver device events. Containers in a user namespace receive none, and
-// inotify does not work on sysfs.
+// pollInterval is the time between two readings of sysfs where the socket for the
+// kernel's device events cannot be opened, as in some containers. There is no
+// other event to wait for: inotify does not report devices that the kernel adds
+// to sysfs.
 const pollInterval = 2 * time.Second
 
 // Watch implements [usb.Bus]. It learns of devices and drivers from the kernel's
@@ -83,8 +84,8 @@ func watched(e uevent.Event) bool {
 	return false
 }
 
-// poll is Watch for machines without device events: it compares the list of
-// devices every pollInterval.
+// poll implements Watch where the kernel's events cannot be received. It compares
+// the list of devices every pollInterval.
 func (b *bus) poll(ctx context.Context, changed func()) error {
 	t := time.NewTicker(pollInterval)
 	defer t.Stop()

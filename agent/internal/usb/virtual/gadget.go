@@ -27,8 +27,8 @@ type Gadget interface {
 	// attach connects the gadget to the opened device. The zero port
 	// disconnects it.
 	attach(p port)
-	// control runs a class request or another request that all devices do not
-	// share, and returns the data of an IN. out is the data of an OUT. If ok is
+	// control runs a request that is specific to the gadget, such as a class
+	// request, and returns the data of an IN. out is the data of an OUT. If ok is
 	// false, the device answers with a stall.
 	control(s usb.Setup, out []byte) (in []byte, ok bool)
 	// out handles data from the computer and returns the number of bytes used.
