@@ -23,9 +23,9 @@ var failureLabels = map[signal.Failure]string{
 
 // message counts a signalling message.
 func (p *parts) message(elsewhere bool, err error, took time.Duration) {
-	path := metrics.Here
+	path := metrics.Local
 	if elsewhere {
-		path = metrics.Elsewhere
+		path = metrics.Remote
 	}
 	label := ""
 	var failure signal.Failure
@@ -52,7 +52,7 @@ func (s *settings) snapshot(p *parts) func(context.Context) metrics.Snapshot {
 		err := p.registry.Ready(ctx)
 		return metrics.Snapshot{
 			Connected: p.hub.Count(), Registered: p.registry.Registered(), Draining: p.https.draining.Load(),
-			Connections: door.Connections, Waiting: door.Pending, Turned: door.Refused,
+			Connections: door.Connections, Pending: door.Pending, Refused: door.Refused,
 			Certificates: p.certs.Status().Expires,
 			Lease: metrics.Lease{
 				Held: lease.Held, Epoch: lease.Epoch, Instances: lease.Instances, Links: lease.Links, Backlog: lease.Backlog,

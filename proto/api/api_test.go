@@ -83,7 +83,7 @@ func TestRegistrationForAnOriginIsForNothingElse(t *testing.T) {
 			t.Errorf("%s: it verifies", name)
 		}
 	}
-	// What was signed for a connection is for no origin, whatever it says.
+	// A signature for a connection is not valid for an origin, even if the origin is named.
 	r := signed(t, nil)
 	r.Origin = string(here)
 	if r.VerifyForOrigin(here) || r.Verify(nil) {

@@ -292,8 +292,8 @@ type Problem struct {
 	Detail string  `json:"detail" maxLength:"512" doc:"what is wrong and what to do, for people"`
 	Errors []Field `json:"errors,omitempty" maxItems:"16" doc:"the fields that are wrong"`
 
-	// RetryAfter is the Retry-After header (RFC 9110 section 10.2.3), or zero if there is
-	// none. It is not part of the body.
+	// RetryAfter is the Retry-After header (RFC 9110 section 10.2.3); zero means that there
+	// is no such header. It is not part of the body.
 	RetryAfter time.Duration `json:"-"`
 }
 

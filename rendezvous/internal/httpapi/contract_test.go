@@ -14,10 +14,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-// describes checks that an answer is one of those that the OpenAPI document
-// says the operation has: its status, its type, and its code if it is a problem.
-// Every test's answers are checked by it.
-func (d openAPI) describes(t *testing.T, req *http.Request, a answer) {
+// check checks that the OpenAPI document lists an answer for the operation: its status,
+// its media type, and the code if it is a problem. The harness calls it for the answers of
+// every test.
+func (d openAPI) check(t *testing.T, req *http.Request, a answer) {
 	t.Helper()
 	path, ok := operationOf(req)
 	if !ok {
@@ -27,19 +27,19 @@ func (d openAPI) describes(t *testing.T, req *http.Request, a answer) {
 	response, ok := op.Responses[strconv.Itoa(a.status)]
 	kind, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
 	if _, typed := response.Content[kind]; !ok || kind != "" && !typed || kind == "" && len(response.Content) > 0 {
-		t.Errorf("the document does not say that %s %s answers %d %s: %s", req.Method, path, a.status, kind, a.body)
+		t.Errorf("the document does not list the answer of %s %s: %d %s: %s", req.Method, path, a.status, kind, a.body)
 	}
 	if kind != api.ContentType {
 		return
 	}
 	var p api.Problem
 	if err := json.Unmarshal(a.body, &p); err != nil || !strings.Contains(op.Description, "`"+string(p.Code)+"`") {
-		t.Errorf("the document does not say that %s %s answers %s (%v)", req.Method, path, p.Code, err)
+		t.Errorf("the document does not list the code of %s %s: %s (%v)", req.Method, path, p.Code, err)
 	}
 }
 
-// operationOf finds the operation that a request is, the one with the fewest
-// parameters if it may be several.
+// operationOf returns the operation that a request matches. If it matches several, the
+// operation with the fewest parameters wins.
 func operationOf(req *http.Request) (path string, found bool) {
 	segments := strings.Split(req.URL.EscapedPath(), "/")
 	for _, r := range api.Routes {
@@ -55,32 +55,32 @@ func operationOf(req *http.Request) (path string, found bool) {
 	return path, found
 }
 
-func TestABodyIsJSON(t *testing.T) {
+func TestBodyMustBeJSON(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	p := b.join(1)
 	rename := func(body, kind string) answer {
-		return b.do(http.MethodPatch, api.PathSelf, p.token, []byte(body), "Content-Type", kind)
+		return b.patch(api.PathSelf, p.token, []byte(body), "Content-Type", kind)
 	}
 	const good, json = `{"name":"a"}`, "application/json"
 	for name, c := range map[string]struct {
 		body, kind string
-		code       api.Code // "" where it is good
+		code       api.Code // "" if the body is accepted
 	}{
-		"good":                   {good, json, ""},
-		"a charset":              {good, "Application/JSON; charset=UTF-8", ""},
-		"as much as may be":      {good + strings.Repeat(" ", api.MaxBody-len(good)), json, ""},
-		"a byte more":            {good + strings.Repeat(" ", api.MaxBody-len(good)+1), json, api.CodeTooLarge},
-		"no type":                {good, "", api.CodeMediaType},
-		"text":                   {good, "text/plain", api.CodeMediaType},
-		"something else in JSON": {good, "application/merge-patch+json", api.CodeMediaType},
-		"another charset":        {good, "application/json; charset=iso-8859-1", api.CodeMediaType},
-		"no media type":          {good, "json", api.CodeMediaType},
-		"no UTF-8":               {"{\"name\":\"\xff\"}", json, api.CodeMalformed},
-		"nothing":                {"", json, api.CodeMalformed},
-		"two values":             {good + good, json, api.CodeMalformed},
-		"cut off":                {good[:5], json, api.CodeMalformed},
-		"capitals":               {`{"Name":"a"}`, json, api.CodeInvalid},
-		"capitals beside": {
+		"good":              {good, json, ""},
+		"a charset":         {good, "Application/JSON; charset=UTF-8", ""},
+		"the largest size":  {good + strings.Repeat(" ", api.MaxBody-len(good)), json, ""},
+		"one byte more":     {good + strings.Repeat(" ", api.MaxBody-len(good)+1), json, api.CodeTooLarge},
+		"no Content-Type":   {good, "", api.CodeMediaType},
+		"text":              {good, "text/plain", api.CodeMediaType},
+		"another JSON type": {good, "application/merge-patch+json", api.CodeMediaType},
+		"another charset":   {good, "application/json; charset=iso-8859-1", api.CodeMediaType},
+		"no media type":     {good, "json", api.CodeMediaType},
+		"not UTF-8":         {"{\"name\":\"\xff\"}", json, api.CodeMalformed},
+		"an empty body":     {"", json, api.CodeMalformed},
+		"two values":        {good + good, json, api.CodeMalformed},
+		"cut off":           {good[:5], json, api.CodeMalformed},
+		"capitals":          {`{"Name":"a"}`, json, api.CodeInvalid},
+		"a second spelling": {
 			`{"name":"a","NAME":"` + strings.Repeat("x", api.MaxName+1) + `"}`, json, api.CodeInvalid,
 		},
 	} {
@@ -94,8 +94,8 @@ func TestABodyIsJSON(t *testing.T) {
 	}
 }
 
-// TestABrokenTransferIsMalformed: the server is not to blame for it.
-func TestABrokenTransferIsMalformed(t *testing.T) {
+// TestBrokenTransferIsMalformed: the client or the network is at fault, not the server.
+func TestBrokenTransferIsMalformed(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	p := b.join(1)
 	transport, _ := b.client.Transport.(*http.Transport)
@@ -119,10 +119,11 @@ func TestABrokenTransferIsMalformed(t *testing.T) {
 	}
 }
 
-func TestAllowedMethodsAreNamed(t *testing.T) {
+func TestAllowHeaderListsMethods(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	for path, want := range map[string]string{
-		api.PathServer: "GET, HEAD", api.PathPeers: "POST", api.PathSelf: "GET, HEAD, PATCH, DELETE", api.PathOpenAPI: "GET, HEAD",
+		api.PathServer: "GET, HEAD", api.PathPeers: "POST", api.PathSelf: "GET, HEAD, PATCH, DELETE",
+		api.PathOpenAPI:                       "GET, HEAD",
 		api.PathInvites + "/0123456789abcdef": "GET, HEAD, DELETE",
 	} {
 		a := b.do(http.MethodOptions, path, "", nil)
@@ -131,14 +132,16 @@ func TestAllowedMethodsAreNamed(t *testing.T) {
 			t.Errorf("%s allows %q, want %q", path, got, want)
 		}
 	}
-	refused(t, "a method that nobody knows, of nothing", b.do("BREW", "/pot", "", nil), api.CodeNoRoute)
+	refused(t, "an unknown method at an unknown path", b.do("BREW", "/pot", "", nil), api.CodeNoRoute)
 }
 
 func TestHeadIsAnsweredAsGet(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	for path, want := range map[string]int{
-		api.PathLive: http.StatusOK, api.PathReady: http.StatusOK, api.PathServer: http.StatusOK, api.PathOpenAPI: http.StatusOK,
-		api.PathSelf: http.StatusUnauthorized, "/pot": http.StatusNotFound, api.PathChallenges: http.StatusMethodNotAllowed,
+		api.PathLive: http.StatusOK, api.PathReady: http.StatusOK, api.PathServer: http.StatusOK,
+		api.PathOpenAPI: http.StatusOK,
+		api.PathSelf:    http.StatusUnauthorized, "/pot": http.StatusNotFound,
+		api.PathChallenges: http.StatusMethodNotAllowed,
 	} {
 		if a := b.do(http.MethodHead, path, "", nil); a.status != want || len(a.body) > 0 {
 			t.Errorf("%s: %d %q, want %d", path, a.status, a.body, want)
@@ -146,13 +149,14 @@ func TestHeadIsAnsweredAsGet(t *testing.T) {
 	}
 }
 
-// TestWhatIsWrongIsNamed: also where it stands in a header, or a bound is large.
-func TestWhatIsWrongIsNamed(t *testing.T) {
+// TestInvalidFieldIsNamed covers a field in a header and a field with a large bound.
+func TestInvalidFieldIsNamed(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	token := b.admin(api.ScopeInvites)
 	for want, a := range map[api.Field]answer{
 		{Location: "header.Idempotency-Key", Message: "expected length <= 64"}: b.do(
-			http.MethodPost, api.PathInvites, token, map[string]any{}, "Idempotency-Key", strings.Repeat("k", api.MaxIdempotency+1)),
+			http.MethodPost, api.PathInvites, token, map[string]any{}, "Idempotency-Key",
+			strings.Repeat("k", api.MaxIdempotency+1)),
 		{Location: "body.uses", Message: "expected number <= 1000000"}: b.do(
 			http.MethodPost, api.PathInvites, token, map[string]any{"uses": api.MaxInviteUses + 1}),
 	} {

@@ -17,13 +17,13 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// TestGuessersGetThreeTriesAndNoMore: 10,000 guesses from 2,000 networks, half of
-// them at addresses that are in use. No owner sees more than three; and once all
-// together have missed often enough, nobody is told any more what is in use.
+// TestGuessersGetThreeTriesAndNoMore makes 10,000 guesses from 2,000 networks, half of them
+// at addresses that are in use. No owner gets more than three tries. Once all guessers
+// together have missed too often, no answer shows any more whether an address is in use.
 func TestGuessersGetThreeTriesAndNoMore(t *testing.T) {
 	const guesses, networks, boxes, misses = 10_000, 2_000, 8, 300
 	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
-		hc.Limits.Tries = httpapi.Limit{} // as it is by default
+		hc.Limits.Tries = httpapi.Limit{} // the default
 		hc.Limits.Misses = httpapi.Limit{PerMinute: misses, Burst: misses}
 		hc.Limits.Peer = httpapi.Limit{PerMinute: 60_000, Burst: guesses}
 		hc.Origin = "https://rendezvous.example.org:443"
@@ -53,7 +53,8 @@ func TestGuessersGetThreeTriesAndNoMore(t *testing.T) {
 			}
 		}
 		from := fmt.Sprintf("2001:db8:%x::1", n%networks)
-		got := b.do(http.MethodPost, api.TriesPath(a), guessers[n%len(guessers)].token, message(fmt.Sprint("guess ", n)), "X-Forwarded-For", from)
+		got := b.post(api.TriesPath(a), guessers[n%len(guessers)].token, message(fmt.Sprint("guess ", n)),
+			"X-Forwarded-For", from)
 		answers[got.status]++
 		if got.status == http.StatusCreated {
 			tries[a]++
@@ -65,27 +66,31 @@ func TestGuessersGetThreeTriesAndNoMore(t *testing.T) {
 			t.Errorf("%d tries at one mailbox", n)
 		}
 		if !slices.Contains(open, a) {
-			t.Error("a try at a mailbox that is not there")
+			t.Error("a try at a mailbox that does not exist")
 		}
 	}
 	if got := answers[http.StatusNotFound]; got > misses {
-		t.Errorf("%d guessers were told that there is nothing, at most %d are", got, misses)
+		t.Errorf("%d answers show that an address is unused, want at most %d", got, misses)
 	}
 	if answers[http.StatusTooManyRequests] < guesses/2 {
-		t.Errorf("of %d guesses %d were too many", guesses, answers[http.StatusTooManyRequests])
+		t.Errorf("of %d guesses only %d were refused by the limit", guesses, answers[http.StatusTooManyRequests])
 	}
 	b.clock.Move(time.Minute)
 	fresh := b.open(b.join(3))
-	as[api.Try](t, b.do(http.MethodPost, api.TriesPath(fresh), other.token, message("the right one"), "X-Forwarded-For", "192.0.2.1"), http.StatusCreated)
+	as[api.Try](
+		t,
+		b.post(api.TriesPath(fresh), other.token, message("the right one"), "X-Forwarded-For", "192.0.2.1"),
+		http.StatusCreated,
+	)
 }
 
 type reader []byte
 
 func (r reader) Read(p []byte) (int, error) { return copy(p, r), nil }
 
-// TestUnknownAndDeniedTakeAsLong: the time of the answer does not tell either
-// whether there is such a peer. Each measurement is of two requests right after
-// one another, in random order, so that what else the machine does meets both.
+// TestUnknownAndDeniedTakeAsLong: the time of the answer does not show either whether a
+// peer exists. Each measurement compares two consecutive requests in random order, so that
+// other load on the machine affects both.
 func TestUnknownAndDeniedTakeAsLong(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, func(_ *registry.Config, hc *httpapi.Config) {
@@ -98,7 +103,7 @@ func TestUnknownAndDeniedTakeAsLong(t *testing.T) {
 		unknown := newKey(t, 99).ID()
 		took := func(id ident.PeerID) time.Duration {
 			began := time.Now()
-			refused(t, "a lookup", b.do(http.MethodGet, api.PeerPath(id), asker.token, nil), api.CodePeerNotFound)
+			refused(t, "a lookup", b.get(api.PeerPath(id), asker.token), api.CodePeerNotFound)
 			return time.Since(began)
 		}
 		const pairs, rounds, bound = 300, 6, 0.1
@@ -116,14 +121,14 @@ func TestUnknownAndDeniedTakeAsLong(t *testing.T) {
 			}
 			slices.Sort(differences)
 			slices.Sort(all)
-			// A difference that is there is there in every round.
+			// A real difference shows in every round.
 			off := float64(differences[pairs/2]) / float64(all[pairs])
 			seen = append(seen, off)
 			if off < bound && off > -bound {
-				t.Logf("half of %d pairs of requests differ by less than %.1f %% of one", pairs, 100*off)
+				t.Logf("the median difference of %d pairs of requests is %.1f %% of a request", pairs, 100*off)
 				return
 			}
 		}
-		t.Errorf("an existing peer's lookup differs by these parts of a request: %.2f", seen)
+		t.Errorf("lookups of an existing peer differ by these fractions of a request: %.2f", seen)
 	})
 }

@@ -61,7 +61,7 @@ func closeAfter(t *testing.T, c io.Closer) {
 	})
 }
 
-// clock is a time that stands still until it is moved.
+// clock is a clock that stands still until a test moves it.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -79,7 +79,7 @@ func (c *clock) Move(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// bench is a rendezvous' REST interface on a real TLS listener.
+// bench is the REST interface of a rendezvous on a real TLS listener.
 type bench struct {
 	t        *testing.T
 	server   *httptest.Server
@@ -99,7 +99,12 @@ func (b *bench) Online(_ context.Context, id ident.PeerID) (bool, error) {
 }
 
 func (b *bench) Credentials(_ context.Context, id ident.PeerID) (api.RelayCredentials, error) {
-	return api.RelayCredentials{Username: "for " + id.String(), Password: "secret", URIs: []string{"turn:relay.example:3478"}, Expires: b.clock.Now()}, nil
+	return api.RelayCredentials{
+		Username: "for " + id.String(),
+		Password: "secret",
+		URIs:     []string{"turn:relay.example:3478"},
+		Expires:  b.clock.Now(),
+	}, nil
 }
 
 func newBench(t *testing.T, store registry.Store, change func(*registry.Config, *httpapi.Config)) *bench {
@@ -110,7 +115,15 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 	hc := httpapi.Config{
 		Presence: b, Relay: b, Now: b.clock.Now,
 		Server: api.Server{Name: "test", Version: "1.2.3", STUN: []string{"stun:rv.example:3478"}},
-		Limits: httpapi.Limits{Challenges: many, Registrations: many, NewPeers: many, Tries: many, Admin: many, Tokens: many, Peer: many},
+		Limits: httpapi.Limits{
+			Challenges:    many,
+			Registrations: many,
+			NewPeers:      many,
+			Tries:         many,
+			Admin:         many,
+			Tokens:        many,
+			Peer:          many,
+		},
 	}
 	if change != nil {
 		change(&rc, &hc)
@@ -130,7 +143,7 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 		b.client.CloseIdleConnections()
 		b.server.Close()
 	})
-	if err := json.Unmarshal(b.do(http.MethodGet, api.PathOpenAPI, "", nil).body, &b.document); err != nil {
+	if err := json.Unmarshal(b.get(api.PathOpenAPI, "").body, &b.document); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -139,12 +152,13 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 // resources returns a registry as the parts that the interface needs.
 func resources(r *registry.Registry) httpapi.Resources {
 	return httpapi.Resources{
-		Registration: r, Authentication: r, Peers: r, Allowances: r, Mailboxes: r, Tries: r, PeerAdmin: r, Revocations: r,
-		Approvals: r, Invites: r, Tokens: r, Audit: r, Refusals: r, Instances: r, Pairs: r, History: r, Database: r,
+		Registration: r, Authentication: r, Peers: r, Allowances: r, Mailboxes: r, Tries: r, PeerAdmin: r,
+		Revocations: r,
+		Approvals:   r, Invites: r, Tokens: r, Audit: r, Refusals: r, Instances: r, Pairs: r, History: r, Database: r,
 	}
 }
 
-// admin makes an administrator's token with some scopes.
+// admin creates an administrator's token.
 func (b *bench) admin(scopes ...api.Scope) string {
 	b.t.Helper()
 	set, err := registry.ScopesOf(scopes)
@@ -158,15 +172,15 @@ func (b *bench) admin(scopes ...api.Scope) string {
 	return token
 }
 
-// answer is what came back.
+// answer is an HTTP response.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do sends a request. in is sent as JSON, or as it is if it is bytes. headers
-// are names and values.
+// do sends a request. It sends in as JSON, or unchanged if it is bytes. headers are names
+// and values.
 func (b *bench) do(method, path, token string, in any, headers ...string) answer {
 	b.t.Helper()
 	var body io.Reader
@@ -197,6 +211,22 @@ func (b *bench) do(method, path, token string, in any, headers ...string) answer
 	return b.send(req)
 }
 
+func (b *bench) get(path, token string) answer { return b.do(http.MethodGet, path, token, nil) }
+
+func (b *bench) delete(path, token string) answer { return b.do(http.MethodDelete, path, token, nil) }
+
+func (b *bench) post(path, token string, in any, headers ...string) answer {
+	b.t.Helper()
+	return b.do(http.MethodPost, path, token, in, headers...)
+}
+
+func (b *bench) put(path, token string, in any) answer { return b.do(http.MethodPut, path, token, in) }
+
+func (b *bench) patch(path, token string, in any, headers ...string) answer {
+	b.t.Helper()
+	return b.do(http.MethodPatch, path, token, in, headers...)
+}
+
 func (b *bench) send(req *http.Request) answer {
 	b.t.Helper()
 	resp, err := b.client.Do(req)
@@ -209,11 +239,11 @@ func (b *bench) send(req *http.Request) answer {
 		b.t.Fatal(err)
 	}
 	a := answer{resp.StatusCode, resp.Header, raw}
-	b.document.describes(b.t, req, a)
+	b.document.check(b.t, req, a)
 	return a
 }
 
-// as decodes an answer of the status that is wanted.
+// as checks the status of an answer and decodes its body.
 func as[T any](t *testing.T, a answer, status int) T {
 	t.Helper()
 	var out T
@@ -233,14 +263,16 @@ func refused(t *testing.T, what string, a answer, code api.Code) *api.Problem {
 	t.Helper()
 	var p api.Problem
 	if err := json.Unmarshal(a.body, &p); err != nil {
-		t.Errorf("%s: status %d, no problem: %q", what, a.status, a.body)
+		t.Errorf("%s: status %d, not a problem: %q", what, a.status, a.body)
 		return &p
 	}
 	want := api.NewProblem(code)
-	if !errors.Is(&p, want) || a.status != want.Status || p.Status != want.Status || a.header.Get("Content-Type") != api.ContentType {
+	if !errors.Is(&p, want) || a.status != want.Status || p.Status != want.Status ||
+		a.header.Get("Content-Type") != api.ContentType {
 		t.Errorf("%s: status %d, %s: %s; want %s", what, a.status, a.header.Get("Content-Type"), a.body, code)
 	}
-	if later := a.header.Get("Retry-After"); (later != "") != (a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable) {
+	temporary := a.status == http.StatusTooManyRequests || a.status == http.StatusServiceUnavailable
+	if later := a.header.Get("Retry-After"); (later != "") != temporary {
 		t.Errorf("%s: status %d with Retry-After %q", what, a.status, later)
 	}
 	return &p
@@ -265,10 +297,10 @@ func newKey(t *testing.T, n int) ident.Key {
 
 func (b *bench) challenge() api.Challenge {
 	b.t.Helper()
-	return as[api.Challenge](b.t, b.do(http.MethodPost, api.PathChallenges, "", nil), http.StatusCreated)
+	return as[api.Challenge](b.t, b.post(api.PathChallenges, "", nil), http.StatusCreated)
 }
 
-// registration makes a good, unbound registration.
+// registration returns a valid, unbound registration.
 func (b *bench) registration(key ident.Key, name string) api.Registration {
 	b.t.Helper()
 	c := b.challenge()
@@ -281,15 +313,15 @@ func (b *bench) registration(key ident.Key, name string) api.Registration {
 func (b *bench) join(n int) peer {
 	b.t.Helper()
 	key := newKey(b.t, n)
-	r := as[api.RegisterResult](b.t, b.do(http.MethodPost, api.PathPeers, "", b.registration(key, fmt.Sprint("peer ", n))), http.StatusCreated)
+	r := as[api.RegisterResult](b.t, b.post(api.PathPeers, "", b.registration(key, fmt.Sprint("peer ", n))),
+		http.StatusCreated)
 	if r.ID != key.ID() {
 		b.t.Fatalf("registered as %v, want %v", r.ID, key.ID())
 	}
 	return peer{key, r.ID, r.Token}
 }
 
-// exporterOf returns the exporter of the connection that a client which keeps
-// one connection uses.
+// exporterOf returns the exporter of a TLS connection.
 func exporterOf(t *testing.T, s *tls.ConnectionState) []byte {
 	t.Helper()
 	e, err := api.Exporter(s)

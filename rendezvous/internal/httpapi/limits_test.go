@@ -15,7 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// from sends a request for a challenge that says it is from an address.
+// from requests a challenge with headers that claim an address.
 func (b *bench) from(forwarded string) answer {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.server.URL+api.PathChallenges, nil)
@@ -34,13 +34,13 @@ func TestSourcesAreLimited(t *testing.T) {
 		hc.Limits.Registrations = httpapi.Limit{PerMinute: 6, Burst: 2}
 		hc.Limits.Tries = httpapi.Limit{PerMinute: 6, Burst: 1}
 	})
-	p := b.join(1) // one of each
+	p := b.join(1) // uses one challenge and one registration
 	for i := range 2 {
 		if a := b.from("192.0.2." + strconv.Itoa(i)); a.status != http.StatusCreated {
 			t.Fatalf("challenge %d: %d %s", i, a.status, a.body)
 		}
 	}
-	a := b.from("192.0.2.99") // nobody believes it
+	a := b.from("192.0.2.99") // the header is ignored
 	refused(t, "one more", a, api.CodeRateLimited)
 	after, err := strconv.Atoi(a.header.Get("Retry-After"))
 	if err != nil || after < 10 || after > 25 {
@@ -50,16 +50,16 @@ func TestSourcesAreLimited(t *testing.T) {
 	if a := b.from(""); a.status != http.StatusCreated {
 		t.Errorf("after waiting: %d %s", a.status, a.body)
 	}
-	refused(t, "and again", b.from(""), api.CodeRateLimited)
+	refused(t, "once more", b.from(""), api.CodeRateLimited)
 
-	refused(t, "a bad registration", b.do(http.MethodPost, api.PathPeers, "", []byte("{")), api.CodeMalformed)
-	refused(t, "one more", b.do(http.MethodPost, api.PathPeers, "", []byte("{")), api.CodeMalformed)
-	refused(t, "too many", b.do(http.MethodPost, api.PathPeers, "", []byte("{")), api.CodeRateLimited)
+	refused(t, "a bad registration", b.post(api.PathPeers, "", []byte("{")), api.CodeMalformed)
+	refused(t, "one more", b.post(api.PathPeers, "", []byte("{")), api.CodeMalformed)
+	refused(t, "too many", b.post(api.PathPeers, "", []byte("{")), api.CodeRateLimited)
 	refused(t, "a guess", b.try(p, "AAA-AAA", "x"), api.CodeMailboxNotFound)
 	refused(t, "a guess too many", b.try(p, "AAA-AAA", "x"), api.CodeRateLimited)
 }
 
-func TestTrustedProxiesAreBelieved(t *testing.T) {
+func TestForwardedAddressIsBelievedFromTrustedProxies(t *testing.T) {
 	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
 		hc.Limits.Challenges = httpapi.Limit{PerMinute: 1, Burst: 1}
 		hc.Origin = "https://rendezvous.example.org:443"
@@ -71,13 +71,13 @@ func TestTrustedProxiesAreBelieved(t *testing.T) {
 	}{
 		{"192.0.2.1", true},
 		{"192.0.2.1", false},
-		{"6.6.6.6, 192.0.2.1", false}, // what the client wrote itself
+		{"6.6.6.6, 192.0.2.1", false}, // the client sent the first address
 		{"::ffff:192.0.2.1", false},
 		{"192.0.2.2", true},
 		{"2001:db8:0:1::1", true},
 		{"2001:db8:0:1::2", false}, // the same /64
 		{"2001:db8:0:2::1", true},
-		{"nonsense", true}, // no one in particular, and all of them together
+		{"nonsense", true}, // unknown clients share one limit
 		{"other nonsense", false},
 	} {
 		if a := b.from(c.from); (a.status == http.StatusCreated) != c.ok {
@@ -86,8 +86,8 @@ func TestTrustedProxiesAreBelieved(t *testing.T) {
 	}
 }
 
-// TestOpenServerIsNotFilled floods an open server from one IPv6 /64, a new
-// address each time, and from the IPv4 addresses of others meanwhile.
+// TestOpenServerIsNotFilled registers peers at an open server from many addresses of one
+// IPv6 /64. Peers from other sources can still register.
 func TestOpenServerIsNotFilled(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, func(_ *registry.Config, hc *httpapi.Config) {
@@ -96,7 +96,7 @@ func TestOpenServerIsNotFilled(t *testing.T) {
 			hc.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 		})
 		join := func(n int, from string) answer {
-			return b.do(http.MethodPost, api.PathPeers, "", b.registration(newKey(t, n), "name"), "X-Forwarded-For", from)
+			return b.post(api.PathPeers, "", b.registration(newKey(t, n), "name"), "X-Forwarded-For", from)
 		}
 		in := 0
 		for n := range 100 {
@@ -108,14 +108,14 @@ func TestOpenServerIsNotFilled(t *testing.T) {
 			refused(t, "one too many", a, api.CodeRateLimited)
 		}
 		if in != 20 {
-			t.Errorf("%d peers were let in, want 20", in)
+			t.Errorf("%d peers could register, want 20", in)
 		}
-		as[api.RegisterResult](t, join(0, "2001:db8:1:2::1"), http.StatusOK) // who is known renews
+		as[api.RegisterResult](t, join(0, "2001:db8:1:2::1"), http.StatusOK) // a registered peer renews its token
 		as[api.RegisterResult](t, join(200, "2001:db8:1:3::1"), http.StatusCreated)
 		as[api.RegisterResult](t, join(201, "192.0.2.1"), http.StatusCreated)
 		b.clock.Move(time.Minute)
 		as[api.RegisterResult](t, join(202, "2001:db8:1:2::1"), http.StatusCreated)
-		refused(t, "the next in that minute", join(203, "2001:db8:1:2::2"), api.CodeRateLimited)
+		refused(t, "the next within the minute", join(203, "2001:db8:1:2::2"), api.CodeRateLimited)
 		if n, err := store.CountPeers(t.Context()); err != nil || n != 23 {
 			t.Errorf("%d peers, %v", n, err)
 		}
@@ -128,7 +128,7 @@ func TestPeersAreLimited(t *testing.T) {
 		hc.Limits.Tokens = httpapi.Limit{PerMinute: 60, Burst: 2}
 	})
 	flooder, other := b.join(1), b.join(2)
-	self := func(token string) answer { return b.do(http.MethodGet, api.PathPeers+"/self", token, nil) }
+	self := func(token string) answer { return b.get(api.PathPeers+"/self", token) }
 	for range 3 {
 		as[api.Peer](t, self(flooder.token), http.StatusOK)
 	}

@@ -26,7 +26,7 @@ type historyHandler struct{ history History }
 func (h *historyHandler) mount(e *endpoints) {
 	mount(e, http.MethodGet, api.PathHistory, operation{
 		id:      "history",
-		summary: "Get figures of the last hours: peers, pairs, relay, registrations, refusals; they are kept for a week",
+		summary: "Get figures of the last hours: peers, pairs, relay, registrations, refusals; kept for a week",
 	}, h.figures)
 	mount(e, http.MethodGet, api.PathRelayUse, operation{
 		id:      "relay-use",
@@ -38,7 +38,7 @@ type pairsInput struct {
 	Limit int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"the largest number of items"`
 	After string `query:"after" maxLength:"128" doc:"the field next of the previous page"`
 	Peer  string `query:"peer" maxLength:"80" doc:"only pairs of this peer"`
-	Path  string `query:"path" maxLength:"8" enum:"direct,relayed" doc:"the kind of link; direct includes lan" example:"relayed"`
+	Path  string `query:"path" maxLength:"8" enum:"direct,relayed" doc:"direct includes lan" example:"relayed"`
 }
 
 func (h *pairHandler) list(ctx context.Context, in *pairsInput) (*output[api.Pairs], error) {

@@ -8,7 +8,9 @@ import (
 )
 
 func FuzzCursor(f *testing.F) {
-	for _, c := range []registry.Cursor{{At: time.UnixMilli(1_800_000_000_123), ID: [8]byte{1, 2, 3}}, {At: time.UnixMilli(0)}} {
+	for _, c := range []registry.Cursor{
+		{At: time.UnixMilli(1_800_000_000_123), ID: [8]byte{1, 2, 3}}, {At: time.UnixMilli(0)},
+	} {
 		f.Add(cursor(c))
 	}
 	f.Add("")
@@ -21,7 +23,7 @@ func FuzzCursor(f *testing.F) {
 		}
 		again, err := PageQuery{Limit: 50, After: cursor(p.After)}.page()
 		if err != nil || again != p {
-			t.Errorf("%q is %+v, and that is %+v, %v", text, p, again, err)
+			t.Errorf("%q decodes to %+v, which encodes and decodes to %+v, %v", text, p, again, err)
 		}
 	})
 }
@@ -33,7 +35,7 @@ func FuzzVersion(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		v, err := VersionHeader{IfMatch: text}.version()
 		if v < 0 || (err != nil) != (v == 0) && text != "" && text != "*" {
-			t.Errorf("%q is %d, %v", text, v, err)
+			t.Errorf("%q is parsed as %d, %v", text, v, err)
 		}
 	})
 }

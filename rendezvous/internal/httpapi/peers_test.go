@@ -18,98 +18,117 @@ func TestRegisterRenewAndRename(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, nil)
 		p := b.join(1)
-		self := as[api.Peer](t, b.do(http.MethodGet, api.PathPeers+"/self", p.token, nil), http.StatusOK)
-		if self.ID != p.id || self.Name != "peer 1" || !bytes.Equal(self.PublicKey, p.key.Public()) || self.Online || !self.Created.Equal(b.clock.Now()) {
+		self := as[api.Peer](t, b.get(api.PathPeers+"/self", p.token), http.StatusOK)
+		if self.ID != p.id || self.Name != "peer 1" || !bytes.Equal(self.PublicKey, p.key.Public()) || self.Online ||
+			!self.Created.Equal(b.clock.Now()) {
 			t.Errorf("self is %+v", self)
 		}
 		b.mu.Lock()
 		b.online[p.id] = true
 		b.mu.Unlock()
-		renamed := as[api.Peer](t, b.do(http.MethodPatch, api.PathSelf, p.token, api.PeerChange{Name: "Küche"}), http.StatusOK)
+		renamed := as[api.Peer](t, b.patch(api.PathSelf, p.token, api.PeerChange{Name: "Küche"}), http.StatusOK)
 		if renamed.Name != "Küche" || !renamed.Online {
 			t.Errorf("renamed to %+v", renamed)
 		}
 
-		again := as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusOK)
+		again := as[api.RegisterResult](t, b.post(api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusOK)
 		if again.Token == p.token || again.ID != p.id {
 			t.Errorf("renewed as %+v", again)
 		}
-		refused(t, "the old token", b.do(http.MethodGet, api.PathPeers+"/self", p.token, nil), api.CodeUnauthenticated)
-		as[api.Peer](t, b.do(http.MethodGet, api.PathPeers+"/self", again.Token, nil), http.StatusOK)
+		refused(t, "the old token", b.get(api.PathPeers+"/self", p.token), api.CodeUnauthenticated)
+		as[api.Peer](t, b.get(api.PathPeers+"/self", again.Token), http.StatusOK)
 	})
 }
 
-func TestAPeerLeavesAndMayComeBack(t *testing.T) {
+func TestPeerLeavesAndRegistersAgain(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, nil)
 		p, friend := b.join(1), b.join(2)
-		as[api.Allowance](t, b.do(http.MethodPut, api.AllowedPath(friend.id), p.token, nil), http.StatusOK)
-		as[api.Peer](t, b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), http.StatusOK)
-		if a := b.do(http.MethodDelete, api.PathSelf, p.token, nil); a.status != http.StatusNoContent {
-			t.Fatalf("leaving is answered %d", a.status)
+		as[api.Allowance](t, b.put(api.AllowedPath(friend.id), p.token, nil), http.StatusOK)
+		as[api.Peer](t, b.get(api.PeerPath(p.id), friend.token), http.StatusOK)
+		if a := b.delete(api.PathSelf, p.token); a.status != http.StatusNoContent {
+			t.Fatalf("leave: status %d", a.status)
 		}
-		refused(t, "its token", b.do(http.MethodDelete, api.PathSelf, p.token, nil), api.CodeUnauthenticated)
-		refused(t, "found by a friend", b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), api.CodePeerNotFound)
-		again := as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(p.key, "peer 1")), http.StatusCreated)
-		refused(t, "found by a friend of before", b.do(http.MethodGet, api.PeerPath(p.id), friend.token, nil), api.CodePeerNotFound)
-		as[api.Peer](t, b.do(http.MethodGet, api.PathSelf, again.Token, nil), http.StatusOK)
+		refused(t, "its token", b.delete(api.PathSelf, p.token), api.CodeUnauthenticated)
+		refused(t, "found by a friend", b.get(api.PeerPath(p.id), friend.token), api.CodePeerNotFound)
+		again := as[api.RegisterResult](t, b.post(api.PathPeers, "", b.registration(p.key, "peer 1")),
+			http.StatusCreated)
+		refused(t, "found by a previous friend", b.get(api.PeerPath(p.id), friend.token), api.CodePeerNotFound)
+		as[api.Peer](t, b.get(api.PathSelf, again.Token), http.StatusOK)
 	})
 }
 
-func TestRegistrationIsProved(t *testing.T) {
+func TestForgedRegistrationIsRefused(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	key, other := newKey(t, 1), newKey(t, 2)
+	sign := func(r *api.Registration) { r.Sign(key, nil) }
 	for name, c := range map[string]struct {
 		change func(*api.Registration)
 		code   api.Code
 	}{
-		"another's key":          {func(r *api.Registration) { r.PublicKey = other.Public() }, api.CodeSignature},
-		"another name":           {func(r *api.Registration) { r.Name = "other" }, api.CodeSignature},
-		"a later expiry":         {func(r *api.Registration) { r.Expires = r.Expires.Add(time.Second); r.Sign(key, nil) }, api.CodeChallenge},
-		"an expiry that is over": {func(r *api.Registration) { r.Expires = b.clock.Now().Truncate(time.Second); r.Sign(key, nil) }, api.CodeChallenge},
-		"an invented challenge":  {func(r *api.Registration) { r.Challenge = bytes.Repeat([]byte{1}, 40); r.Sign(key, nil) }, api.CodeChallenge},
-		"a prolonged challenge":  {func(r *api.Registration) { r.Challenge[20]++; r.Sign(key, nil) }, api.CodeChallenge},
-		"a short challenge":      {func(r *api.Registration) { r.Challenge = r.Challenge[:39]; r.Sign(key, nil) }, api.CodeChallenge},
-		"control characters":     {func(r *api.Registration) { r.Name = "a\x1b[2J"; r.Sign(key, nil) }, api.CodeInvalid},
-		"a hidden direction":     {func(r *api.Registration) { r.Name = "a\u202eb"; r.Sign(key, nil) }, api.CodeInvalid},
-		"a space at the end":     {func(r *api.Registration) { r.Name = "a "; r.Sign(key, nil) }, api.CodeInvalid},
-		"no name":                {func(r *api.Registration) { r.Name = ""; r.Sign(key, nil) }, api.CodeInvalid},
-		"a long name":            {func(r *api.Registration) { r.Name = strings.Repeat("x", 65); r.Sign(key, nil) }, api.CodeInvalid},
-		"a short key":            {func(r *api.Registration) { r.PublicKey = r.PublicKey[:31] }, api.CodeSignature},
+		"another key":  {func(r *api.Registration) { r.PublicKey = other.Public() }, api.CodeSignature},
+		"another name": {func(r *api.Registration) { r.Name = "other" }, api.CodeSignature},
+		"a later expiry": {
+			func(r *api.Registration) { r.Expires = r.Expires.Add(time.Second); sign(r) },
+			api.CodeChallenge,
+		},
+		"a past expiry": {
+			func(r *api.Registration) { r.Expires = b.clock.Now().Truncate(time.Second); sign(r) },
+			api.CodeChallenge,
+		},
+		"an invented challenge": {
+			func(r *api.Registration) { r.Challenge = bytes.Repeat([]byte{1}, 40); sign(r) },
+			api.CodeChallenge,
+		},
+		"a prolonged challenge": {func(r *api.Registration) { r.Challenge[20]++; sign(r) }, api.CodeChallenge},
+		"a short challenge": {
+			func(r *api.Registration) { r.Challenge = r.Challenge[:39]; sign(r) },
+			api.CodeChallenge,
+		},
+		"control characters": {func(r *api.Registration) { r.Name = "a\x1b[2J"; sign(r) }, api.CodeInvalid},
+		"a hidden direction": {func(r *api.Registration) { r.Name = "a\u202eb"; sign(r) }, api.CodeInvalid},
+		"a space at the end": {func(r *api.Registration) { r.Name = "a "; sign(r) }, api.CodeInvalid},
+		"no name":            {func(r *api.Registration) { r.Name = ""; sign(r) }, api.CodeInvalid},
+		"a long name": {
+			func(r *api.Registration) { r.Name = strings.Repeat("x", 65); sign(r) },
+			api.CodeInvalid,
+		},
+		"a short key": {func(r *api.Registration) { r.PublicKey = r.PublicKey[:31] }, api.CodeSignature},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := b.registration(key, "name")
 			c.change(&r)
-			refused(t, name, b.do(http.MethodPost, api.PathPeers, "", r), c.code)
+			refused(t, name, b.post(api.PathPeers, "", r), c.code)
 		})
 	}
 	if _, err := b.registry.Peer(t.Context(), key.ID()); err == nil {
-		t.Error("one of them was registered")
+		t.Error("one of the registrations succeeded")
 	}
 }
 
-func TestChallengeIsGoodOnceAndForAWhile(t *testing.T) {
+func TestChallengeIsValidOnceAndBriefly(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, nil)
 		r := b.registration(newKey(t, 1), "name")
-		as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
-		refused(t, "replayed", b.do(http.MethodPost, api.PathPeers, "", r), api.CodeChallenge)
+		as[api.RegisterResult](t, b.post(api.PathPeers, "", r), http.StatusCreated)
+		refused(t, "replayed", b.post(api.PathPeers, "", r), api.CodeChallenge)
 
-		// Another instance over the same store knows both.
+		// Another instance with the same store knows the challenge and the peer.
 		twin := newBench(t, store, nil)
-		refused(t, "replayed at another instance", twin.do(http.MethodPost, api.PathPeers, "", r), api.CodeChallenge)
-		as[api.RegisterResult](t, twin.do(http.MethodPost, api.PathPeers, "", b.registration(newKey(t, 2), "name")), http.StatusCreated)
+		refused(t, "replayed at another instance", twin.post(api.PathPeers, "", r), api.CodeChallenge)
+		as[api.RegisterResult](t, twin.post(api.PathPeers, "", b.registration(newKey(t, 2), "name")),
+			http.StatusCreated)
 
 		late := b.registration(newKey(t, 3), "name")
 		b.clock.Move(api.MaxChallengeTTL)
-		refused(t, "late", b.do(http.MethodPost, api.PathPeers, "", late), api.CodeChallenge)
+		refused(t, "late", b.post(api.PathPeers, "", late), api.CodeChallenge)
 	})
 }
 
 func TestRegistrationIsBoundToItsConnection(t *testing.T) {
 	b := newBench(t, sqlite(t), func(rc *registry.Config, _ *httpapi.Config) { rc.RequireBinding = true })
 	key := newKey(t, 1)
-	refused(t, "unbound", b.do(http.MethodPost, api.PathPeers, "", b.registration(key, "name")), api.CodeBinding)
+	refused(t, "unbound", b.post(api.PathPeers, "", b.registration(key, "name")), api.CodeBinding)
 
 	challenge := func() (api.Challenge, []byte) {
 		resp, err := b.client.Post(b.server.URL+api.PathChallenges, "", nil)
@@ -121,36 +140,42 @@ func TestRegistrationIsBoundToItsConnection(t *testing.T) {
 		if _, err := raw.ReadFrom(resp.Body); err != nil {
 			t.Fatal(err)
 		}
-		return as[api.Challenge](t, answer{resp.StatusCode, resp.Header, raw.Bytes()}, http.StatusCreated), exporterOf(t, resp.TLS)
+		return as[api.Challenge](t, answer{resp.StatusCode, resp.Header, raw.Bytes()},
+			http.StatusCreated), exporterOf(t, resp.TLS)
 	}
 	c, exporter := challenge()
 	r := api.Registration{Challenge: c.Challenge, Name: "name", Expires: c.Expires}
 	r.Sign(key, exporter)
 	b.client.CloseIdleConnections()
-	refused(t, "on another connection", b.do(http.MethodPost, api.PathPeers, "", r), api.CodeSignature)
+	refused(t, "on another connection", b.post(api.PathPeers, "", r), api.CodeSignature)
 
 	c, exporter = challenge()
 	r = api.Registration{Challenge: c.Challenge, Name: "name", Expires: c.Expires}
 	r.Sign(key, exporter)
-	as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", r), http.StatusCreated)
+	as[api.RegisterResult](t, b.post(api.PathPeers, "", r), http.StatusCreated)
 }
 
-func TestClosedServerWantsAnInvite(t *testing.T) {
+func TestClosedServerRequiresInvite(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
-		if as[api.Server](t, b.do(http.MethodGet, api.PathServer, "", nil), http.StatusOK).Open {
-			t.Error("a closed server says it is open")
+		if as[api.Server](t, b.get(api.PathServer, ""), http.StatusOK).Open {
+			t.Error("a closed server reports that it is open")
 		}
 		join := func(n int, invite string) answer {
 			r := b.registration(newKey(t, n), "name")
 			r.Invite = invite
-			return b.do(http.MethodPost, api.PathPeers, "", r)
+			return b.post(api.PathPeers, "", r)
 		}
 		refused(t, "without", join(1, ""), api.CodeInviteNeeded)
 		refused(t, "unknown", join(1, "no such invite"), api.CodeInvite)
 
-		refused(t, "no token", b.do(http.MethodPost, api.PathInvites, "", api.InviteRequest{}), api.CodeUnauthenticated)
-		invite := as[api.Invite](t, b.do(http.MethodPost, api.PathInvites, b.admin(api.ScopeInvites), api.InviteRequest{Label: "kitchen", Uses: 1, Seconds: 60}), http.StatusCreated)
+		refused(t, "without a token", b.post(api.PathInvites, "", api.InviteRequest{}), api.CodeUnauthenticated)
+		invite := as[api.Invite](
+			t,
+			b.post(api.PathInvites, b.admin(api.ScopeInvites),
+				api.InviteRequest{Label: "kitchen", Uses: 1, Seconds: 60}),
+			http.StatusCreated,
+		)
 		if invite.Label != "kitchen" || invite.Uses != 1 || !invite.Expires.Equal(b.clock.Now().Add(time.Minute)) {
 			t.Errorf("invite %+v", invite)
 		}
@@ -164,13 +189,13 @@ func TestFullServerKeepsItsPeers(t *testing.T) {
 	b := newBench(t, sqlite(t), func(rc *registry.Config, _ *httpapi.Config) { rc.MaxPeers = 2 })
 	first := b.join(1)
 	b.join(2)
-	a := b.do(http.MethodPost, api.PathPeers, "", b.registration(newKey(t, 3), "name"))
+	a := b.post(api.PathPeers, "", b.registration(newKey(t, 3), "name"))
 	refused(t, "one too many", a, api.CodeFull)
-	as[api.RegisterResult](t, b.do(http.MethodPost, api.PathPeers, "", b.registration(first.key, "name")), http.StatusOK)
+	as[api.RegisterResult](t, b.post(api.PathPeers, "", b.registration(first.key, "name")), http.StatusOK)
 }
 
-// TestUnknownAndDeniedAreTheSame: whoever may not find a peer cannot tell that
-// it exists.
+// TestUnknownAndDeniedAreTheSame: a caller that a peer does not allow cannot find out
+// whether the peer exists.
 func TestUnknownAndDeniedAreTheSame(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store registry.Store) {
 		b := newBench(t, store, nil)
@@ -178,8 +203,8 @@ func TestUnknownAndDeniedAreTheSame(t *testing.T) {
 		b.mu.Lock()
 		b.online[hidden.id] = true
 		b.mu.Unlock()
-		denied := b.do(http.MethodGet, api.PeerPath(hidden.id), asker.token, nil)
-		unknown := b.do(http.MethodGet, api.PeerPath(newKey(t, 99).ID()), asker.token, nil)
+		denied := b.get(api.PeerPath(hidden.id), asker.token)
+		unknown := b.get(api.PeerPath(newKey(t, 99).ID()), asker.token)
 		refused(t, "denied", denied, api.CodePeerNotFound)
 		if denied.status != unknown.status || !bytes.Equal(denied.body, unknown.body) {
 			t.Errorf("denied: %d %q; unknown: %d %q", denied.status, denied.body, unknown.status, unknown.body)
@@ -191,34 +216,37 @@ func TestUnknownAndDeniedAreTheSame(t *testing.T) {
 			t.Errorf("headers differ: %v and %v", denied.header, unknown.header)
 		}
 
-		// Allowing does not tell either.
-		known := as[api.Allowance](t, b.do(http.MethodPut, api.AllowedPath(hidden.id), asker.token, nil), http.StatusOK)
-		nobody := as[api.Allowance](t, b.do(http.MethodPut, api.AllowedPath(newKey(t, 99).ID()), asker.token, nil), http.StatusOK)
+		// Allowing a peer does not show it either.
+		known := as[api.Allowance](t, b.put(api.AllowedPath(hidden.id), asker.token, nil), http.StatusOK)
+		nobody := as[api.Allowance](t, b.put(api.AllowedPath(newKey(t, 99).ID()), asker.token, nil), http.StatusOK)
 		if !known.Since.Equal(nobody.Since) {
 			t.Errorf("allowed since %v and %v", known.Since, nobody.Since)
 		}
-		refused(t, "still denied", b.do(http.MethodGet, api.PeerPath(hidden.id), asker.token, nil), api.CodePeerNotFound)
+		refused(t, "still denied", b.get(api.PeerPath(hidden.id), asker.token), api.CodePeerNotFound)
 
-		as[api.Allowance](t, b.do(http.MethodPut, api.AllowedPath(asker.id), hidden.token, nil), http.StatusOK)
-		found := as[api.Peer](t, b.do(http.MethodGet, api.PeerPath(hidden.id), asker.token, nil), http.StatusOK)
+		as[api.Allowance](t, b.put(api.AllowedPath(asker.id), hidden.token, nil), http.StatusOK)
+		found := as[api.Peer](t, b.get(api.PeerPath(hidden.id), asker.token), http.StatusOK)
 		if found.ID != hidden.id || !found.Online {
 			t.Errorf("found %+v", found)
 		}
-		as[api.Allowance](t, b.do(http.MethodGet, api.AllowedPath(asker.id), hidden.token, nil), http.StatusOK)
-		if list := as[api.Allowances](t, b.do(http.MethodGet, api.PathAllowed, hidden.token, nil), http.StatusOK); len(list.Allowed) != 1 || list.Allowed[0].Peer != asker.id {
+		as[api.Allowance](t, b.get(api.AllowedPath(asker.id), hidden.token), http.StatusOK)
+		if list := as[api.Allowances](t, b.get(api.PathAllowed, hidden.token), http.StatusOK); len(
+			list.Allowed,
+		) != 1 ||
+			list.Allowed[0].Peer != asker.id {
 			t.Errorf("allowed: %+v", list)
 		}
 		for range 2 {
-			if a := b.do(http.MethodDelete, api.AllowedPath(asker.id), hidden.token, nil); a.status != http.StatusNoContent {
+			if a := b.delete(api.AllowedPath(asker.id), hidden.token); a.status != http.StatusNoContent {
 				t.Errorf("disallow: %d %s", a.status, a.body)
 			}
 		}
-		refused(t, "taken back", b.do(http.MethodGet, api.PeerPath(hidden.id), asker.token, nil), api.CodePeerNotFound)
-		refused(t, "no permission", b.do(http.MethodGet, api.AllowedPath(asker.id), hidden.token, nil), api.CodePeerNotFound)
+		refused(t, "permission withdrawn", b.get(api.PeerPath(hidden.id), asker.token), api.CodePeerNotFound)
+		refused(t, "no permission", b.get(api.AllowedPath(asker.id), hidden.token), api.CodePeerNotFound)
 	})
 }
 
-func TestTokensThatAreNotGood(t *testing.T) {
+func TestBadTokensAreRefused(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	good := b.join(1).token
 	last := byte('A')
@@ -226,10 +254,11 @@ func TestTokensThatAreNotGood(t *testing.T) {
 		last = 'B'
 	}
 	for name, token := range map[string]string{
-		"none": "", "empty": " ", "no mark": good[3:], "cut": good[:len(good)-1], "longer": good + "A",
-		"another secret": good[:40] + string(last) + good[41:], "huge": strings.Repeat("x", 4000), "no base64": "ef_" + strings.Repeat("!", 54),
+		"none": "", "empty": " ", "no prefix": good[3:], "cut off": good[:len(good)-1], "longer": good + "A",
+		"another secret": good[:40] + string(last) + good[41:], "huge": strings.Repeat("x", 4000),
+		"not base64": "ef_" + strings.Repeat("!", 54),
 	} {
-		a := b.do(http.MethodGet, api.PathPeers+"/self", token, nil)
+		a := b.get(api.PathPeers+"/self", token)
 		refused(t, name, a, api.CodeUnauthenticated)
 		if a.header.Get("WWW-Authenticate") != "Bearer" {
 			t.Errorf("%s: WWW-Authenticate is %q", name, a.header.Get("WWW-Authenticate"))

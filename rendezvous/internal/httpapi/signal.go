@@ -14,7 +14,7 @@ import (
 // Signalling serves signalling connections that arrive as WebSockets.
 type Signalling interface {
 	// ServeWebSocket upgrades a request to a connection. It calls ended when the
-	// connection has ended, or immediately if there is none. from is the client's
+	// connection has ended, or immediately if the upgrade fails. from is the client's
 	// address, for the log. origin is set if a trusted reverse proxy ended TLS.
 	ServeWebSocket(w http.ResponseWriter, r *http.Request, from netip.Addr, origin ident.Origin, ended func())
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// openAPI is the part of the document that the tests look at.
+// openAPI is the part of the OpenAPI document that the tests read.
 type openAPI struct {
 	OpenAPI string `json:"openapi"`
 	Info    struct{ Description, Version string }
@@ -49,7 +49,7 @@ type schema struct {
 
 func TestOpenAPIListsEveryRouteAndError(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
-	a := b.do(http.MethodGet, api.PathOpenAPI, "", nil)
+	a := b.get(api.PathOpenAPI, "")
 	var doc openAPI
 	if err := json.Unmarshal(a.body, &doc); err != nil || a.status != http.StatusOK {
 		t.Fatalf("status %d: %v", a.status, err)
@@ -83,7 +83,7 @@ func TestOpenAPIListsEveryRouteAndError(t *testing.T) {
 		}
 		for status, response := range op.Responses {
 			if n, err := strconv.Atoi(status); err == nil && n >= 400 && response.Content[api.ContentType] == nil {
-				t.Errorf("%s %s: response %s is no problem", r.Method, r.Path, status)
+				t.Errorf("%s %s: response %s is not a problem", r.Method, r.Path, status)
 			}
 			if waits := response.Headers["Retry-After"] != nil; waits != (status == "429" || status == "503") {
 				t.Errorf("%s %s: response %s with Retry-After %v", r.Method, r.Path, status, waits)
@@ -104,7 +104,7 @@ func TestOpenAPIListsEveryRouteAndError(t *testing.T) {
 			}
 		}
 		if !used {
-			t.Errorf("code %s is of no operation", k.Code)
+			t.Errorf("no operation lists code %s", k.Code)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestOpenAPIListsEveryRouteAndError(t *testing.T) {
 func TestEveryFieldIsBounded(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	var doc openAPI
-	if err := json.Unmarshal(b.do(http.MethodGet, api.PathOpenAPI, "", nil).body, &doc); err != nil {
+	if err := json.Unmarshal(b.get(api.PathOpenAPI, "").body, &doc); err != nil {
 		t.Fatal(err)
 	}
 	if len(doc.Components.Schemas) < 10 {
@@ -120,7 +120,7 @@ func TestEveryFieldIsBounded(t *testing.T) {
 	}
 	for name, s := range doc.Components.Schemas {
 		if s.AdditionalProperties != false {
-			t.Errorf("%s takes unknown fields", name)
+			t.Errorf("%s accepts unknown fields", name)
 		}
 		for field, p := range s.Properties {
 			if !bounded(p) {
@@ -139,12 +139,12 @@ func TestEveryFieldIsBounded(t *testing.T) {
 	}
 }
 
-// TestExamplesAreGood: every field has an example, and a request made of the
-// examples is never refused for its form.
-func TestExamplesAreGood(t *testing.T) {
+// TestExamplesAreValid: every field has an example, and no request that consists of the
+// examples is refused for its form.
+func TestExamplesAreValid(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
 	var doc openAPI
-	if err := json.Unmarshal(b.do(http.MethodGet, api.PathOpenAPI, "", nil).body, &doc); err != nil {
+	if err := json.Unmarshal(b.get(api.PathOpenAPI, "").body, &doc); err != nil {
 		t.Fatal(err)
 	}
 	for name, s := range doc.Components.Schemas {
@@ -159,7 +159,7 @@ func TestExamplesAreGood(t *testing.T) {
 		method, path, token, schema string
 		status                      int
 	}{
-		{http.MethodPost, api.PathPeers, "", "Registration", http.StatusUnauthorized}, // the challenge is no one's
+		{http.MethodPost, api.PathPeers, "", "Registration", http.StatusUnauthorized}, // the challenge was not issued
 		{http.MethodPatch, api.PathSelf, peer, "PeerChange", http.StatusOK},
 		{http.MethodPost, api.TriesPath("2D2-D23"), peer, "Message", http.StatusNotFound},
 		{http.MethodPost, api.PathAdminLink, "", "AdminLinkUse", http.StatusForbidden},
@@ -190,16 +190,17 @@ func bounded(s schema) bool {
 	return s.Ref != ""
 }
 
-func TestDocsLoadNothing(t *testing.T) {
+func TestDocsPageLoadsNothing(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
-	a := b.do(http.MethodGet, api.PathDocs, "", nil)
+	a := b.get(api.PathDocs, "")
 	page := string(a.body)
-	if a.status != http.StatusOK || !strings.Contains(page, api.PathConfirmation) || !strings.Contains(page, string(api.CodeMailboxBurned)) {
+	if a.status != http.StatusOK || !strings.Contains(page, api.PathConfirmation) ||
+		!strings.Contains(page, string(api.CodeMailboxBurned)) {
 		t.Errorf("status %d: %.200s", a.status, page)
 	}
 	for _, foreign := range []string{"http://", "https://", "<script", "src=", "@import"} {
 		if strings.Contains(page, foreign) {
-			t.Errorf("the page holds %q", foreign)
+			t.Errorf("the page contains %q", foreign)
 		}
 	}
 	if !strings.HasPrefix(a.header.Get("Content-Security-Policy"), "default-src 'none'") {
@@ -207,10 +208,10 @@ func TestDocsLoadNothing(t *testing.T) {
 	}
 }
 
-// TestNothingIsEchoed sends a secret wherever something can be wrong, and looks
-// for it in what comes back.
+// TestNothingIsEchoed sends a secret in every place that a client can fill in wrongly. No
+// answer may contain it.
 func TestNothingIsEchoed(t *testing.T) {
-	const secret = "hunter2hunter2"
+	const secret, patch = "hunter2hunter2", http.MethodPatch
 	b := newBench(t, sqlite(t), nil)
 	p := b.join(1)
 	for name, c := range map[string]struct {
@@ -218,25 +219,32 @@ func TestNothingIsEchoed(t *testing.T) {
 		body         string
 		code         api.Code
 	}{
-		"no JSON":             {http.MethodPost, api.PathPeers, secret, api.CodeMalformed},
+		"not JSON":            {http.MethodPost, api.PathPeers, secret, api.CodeMalformed},
 		"another type":        {http.MethodPost, api.PathPeers, `"` + secret + `"`, api.CodeInvalid},
-		"an unknown field":    {http.MethodPatch, api.PathSelf, `{"name":"a","secret value":"` + secret + `"}`, api.CodeInvalid},
-		"a secret as a field": {http.MethodPatch, api.PathSelf, `{"name":"a","` + secret + ` ":1}`, api.CodeInvalid},
-		"no base64":           {http.MethodPost, api.PathPeers, `{"challenge":"` + secret + `!","public_key":"","name":"","expires":"` + secret + `","signature":""}`, api.CodeInvalid},
-		"a wrong time": {
-			http.MethodPost, api.PathPeers, `{"challenge":"AAAA","public_key":"` + strings.Repeat("A", 43) + `=","name":"a","expires":"` + secret + `","signature":"` + strings.Repeat("A", 86) + `=="}`, api.CodeInvalid,
+		"an unknown field":    {patch, api.PathSelf, `{"name":"a","secret value":"` + secret + `"}`, api.CodeInvalid},
+		"a secret as a field": {patch, api.PathSelf, `{"name":"a","` + secret + ` ":1}`, api.CodeInvalid},
+		"not base64": {
+			http.MethodPost, api.PathPeers,
+			`{"challenge":"` + secret + `!","public_key":"","name":"","expires":"` + secret + `","signature":""}`,
+			api.CodeInvalid,
 		},
-		"a long name":       {http.MethodPatch, api.PathSelf, `{"name":"` + strings.Repeat(secret, 10) + `"}`, api.CodeInvalid},
-		"a name of numbers": {http.MethodPatch, api.PathSelf, `{"name":["` + secret + `"]}`, api.CodeInvalid},
+		"a wrong time": {
+			http.MethodPost, api.PathPeers,
+			`{"challenge":"AAAA","public_key":"` + strings.Repeat("A", 43) + `=","name":"a","expires":"` + secret +
+				`","signature":"` + strings.Repeat("A", 86) + `=="}`,
+			api.CodeInvalid,
+		},
+		"a long name":       {patch, api.PathSelf, `{"name":"` + strings.Repeat(secret, 10) + `"}`, api.CodeInvalid},
+		"a name of numbers": {patch, api.PathSelf, `{"name":["` + secret + `"]}`, api.CodeInvalid},
 		"a peer":            {http.MethodGet, api.PathPeers + "/" + secret, "", api.CodeInvalid},
 		"an address":        {http.MethodGet, api.PathMailboxes + "/" + secret + "/tries", "", api.CodeInvalid},
 		"a number":          {http.MethodGet, api.PathMailboxes + "/AAA-AAA/tries/" + secret, "", api.CodeInvalid},
 		"a wait":            {http.MethodGet, api.PathMailboxes + "/AAA-AAA/tries?wait=" + secret, "", api.CodeInvalid},
 		"a long wait":       {http.MethodGet, api.PathMailboxes + "/AAA-AAA/tries?wait=3600", "", api.CodeInvalid},
 		"a parameter":       {http.MethodGet, api.PathServer + "?token=" + secret, "", api.CodeInvalid},
-		"no route":          {http.MethodGet, "/v1/" + secret, "", api.CodeNoRoute},
-		"no method":         {http.MethodDelete, api.PathServer, "", api.CodeMethod},
-		"too much":          {http.MethodPatch, api.PathSelf, `{"name":"` + strings.Repeat(secret, 2000) + `"}`, api.CodeTooLarge},
+		"an unknown path":   {http.MethodGet, "/v1/" + secret, "", api.CodeNoRoute},
+		"an unknown method": {http.MethodDelete, api.PathServer, "", api.CodeMethod},
+		"too large":         {patch, api.PathSelf, `{"name":"` + strings.Repeat(secret, 2000) + `"}`, api.CodeTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var body any
@@ -246,7 +254,7 @@ func TestNothingIsEchoed(t *testing.T) {
 			a := b.do(c.method, c.path, p.token, body)
 			refused(t, name, a, c.code)
 			if strings.Contains(string(a.body), secret) {
-				t.Errorf("it repeats what was sent: %s", a.body)
+				t.Errorf("the answer contains the secret: %s", a.body)
 			}
 		})
 	}
@@ -254,7 +262,8 @@ func TestNothingIsEchoed(t *testing.T) {
 
 func TestOtherMediaTypesAreRefused(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.server.URL+api.PathPeers, strings.NewReader("name=a"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.server.URL+api.PathPeers,
+		strings.NewReader("name=a"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,67 +273,72 @@ func TestOtherMediaTypesAreRefused(t *testing.T) {
 
 func TestServerAndRelay(t *testing.T) {
 	b := newBench(t, sqlite(t), nil)
-	s := as[api.Server](t, b.do(http.MethodGet, api.PathServer, "", nil), http.StatusOK)
+	s := as[api.Server](t, b.get(api.PathServer, ""), http.StatusOK)
 	if s.Name != "test" || s.SignalALPN != api.SignalALPN || !s.Open || len(s.STUN) != 1 || s.TURN == nil {
 		t.Errorf("server %+v", s)
 	}
-	refused(t, "without a token", b.do(http.MethodPost, api.PathRelay, "", nil), api.CodeUnauthenticated)
+	refused(t, "without a token", b.post(api.PathRelay, "", nil), api.CodeUnauthenticated)
 	p := b.join(1)
-	if c := as[api.RelayCredentials](t, b.do(http.MethodPost, api.PathRelay, p.token, nil), http.StatusCreated); c.Username != "for "+p.id.String() {
+	c := as[api.RelayCredentials](t, b.post(api.PathRelay, p.token, nil), http.StatusCreated)
+	if c.Username != "for "+p.id.String() {
 		t.Errorf("credentials %+v", c)
 	}
 	without := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) { hc.Relay = nil })
-	refused(t, "no relay", without.do(http.MethodPost, api.PathRelay, without.join(1).token, nil), api.CodeRelayUnavailable)
+	refused(t, "no relay", without.post(api.PathRelay, without.join(1).token, nil), api.CodeRelayUnavailable)
 }
 
-func TestHealth(t *testing.T) {
+func TestHealthNamesFailedChecks(t *testing.T) {
 	var failing error
 	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
 		hc.Ready = []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return failing }}}
 	})
-	if a := b.do(http.MethodGet, api.PathLive, "", nil); a.status != http.StatusOK {
+	if a := b.get(api.PathLive, ""); a.status != http.StatusOK {
 		t.Errorf("live: %d %s", a.status, a.body)
 	}
-	if a := b.do(http.MethodGet, api.PathReady, "", nil); a.status != http.StatusOK || string(a.body) != "database: ok\nlease: ok\n" {
+	if a := b.get(api.PathReady, ""); a.status != http.StatusOK || string(a.body) != "database: ok\nlease: ok\n" {
 		t.Errorf("ready: %d %s", a.status, a.body)
 	}
 	failing = errors.New("a secret reason")
-	if a := b.do(http.MethodGet, api.PathReady, "", nil); a.header.Get("Retry-After") == "" || a.status != http.StatusServiceUnavailable || string(a.body) != "database: ok\nlease: failed\n" {
+	if a := b.get(api.PathReady, ""); a.header.Get("Retry-After") == "" ||
+		a.status != http.StatusServiceUnavailable ||
+		string(a.body) != "database: ok\nlease: failed\n" {
 		t.Errorf("not ready: %d %s", a.status, a.body)
 	}
 	a := b.do(http.MethodGet, api.PathReady, "", nil, "Accept", "application/json")
-	if want := `{"ready":false,"checks":{"database":"ok","lease":"failed"}}` + "\n"; a.status != http.StatusServiceUnavailable || string(a.body) != want {
+	want := `{"ready":false,"checks":{"database":"ok","lease":"failed"}}` + "\n"
+	if a.status != http.StatusServiceUnavailable || string(a.body) != want {
 		t.Errorf("not ready, as JSON: %d %s", a.status, a.body)
 	}
 }
 
-// TestDatabaseGone: what needs the database says so and when to come back.
-func TestDatabaseGone(t *testing.T) {
-	b := newBench(t, gone{sqlite(t)}, nil)
+// TestRequestsFailCleanlyWithoutDatabase: a request that needs the database is answered
+// with 503 and Retry-After.
+func TestRequestsFailCleanlyWithoutDatabase(t *testing.T) {
+	b := newBench(t, offlineStore{sqlite(t)}, nil)
 	for _, a := range []answer{
-		b.do(http.MethodPost, api.PathChallenges, "", nil),
-		b.do(http.MethodGet, api.PathPeers+"/self", "ef_"+strings.Repeat("A", 54), nil),
+		b.post(api.PathChallenges, "", nil),
+		b.get(api.PathPeers+"/self", "ef_"+strings.Repeat("A", 54)),
 	} {
 		refused(t, "without a database", a, api.CodeUnavailable)
 		if a.header.Get("Retry-After") == "" {
-			t.Error("it does not say when to come back")
+			t.Error("there is no Retry-After")
 		}
 		if strings.Contains(string(a.body), "secret reason") {
-			t.Errorf("it says why: %s", a.body)
+			t.Errorf("the answer contains the reason: %s", a.body)
 		}
 	}
-	if a := b.do(http.MethodGet, api.PathServer, "", nil); a.status != http.StatusOK {
-		t.Errorf("what needs no database: %d", a.status)
+	if a := b.get(api.PathServer, ""); a.status != http.StatusOK {
+		t.Errorf("a request that needs no database: %d", a.status)
 	}
 }
 
-// gone is a store whose database is away.
-type gone struct{ registry.Store }
+// offlineStore is a store that cannot reach its database.
+type offlineStore struct{ registry.Store }
 
-var errGone = errors.Join(registry.ErrUnavailable, errors.New("a secret reason"))
+var errOffline = errors.Join(registry.ErrUnavailable, errors.New("a secret reason"))
 
-func (gone) Secret(context.Context, string, []byte) ([]byte, error) { return nil, errGone }
+func (offlineStore) Secret(context.Context, string, []byte) ([]byte, error) { return nil, errOffline }
 
-func (gone) PeerByToken(context.Context, registry.TokenPrefix) (registry.Peer, error) {
-	return registry.Peer{}, errGone
+func (offlineStore) PeerByToken(context.Context, registry.TokenPrefix) (registry.Peer, error) {
+	return registry.Peer{}, errOffline
 }

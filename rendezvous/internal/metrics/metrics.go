@@ -1,7 +1,7 @@
-// Package metrics is what an operator's Prometheus reads: a snapshot of the
-// parts of an instance at the moment it asks, and counts of what happened
-// since the start. No label names a peer, an address or anything else of which
-// there may be any number; every set of labels is bounded.
+// Package metrics offers the figures of an instance to the operator's Prometheus. Some are
+// read from a snapshot of the instance's parts at each scrape, the others count events since
+// the start. Every label has a bounded set of values: no label contains a peer, an address or
+// anything else of which there may be any number.
 package metrics
 
 import (
@@ -18,23 +18,23 @@ import (
 
 const namespace = "easyfind"
 
-// other is the label of what is in no table.
+// other is the label value for everything that has no value of its own.
 const other = "other"
 
 // Bounds of one scrape.
 const (
-	readWait    = 5 * time.Second
-	maxInFlight = 4
+	readTimeout = 5 * time.Second // of the snapshot
+	maxInFlight = 4               // scrapes at the same time
 )
 
-// Config is what the metrics need.
+// Config configures the metrics.
 type Config struct {
 	Version string
-	// Read tells how the parts are now, within the time of the context.
+	// Read returns the current state of the instance's parts before ctx ends.
 	Read func(ctx context.Context) Snapshot
 }
 
-// Metrics counts what happens. Its methods may be called concurrently.
+// Metrics counts events. Its methods may be called concurrently.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -42,48 +42,54 @@ type Metrics struct {
 	latency   *prometheus.HistogramVec // route
 	inFlight  prometheus.Gauge
 	messages  *prometheus.CounterVec // path, result
-	delivery  map[Path]prometheus.Observer
+	delivery  map[Target]prometheus.Observer
 	outcomes  *prometheus.CounterVec // request, result
 	refusals  *prometheus.CounterVec // request, reason
-	delivered map[Path]prometheus.Counter
+	delivered map[Target]prometheus.Counter
 }
 
-// Path is which way a signalling message went.
-type Path string
+// Target names the instance of a signalling message's recipient. It is the label path.
+type Target string
 
-// The paths.
+// The targets.
 const (
-	Here      Path = "local"  // between two peers of this instance
-	Elsewhere Path = "remote" // to a peer of another instance
+	Local  Target = "local"  // to this instance
+	Remote Target = "remote" // to another instance
 )
 
-// New makes metrics that start at zero.
+// New returns metrics that start at zero.
 func New(c Config) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		requests: counter("http_requests_total", "Requests answered, by method, route and status.", "method", "route", "code"),
+		requests: counter("http_requests_total", "Answered requests, by method, route and status.",
+			"method", "route", "code"),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Name: "http_request_seconds", Help: "How long requests took, those included that wait for an event, up to 25 s.",
+			Namespace: namespace, Name: "http_request_seconds",
+			Help:    "Duration of requests, including those that wait for an event for up to 25 s.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "http_requests_in_flight", Help: "Requests that are being answered.",
+			Namespace: namespace, Name: "http_requests_in_flight", Help: "Requests that are being handled.",
 		}),
-		messages: counter("signal_messages_total", "Signalling messages, by how they went and the reason where they failed.", "path", "result"),
-		outcomes: counter("outcomes_total", "What was asked for and done: register, pair.", "request", "result"),
-		refusals: counter("refusals_total", "What was asked for and refused, by the reason.", "request", "reason"),
-		delivery: map[Path]prometheus.Observer{}, delivered: map[Path]prometheus.Counter{},
+		messages: counter("signal_messages_total",
+			"Signalling messages, by the instance of the recipient, and by delivery or reason of failure.",
+			"path", "result"),
+		outcomes: counter("outcomes_total", "Successful registrations and pairings.", "request", "result"),
+		refusals: counter("refusals_total", "Refused requests, by reason.", "request", "reason"),
+		delivery: map[Target]prometheus.Observer{}, delivered: map[Target]prometheus.Counter{},
 	}
 	delivery := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: namespace, Name: "signal_delivery_seconds", Help: "From a message's arrival to its confirmation by the peer that it is for.",
+		Namespace: namespace, Name: "signal_delivery_seconds",
+		Help:    "Time from the arrival of a message to its confirmation by the recipient.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"path"})
-	for _, p := range []Path{Here, Elsewhere} {
+	for _, p := range []Target{Local, Remote} {
 		m.delivery[p] = delivery.WithLabelValues(string(p))
 		m.delivered[p] = m.messages.WithLabelValues(string(p), "delivered")
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "build_info", Help: "1; the labels say what runs.",
+		Namespace: namespace, Name: "build_info",
+		Help:        "Always 1. The labels are the versions of the program and of Go.",
 		ConstLabels: prometheus.Labels{"version": c.Version, "go": runtime.Version()},
 	})
 	build.Set(1)
@@ -99,20 +105,21 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 }
 
-// Handler answers scrapes, in the text formats of Prometheus and OpenMetrics.
+// Handler returns the handler of scrapes. It answers in the text formats of Prometheus and
+// OpenMetrics.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		EnableOpenMetrics: true, MaxRequestsInFlight: maxInFlight, Timeout: 2 * readWait,
+		EnableOpenMetrics: true, MaxRequestsInFlight: maxInFlight, Timeout: 2 * readTimeout,
 	})
 }
 
-// methods are those that have a label.
+// methods are the HTTP methods that have a label value.
 var methods = map[string]bool{
-	http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true, http.MethodDelete: true,
+	http.MethodGet: true, http.MethodHead: true, http.MethodPost: true,
+	http.MethodPut: true, http.MethodPatch: true, http.MethodDelete: true,
 }
 
-// Request counts a request. route is the pattern that it matched, "" without
-// one.
+// Request counts a request. route is the pattern that it matched, or "".
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
 	if !methods[method] {
 		method = other
@@ -124,24 +131,24 @@ func (m *Metrics) Request(method, route string, status int, took time.Duration) 
 	m.latency.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// Requests counts the requests in flight: 1 as one begins, -1 as it ends.
+// Requests counts the requests in flight: 1 when a request begins, -1 when it ends.
 func (m *Metrics) Requests(change int) { m.inFlight.Add(float64(change)) }
 
-// Message counts a signalling message that took so long until it was confirmed;
-// failure is why it was not, "" if it was.
-func (m *Metrics) Message(path Path, failure string, took time.Duration) {
+// Message counts a signalling message. failure is the reason why it was not delivered, or ""
+// if the recipient has confirmed it; then took is the time until the confirmation.
+func (m *Metrics) Message(to Target, failure string, took time.Duration) {
 	if failure != "" {
-		m.messages.WithLabelValues(string(path), failure).Inc()
+		m.messages.WithLabelValues(string(to), failure).Inc()
 		return
 	}
-	m.delivered[path].Inc()
-	m.delivery[path].Observe(took.Seconds())
+	m.delivered[to].Inc()
+	m.delivery[to].Observe(took.Seconds())
 }
 
-// Done counts what was asked for and done.
+// Done counts a request that succeeded.
 func (m *Metrics) Done(request, result string) { m.outcomes.WithLabelValues(request, result).Inc() }
 
-// Refused counts what was refused, with a reason of a closed set.
+// Refused counts a request that was refused. reason is one of a fixed set.
 func (m *Metrics) Refused(request, reason string) {
 	m.refusals.WithLabelValues(request, reason).Inc()
 }

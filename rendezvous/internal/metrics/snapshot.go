@@ -2,79 +2,83 @@ package metrics
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Snapshot is how the parts of an instance are at a moment.
+// Snapshot is the state of an instance's parts at one moment.
 type Snapshot struct {
 	Connected    int    // peers with a signalling connection to this instance
-	Registered   int    // peers in all, as counted last
-	Connections  int    // over TCP, of every kind
-	Waiting      int    // of them, those that have not said yet what they want
-	Turned       uint64 // connections turned away, since their source had too many
+	Registered   int    // registered peers at all instances, at the last count
+	Connections  int    // TCP connections of every kind
+	Pending      int    // connections whose protocol is not known yet
+	Refused      uint64 // connections refused because their source had too many
 	Draining     bool
-	Certificates time.Time // when the first of them expires; zero if unknown
+	Certificates time.Time // the earliest expiry of a certificate; zero if unknown
 
 	Lease    Lease
 	Database Database
 	Relay    Relay
 }
 
-// Lease is the instance's place among the others.
+// Lease is the state of the instance's lease and of its links to other instances.
 type Lease struct {
 	Held      bool
 	Epoch     int64
-	Instances int // with a lease, this one too
-	Links     int // to and from others
-	Backlog   int // changes of presence not written yet
+	Instances int // instances that hold a lease, including this one
+	Links     int // connections to and from other instances
+	Backlog   int // changes of presence that are not stored yet
 }
 
-// Database is how the database answers.
+// Database is the state of the database.
 type Database struct {
 	Up   bool
-	Ping time.Duration // of a question that shows that it takes writes
+	Ping time.Duration // the time of a query that shows that the database takes writes
 
 	InUse, Idle, Max int           // connections
-	Waits            int64         // for a connection, ever
-	Waited           time.Duration // ever
+	Waits            int64         // how often a request waited for a connection, since the start
+	Waited           time.Duration // the total time of these waits
 }
 
-// Relay is what the relay has done since the start, and has now.
+// Relay holds the current state of the relay and its counts since the start.
 type Relay struct {
-	Allocations int // now
-	Ports       int // for allocations
-	Streams     int // TCP and TLS clients now
-	Allocated   uint64
-	Refused     uint64
-	Unanswered  uint64
-	In, Out     Flow // from clients, to clients
-	Dropped     Flow
-	Limited     Flow // beyond a rate
+	Allocations int    // current
+	Ports       int    // available for allocations
+	Streams     int    // current TCP and TLS clients
+	Allocated   uint64 // allocations since the start
+	Refused     uint64 // refused allocations since the start
+	Unanswered  uint64 // STUN requests that were not answered, since the start
+	In, Out     Flow   // from clients, to clients
+	Dropped     Flow   // without a permission
+	Limited     Flow   // above a rate limit
 }
 
-// Flow is packets and their bytes.
+// Flow is a number of packets and of their bytes.
 type Flow struct{ Packets, Bytes uint64 }
 
-// kind is a metric that is read from a snapshot.
-type kind struct {
+// metric is a metric that is read from a snapshot.
+type metric struct {
 	desc   *prometheus.Desc
 	values prometheus.ValueType
-	read   func(Snapshot) map[string]float64 // by label; "" without one
+	read   func(Snapshot) map[string]float64 // by label value; "" if the metric has no label
 }
 
-func one(name, help string, t prometheus.ValueType, read func(Snapshot) float64) kind {
-	return kind{prometheus.NewDesc(namespace+"_"+name, help, nil, nil), t, func(s Snapshot) map[string]float64 {
+// one returns a metric without a label.
+func one(name, help string, t prometheus.ValueType, read func(Snapshot) float64) metric {
+	return metric{prometheus.NewDesc(namespace+"_"+name, help, nil, nil), t, func(s Snapshot) map[string]float64 {
 		return map[string]float64{"": read(s)}
 	}}
 }
 
-func many(name, help, label string, t prometheus.ValueType, read func(Snapshot) map[string]float64) kind {
-	return kind{prometheus.NewDesc(namespace+"_"+name, help, []string{label}, nil), t, read}
+// many returns a metric with a label.
+func many(name, help, label string, t prometheus.ValueType, read func(Snapshot) map[string]float64) metric {
+	return metric{prometheus.NewDesc(namespace+"_"+name, help, []string{label}, nil), t, read}
 }
 
-func yes(b bool) float64 {
+// boolean returns 1 for true and 0 for false.
+func boolean(b bool) float64 {
 	if b {
 		return 1
 	}
@@ -86,72 +90,114 @@ const (
 	count = prometheus.CounterValue
 )
 
-// kinds is everything that is read from a snapshot.
-var kinds = []kind{
-	one("peers_connected", "Peers with a signalling connection to this instance.", gauge, func(s Snapshot) float64 { return float64(s.Connected) }),
-	one("peers_registered", "Peers that are registered, at all instances together.", gauge, func(s Snapshot) float64 { return float64(s.Registered) }),
-	many("connections", "TCP connections: of signalling, of TURN over TCP and TLS, of HTTP, of those that have not said yet what they want, and links to other instances.",
-		"kind", gauge, func(s Snapshot) map[string]float64 {
-			return map[string]float64{
-				"signalling": float64(s.Connected), "turn": float64(s.Relay.Streams), "new": float64(s.Waiting), "cluster": float64(s.Lease.Links),
-				"http": float64(max(0, s.Connections-s.Connected-s.Relay.Streams-s.Waiting)),
-			}
-		}),
-	one("connections_refused_total", "Connections turned away, since their source had too many.", count, func(s Snapshot) float64 { return float64(s.Turned) }),
-	one("draining", "1 while the instance sends its peers away to stop.", gauge, func(s Snapshot) float64 { return yes(s.Draining) }),
-	one("certificate_expiry_timestamp_seconds", "When the certificate of the HTTPS port expires, in seconds since 1970; 0 if there is none.", gauge,
-		func(s Snapshot) float64 {
+// value returns the function that reads a metric without a label.
+func value[T int | int64 | uint64](read func(Snapshot) T) func(Snapshot) float64 {
+	return func(s Snapshot) float64 { return float64(read(s)) }
+}
+
+// snapshotMetrics lists the metrics that are read from a snapshot.
+var snapshotMetrics = slices.Concat(instanceMetrics, leaseMetrics, databaseMetrics, relayMetrics)
+
+var instanceMetrics = []metric{
+	one("peers_connected", "Peers with a signalling connection to this instance.",
+		gauge, value(func(s Snapshot) int { return s.Connected })),
+	one("peers_registered", "Registered peers of all instances together.",
+		gauge, value(func(s Snapshot) int { return s.Registered })),
+	many("connections", "TCP connections: signalling, TURN over TCP and TLS, HTTP, new ones whose protocol is not "+
+		"known yet, and links to other instances.", "kind", gauge, func(s Snapshot) map[string]float64 {
+		return map[string]float64{
+			"signalling": float64(s.Connected),
+			"turn":       float64(s.Relay.Streams),
+			"new":        float64(s.Pending),
+			"cluster":    float64(s.Lease.Links),
+			"http":       float64(max(0, s.Connections-s.Connected-s.Relay.Streams-s.Pending)),
+		}
+	}),
+	one("connections_refused_total", "Connections refused because their source had too many.",
+		count, value(func(s Snapshot) uint64 { return s.Refused })),
+	one("draining", "1 while the instance disconnects its peers in order to stop.",
+		gauge, func(s Snapshot) float64 { return boolean(s.Draining) }),
+	one("certificate_expiry_timestamp_seconds", "Expiry of the HTTPS certificate in seconds since 1970, or 0.",
+		gauge, func(s Snapshot) float64 {
 			if s.Certificates.IsZero() {
 				return 0
 			}
 			return float64(s.Certificates.Unix())
 		}),
+}
 
-	one("lease_held", "1 while the instance holds its lease, without which other instances do not find its peers.", gauge, func(s Snapshot) float64 { return yes(s.Lease.Held) }),
-	one("lease_epoch", "The lease's epoch: it changes where the lease was lost.", gauge, func(s Snapshot) float64 { return float64(s.Lease.Epoch) }),
-	one("instances", "Instances that hold a lease, as this one knows.", gauge, func(s Snapshot) float64 { return float64(s.Lease.Instances) }),
-	one("presence_backlog", "Peers whose coming or going the database has not been told yet.", gauge, func(s Snapshot) float64 { return float64(s.Lease.Backlog) }),
+var leaseMetrics = []metric{
+	one("lease_held", "1 while the instance holds its lease. Other instances find its peers only while it does.",
+		gauge, func(s Snapshot) float64 { return boolean(s.Lease.Held) }),
+	one("lease_epoch", "Epoch of the lease. It changes when the instance loses the lease and takes a new one.",
+		gauge, value(func(s Snapshot) int64 { return s.Lease.Epoch })),
+	one("instances", "Instances that hold a lease, as far as this instance knows.",
+		gauge, value(func(s Snapshot) int { return s.Lease.Instances })),
+	one("presence_backlog", "Connections and disconnections of peers that are not stored in the database yet.",
+		gauge, value(func(s Snapshot) int { return s.Lease.Backlog })),
+}
 
-	one("database_up", "1 while the database takes writes.", gauge, func(s Snapshot) float64 { return yes(s.Database.Up) }),
-	one("database_ping_seconds", "How long the database took to show so, at this scrape.", gauge, func(s Snapshot) float64 { return s.Database.Ping.Seconds() }),
+var databaseMetrics = []metric{
+	one("database_up", "1 while the database takes writes.",
+		gauge, func(s Snapshot) float64 { return boolean(s.Database.Up) }),
+	one("database_ping_seconds", "Duration of the query that shows whether the database takes writes, at this scrape.",
+		gauge, func(s Snapshot) float64 { return s.Database.Ping.Seconds() }),
 	many("database_connections", "Connections to the database.", "state", gauge, func(s Snapshot) map[string]float64 {
 		return map[string]float64{"in_use": float64(s.Database.InUse), "idle": float64(s.Database.Idle)}
 	}),
-	one("database_connections_max", "Connections to the database at most.", gauge, func(s Snapshot) float64 { return float64(s.Database.Max) }),
-	one("database_waits_total", "Times that a connection to the database was waited for.", count, func(s Snapshot) float64 { return float64(s.Database.Waits) }),
-	one("database_wait_seconds_total", "How long that took in all.", count, func(s Snapshot) float64 { return s.Database.Waited.Seconds() }),
-
-	one("relay_allocations", "Relayed addresses in use.", gauge, func(s Snapshot) float64 { return float64(s.Relay.Allocations) }),
-	one("relay_ports", "Ports for relayed addresses.", gauge, func(s Snapshot) float64 { return float64(s.Relay.Ports) }),
-	one("relay_allocations_total", "Relayed addresses given out.", count, func(s Snapshot) float64 { return float64(s.Relay.Allocated) }),
-	one("relay_refused_total", "Relayed addresses refused: a quota, or no port was free.", count, func(s Snapshot) float64 { return float64(s.Relay.Refused) }),
-	one("relay_unanswered_total", "STUN answers withheld from strangers who asked too often.", count, func(s Snapshot) float64 { return float64(s.Relay.Unanswered) }),
-	many("relay_packets_total", "Packets relayed, from and to TURN clients, dropped for want of a permission, and beyond a rate.", "direction", count, func(s Snapshot) map[string]float64 {
-		return map[string]float64{"in": float64(s.Relay.In.Packets), "out": float64(s.Relay.Out.Packets), "dropped": float64(s.Relay.Dropped.Packets), "limited": float64(s.Relay.Limited.Packets)}
-	}),
-	many("relay_bytes_total", "Bytes of these packets, without headers.", "direction", count, func(s Snapshot) map[string]float64 {
-		return map[string]float64{"in": float64(s.Relay.In.Bytes), "out": float64(s.Relay.Out.Bytes), "dropped": float64(s.Relay.Dropped.Bytes), "limited": float64(s.Relay.Limited.Bytes)}
-	}),
+	one("database_connections_max", "Largest number of connections to the database.",
+		gauge, value(func(s Snapshot) int { return s.Database.Max })),
+	one("database_waits_total", "How often a request waited for a connection to the database.",
+		count, value(func(s Snapshot) int64 { return s.Database.Waits })),
+	one("database_wait_seconds_total", "Total time that requests waited for a connection to the database.",
+		count, func(s Snapshot) float64 { return s.Database.Waited.Seconds() }),
 }
 
-// snapshots collects the metrics of one snapshot.
+var relayMetrics = []metric{
+	one("relay_allocations", "Relayed addresses in use.",
+		gauge, value(func(s Snapshot) int { return s.Relay.Allocations })),
+	one("relay_ports", "Ports available for relayed addresses.",
+		gauge, value(func(s Snapshot) int { return s.Relay.Ports })),
+	one("relay_allocations_total", "Relayed addresses allocated since the start.",
+		count, value(func(s Snapshot) uint64 { return s.Relay.Allocated })),
+	one("relay_refused_total", "Allocations refused because of a quota or because no port was free.",
+		count, value(func(s Snapshot) uint64 { return s.Relay.Refused })),
+	one("relay_unanswered_total", "STUN requests that were not answered because their source sent too many.",
+		count, value(func(s Snapshot) uint64 { return s.Relay.Unanswered })),
+	many("relay_packets_total", "Packets: relayed from and to TURN clients, dropped without a permission, and dropped "+
+		"above a rate limit.", "direction", count, byDirection(func(f Flow) uint64 { return f.Packets })),
+	many("relay_bytes_total", "Bytes of these packets, without headers.",
+		"direction", count, byDirection(func(f Flow) uint64 { return f.Bytes })),
+}
+
+// byDirection reads one figure of each flow of the relay.
+func byDirection(read func(Flow) uint64) func(Snapshot) map[string]float64 {
+	return func(s Snapshot) map[string]float64 {
+		return map[string]float64{
+			"in": float64(read(s.Relay.In)), "out": float64(read(s.Relay.Out)),
+			"dropped": float64(read(s.Relay.Dropped)), "limited": float64(read(s.Relay.Limited)),
+		}
+	}
+}
+
+// snapshots is the Prometheus collector of the metrics above.
 type snapshots struct {
 	read func(context.Context) Snapshot
 }
 
-// Describe tells which metrics there are.
+// Describe sends the descriptions of the metrics.
 func (snapshots) Describe(out chan<- *prometheus.Desc) {
-	for _, k := range kinds {
+	for _, k := range snapshotMetrics {
 		out <- k.desc
 	}
 }
 
-// Collect reads them.
+// Collect reads a snapshot and sends its figures.
 func (s snapshots) Collect(out chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), readWait)
+	ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 	defer cancel()
 	now := s.read(ctx)
-	for _, k := range kinds {
+	for _, k := range snapshotMetrics {
 		for label, value := range k.read(now) {
 			var labels []string
 			if label != "" {

@@ -19,8 +19,9 @@ func (p *approvalPages) pages() []page {
 			load: p.load, post: p.approve,
 		},
 		{
-			path: "/approvals/{id}", name: "confirm", title: "Withdraw an approval", nav: "approvals", scope: api.ScopePeers,
-			load: p.askWithdraw, post: p.withdraw,
+			path: "/approvals/{id}", name: "confirm", title: "Withdraw an approval", nav: "approvals",
+			scope: api.ScopePeers,
+			load:  p.askWithdraw, post: p.withdraw,
 		},
 	}
 }

@@ -13,7 +13,9 @@ import (
 type auditPages struct{ audit Audit }
 
 func (p *auditPages) pages() []page {
-	return []page{{path: "/audit", name: "audit", title: "Audit log", nav: "audit", scope: api.ScopeAudit, load: p.load}}
+	return []page{{
+		path: "/audit", name: "audit", title: "Audit log", nav: "audit", scope: api.ScopeAudit, load: p.load,
+	}}
 }
 
 // auditPage is the data of one part of the audit log.
@@ -90,7 +92,8 @@ type instancePages struct{ instances Instances }
 
 func (p *instancePages) pages() []page {
 	return []page{{
-		path: "/instances", name: "instances", title: "Instances", nav: "instances", scope: api.ScopeAudit, load: p.load,
+		path: "/instances", name: "instances", title: "Instances", nav: "instances", scope: api.ScopeAudit,
+		load: p.load,
 	}}
 }
 

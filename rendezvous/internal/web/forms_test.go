@@ -15,43 +15,45 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 )
 
-// TestWhoAsksIsApproved: a machine that was refused for want of an invite is
-// shown, and may come once it is approved.
-func TestWhoAsksIsApproved(t *testing.T) {
+// TestRefusedMachineIsShownAndApproved: the page shows a machine that was refused because it
+// had no invite, and approves it.
+func TestRefusedMachineIsShownAndApproved(t *testing.T) {
 	b := newBench(t)
 	cookies := b.signIn(b.token(api.ScopePeers))
 	id := b.refused(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.registry.Run(ctx); err != nil { // keeps what was refused
+	if err := b.registry.Run(ctx); err != nil { // stores the refusals
 		t.Fatal(err)
 	}
-	if a := b.do(http.MethodGet, "/admin/approvals", cookies, nil); !strings.Contains(a.body, id.String()) || !strings.Contains(a.body, "Approve<") {
-		t.Errorf("who asks is not shown: %s", a.body)
+	if a := b.get("/admin/approvals", cookies); !strings.Contains(a.body, id.String()) ||
+		!strings.Contains(a.body, "Approve<") {
+		t.Errorf("the machine is not shown: %s", a.body)
 	}
-	if a := b.do(http.MethodPost, "/admin/approvals", cookies, url.Values{"peer": {"x"}}); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "not the ID of a machine") {
-		t.Errorf("no ID: %d", a.status)
+	a := b.post("/admin/approvals", cookies, url.Values{"peer": {"x"}})
+	if a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, "not the ID of a machine") {
+		t.Errorf("a bad ID: %d", a.status)
 	}
-	if a := b.do(http.MethodPost, "/admin/approvals", cookies, url.Values{"peer": {id.String()}}); a.status != http.StatusSeeOther {
+	if a := b.post("/admin/approvals", cookies, url.Values{"peer": {id.String()}}); a.status != http.StatusSeeOther {
 		t.Errorf("approve: %d", a.status)
 	}
 	waiting, err := b.registry.Approvals(t.Context(), ident.PeerID{}, 10)
 	if err != nil || len(waiting) != 1 || waiting[0].Peer != id {
 		t.Errorf("approved %+v, %v", waiting, err)
 	}
-	if asking, err := b.registry.Asking(t.Context()); err != nil || len(asking) != 0 {
-		t.Errorf("still asking: %+v, %v", asking, err)
+	if requests, err := b.registry.Asking(t.Context()); err != nil || len(requests) != 0 {
+		t.Errorf("still listed: %+v, %v", requests, err)
 	}
-	if a := b.do(http.MethodPost, "/admin/approvals/"+id.String(), cookies, nil); a.status != http.StatusSeeOther {
-		t.Errorf("take back: %d", a.status)
+	if a := b.post("/admin/approvals/"+id.String(), cookies, nil); a.status != http.StatusSeeOther {
+		t.Errorf("withdraw: %d", a.status)
 	}
 	last := b.events()[0]
 	if last.Kind != registry.EventPeerDisapproved || !strings.HasPrefix(last.Actor, "admin ") || last.Peer != id {
-		t.Errorf("the log says %+v", last)
+		t.Errorf("the last event is %+v", last)
 	}
 }
 
-// refused has a machine try to register without an invite.
+// refused lets a machine try to register without an invite, and returns its ID.
 func (b *bench) refused(t *testing.T) ident.PeerID {
 	t.Helper()
 	key, err := ident.KeyFromSeed(make([]byte, 32))
@@ -70,13 +72,13 @@ func (b *bench) refused(t *testing.T) ident.PeerID {
 	return key.ID()
 }
 
-// TestAFormSentTwiceMakesOneInvite: a reload of the page that shows it does not
-// make another.
-func TestAFormSentTwiceMakesOneInvite(t *testing.T) {
+// TestFormSentTwiceCreatesOneInvite: reloading the page after a form was sent does not create
+// another invite.
+func TestFormSentTwiceCreatesOneInvite(t *testing.T) {
 	b := newBench(t)
 	cookies := b.signIn(b.token(api.ScopeInvites))
 	form := url.Values{"label": {"attic"}, "uses": {"2"}, "days": {"7"}, "key": {"K"}}
-	first, again := b.do(http.MethodPost, "/admin/invites", cookies, form), b.do(http.MethodPost, "/admin/invites", cookies, form)
+	first, again := b.post("/admin/invites", cookies, form), b.post("/admin/invites", cookies, form)
 	link := func(a answer) string {
 		_, after, _ := strings.Cut(a.body, `id="join-link">`)
 		link, _, _ := strings.Cut(after, "<")
@@ -92,14 +94,15 @@ func TestAFormSentTwiceMakesOneInvite(t *testing.T) {
 	for field, value := range map[string]string{"uses": "many", "days": "9999", "label": "two\nlines"} {
 		wrong := url.Values{"label": {"kept"}, "uses": {"1"}, "days": {"7"}}
 		wrong.Set(field, value)
-		if a := b.do(http.MethodPost, "/admin/invites", cookies, wrong); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, `role="alert"`) {
+		if a := b.post("/admin/invites", cookies, wrong); a.status != http.StatusUnprocessableEntity ||
+			!strings.Contains(a.body, `role="alert"`) {
 			t.Errorf("%s %q: %d", field, value, a.status)
 		}
 	}
 }
 
-// TestAStreamTellsOfChangesAlone reads the stream of events of a page.
-func TestAStreamTellsOfChangesAlone(t *testing.T) {
+// TestStreamSendsChangesOnly reads the event stream of a page.
+func TestStreamSendsChangesOnly(t *testing.T) {
 	b := newBench(t)
 	token := b.token(api.ScopeAdmin)
 	cookies := b.signIn(token)
@@ -114,7 +117,8 @@ func TestAStreamTellsOfChangesAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got := resp.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") || resp.Header.Get("X-Accel-Buffering") != "no" {
+	if got := resp.Header.Get("Content-Type"); !strings.HasPrefix(got, "text/event-stream") ||
+		resp.Header.Get("X-Accel-Buffering") != "no" {
 		t.Errorf("headers %v", resp.Header)
 	}
 	lines := bufio.NewScanner(resp.Body)
@@ -133,14 +137,15 @@ func TestAStreamTellsOfChangesAlone(t *testing.T) {
 		t.Fatalf("the stream ended: %v", lines.Err())
 		return "", ""
 	}
-	if event, data := next(); event != "page" || !strings.Contains(data, "There is no invite") || strings.Contains(data, "<html") {
-		t.Errorf("first %s: %s", event, data)
+	if event, data := next(); event != "page" || !strings.Contains(data, "There is no invite") ||
+		strings.Contains(data, "<html") {
+		t.Errorf("the first event is %s: %s", event, data)
 	}
 	if _, _, err := b.registry.CreateInvite(t.Context(), registry.InviteSpec{Label: "the next event"}); err != nil {
 		t.Fatal(err)
 	}
 	if event, data := next(); event != "page" || !strings.Contains(data, "the next event") {
-		t.Errorf("then %s: %s", event, data)
+		t.Errorf("the second event is %s: %s", event, data)
 	}
 	parent, err := b.registry.AuthenticateAdmin(t.Context(), token)
 	if err != nil {
@@ -150,9 +155,10 @@ func TestAStreamTellsOfChangesAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if event, _ := next(); event != "gone" {
-		t.Errorf("after the token was revoked: %s", event)
+		t.Errorf("after the revocation of the token: %s", event)
 	}
-	if a := b.do(http.MethodGet, "/admin/invites", cookies, nil, "Accept", "text/event-stream"); !strings.Contains(a.body, "event: gone") {
+	a := b.get("/admin/invites", cookies, "Accept", "text/event-stream")
+	if !strings.Contains(a.body, "event: gone") {
 		t.Errorf("a new stream: %s", a.body)
 	}
 }

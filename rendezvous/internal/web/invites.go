@@ -26,8 +26,9 @@ func (p *invitePages) pages() []page {
 			load: p.load, post: p.create,
 		},
 		{
-			path: "/invites/{id}/revoke", name: "confirm", title: "Revoke an invite", nav: "invites", scope: api.ScopeInvites,
-			load: p.askRevoke, post: p.revoke,
+			path: "/invites/{id}/revoke", name: "confirm", title: "Revoke an invite", nav: "invites",
+			scope: api.ScopeInvites,
+			load:  p.askRevoke, post: p.revoke,
 		},
 	}
 }
@@ -122,7 +123,7 @@ func (p *invitePages) create(v *view) (string, error) {
 	uses := 0
 	if text := strings.TrimSpace(v.FormValue("uses")); text != "" {
 		if uses, err = strconv.Atoi(text); err != nil || uses < 1 {
-			return "", formError("Enter the number of machines that may join, or leave the field empty for any number.")
+			return "", formError("Enter the number of machines that may join. Leave the field empty for any number.")
 		}
 	}
 	code, made, err := p.invites.CreateInvite(v.ctx, registry.InviteSpec{
@@ -153,7 +154,8 @@ func (p *invitePages) askRevoke(v *view) error {
 	v.Data = question{
 		Ask: ask, Do: "Revoke it", Destructive: true, Back: "/invites",
 		Means: []string{
-			"No further machine can join with it. " + many(i.Used, "machine", "machines") + " that joined with it will stay registered.",
+			"No further machine can join with it. " +
+				many(i.Used, "machine", "machines") + " that joined with it will stay registered.",
 		},
 	}
 	return nil

@@ -60,7 +60,8 @@ type peerList struct {
 
 func (p *peerPages) loadList(v *view) error {
 	list := peerList{
-		Search: strings.TrimSpace(v.Query("q")), State: v.Query("state"), Page: v.pageNumber(), Closed: !p.membership.Open(),
+		Search: strings.TrimSpace(v.Query("q")), State: v.Query("state"),
+		Page: v.pageNumber(), Closed: !p.membership.Open(),
 	}
 	all, err := p.peers.Peers(v.ctx, registry.Search(list.Search, maxSorted))
 	if err != nil {
@@ -202,7 +203,10 @@ type revocationPages struct{ revocations Revocations }
 
 func (p *revocationPages) pages() []page {
 	return []page{
-		{path: "/revoked", name: "revoked", title: "Revoked peers", nav: "peers", scope: api.ScopePeers, load: p.load},
+		{
+			path: "/revoked", name: "revoked", title: "Revoked peers", nav: "peers", scope: api.ScopePeers,
+			load: p.load,
+		},
 		{
 			path: "/revoked/{id}", name: "confirm", title: "Readmit a peer", nav: "peers", scope: api.ScopePeers,
 			load: p.askReadmit, post: p.readmit,
@@ -238,7 +242,8 @@ func (p *revocationPages) askReadmit(v *view) error {
 	v.Data = question{
 		Ask: "Readmit " + id.Short() + "?", Do: "Readmit it", Back: "/revoked",
 		Means: []string{
-			"It can register again as a new peer, with an invite or with your approval of its ID. Then it must be paired again.",
+			"It can register again as a new peer, with an invite or with your approval of its ID. " +
+				"Then it must be paired again.",
 		},
 	}
 	return err

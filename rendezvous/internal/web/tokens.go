@@ -147,9 +147,12 @@ func (p *tokenPages) askRevoke(v *view) error {
 	if t.Label != "" {
 		name = "“" + t.Label + "”"
 	}
-	q := question{Ask: "Revoke the token " + name + "?", Do: "Revoke it", Destructive: true, Back: "/access", Means: []string{
-		"The token stops working immediately. Browsers that signed in with it are signed out.",
-	}}
+	q := question{
+		Ask: "Revoke the token " + name + "?", Do: "Revoke it", Destructive: true, Back: "/access",
+		Means: []string{
+			"The token stops working immediately. Browsers that signed in with it are signed out.",
+		},
+	}
 	if t.Session {
 		q.Ask, q.Do = "Sign "+name+" out?", "Sign it out"
 		q.Means = []string{"That browser must sign in again. The token that it signed in with keeps working."}

@@ -129,7 +129,8 @@ func allPages(cfg Config) []page {
 	var all []page
 	for _, some := range [][]page{
 		(&overviewPages{
-			membership: r.Membership, instances: r.Instances, pairs: r.Pairs, history: r.History, join: join, now: cfg.Now,
+			membership: r.Membership, instances: r.Instances, pairs: r.Pairs, history: r.History,
+			join: join, now: cfg.Now,
 		}).pages(),
 		(&peerPages{
 			peers: r.Peers, membership: r.Membership, pairs: r.Pairs, audit: r.Audit, relay: relay, join: join,
@@ -155,8 +156,9 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		if !p.origins.sent(r) {
-			p.renderer.refuse(w, http.StatusForbidden, "This request did not come from the administrators' pages, so nothing was changed. "+
-				"If you sent it from there, a proxy may have changed the Host header: open the pages at their public address.")
+			p.renderer.refuse(w, http.StatusForbidden,
+				"This request did not come from the administrators' pages, so nothing was changed. If you sent it "+
+					"from there, a proxy may have changed the Host header: open the pages at their public address.")
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, api.MaxBody)
@@ -173,8 +175,8 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // with no-referrer, browsers would not state the origin of a form (Fetch standard,
 // "append a request Origin header").
 var fixedHeaders = map[string]string{
-	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+		"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 	"Cache-Control":                "no-store",
 	"Cross-Origin-Opener-Policy":   "same-origin",
 	"Cross-Origin-Resource-Policy": "same-origin",

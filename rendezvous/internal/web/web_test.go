@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// attempts are bounded by a test.
+// attempts is a limit on attempts that a test controls.
 type attempts struct {
 	failed atomic.Int64
 	wait   atomic.Int64
@@ -31,7 +31,7 @@ type attempts struct {
 func (a *attempts) Wait(context.Context) time.Duration { return time.Duration(a.wait.Load()) }
 func (a *attempts) Failed(context.Context)             { a.failed.Add(1) }
 
-// bench is the pages on a real TLS listener.
+// bench serves the pages on a real TLS listener.
 type bench struct {
 	t        *testing.T
 	server   *httptest.Server
@@ -53,12 +53,14 @@ func newBench(t *testing.T) *bench {
 	}
 	pages, err := web.New(web.Config{
 		Resources: web.Resources{
-			SignIns: b.registry, Membership: b.registry, Peers: b.registry, Revocations: b.registry, Approvals: b.registry,
-			Invites: b.registry, Tokens: b.registry, Audit: b.registry, Instances: b.registry, Pairs: b.registry,
+			SignIns: b.registry, Membership: b.registry, Peers: b.registry, Revocations: b.registry,
+			Approvals: b.registry,
+			Invites:   b.registry, Tokens: b.registry, Audit: b.registry, Instances: b.registry, Pairs: b.registry,
 			History: b.registry,
 		},
 		Attempts: &b.attempts, Server: api.Server{Name: "test"}, Origin: publicOrigin + ":443",
-		JoinLink: func(code string) string { return publicOrigin + "/#invite=" + code }, Interval: 20 * time.Millisecond,
+		JoinLink: func(code string) string { return publicOrigin + "/#invite=" + code },
+		Interval: 20 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +77,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// token makes an administrator's token.
+// token creates an administrator's token.
 func (b *bench) token(scopes ...api.Scope) string {
 	b.t.Helper()
 	set, err := registry.ScopesOf(scopes)
@@ -89,15 +91,15 @@ func (b *bench) token(scopes ...api.Scope) string {
 	return token
 }
 
-// answer is what came back.
+// answer is an HTTP response.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// do sends a request as the pages' own scripts and forms do, but for the headers
-// that a test sets: names and values, and "" to leave one out.
+// do sends a request like those of the pages' own scripts and forms. headers are names and
+// values that replace the usual ones; the value "" removes a header.
 func (b *bench) do(method, path string, cookies []*http.Cookie, form url.Values, headers ...string) answer {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.server.URL+path, strings.NewReader(form.Encode()))
@@ -129,10 +131,20 @@ func (b *bench) do(method, path string, cookies []*http.Cookie, form url.Values,
 	return answer{resp.StatusCode, resp.Header, string(body)}
 }
 
-// signIn returns the cookies of a session.
+func (b *bench) get(path string, cookies []*http.Cookie, headers ...string) answer {
+	b.t.Helper()
+	return b.do(http.MethodGet, path, cookies, nil, headers...)
+}
+
+func (b *bench) post(path string, cookies []*http.Cookie, form url.Values, headers ...string) answer {
+	b.t.Helper()
+	return b.do(http.MethodPost, path, cookies, form, headers...)
+}
+
+// signIn signs in and returns the cookies.
 func (b *bench) signIn(secret string) []*http.Cookie {
 	b.t.Helper()
-	a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {secret}})
+	a := b.post("/admin/sign-in", nil, url.Values{"secret": {secret}})
 	if a.status != http.StatusSeeOther {
 		b.t.Fatalf("sign in: %d %s", a.status, a.body)
 	}
@@ -148,7 +160,7 @@ func (b *bench) events() []registry.Event {
 	return all
 }
 
-func TestSessionCookieIsKeptFromScriptsAndOtherSites(t *testing.T) {
+func TestSignInCookieIsHiddenFromScriptsAndOtherSites(t *testing.T) {
 	b := newBench(t)
 	token := b.token(api.ScopeAdmin)
 	cookies := b.signIn(token)
@@ -156,26 +168,30 @@ func TestSessionCookieIsKeptFromScriptsAndOtherSites(t *testing.T) {
 		t.Fatalf("cookies %v", cookies)
 	}
 	c := cookies[0]
-	if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
+	if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode ||
+		c.Path != "/" || c.Domain != "" {
 		t.Errorf("cookie %+v", c)
 	}
 	if left := time.Until(c.Expires); left > registry.SessionTTL || left < registry.SessionTTL-time.Minute {
-		t.Errorf("it is good for %v", left)
+		t.Errorf("it is valid for %v", left)
 	}
 	if strings.Contains(c.Value, token) || strings.Contains(token, strings.TrimPrefix(c.Value, "efs_")) {
-		t.Error("the cookie holds the token")
+		t.Error("the cookie contains the token")
 	}
-	for name, other := range map[string]string{"the session as a token": c.Value, "under a token's mark": "efa_" + strings.TrimPrefix(c.Value, "efs_")} {
-		if a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {other}}); a.status != http.StatusForbidden {
+	for name, other := range map[string]string{
+		"the cookie as a token":            c.Value,
+		"the cookie with a token's prefix": "efa_" + strings.TrimPrefix(c.Value, "efs_"),
+	} {
+		if a := b.post("/admin/sign-in", nil, url.Values{"secret": {other}}); a.status != http.StatusForbidden {
 			t.Errorf("%s signs in: %d", name, a.status)
 		}
 	}
-	if a := b.do(http.MethodGet, "/admin", []*http.Cookie{{Name: c.Name, Value: token}}, nil); a.status != http.StatusSeeOther {
-		t.Errorf("a token passes for a session: %d", a.status)
+	if a := b.get("/admin", []*http.Cookie{{Name: c.Name, Value: token}}); a.status != http.StatusSeeOther {
+		t.Errorf("a token is accepted as a cookie: %d", a.status)
 	}
 }
 
-func TestSessionsEnd(t *testing.T) {
+func TestSignInsEnd(t *testing.T) {
 	b := newBench(t)
 	token := b.token(api.ScopeAdmin)
 	id, err := b.registry.AuthenticateAdmin(t.Context(), token)
@@ -184,28 +200,28 @@ func TestSessionsEnd(t *testing.T) {
 	}
 	first, second := b.signIn(token), b.signIn(token)
 	in := func(cookies []*http.Cookie) bool {
-		return b.do(http.MethodGet, "/admin", cookies, nil).status == http.StatusOK
+		return b.get("/admin", cookies).status == http.StatusOK
 	}
 	if !in(first) || !in(second) {
 		t.Fatal("not signed in")
 	}
-	a := b.do(http.MethodPost, "/admin/sign-out", first, nil)
+	a := b.post("/admin/sign-out", first, nil)
 	if a.status != http.StatusSeeOther || !strings.Contains(a.header.Get("Set-Cookie"), "1970") {
 		t.Errorf("sign out: %d %v", a.status, a.header)
 	}
 	if in(first) || !in(second) {
-		t.Error("signing out of one session does not end it, or ends another")
+		t.Error("signing out does not end the sign-in, or ends another one")
 	}
 	if err := b.registry.RevokeToken(t.Context(), id.ID); err != nil {
 		t.Fatal(err)
 	}
 	if in(second) {
-		t.Error("the session outlives its token")
+		t.Error("the sign-in outlives its token")
 	}
 }
 
-// TestForgedRequestsAreRefused sends what changes something from everywhere but
-// the pages themselves.
+// TestForgedRequestsAreRefused sends every request that changes something from other places
+// than the pages themselves.
 func TestForgedRequestsAreRefused(t *testing.T) {
 	b := newBench(t)
 	cookies := b.signIn(b.token(api.ScopeAdmin))
@@ -217,38 +233,42 @@ func TestForgedRequestsAreRefused(t *testing.T) {
 	id := ident.PeerID{1}.String()
 	host := strings.TrimPrefix(b.server.URL, "https://")
 	for name, headers := range map[string][]string{
-		"nothing said":           {"Origin", "", "Sec-Fetch-Site", ""},
-		"no origin":              {"Origin", ""},
-		"an opaque origin":       {"Origin", "null"},
-		"another site":           {"Origin", "https://evil.example"},
-		"another port":           {"Origin", "https://127.0.0.1:1"},
-		"without encryption":     {"Origin", "http://" + host},
-		"a longer name":          {"Origin", b.server.URL + ".evil.example"},
-		"said to be cross-site":  {"Sec-Fetch-Site", "cross-site"},
-		"said to be same-site":   {"Sec-Fetch-Site", "same-site"},
-		"said to be by a person": {"Sec-Fetch-Site", "none"},
-		"another host":           {"Origin", "https://evil.example", "Host", "evil.example"},
+		"no headers":               {"Origin", "", "Sec-Fetch-Site", ""},
+		"no origin":                {"Origin", ""},
+		"an opaque origin":         {"Origin", "null"},
+		"another site":             {"Origin", "https://evil.example"},
+		"another port":             {"Origin", "https://127.0.0.1:1"},
+		"an HTTP origin":           {"Origin", "http://" + host},
+		"a longer host name":       {"Origin", b.server.URL + ".evil.example"},
+		"marked as cross-site":     {"Sec-Fetch-Site", "cross-site"},
+		"marked as same-site":      {"Sec-Fetch-Site", "same-site"},
+		"marked as user-initiated": {"Sec-Fetch-Site", "none"},
+		"another host":             {"Origin", "https://evil.example", "Host", "evil.example"},
 	} {
 		for _, path := range []string{
-			"/admin/sign-in", "/admin/sign-out", "/admin/peers/" + id, "/admin/peers/" + id + "/revoke", "/admin/revoked/" + id,
+			"/admin/sign-in", "/admin/sign-out", "/admin/peers/" + id, "/admin/peers/" + id + "/revoke",
+			"/admin/revoked/" + id,
 			"/admin/invites", "/admin/invites/0000000000000000/revoke", "/admin/approvals", "/admin/approvals/" + id,
 			"/admin/access", "/admin/access/0000000000000000", "/admin", "/admin/none",
 		} {
-			form := url.Values{"secret": {link}, "name": {"forged"}, "peer": {id}, "label": {"forged"}, "scopes": {"admin"}}
-			a := b.do(http.MethodPost, path, cookies, form, headers...)
+			form := url.Values{
+				"secret": {link}, "name": {"forged"}, "peer": {id}, "label": {"forged"}, "scopes": {"admin"},
+			}
+			a := b.post(path, cookies, form, headers...)
 			if a.status != http.StatusForbidden || a.header.Get("Set-Cookie") != "" {
 				t.Errorf("%s, POST %s: %d", name, path, a.status)
 			}
 		}
 	}
 	if after := len(b.events()); after != before {
-		t.Errorf("%d events of forged requests", after-before)
+		t.Errorf("%d events were caused by forged requests", after-before)
 	}
-	if a := b.do(http.MethodGet, "/admin", cookies, nil); a.status != http.StatusOK {
-		t.Error("a forged request has ended the session")
+	if a := b.get("/admin", cookies); a.status != http.StatusOK {
+		t.Error("a forged request has ended the sign-in")
 	}
-	// Behind a proxy that changes the Host header the public origin is good.
-	if a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {link}}, "Origin", publicOrigin); a.status != http.StatusSeeOther {
+	// Behind a proxy that changes the Host header, the public origin is accepted.
+	a := b.post("/admin/sign-in", nil, url.Values{"secret": {link}}, "Origin", publicOrigin)
+	if a.status != http.StatusSeeOther {
 		t.Errorf("from the public origin: %d %s", a.status, a.body)
 	}
 }
@@ -264,23 +284,26 @@ func TestOtherMethodsChangeNothing(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/admin/sign-out", "/admin/sign-in?secret=x"} {
-		b.do(http.MethodGet, path, cookies, nil)
+		b.get(path, cookies)
 	}
-	if a := b.do(http.MethodGet, "/admin", cookies, nil); a.status != http.StatusOK {
-		t.Errorf("a GET has ended the session: %d", a.status)
+	if a := b.get("/admin", cookies); a.status != http.StatusOK {
+		t.Errorf("a GET request has ended the sign-in: %d", a.status)
 	}
 }
 
-func TestEveryAnswerHasItsPolicy(t *testing.T) {
+func TestEveryAnswerHasSecurityHeaders(t *testing.T) {
 	b := newBench(t)
 	cookies := b.signIn(b.token(api.ScopeAdmin))
 	for path, cookies := range map[string][]*http.Cookie{
-		"/admin": cookies, "/admin/peers": cookies, "/admin/none": cookies, "/admin/sign-in": nil, "/admin/peers/x": cookies, "/admin/static/none": nil, "/": nil,
-		"/admin/pairs": cookies, "/admin/relay": cookies, "/admin/invites": cookies, "/admin/approvals": cookies, "/admin/instances": cookies, "/admin/audit": cookies, "/admin/access": cookies,
+		"/admin": cookies, "/admin/peers": cookies, "/admin/none": cookies, "/admin/sign-in": nil,
+		"/admin/peers/x": cookies, "/admin/static/none": nil, "/": nil,
+		"/admin/pairs": cookies, "/admin/relay": cookies, "/admin/invites": cookies, "/admin/approvals": cookies,
+		"/admin/instances": cookies, "/admin/audit": cookies, "/admin/access": cookies,
 	} {
-		a := b.do(http.MethodGet, path, cookies, nil)
+		a := b.get(path, cookies)
 		policy := a.header.Get("Content-Security-Policy")
-		if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") {
+		if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") ||
+			!strings.Contains(policy, "frame-ancestors 'none'") {
 			t.Errorf("%s: policy %q", path, policy)
 		}
 		if a.header.Get("Cache-Control") != "no-store" || a.header.Get("X-Content-Type-Options") != "nosniff" {
@@ -288,24 +311,27 @@ func TestEveryAnswerHasItsPolicy(t *testing.T) {
 		}
 		for _, bad := range []string{"style=", "onclick=", "onload=", "<style", "javascript:", "http://"} {
 			if strings.Contains(a.body, bad) {
-				t.Errorf("%s: the page holds %q", path, bad)
+				t.Errorf("%s: the page contains %q", path, bad)
 			}
 		}
 	}
 }
 
-func TestSignInIsBounded(t *testing.T) {
+func TestFailedSignInsAreLimited(t *testing.T) {
 	b := newBench(t)
 	try := func(secret string) answer {
-		return b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {secret}})
+		return b.post("/admin/sign-in", nil, url.Values{"secret": {secret}})
 	}
-	for _, wrong := range []string{"", "unknown", "efa_unknown", "ef_unknown", "https://x/#pin=1", "https://x/admin#link=unknown", strings.Repeat("x", 10_000)} {
+	for _, wrong := range []string{
+		"", "unknown", "efa_unknown", "ef_unknown", "https://x/#pin=1", "https://x/admin#link=unknown",
+		strings.Repeat("x", 10_000),
+	} {
 		a := try(wrong)
 		if a.status/100 != 4 || a.header.Get("Set-Cookie") != "" || !strings.Contains(a.body, `role="alert"`) {
 			t.Errorf("%.20q: %d", wrong, a.status)
 		}
 		if len(wrong) > 9 && strings.Contains(a.body, wrong) {
-			t.Errorf("%.20q is repeated", wrong)
+			t.Errorf("the answer repeats %.20q", wrong)
 		}
 	}
 	if n := b.attempts.failed.Load(); n != 7 {
@@ -313,33 +339,36 @@ func TestSignInIsBounded(t *testing.T) {
 	}
 	b.attempts.wait.Store(int64(90 * time.Second))
 	a := try(b.token(api.ScopeAdmin))
-	if a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "Wait 2 minutes") || a.header.Get("Retry-After") != "91" {
-		t.Errorf("beyond the bound: %d %v", a.status, a.header)
+	if a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "Wait 2 minutes") ||
+		a.header.Get("Retry-After") != "91" {
+		t.Errorf("above the limit: %d %v", a.status, a.header)
 	}
-	if a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {strings.Repeat("x", 20_000)}}); a.status != http.StatusBadRequest {
-		t.Errorf("too long a form: %d", a.status)
+	a = b.post("/admin/sign-in", nil, url.Values{"secret": {strings.Repeat("x", 20_000)}})
+	if a.status != http.StatusBadRequest {
+		t.Errorf("a form that is too long: %d", a.status)
 	}
 }
 
-func TestSignInGoesNowhereElse(t *testing.T) {
+func TestSignInRedirectsOnlyToPages(t *testing.T) {
 	b := newBench(t)
 	token := b.token(api.ScopeAdmin)
 	for to, want := range map[string]string{
 		"/peers?q=a": "/admin/peers?q=a", "": "/admin", "//evil.example": "/admin", "https://evil.example": "/admin",
 		`/\evil.example`: "/admin", "evil": "/admin", "javascript:alert(1)": "/admin", "/%": "/admin",
 	} {
-		a := b.do(http.MethodPost, "/admin/sign-in", nil, url.Values{"secret": {token}, "to": {to}})
+		a := b.post("/admin/sign-in", nil, url.Values{"secret": {token}, "to": {to}})
 		if got := a.header.Get("Location"); got != want {
 			t.Errorf("%q leads to %q, want %q", to, got, want)
 		}
 	}
 }
 
-func TestWhatAScopeDoesNotCoverIsNotOffered(t *testing.T) {
+func TestPagesOutsideScopeAreHiddenAndRefused(t *testing.T) {
 	b := newBench(t)
 	cookies := b.signIn(b.token(api.ScopeInvites))
-	if a := b.do(http.MethodGet, "/admin", cookies, nil); a.status != http.StatusOK || strings.Contains(a.body, `href="/admin/peers"`) {
-		t.Errorf("overview: %d, or it offers peers", a.status)
+	if a := b.get("/admin", cookies); a.status != http.StatusOK ||
+		strings.Contains(a.body, `href="/admin/peers"`) {
+		t.Errorf("overview: status %d, or it has a link to the peers", a.status)
 	}
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		a := b.do(method, "/admin/peers/"+ident.PeerID{1}.String()+"/revoke", cookies, nil)
@@ -347,7 +376,7 @@ func TestWhatAScopeDoesNotCoverIsNotOffered(t *testing.T) {
 			t.Errorf("%s: %d", method, a.status)
 		}
 	}
-	if a := b.do(http.MethodGet, "/admin/peers", cookies, nil, "Accept", "text/event-stream"); a.status != http.StatusForbidden {
+	if a := b.get("/admin/peers", cookies, "Accept", "text/event-stream"); a.status != http.StatusForbidden {
 		t.Errorf("stream: %d", a.status)
 	}
 }
