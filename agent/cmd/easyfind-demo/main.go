@@ -17,9 +17,9 @@ import (
 )
 
 func main() {
-	document := flag.Bool("json", false, "write one JSON document with the findings; the story goes to the standard error")
-	keep := flag.Bool("keep", false, "keep the directory with the state and logs of all three programs")
-	limit := flag.Duration("limit", 40*time.Second, "give up after so long, for slow machines")
+	document := flag.Bool("json", false, "write the findings as a JSON document, and the text to the standard error")
+	keep := flag.Bool("keep", false, "keep the directory with the state and the logs of all three processes")
+	limit := flag.Duration("limit", 40*time.Second, "time limit of the demo; longer for slow machines")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -35,30 +35,30 @@ func run(ctx context.Context, document bool, cfg demo.Config) error {
 	}
 	self, err := os.Executable()
 	if err != nil {
-		return complain(fmt.Errorf("where this program is: %w", err))
+		return report(fmt.Errorf("path of this program: %w", err))
 	}
-	cfg.Programs, cfg.Out, cfg.Terminal = filepath.Dir(self), out, terminal(out)
+	cfg.Programs, cfg.Out, cfg.Terminal = filepath.Dir(self), out, isTerminal(out)
 	d, err := demo.New(cfg)
 	if err != nil {
-		return complain(err)
+		return report(err)
 	}
 	found, err := d.Run(ctx)
 	if document {
 		if bad := json.NewEncoder(os.Stdout).Encode(found); bad != nil {
-			return complain(bad)
+			return report(bad)
 		}
 	}
 	return err
 }
 
-func complain(err error) error {
+// report writes an error to the standard error and returns it.
+func report(err error) error {
 	fmt.Fprintln(os.Stderr, "easyfind-demo:", err)
 	return err
 }
 
-// terminal reports whether out is a character device, which a file and a pipe
-// are not.
-func terminal(out io.Writer) bool {
+// isTerminal reports whether out is a character device. A file and a pipe are not.
+func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	if !ok {
 		return false

@@ -10,8 +10,8 @@ type doctorCommand struct{ agentFlags }
 
 // Help is shown below the command's flags.
 func (*doctorCommand) Help() string {
-	return `The running agent checks its rendezvous from here: the address, the certificate, the clock, signalling, STUN,
-and a packet through the relay over UDP, TCP and TLS. This takes up to half a minute.
+	return `The running agent checks its rendezvous from here: the address, the certificate, the clock, signalling,
+STUN, and a packet through the relay over UDP, TCP and TLS. This takes up to half a minute.
 
   ✓  the check passed
   ✗  the check failed; the line says what to do

@@ -17,7 +17,7 @@ import (
 type pairCommand struct {
 	agentFlags
 	Address string `arg:"" optional:"" help:"EasyFind address that the other machine shows."`
-	PIN     string `arg:"" optional:"" name:"pin" help:"PIN that the other machine shows. If it is missing, you are asked."`
+	PIN     string `arg:"" optional:"" name:"pin" help:"PIN that the other machine shows. Default: ask for it."`
 }
 
 // Help is shown below the command's flags.

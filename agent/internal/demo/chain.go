@@ -11,102 +11,100 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 )
 
-// pair makes the workshop offer an address and the laptop join it.
+// pair lets the workshop offer an EasyFind address and the laptop join it.
 func (d *Demo) pair(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("waited %v for the pairing", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("waited %v for the pairing", stepTimeout))
 	defer cancel()
-	type offering struct {
+	type result struct {
 		peer localapi.Peer
 		err  error
 	}
-	shown := make(chan localapi.Offered, 1)
-	offered := make(chan offering, 1)
+	offers := make(chan localapi.Offered, 1)
+	results := make(chan result, 1)
 	go func() {
 		peer, err := d.host.OfferPairing(ctx, func(p localapi.Progress) {
 			if p.Offered != nil {
-				shown <- *p.Offered
+				offers <- *p.Offered
 			}
 		})
-		offered <- offering{peer, err}
+		results <- result{peer, err}
 	}()
 	var offer localapi.Offered
 	select {
-	case offer = <-shown:
-	case o := <-offered:
-		return fmt.Errorf("offer of the %s: %w", hostName, o.err)
+	case offer = <-offers:
+	case r := <-results:
+		return fmt.Errorf("offer of the %s: %w", hostName, r.err)
 	}
-	d.out.say("The %s shows the EasyFind address %s and the PIN %s.", hostName, offer.Address, offer.PIN)
+	d.printf("The %s shows the EasyFind address %s and the PIN %s.", hostName, offer.Address, offer.PIN)
 	typed := time.Now()
-	laptop, err := d.client.JoinPairing(ctx, localapi.JoinRequest{Address: offer.Address, PIN: offer.PIN}, nil)
+	request := localapi.JoinRequest{Address: offer.Address, PIN: offer.PIN}
+	laptop, err := d.client.JoinPairing(ctx, request, nil)
 	if err != nil {
 		cancel()
-		return errors.Join(fmt.Errorf("pairing by the %s: %w", clientName, err), (<-offered).err)
+		return errors.Join(fmt.Errorf("pairing by the %s: %w", clientName, err), (<-results).err)
 	}
-	workshop := <-offered
+	workshop := <-results
 	if workshop.err != nil {
 		return fmt.Errorf("pairing by the %s: %w", hostName, workshop.err)
 	}
 	d.found.Pairing = Pairing{Address: offer.Address, Seconds: time.Since(typed).Seconds()}
-	d.out.say("They are typed on the %s, and %s later the two know each other's keys for good. The", clientName, elapsed(typed))
-	d.out.say("rendezvous carried the messages; the PIN was in none of them.")
-	if err := d.check("each knows the other by its key", laptop.ID == d.found.Host.ID && workshop.peer.ID == d.found.Client.ID,
+	d.printf("A person types them on the %s. After %s, each agent has stored the key of the other one.",
+		clientName, elapsed(typed))
+	d.printf("The rendezvous has carried their messages. None of the messages contained the PIN.")
+	knows := laptop.ID == d.found.Host.ID && workshop.peer.ID == d.found.Client.ID
+	if err := d.check("each agent knows the key of the other one", knows,
 		"the %s knows %s, the %s %s", clientName, laptop.ID, hostName, workshop.peer.ID); err != nil {
 		return err
 	}
-	_, again := d.client.JoinPairing(ctx, localapi.JoinRequest{Address: offer.Address, PIN: offer.PIN}, nil)
-	if err := d.check("an address is good for one pairing", localapi.ExitCode(again) == localapi.ExitCode(errUsedUp), "the second attempt ended with: %v", again); err != nil {
+	_, again := d.client.JoinPairing(ctx, request, nil)
+	isUsedUp := localapi.ExitCode(again) == localapi.ExitCode(errUsedUp)
+	if err := d.check("an address is valid for one pairing", isUsedUp,
+		"the second try ended with: %v", again); err != nil {
 		return err
 	}
-	d.out.say("Typed once more they are refused: %v", again)
+	d.printf("A second try with the same address is refused: %v", again)
 	return nil
 }
 
-// errUsedUp has the code of an address that is unknown, expired or burned.
+// errUsedUp has the code of an address that is unknown, expired or used up.
 var errUsedUp = &localapi.Problem{Code: localapi.CodePairing}
 
-// share shares the workshop's devices with the laptop, until it sees them.
+// share shares the devices of the workshop with the laptop, and waits until the laptop
+// sees them.
 func (d *Demo) share(ctx context.Context) error {
 	devices, err := d.host.Devices(ctx)
 	if err != nil {
 		return fmt.Errorf("devices of the %s: %w", hostName, err)
 	}
-	d.out.say("Plugged in at the %s, in software, so that no USB hardware is needed:", hostName)
+	d.printf("The %s has these devices. They are made of software, so that the demo needs no USB hardware:", hostName)
 	for _, v := range devices {
-		d.out.say("  %-11s %-26s %04x:%04x  %-9s %s", v.ID, v.Name, v.VendorID, v.ProductID, v.Kind, v.Speed)
+		d.printf("  %-11s %-26s %04x:%04x  %-9s %s", v.ID, v.Name, v.VendorID, v.ProductID, v.Kind, v.Speed)
 		if _, err := d.host.Share(ctx, localapi.ShareRequest{Device: v.ID, With: []string{clientName}}); err != nil {
 			return fmt.Errorf("sharing of %s: %w", v.ID, err)
 		}
 	}
 	began := time.Now()
 	var seen []localapi.RemoteDevice
-	if err := d.await(ctx, "the laptop to see both devices", func(ctx context.Context) (bool, error) {
+	err = d.processes.await(ctx, "the laptop to see both devices", func(ctx context.Context) (bool, error) {
 		seen, err = d.client.RemoteDevices(ctx, hostName)
 		return len(seen) == 2, err
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	d.found.Path.Seconds = time.Since(began).Seconds()
-	d.out.say("Both are shared with the %s alone. It asks and sees them after %s, over a link made meanwhile.", clientName, elapsed(began))
-	return d.check("the laptop sees what is shared", seen[0].ID == diskID && seen[1].ID == keyboardID,
+	d.printf("The %s shares both with the %s only. The %s makes a link and sees them after %s.",
+		hostName, clientName, clientName, elapsed(began))
+	return d.check("the laptop sees the shared devices", seen[0].ID == diskID && seen[1].ID == keyboardID,
 		"it sees %s and %s", seen[0].ID, seen[1].ID)
 }
 
-// use attaches both devices: the disk to this machine's kernel if that can be.
+// use attaches both devices. It attaches the disk to this kernel if that is possible.
 func (d *Demo) use(ctx context.Context) error {
 	began := time.Now()
-	err := usbip.NewVHCI(usbip.VHCIConfig{}).Find()
-	switch {
-	case err == nil:
-		d.found.InKernel = true
-	case errors.Is(err, usbip.ErrNoVHCI):
-		d.found.WhyNot = "this kernel has no vhci_hcd module"
-	case errors.Is(err, usb.ErrPermission):
-		d.found.WhyNot = "only root may use this kernel's vhci_hcd module"
-	default:
-		d.found.WhyNot = err.Error()
-	}
+	d.found.InKernel, d.found.WhyNot = kernelCanAttach()
 	for _, id := range []string{diskID, keyboardID} {
-		u, err := d.take(ctx, id, id != diskID || !d.found.InKernel)
+		u, err := d.attach(ctx, id, id != diskID || !d.found.InKernel)
 		if err != nil {
 			return err
 		}
@@ -114,32 +112,50 @@ func (d *Demo) use(ctx context.Context) error {
 			d.found.Disk.AttachSeconds = time.Since(began).Seconds()
 		}
 		if u.Endpoint {
-			d.out.say("%-11s is there after %s, as %s on the %s's USB/IP endpoint %s", id, elapsed(began), u.BusID, clientName, u.Address)
+			d.printf("%-11s is attached after %s, as %s on the USB/IP endpoint %s of the %s",
+				id, elapsed(began), u.BusID, u.Address, clientName)
 		} else {
-			d.out.say("%-11s is there after %s, in port %d of this kernel's virtual USB controller", id, elapsed(began), u.Port)
+			d.printf("%-11s is attached after %s, to port %d of this kernel's virtual USB controller",
+				id, elapsed(began), u.Port)
 		}
 	}
 	if d.found.InKernel {
-		d.out.say("The keyboard stays out of the kernel, or it would type into whatever window has the focus.")
+		d.printf("The keyboard is not attached to the kernel: it would type into the window that has the focus.")
 		return nil
 	}
-	d.out.say("With root and vhci_hcd the disk would be a disk of this kernel, but %s.", d.found.WhyNot)
-	d.out.say("Any USB/IP client can take both from the endpoint; this program is one.")
+	d.printf("As root and with vhci_hcd, the disk would be a disk of this kernel, but %s.", d.found.WhyNot)
+	d.printf("Any USB/IP client can import both devices from the endpoint. This program does.")
 	return nil
 }
 
-// take uses a device of the workshop.
-func (d *Demo) take(ctx context.Context, id string, endpoint bool) (localapi.Use, error) {
-	u, err := d.client.Use(ctx, localapi.UseRequest{Peer: hostName, Device: id, Endpoint: endpoint}, nil)
-	if err != nil {
-		return u, fmt.Errorf("use of %s: %w", id, err)
+// kernelCanAttach reports whether this kernel can attach remote devices, and if not,
+// why.
+func kernelCanAttach() (ok bool, reason string) {
+	err := usbip.NewVHCI(usbip.VHCIConfig{}).Find()
+	switch {
+	case err == nil:
+		return true, ""
+	case errors.Is(err, usbip.ErrNoVHCI):
+		return false, "this kernel has no vhci_hcd module"
+	case errors.Is(err, usb.ErrPermission):
+		return false, "only root may use this kernel's vhci_hcd module"
 	}
-	return u, d.check(id+" is attached", u.State == localapi.UseAttached, "it is %s %s", u.State, u.Reason)
+	return false, err.Error()
 }
 
-// link is the laptop's link to the workshop, and why it is no better one.
-func (d *Demo) link(ctx context.Context) (localapi.Link, string, error) {
-	s, err := d.client.Status(ctx)
+// attach uses a device of the workshop.
+func (d *Demo) attach(ctx context.Context, device string, endpoint bool) (localapi.Use, error) {
+	request := localapi.UseRequest{Peer: hostName, Device: device, Endpoint: endpoint}
+	u, err := d.client.Use(ctx, request, nil)
+	if err != nil {
+		return u, fmt.Errorf("use of %s: %w", device, err)
+	}
+	return u, d.check(device+" is attached", u.State == localapi.UseAttached, "it is %s %s", u.State, u.Reason)
+}
+
+// linkOf returns the laptop's link to the workshop, and why it is not a better one.
+func linkOf(ctx context.Context, laptop *localapi.Client) (l localapi.Link, whyNoBetter string, err error) {
+	s, err := laptop.Status(ctx)
 	if err != nil {
 		return localapi.Link{}, "", fmt.Errorf("status of the %s: %w", clientName, err)
 	}
@@ -149,21 +165,22 @@ func (d *Demo) link(ctx context.Context) (localapi.Link, string, error) {
 	return *s.Peers[0].Link, s.Peers[0].WhyNoBetter, nil
 }
 
-// showPath says which path was chosen and why, and switches the rendezvous off
-// where no relay of it carries the link.
+// showPath shows the path and why it was chosen. Then it stops the rendezvous, unless
+// its relay carries the link.
 func (d *Demo) showPath(ctx context.Context) error {
-	l, why, err := d.link(ctx)
+	l, why, err := linkOf(ctx, d.client)
 	if err != nil {
 		return err
 	}
-	d.linked = l
+	d.firstLink = l
 	if why == "" {
-		why = "nothing stands between two programs on one machine, and there is no better kind of path."
+		why = "nothing is between two programs on one machine, and no kind of path is better."
 	}
-	d.found.Path.Rank, d.found.Path.Transport, d.found.Path.Why = l.Rank, l.Transport, why
-	d.found.Path.Local, d.found.Path.Remote, d.found.Path.Relay, d.found.Path.Encrypted = l.Local, l.Remote, l.Relay, l.Encrypted
-	d.out.say("%s: %s, %s → %s", l.Rank, l.Transport, l.Local, l.Remote)
-	d.out.say("Why this one: %s", why)
+	p := &d.found.Path
+	p.Rank, p.Transport, p.Why, p.Encrypted = l.Rank, l.Transport, why, l.Encrypted
+	p.Local, p.Remote, p.Relay = l.Local, l.Remote, l.Relay
+	d.printf("%s: %s, %s → %s", l.Rank, l.Transport, l.Local, l.Remote)
+	d.printf("Why this one: %s", why)
 	if err := d.check("the link is encrypted", l.Encrypted, "it is %s over %s", l.Rank, l.Transport); err != nil {
 		return err
 	}
@@ -175,48 +192,50 @@ func (d *Demo) showPath(ctx context.Context) error {
 	for _, p := range known {
 		addresses += len(p.Addresses)
 	}
-	if err := d.check("the rendezvous brokered the link", addresses == 0, "the %s knows %d addresses of the %s", clientName, addresses, hostName); err != nil {
+	if err := d.check("the agents met through the rendezvous", addresses == 0,
+		"the %s knows %d addresses of the %s", clientName, addresses, hostName); err != nil {
 		return err
 	}
-	d.out.say("Neither agent knew an address of the other: the rendezvous brokered the link between them. The link is")
-	d.out.say("encrypted from one agent's key to the other's.")
+	d.printf("Neither agent knew an address of the other one: they met through the rendezvous. The link is")
+	d.printf("encrypted from agent to agent.")
 	if l.Relay != "" {
 		return nil
 	}
-	err = d.processes[0].stop()
-	if err := d.check("the rendezvous ended when it was asked to", err == nil, "%v", err); err != nil {
+	err = d.processes.all[0].stop()
+	if err := d.check("the rendezvous stopped on request", err == nil, "%v", err); err != nil {
 		return err
 	}
-	d.out.say("The rendezvous has no part in it any more, and is switched off now to show it.")
+	d.printf("The link no longer needs the rendezvous. To show that, the demo has stopped it.")
 	return nil
 }
 
-// giveBack releases both devices and stops everything.
+// giveBack releases both devices and stops the agents.
 func (d *Demo) giveBack(ctx context.Context) error {
 	for _, id := range []string{diskID, keyboardID} {
 		if err := d.client.Release(ctx, hostName+"/"+id); err != nil {
 			return fmt.Errorf("release of %s: %w", id, err)
 		}
 	}
-	var held string
-	err := d.await(ctx, "the workshop to have its devices back", func(ctx context.Context) (bool, error) {
+	var used string
+	err := d.processes.await(ctx, "the workshop to have its devices back", func(ctx context.Context) (bool, error) {
 		devices, err := d.host.Devices(ctx)
-		held = ""
+		used = ""
 		for _, v := range devices {
 			if v.UsedBy != "" || v.InUse != "" {
-				held = v.ID
+				used = v.ID
 			}
 		}
-		return err == nil && held == "", err
+		return err == nil && used == "", err
 	})
-	if err := errors.Join(err, d.check("the workshop has its devices back", err == nil, "%s is still in use", held)); err != nil {
+	checkErr := d.check("the workshop has its devices back", err == nil, "%s is still in use", used)
+	if err := errors.Join(err, checkErr); err != nil {
 		return err
 	}
-	d.out.say("The %s has released both; the %s has them back.", clientName, hostName)
-	err = d.stopAll()
-	if err := d.check("both agents ended when they were asked to", err == nil, "%v", err); err != nil {
+	d.printf("The %s has released both devices; the %s has them back.", clientName, hostName)
+	err = d.processes.stopAll()
+	if err := d.check("both agents stopped on request", err == nil, "%v", err); err != nil {
 		return err
 	}
-	d.out.say("Both agents have ended in good order.")
+	d.printf("Both agents have stopped without errors.")
 	return nil
 }

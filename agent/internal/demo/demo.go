@@ -6,23 +6,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 )
 
-// Config says where the demo finds its programs and whom it tells.
+// Config holds the settings of a [Demo].
 type Config struct {
-	Programs string        // directory of easyfind and easyfind-rendezvous
-	Keep     bool          // leave the directory with state and logs
-	Limit    time.Duration // of the story, before cleaning up; 0: 40 s
-	Out      io.Writer     // the story, for a person
-	Terminal bool          // Out is a terminal: a line may be written over
+	Programs string        // the directory of easyfind and easyfind-rendezvous
+	Keep     bool          // do not remove the directory with state and logs
+	Limit    time.Duration // of the demo, without the cleanup; 0: 40 s
+	Out      io.Writer     // receives the text for a person
+	Terminal bool          // Out is a terminal
 }
 
-// The programs and what the demo calls their processes.
+// The programs, and the names of their processes.
 const (
 	rendezvousProgram = "easyfind-rendezvous"
 	agentProgram      = "easyfind"
@@ -32,7 +30,7 @@ const (
 	clientName     = "laptop"
 )
 
-// The devices of the workshop, by their bus ids.
+// The bus ids of the workshop's devices.
 const (
 	diskID     = "v-disk"
 	keyboardID = "v-keyboard"
@@ -40,85 +38,78 @@ const (
 
 const defaultLimit = 40 * time.Second
 
-// Demo is a demo that can be run once.
+// Demo is a demo that can run once.
 type Demo struct {
+	story
 	cfg       Config
-	out       *narrator
-	dir       string // of everything that the processes write
-	processes []*process
+	processes processGroup
 	host      *localapi.Client
 	client    *localapi.Client
-	found     Findings
-
-	// linked is the link as it was before the disk was read.
-	linked localapi.Link
+	firstLink localapi.Link // of the laptop to the workshop, before the disk is read
 }
 
-// New checks that the programs are there. It starts nothing.
+// New checks that the programs exist. Run starts them.
 func New(cfg Config) (*Demo, error) {
 	if cfg.Programs == "" || cfg.Out == nil {
-		return nil, errors.New("demo: the programs' directory and an output are needed")
+		return nil, errors.New("demo: the directory of the programs and an output are needed")
 	}
 	if cfg.Limit <= 0 {
 		cfg.Limit = defaultLimit
 	}
-	d := &Demo{cfg: cfg, out: &narrator{out: cfg.Out, terminal: cfg.Terminal}}
+	d := &Demo{
+		cfg: cfg, story: story{narrator: &narrator{out: cfg.Out, terminal: cfg.Terminal}},
+		processes: processGroup{programs: cfg.Programs},
+	}
 	for _, name := range []string{agentProgram, rendezvousProgram} {
-		if _, err := os.Stat(d.program(name)); err != nil {
-			return nil, fmt.Errorf("%s is not beside this program (%w): build them together with: make build", name, err)
+		if _, err := os.Stat(d.processes.programPath(name)); err != nil {
+			return nil, fmt.Errorf(
+				"%s is not in the directory of this program (%w): build all programs with: make build", name, err)
 		}
 	}
 	return d, nil
 }
 
-// program is the path of a program.
-func (d *Demo) program(name string) string {
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	return filepath.Join(d.cfg.Programs, name)
-}
-
-// step is a part of the story.
+// step is a step of the demo.
 type step struct {
 	title string
 	run   func(*Demo, context.Context) error
 }
 
-// steps is the story.
+// steps lists the steps of the demo in order.
 var steps = []step{
-	{"A rendezvous, which peers find each other by", (*Demo).startRendezvous},
-	{"Two agents, one for each end", (*Demo).startAgents},
-	{"Pairing, once, by EasyFind address and PIN", (*Demo).pair},
+	{"A rendezvous, where peers find each other", (*Demo).startRendezvous},
+	{"Two agents, one on each machine", (*Demo).startAgents},
+	{"Pairing, once, with an EasyFind address and a PIN", (*Demo).pair},
 	{"The workshop shares a disk and a keyboard", (*Demo).share},
 	{"The laptop uses them", (*Demo).use},
 	{"The path between the two", (*Demo).showPath},
-	{"The disk, read at the far end", (*Demo).readDisk},
-	{"The keyboard, typed on at one end and read at the other", (*Demo).readKeyboard},
-	{"Giving it all back", (*Demo).giveBack},
+	{"The disk, read on the laptop", (*Demo).readDisk},
+	{"The keyboard, typed on at the workshop and read on the laptop", (*Demo).readKeyboard},
+	{"The devices go back", (*Demo).giveBack},
 }
 
-// ErrInterrupted is the error of a demo that was given up.
+// ErrInterrupted is the error of a demo whose context was cancelled.
 var ErrInterrupted = errors.New("interrupted")
 
-// Run plays the demo and cleans up behind it. The error says which check did
-// not hold; the findings are what is known until then.
+// Run runs the demo and cleans up. The error names the check that failed. The findings
+// are complete up to that check.
 func (d *Demo) Run(ctx context.Context) (Findings, error) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Limit, fmt.Errorf("the demo took longer than %v; a slow machine needs a longer --limit", d.cfg.Limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.Limit, fmt.Errorf(
+		"the demo took longer than %v; on a slow machine, set a longer --limit", d.cfg.Limit))
 	defer cancel()
-	err := d.play(ctx)
+	err := d.runSteps(ctx)
 	switch {
 	case errors.Is(err, context.Canceled):
 		err = ErrInterrupted
-		d.out.line("\nInterrupted.")
+		d.line("\nInterrupted.")
 	case err != nil:
-		err = errors.Join(err, d.died())
-		d.tell(err)
+		err = errors.Join(err, d.processes.endedEarly())
+		d.showFailure(err)
 	}
-	if last := d.cleanUp(); err == nil && last != nil {
-		err = last
-		d.out.line("\nFAILED: %v", err)
+	if cleanupErr := d.cleanUp(); err == nil && cleanupErr != nil {
+		err = cleanupErr
+		d.line("\nFAILED: %v", err)
 	}
 	d.found.Seconds = time.Since(began).Seconds()
 	d.found.OK = err == nil
@@ -126,19 +117,19 @@ func (d *Demo) Run(ctx context.Context) (Findings, error) {
 		d.found.Problem = err.Error()
 		return d.found, err
 	}
-	d.out.line("\nEvery one of %d checks held, in %.1f s.", len(d.found.Checks), d.found.Seconds)
+	d.line("\nAll %d checks passed, in %.1f s.", len(d.found.Checks), d.found.Seconds)
 	return d.found, nil
 }
 
-func (d *Demo) play(ctx context.Context) error {
+func (d *Demo) runSteps(ctx context.Context) error {
 	var err error
-	if d.dir, err = os.MkdirTemp("", "easyfind-"); err != nil {
+	if d.processes.dir, err = os.MkdirTemp("", "easyfind-"); err != nil {
 		return fmt.Errorf("directory for the demo: %w", err)
 	}
-	d.out.line("EasyFind lends USB devices from one machine to another. Here both ends, and the rendezvous by which")
-	d.out.line("they meet, run on this one machine: three processes that talk to each other over 127.0.0.1 only.")
+	d.line("With EasyFind, a machine uses the USB devices of another machine. Here both machines, and the rendezvous")
+	d.line("where they meet, are three processes on this one machine, connected over 127.0.0.1 only.")
 	for n, s := range steps {
-		d.out.line("\n%d. %s", n+1, s.title)
+		d.line("\n%d. %s", n+1, s.title)
 		if err := s.run(d, ctx); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
@@ -149,42 +140,29 @@ func (d *Demo) play(ctx context.Context) error {
 	return nil
 }
 
-// check notes that something held; if it does not, that is the error.
-func (d *Demo) check(what string, ok bool, otherwise string, args ...any) error {
-	c := Check{What: what, OK: ok}
-	if !ok {
-		c.Detail = fmt.Sprintf(otherwise, args...)
-	}
-	d.found.Checks = append(d.found.Checks, c)
-	if !ok {
-		return fmt.Errorf("%s: no: %s", what, c.Detail)
-	}
-	return nil
-}
-
-// cleanUp ends what still runs and removes the directory.
+// cleanUp stops the processes that still run and removes the directory.
 func (d *Demo) cleanUp() error {
-	err := d.stopAll()
+	err := d.processes.stopAll()
 	switch {
-	case d.dir == "":
+	case d.processes.dir == "":
 	case d.cfg.Keep:
-		d.out.line("\nState and logs of all three are kept in %s", d.dir)
+		d.line("\nThe state and the logs are in %s", d.processes.dir)
 	default:
-		if gone := os.RemoveAll(d.dir); gone != nil {
-			err = errors.Join(err, fmt.Errorf("the demo's directory stays: %w", gone))
+		if removeErr := os.RemoveAll(d.processes.dir); removeErr != nil {
+			err = errors.Join(err, fmt.Errorf("cannot remove the directory of the demo: %w", removeErr))
 		}
 	}
 	return err
 }
 
-// tell shows a failure and the end of every log.
-func (d *Demo) tell(err error) {
+// showFailure shows an error and the last lines of every log.
+func (d *Demo) showFailure(err error) {
 	const lines = 12
-	d.out.line("\nFAILED: %v", err)
-	for _, p := range d.processes {
-		d.out.line("\nThe last lines of the %s's log:", p.name)
+	d.line("\nFAILED: %v", err)
+	for _, p := range d.processes.all {
+		d.line("\nThe last lines of the %s's log:", p.name)
 		for _, l := range p.tail(lines) {
-			d.out.say("%s", l)
+			d.printf("%s", l)
 		}
 	}
 }

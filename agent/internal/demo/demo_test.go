@@ -18,7 +18,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/demo"
 )
 
-// programs is where build has put the programs, for TestMain to remove.
+// programs is the directory of the built programs. TestMain removes it.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,8 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	programs = dir
-	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "./agent/cmd/easyfind", "./agent/cmd/easyfind-demo", "./rendezvous/cmd/easyfind-rendezvous")
+	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
+		"./agent/cmd/easyfind", "./agent/cmd/easyfind-demo", "./rendezvous/cmd/easyfind-rendezvous")
 	cmd.Dir = filepath.Join("..", "..", "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -46,8 +47,8 @@ var build = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// built returns the directory of the programs, and gives the demo a directory
-// for its own that must be empty in the end.
+// built returns the directory of the programs. It also sets a new directory for
+// temporary files, which must be empty at the end of the test.
 func built(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
@@ -61,13 +62,13 @@ func built(t *testing.T) string {
 	t.Setenv("TMPDIR", temp)
 	t.Cleanup(func() {
 		if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
-			t.Errorf("the demo has left %v, %v", left, err)
+			t.Errorf("the demo did not remove %v, %v", left, err)
 		}
 	})
 	return dir
 }
 
-func TestEveryCheckHolds(t *testing.T) {
+func TestDemoPasses(t *testing.T) {
 	var story bytes.Buffer
 	d, err := demo.New(demo.Config{Programs: built(t), Out: &story})
 	if err != nil {
@@ -82,26 +83,29 @@ func TestEveryCheckHolds(t *testing.T) {
 			t.Errorf("%s: %s", c.What, c.Detail)
 		}
 	}
-	if !found.OK || found.Path.Rank != "direct" || found.Disk.Bytes != 64<<20 || len(found.Disk.Partitions) != 2 || found.Path.RTTMillis <= 0 {
+	if !found.OK || found.Path.Rank != "direct" || found.Disk.Bytes != 64<<20 ||
+		len(found.Disk.Partitions) != 2 || found.Path.RTTMillis <= 0 {
 		t.Errorf("findings: %+v", found)
 	}
-	for _, said := range []string{
-		string(found.Pairing.Address), found.Path.Why, found.Disk.SHA256, found.Keyboard.Typed, "reading: 32 MiB of 64 MiB", "63488", "MB/s", "round trip",
+	for _, want := range []string{
+		string(found.Pairing.Address), found.Path.Why, found.Disk.SHA256, found.Keyboard.Typed,
+		"reading: 32 MiB of 64 MiB", "63488", "MB/s", "round trip",
 	} {
-		if !strings.Contains(story.String(), said) {
-			t.Errorf("the story lacks %q", said)
+		if !strings.Contains(story.String(), want) {
+			t.Errorf("the output lacks %q", want)
 		}
 	}
 	if strings.Contains(story.String(), "\x1b") {
-		t.Error("the story plays with a terminal that is none")
+		t.Error("the output contains control sequences although it is not a terminal")
 	}
 }
 
-// The program writes nothing but one document where that is wanted, whatever a
-// person has set for the real agent.
+// TestProgramWritesOneDocument runs the program with --json. The settings of the real
+// agent in the environment must not affect it.
 func TestProgramWritesOneDocument(t *testing.T) {
 	cmd := exec.Command(filepath.Join(built(t), "easyfind-demo"), "--json")
-	cmd.Env = append(os.Environ(), "EASYFIND_TLS_LISTEN=nowhere", "EASYFIND_RENDEZVOUS=nowhere", "EASYFIND_BUDGET=never")
+	cmd.Env = append(os.Environ(),
+		"EASYFIND_TLS_LISTEN=nowhere", "EASYFIND_RENDEZVOUS=nowhere", "EASYFIND_BUDGET=never")
 	var story bytes.Buffer
 	cmd.Stderr = &story
 	out, err := cmd.Output()
@@ -116,14 +120,14 @@ func TestProgramWritesOneDocument(t *testing.T) {
 	}
 }
 
-func TestFailureIsToldWithTheLogs(t *testing.T) {
+func TestFailureShowsLogs(t *testing.T) {
 	real, broken := built(t), t.TempDir()
 	for _, name := range []string{"easyfind-demo", "easyfind-rendezvous"} {
 		if err := os.Symlink(filepath.Join(real, name), filepath.Join(broken, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	script := "#!/bin/sh\necho the agent has a headache\nexit 3\n"
+	script := "#!/bin/sh\necho the agent is broken\nexit 3\n"
 	if err := os.WriteFile(filepath.Join(broken, "easyfind"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -136,45 +140,46 @@ func TestFailureIsToldWithTheLogs(t *testing.T) {
 	if err == nil || found.OK || !strings.Contains(found.Problem, "exit status 3") {
 		t.Errorf("%v: %+v", err, found)
 	}
-	for _, said := range []string{"FAILED: step 2", "the agent has a headache", "The last lines of the rendezvous's log"} {
-		if !strings.Contains(story.String(), said) {
-			t.Errorf("the story lacks %q:\n%s", said, story.String())
+	for _, want := range []string{"FAILED: step 2", "the agent is broken", "The last lines of the rendezvous's log"} {
+		if !strings.Contains(story.String(), want) {
+			t.Errorf("the output lacks %q:\n%s", want, story.String())
 		}
 	}
 }
 
-func TestProgramsMustBeThere(t *testing.T) {
+func TestMissingProgramsError(t *testing.T) {
 	_, err := demo.New(demo.Config{Programs: t.TempDir(), Out: &bytes.Buffer{}})
 	if err == nil || !strings.Contains(err.Error(), "make build") {
-		t.Errorf("%v, want what to do", err)
+		t.Errorf("%v, want advice", err)
 	}
 }
 
-// lines passes on what is written.
-type lines chan string
+// outputChan sends everything that is written.
+type outputChan chan string
 
-func (l lines) Write(b []byte) (int, error) {
+func (l outputChan) Write(b []byte) (int, error) {
 	l <- string(b)
 	return len(b), nil
 }
 
-// Whoever presses Ctrl-C finds no process and no file left.
+// TestInterruptedProgramCleansUp checks that no process and no file is left after
+// Ctrl-C.
 func TestInterruptedProgramCleansUp(t *testing.T) {
 	cmd := exec.Command(filepath.Join(built(t), "easyfind-demo"))
-	said := make(lines)
-	cmd.Stdout, cmd.Stderr = said, said
+	output := make(outputChan)
+	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	patience := time.NewTimer(time.Minute)
-	defer patience.Stop()
+	timeout := time.NewTimer(time.Minute)
+	defer timeout.Stop()
 	var story strings.Builder
 	interrupted := false
 	for {
 		select {
-		case s := <-said:
+		case s := <-output:
 			story.WriteString(s)
 			if !interrupted && strings.Contains(story.String(), "3. ") {
 				interrupted = true
@@ -188,8 +193,8 @@ func TestInterruptedProgramCleansUp(t *testing.T) {
 			if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(story.String(), "Interrupted.") {
 				t.Errorf("%v\n%s", err, story.String())
 			}
-		case <-patience.C:
-			t.Error("the demo does not end")
+		case <-timeout.C:
+			t.Error("the demo did not end after the interrupt")
 			cmd.Process.Kill()
 			<-ended
 		}

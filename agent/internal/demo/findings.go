@@ -2,17 +2,17 @@ package demo
 
 import "github.com/easyfind-usb/easyfind/proto/ident"
 
-// Findings are what a demo has found out, for programs.
+// Findings are the results of a demo, for programs.
 type Findings struct {
 	OK         bool    `json:"ok"`
 	Problem    string  `json:"problem,omitempty"`
-	Seconds    float64 `json:"seconds"` // the whole demo
+	Seconds    float64 `json:"seconds"` // of the whole demo
 	Rendezvous string  `json:"rendezvous"`
 	Host       Agent   `json:"host"`
 	Client     Agent   `json:"client"`
 	Pairing    Pairing `json:"pairing"`
-	// InKernel says that the client's kernel had the disk, by vhci_hcd;
-	// otherwise WhyNot says why it was read at the client's USB/IP endpoint.
+	// InKernel reports whether the disk was attached to this kernel by vhci_hcd. If
+	// not, WhyNot is the reason, and the disk was read through USB/IP.
 	InKernel bool     `json:"in_kernel"`
 	WhyNot   string   `json:"why_not_in_kernel,omitempty"`
 	Path     Path     `json:"path"`
@@ -21,19 +21,19 @@ type Findings struct {
 	Checks   []Check  `json:"checks"`
 }
 
-// Agent is one end.
+// Agent identifies one of the two agents.
 type Agent struct {
 	Name string       `json:"name"`
 	ID   ident.PeerID `json:"id"`
 }
 
-// Pairing is how the two got to know each other.
+// Pairing describes the pairing of the agents.
 type Pairing struct {
-	Address ident.Address `json:"address"` // good once: it is used up
-	Seconds float64       `json:"seconds"` // from typing the PIN to both being paired
+	Address ident.Address `json:"address"` // no longer valid: it can be used once
+	Seconds float64       `json:"seconds"` // from typing the PIN until both agents are paired
 }
 
-// Path is the link that carried the devices.
+// Path describes the link that carried the devices.
 type Path struct {
 	Rank      string  `json:"rank"`
 	Transport string  `json:"transport"`
@@ -44,23 +44,23 @@ type Path struct {
 	Why       string  `json:"why"`
 	RTTMillis float64 `json:"rtt_ms"`  // smoothed, after the disk was read
 	Loss      float64 `json:"loss"`    // of packets, 0 to 1
-	Seconds   float64 `json:"seconds"` // to make the link and list what the far end shares
+	Seconds   float64 `json:"seconds"` // to make the link and list the devices
 }
 
-// Disk is what was read of the disk.
+// Disk describes the disk as the laptop read it.
 type Disk struct {
-	Where         string      `json:"where"`          // a device file, or an address and a bus id
-	AttachSeconds float64     `json:"attach_seconds"` // from asking for it to having it
+	Where         string      `json:"where"`          // a device file, or a bus id and an address
+	AttachSeconds float64     `json:"attach_seconds"` // from the request until the disk is attached
 	Bytes         int64       `json:"bytes"`
 	BlockSize     uint32      `json:"block_size"`
 	Table         string      `json:"partition_table"` // "MBR" or "GPT"
 	Partitions    []Partition `json:"partitions"`
-	Seconds       float64     `json:"seconds"` // reading all blocks once
+	Seconds       float64     `json:"seconds"` // to read all blocks once
 	BytesPerSec   float64     `json:"bytes_per_second"`
 	SHA256        string      `json:"sha256"`
 	SourceSHA256  string      `json:"source_sha256"`
-	// LinkBytes is what the link brought meanwhile; 0 if it was replaced by
-	// another in the middle.
+	// LinkBytes is the number of bytes that the link received while the disk was
+	// read. 0: another link replaced it meanwhile.
 	LinkBytes uint64 `json:"link_bytes"`
 }
 
@@ -73,16 +73,16 @@ type Partition struct {
 	Name   string `json:"name,omitempty"`
 }
 
-// Keyboard is what the keyboard typed and what arrived.
+// Keyboard compares the text that the keyboard typed with the text that arrived.
 type Keyboard struct {
 	Typed   string `json:"typed"`
 	Arrived string `json:"arrived"`
-	Reports int    `json:"reports"` // each a change of keys
+	Reports int    `json:"reports"` // each reports a change of the pressed keys
 }
 
-// Check is one thing that had to be so.
+// Check is the result of one check.
 type Check struct {
 	What   string `json:"what"`
 	OK     bool   `json:"ok"`
-	Detail string `json:"detail,omitempty"` // if it was not
+	Detail string `json:"detail,omitempty"` // of a failed check
 }

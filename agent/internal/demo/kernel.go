@@ -11,20 +11,20 @@ import (
 	"strings"
 )
 
-// sectorSize is the unit of a block device's size in sysfs
+// sectorSize is the unit of the size of a block device in sysfs
 // (Documentation/ABI/stable/sysfs-block).
 const sectorSize = 512
 
-// kernelDisk is where the kernel's controller and block devices are.
-type kernelDisk struct{ controller, devices string }
+// kernelFiles holds the directories of vhci_hcd and of the device files.
+type kernelFiles struct{ controller, devices string }
 
-var linux = kernelDisk{controller: "/sys/devices/platform/vhci_hcd.0", devices: "/dev"}
+var linux = kernelFiles{controller: "/sys/devices/platform/vhci_hcd.0", devices: "/dev"}
 
-// openKernelDisk waits until the kernel's drivers have made a block device of
-// what is in that port of vhci_hcd, and opens it.
-func (d *Demo) openKernelDisk(ctx context.Context, port int) (*farDisk, error) {
+// openKernelDisk waits until the kernel has a block device for the disk in that port of
+// vhci_hcd, and opens it.
+func (d *Demo) openKernelDisk(ctx context.Context, port int) (*remoteDisk, error) {
 	var f *os.File
-	err := d.await(ctx, "this kernel to have the disk ready", func(context.Context) (bool, error) {
+	err := d.processes.await(ctx, "this kernel to have the disk ready", func(context.Context) (bool, error) {
 		var err error
 		f, err = linux.open(port)
 		return err == nil, err
@@ -36,26 +36,29 @@ func (d *Demo) openKernelDisk(ctx context.Context, port int) (*farDisk, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the disk in this kernel: %w", err), f.Close())
 	}
-	return &farDisk{blocks: io.NewSectionReader(f, 0, size), blockSize: sectorSize, where: f.Name(), close: f.Close}, nil
+	return &remoteDisk{
+		blocks: io.NewSectionReader(f, 0, size), blockSize: sectorSize, where: f.Name(), close: f.Close,
+	}, nil
 }
 
-// open opens the disk in a port for reading. Sysfs shows it before it can be
-// opened.
-func (k kernelDisk) open(port int) (*os.File, error) {
+// open opens the disk in a port for reading. It fails for a short time after sysfs shows
+// the disk.
+func (k kernelFiles) open(port int) (*os.File, error) {
 	name, err := k.blockDevice(port)
 	if err != nil {
 		return nil, err
 	}
 	f, err := os.Open(filepath.Join(k.devices, name))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("this kernel has the disk, but no file for it (%w): in a container, give it the machine's /dev", err)
+		return nil, fmt.Errorf(
+			"this kernel has the disk, but no file for it (%w): in a container, mount the /dev of the machine", err)
 	}
 	return f, err
 }
 
-// blockDevice names the disk in a port, as "sdb". It is an error while the
-// kernel has not made it ready.
-func (k kernelDisk) blockDevice(port int) (string, error) {
+// blockDevice returns the name of the disk in a port, such as "sdb". It returns an error
+// until the disk is ready.
+func (k kernelFiles) blockDevice(port int) (string, error) {
 	tables, err := filepath.Glob(filepath.Join(k.controller, "status*"))
 	if err != nil {
 		return "", err
@@ -79,12 +82,12 @@ func (k kernelDisk) blockDevice(port int) (string, error) {
 	return "", fmt.Errorf("vhci_hcd has no port %d", port)
 }
 
-// diskOf names the disk of a USB device, given its bus id. A disk is ready when
-// its size is known.
-func (k kernelDisk) diskOf(busID string) (string, error) {
-	// Further controllers have directories of their own beside the first.
-	all := filepath.Join(filepath.Dir(k.controller), "vhci_hcd.*", "usb*", busID, "*", "host*", "target*", "*", "block", "*")
-	found, err := filepath.Glob(all)
+// diskOf returns the name of the disk of a USB device with that bus id. The disk is ready
+// when its size is known.
+func (k kernelFiles) diskOf(busID string) (string, error) {
+	// The directories of further controllers are next to that of the first one.
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(k.controller),
+		"vhci_hcd.*", "usb*", busID, "*", "host*", "target*", "*", "block", "*"))
 	if err != nil {
 		return "", err
 	}

@@ -10,18 +10,18 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
 )
 
-// readKeyboard reads what the workshop's keyboard types by itself, at the
-// laptop's USB/IP endpoint.
+// readKeyboard reads the keyboard of the workshop on the laptop, through its USB/IP
+// endpoint. The keyboard types by itself.
 func (d *Demo) readKeyboard(ctx context.Context) error {
-	u, err := d.used(ctx, keyboardID)
+	u, err := useOf(ctx, d.client, keyboardID)
 	if err != nil {
 		return err
 	}
-	dev, err := d.importDevice(ctx, u)
+	dev, err := importDevice(ctx, u)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("waited %v for the keys", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("waited %v for the keys", stepTimeout))
 	defer cancel()
 	f := &d.found.Keyboard
 	f.Typed = virtual.SampleGreeting
@@ -29,44 +29,48 @@ func (d *Demo) readKeyboard(ctx context.Context) error {
 	if err := errors.Join(err, dev.Close()); err != nil {
 		return err
 	}
-	d.out.say("It greets whoever opens it. %d reports of its interrupt endpoint arrived, each a key going down or up:", f.Reports)
-	d.out.say("  %s", f.Arrived)
-	return d.check("the keys arrived as they were typed", f.Arrived == f.Typed, "%q was typed, %q arrived", f.Typed, f.Arrived)
+	d.printf("It types a greeting when it is opened. %d reports of its interrupt endpoint arrived, one for each",
+		f.Reports)
+	d.printf("key that was pressed or released:")
+	d.printf("  %s", f.Arrived)
+	return d.check("the typed keys arrived unchanged", f.Arrived == f.Typed,
+		"%q was typed, %q arrived", f.Typed, f.Arrived)
 }
 
-// reportLength is that of a boot keyboard's report ("Device Class Definition for
-// HID", 1.11, appendix B.1): modifiers, a reserved byte, six keys.
+// reportLength is the length of a boot keyboard's report in bytes ("Device Class
+// Definition for HID", 1.11, appendix B.1): modifiers, a reserved byte, six keys.
 const reportLength = 8
 
-// readKeys reads reports until so many keys have been pressed and all are up
-// again, and returns what they write.
+// readKeys reads reports until a number of keys have been pressed and all keys are
+// released. It returns the text that the keys write.
 func readKeys(ctx context.Context, dev usb.Device, presses int) (text string, reports int, err error) {
 	from, err := interruptIn(dev.Info())
 	if err != nil {
 		return "", 0, err
 	}
-	var typed strings.Builder
+	var arrived strings.Builder
 	var before [reportLength]byte
 	for pressed := 0; pressed < presses || before != [reportLength]byte{}; {
 		u := &usb.URB{Endpoint: from.Address, Data: make([]byte, reportLength), Interval: int32(from.Interval)}
 		status := usb.Do(ctx, dev, u)
 		switch {
 		case ctx.Err() != nil:
-			return typed.String(), reports, fmt.Errorf("%w; %q arrived so far", context.Cause(ctx), typed.String())
+			return arrived.String(), reports, fmt.Errorf("%w; %q arrived so far", context.Cause(ctx), arrived.String())
 		case status != usb.StatusOK || u.Actual != reportLength:
-			return typed.String(), reports, fmt.Errorf("report of the keyboard: USB status %d, %d bytes", status, u.Actual)
+			err := fmt.Errorf("report of the keyboard: USB status %d, %d bytes", status, u.Actual)
+			return arrived.String(), reports, err
 		}
 		reports++
 		now := [reportLength]byte(u.Data)
-		down := goneDown(before, now)
+		down := newlyPressed(before, now)
 		pressed += len(down)
-		typed.WriteString(string(down))
+		arrived.WriteString(string(down))
 		before = now
 	}
-	return typed.String(), reports, nil
+	return arrived.String(), reports, nil
 }
 
-// interruptIn finds the endpoint that reports keys.
+// interruptIn returns the endpoint that reports keys.
 func interruptIn(info usb.Info) (usb.EndpointDescriptor, error) {
 	parsed, err := usb.ParseDescriptors(info.Descriptors)
 	if err != nil {
@@ -80,18 +84,18 @@ func interruptIn(info usb.Info) (usb.EndpointDescriptor, error) {
 			}
 		}
 	}
-	return usb.EndpointDescriptor{}, fmt.Errorf("%s is no keyboard: it has no interrupt endpoint", info.Name())
+	return usb.EndpointDescriptor{}, fmt.Errorf("%s is not a keyboard: it has no interrupt endpoint", info.Name())
 }
 
-// plain and shifted are what usages 0x04 to 0x38 ("HID Usage Tables", 1.4,
-// section 10) write on a US layout; � where that is no character.
+// plain and shifted are the characters of the usages 0x04 to 0x38 ("HID Usage Tables",
+// 1.4, section 10) on a US layout. A key without a character has �.
 var (
 	plain   = []rune("abcdefghijklmnopqrstuvwxyz1234567890\n��\t -=[]\\�;'`,./")
 	shifted = []rune("ABCDEFGHIJKLMNOPQRSTUVWXYZ!@#$%^&*()\n��\t _+{}|�:\"~<>?")
 )
 
-// goneDown returns what the keys write that are down now and were not before.
-func goneDown(before, now [reportLength]byte) []rune {
+// newlyPressed returns the characters of the keys that are pressed now but were not before.
+func newlyPressed(before, now [reportLength]byte) []rune {
 	const firstUsage, shiftKeys = 0x04, 0x22 // left and right
 	layout := plain
 	if now[0]&shiftKeys != 0 {

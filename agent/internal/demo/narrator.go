@@ -7,44 +7,45 @@ import (
 	"time"
 )
 
-// narrator writes for a person. Failing to is no failure of the demo.
+// narrator writes text for a person. It ignores write errors, because the demo also
+// reports to programs.
 type narrator struct {
 	out      io.Writer
 	terminal bool
-	open     bool      // a line of progress stands there
-	shown    time.Time // the last one
-	quarter  int64     // of what was done when a line was written; 0 to 4
+	open     bool      // the last line is a progress line without an end
+	shown    time.Time // when the last progress line was written
+	quarter  int64     // the last quarter that progress has reported, 0 to 4
 }
 
 // line writes a line.
 func (n *narrator) line(format string, args ...any) {
-	n.settle()
+	n.eraseProgress()
 	fmt.Fprintln(n.out, strings.TrimRight(fmt.Sprintf(format, args...), " "))
 }
 
-// say writes a line of a step.
-func (n *narrator) say(format string, args ...any) { n.line("   "+format, args...) }
+// printf writes a line of a step, which is indented.
+func (n *narrator) printf(format string, args ...any) { n.line("   "+format, args...) }
 
-// progress says how far something is: on a terminal ten times a second, over
-// the line before; elsewhere with a line for each quarter.
-func (n *narrator) progress(done, all int64, format string, args ...any) {
+// progress reports how much is done. On a terminal it overwrites one line ten times a
+// second. Elsewhere it writes a line for each quarter.
+func (n *narrator) progress(done, total int64, format string, args ...any) {
 	if !n.terminal {
-		if quarter := 4 * done / all; quarter != n.quarter {
+		if quarter := 4 * done / total; quarter != n.quarter {
 			n.quarter = quarter
-			n.say(format, args...)
+			n.printf(format, args...)
 		}
 		return
 	}
-	const every = 100 * time.Millisecond
-	if time.Since(n.shown) < every {
+	const interval = 100 * time.Millisecond
+	if time.Since(n.shown) < interval {
 		return
 	}
 	n.shown, n.open = time.Now(), true
 	fmt.Fprintf(n.out, "\r\x1b[K   "+format, args...)
 }
 
-// settle makes room where progress was shown.
-func (n *narrator) settle() {
+// eraseProgress erases the progress line.
+func (n *narrator) eraseProgress() {
 	if n.open {
 		fmt.Fprint(n.out, "\r\x1b[K")
 		n.open = false

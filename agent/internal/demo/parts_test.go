@@ -7,17 +7,17 @@ import (
 	"testing"
 )
 
-// table is what vhci_hcd shows (drivers/usb/usbip/vhci_sysfs.c, status_show).
+// table is a file "status" of vhci_hcd (drivers/usb/usbip/vhci_sysfs.c, status_show).
 const table = `hub port sta spd dev      sockfd local_busid
 hs  0000 006 003 00010001 000003 5-1
 hs  0001 004 000 00000000 000000 0-0
 ss  0008 006 005 00010002 000004 6-1
 `
 
-// sysfs makes files below a directory of the test's.
-func sysfs(t *testing.T, files map[string]string) kernelDisk {
+// sysfs creates files below a directory.
+func sysfs(t *testing.T, files map[string]string) kernelFiles {
 	t.Helper()
-	k := kernelDisk{controller: filepath.Join(t.TempDir(), "vhci_hcd.0")}
+	k := kernelFiles{controller: filepath.Join(t.TempDir(), "vhci_hcd.0")}
 	for name, content := range files {
 		path := filepath.Join(filepath.Dir(k.controller), name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -41,7 +41,7 @@ func TestBlockDeviceOfPort(t *testing.T) {
 	}
 	k.devices = t.TempDir()
 	if _, err := k.open(0); err == nil || !strings.Contains(err.Error(), "in a container") {
-		t.Errorf("without a device file: %v, want what to do", err)
+		t.Errorf("without a device file: %v, want advice", err)
 	}
 	if err := os.WriteFile(filepath.Join(k.devices, "sdb"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestBlockDeviceOfLaterController(t *testing.T) {
 	}
 }
 
-func TestKeysThatHaveGoneDown(t *testing.T) {
+func TestNewlyPressedKeys(t *testing.T) {
 	for _, c := range []struct {
 		before, now [reportLength]byte
 		want        string
@@ -85,7 +85,7 @@ func TestKeysThatHaveGoneDown(t *testing.T) {
 		{now: [reportLength]byte{0, 0, 1, 1, 1, 1, 1, 1}}, // too many keys at once
 		{now: [reportLength]byte{0, 0, 0x39, 0xff}, want: "\uFFFD\uFFFD"},
 	} {
-		if got := string(goneDown(c.before, c.now)); got != c.want {
+		if got := string(newlyPressed(c.before, c.now)); got != c.want {
 			t.Errorf("% x then % x: %q, want %q", c.before, c.now, got, c.want)
 		}
 	}
