@@ -11,10 +11,10 @@ import (
 // State is the state of the signalling connection. While the agent is not
 // connected, other peers cannot find it.
 type State struct {
-	Connected bool      `json:"connected"`
-	Via       Via       `json:"via,omitempty"`    // set while connected
-	Since     time.Time `json:"since"`            // when Connected changed last
-	Reason    string    `json:"reason,omitempty"` // why it is not connected, for people; empty while connected
+	Connected bool
+	Via       Via       // set while connected
+	Since     time.Time // when Connected changed last
+	Reason    string    // why it is not connected, for people; empty while connected
 }
 
 // String returns a description for people.

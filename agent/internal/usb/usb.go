@@ -202,38 +202,38 @@ var (
 
 // Info describes a device.
 type Info struct {
-	ID                string      `json:"id"`      // the port: "1-1.2"; a name such as "v-disk" for virtual devices
-	Backend           string      `json:"backend"` // usbfs, libusb, virtual
-	BusNumber         uint32      `json:"bus"`
-	DeviceNumber      uint32      `json:"device"`
-	Speed             Speed       `json:"speed"`
-	Vendor            uint16      `json:"vendor_id"`
-	Product           uint16      `json:"product_id"`
-	Release           uint16      `json:"release"` // bcdDevice
-	Class             uint8       `json:"class"`
-	SubClass          uint8       `json:"subclass"`
-	Protocol          uint8       `json:"protocol"`
-	Configuration     uint8       `json:"configuration"` // bConfigurationValue of the active configuration, or 0
-	NumConfigurations uint8       `json:"configurations"`
-	Interfaces        []Interface `json:"interfaces"` // of the active configuration, alternate setting 0
-	Manufacturer      string      `json:"manufacturer,omitempty"`
-	ProductName       string      `json:"product,omitempty"`
-	Serial            string      `json:"serial,omitempty"`
+	ID                string // the port: "1-1.2"; a name such as "v-disk" for virtual devices
+	Backend           string // usbfs, libusb, virtual
+	BusNumber         uint32
+	DeviceNumber      uint32
+	Speed             Speed
+	Vendor            uint16
+	Product           uint16
+	Release           uint16 // bcdDevice
+	Class             uint8
+	SubClass          uint8
+	Protocol          uint8
+	Configuration     uint8 // bConfigurationValue of the active configuration, or 0
+	NumConfigurations uint8
+	Interfaces        []Interface // of the active configuration, alternate setting 0
+	Manufacturer      string
+	ProductName       string
+	Serial            string
 	// Descriptors holds the device descriptor and then each configuration
 	// descriptor with the descriptors that belong to it, as the file
 	// "descriptors" in sysfs. At most MaxDescriptors bytes.
-	Descriptors []byte `json:"-"`
+	Descriptors []byte
 	// InUse is the reason why the device must not be opened ("sda1 is mounted on
 	// /home"), or empty if the device is free.
-	InUse string `json:"in_use,omitempty"`
+	InUse string
 }
 
 // Interface is one interface of the active configuration.
 type Interface struct {
-	Number   uint8 `json:"number"`
-	Class    uint8 `json:"class"`
-	SubClass uint8 `json:"subclass"`
-	Protocol uint8 `json:"protocol"`
+	Number   uint8
+	Class    uint8
+	SubClass uint8
+	Protocol uint8
 }
 
 // Name returns a name for people: manufacturer and product, or the product

@@ -20,16 +20,6 @@ const (
 	ModMeta
 )
 
-// Usages of some keys that do not print a character.
-const (
-	UsageEnter     uint8 = 0x28
-	UsageEscape    uint8 = 0x29
-	UsageBackspace uint8 = 0x2a
-	UsageTab       uint8 = 0x2b
-	UsageCapsLock  uint8 = 0x39
-	UsageNumLock   uint8 = 0x53
-)
-
 // MaxText is the greatest length of a text for [Keyboard.Type], in bytes.
 const MaxText = 4096
 
