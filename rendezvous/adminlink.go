@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 // AdminLinkFile is the file in the data directory that holds the one-time link
@@ -25,13 +27,13 @@ const pathAdmin = "/admin"
 // keepAdminLink makes a one-time link for an administrator if nobody
 // administers the server yet, and keeps it in the data directory. A link that
 // was used or has expired is not kept.
-func (s *settings) keepAdminLink(ctx context.Context, r *registry.Registry, pin *ident.Pin) error {
+func (s *settings) keepAdminLink(ctx context.Context, admin *administration.Service, pin *ident.Pin) error {
 	path := filepath.Join(s.Data, AdminLinkFile)
 	kept, err := readLink(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	code, err := r.AdminLink(ctx, parameter(kept, "link"), false)
+	code, err := admin.AdminLink(ctx, parameter(kept, "link"), false)
 	if err != nil {
 		return fmt.Errorf("admin link: %w", err)
 	}
@@ -67,16 +69,16 @@ func NewAdminLink(ctx context.Context, c Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store, err := s.openBeside(ctx)
+	db, err := database.OpenExisting(ctx, s.location())
 	if err != nil {
 		return "", err
 	}
-	defer store.Close()
-	r, err := registry.New(registry.Config{Store: store})
+	defer db.Close()
+	all, err := services.New(services.Config{Database: db})
 	if err != nil {
 		return "", err
 	}
-	code, err := r.AdminLink(ctx, "", true)
+	code, err := all.Administration.AdminLink(ctx, "", true)
 	if err != nil {
 		return "", fmt.Errorf("admin link: %w", err)
 	}

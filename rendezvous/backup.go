@@ -15,7 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/migrations"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/backup"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
@@ -30,7 +30,7 @@ func Backup(ctx context.Context, c Config, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	from, closed, err := s.databaseBeside(ctx)
+	from, closed, err := s.existingDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,25 +53,20 @@ func Backup(ctx context.Context, c Config, w io.Writer) error {
 	return errors.Join(backup.Write(ctx, w, from, files, Version, time.Now()), closed())
 }
 
-// databaseBeside opens the database beside a server that may be running.
-func (s *settings) databaseBeside(ctx context.Context) (_ backup.Database, closed func() error, err error) {
-	if s.DatabaseURL == "" {
-		store, err := sqlitestore.OpenBeside(ctx, s.Data)
-		if err != nil {
-			return backup.Database{}, nil, err
-		}
-		return backup.Database{DB: store.DB(), Engine: migrations.SQLite}, store.Close, nil
-	}
-	store, err := pgstore.OpenBeside(ctx, s.DatabaseURL)
+// existingDatabase opens the database while a server may be running.
+func (s *settings) existingDatabase(ctx context.Context) (_ backup.Database, closed func() error, err error) {
+	db, err := database.OpenExisting(ctx, s.location())
 	if err != nil {
 		return backup.Database{}, nil, err
 	}
-	return postgresOf(store)
+	from, closed := plain(db)
+	return from, closed, nil
 }
 
-func postgresOf(store *pgstore.Store) (backup.Database, func() error, error) {
-	db := store.DB()
-	return backup.Database{DB: db, Engine: migrations.Postgres}, func() error { return errors.Join(db.Close(), store.Close()) }, nil
+// plain returns a database without its stores, and the function that closes it.
+func plain(db *database.Database) (backup.Database, func() error) {
+	sql := db.SQL()
+	return backup.Database{DB: sql, Engine: db.Engine}, func() error { return errors.Join(sql.Close(), db.Close()) }
 }
 
 // Restored tells of a backup that was restored.
@@ -105,7 +100,7 @@ func Restore(ctx context.Context, c Config, r io.Reader, force bool) (done Resto
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 	file := filepath.Join(scratch, sqlitestore.FileName)
 	db, files, h, err := backup.Read(ctx, r, func(ctx context.Context, schema int64) (*sql.DB, error) {
-		return sqlitestore.Fresh(ctx, file, schema)
+		return sqlitestore.Create(ctx, file, schema)
 	})
 	if err != nil {
 		return done, err
@@ -141,7 +136,7 @@ func (s *settings) restoreFile(ctx context.Context, db *sql.DB, file string, fil
 
 // unused refuses a data directory whose database anybody has used.
 func (s *settings) unused(ctx context.Context) error {
-	db, err := sqlitestore.Existing(s.Data)
+	db, err := sqlitestore.OpenAnySchema(s.Data)
 	if err != nil || db == nil {
 		return err
 	}
@@ -155,14 +150,11 @@ func (s *settings) unused(ctx context.Context) error {
 // restorePostgres copies a database that was read into the one that instances
 // share.
 func (s *settings) restorePostgres(ctx context.Context, db *sql.DB, files []backup.File, force bool) error {
-	store, err := pgstore.Open(ctx, s.DatabaseURL)
+	shared, err := database.Open(ctx, s.location())
 	if err != nil {
 		return err
 	}
-	to, closed, err := postgresOf(store)
-	if err != nil {
-		return err
-	}
+	to, closed := plain(shared)
 	err = backup.Replace(ctx, backup.Database{DB: db, Engine: migrations.SQLite}, to, force, time.Now(), func() error { return s.putFiles(files) })
 	return errors.Join(err, closed())
 }

@@ -122,7 +122,7 @@ func readFile(path string, most int64) ([]byte, error) {
 // openCertificates makes what keeps the certificate and the keys of session
 // tickets.
 func (s *settings) openCertificates(ctx context.Context, p *parts) error {
-	tickets, err := secret(ctx, p.store, secretTickets)
+	tickets, err := secret(ctx, p.database.Secrets, secretTickets)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (s *settings) openCertificates(ctx context.Context, p *parts) error {
 	if s.ACME.On {
 		config.ACME = &certs.ACME{
 			Email: s.ACME.Email, Directory: s.ACME.Directory, CA: s.ACME.CA, Account: s.account,
-			HTTPS: p.listener.Addr(), Store: p.store, Key: s.databaseKey,
+			HTTPS: p.listener.Addr(), Store: certs.Store{Blobs: p.database.Blobs, Locks: p.database.Locks}, Key: s.databaseKey,
 		}
 		if p.redirect != nil {
 			config.ACME.HTTP = p.redirect.listener.Addr()

@@ -19,7 +19,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/backup"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
@@ -125,11 +125,11 @@ func (s *settings) examineData() doctor.Finding {
 }
 
 // examineDatabase looks at the database, and returns it open.
-func (s *settings) examineDatabase(ctx context.Context) (registry.Store, []doctor.Finding) {
+func (s *settings) examineDatabase(ctx context.Context) (*database.Database, []doctor.Finding) {
 	const check = "database"
 	ctx, cancel := context.WithTimeout(ctx, doctorWait)
 	defer cancel()
-	db, closed, err := s.databaseBeside(ctx)
+	db, closed, err := s.existingDatabase(ctx)
 	if err != nil {
 		if errors.Is(err, sqlitestore.ErrNone) {
 			return nil, []doctor.Finding{doctor.Note(check, "the first start makes it", "there is none yet")}
@@ -140,7 +140,7 @@ func (s *settings) examineDatabase(ctx context.Context) (registry.Store, []docto
 	if err := closed(); err != nil {
 		found = append(found, doctor.Bad(check, "", "%v", err))
 	}
-	store, err := s.openBeside(ctx)
+	store, err := database.OpenExisting(ctx, s.location())
 	if err != nil {
 		return nil, append(found, doctor.Bad(check, "", "%v", err))
 	}
@@ -152,7 +152,7 @@ func (s *settings) examineDatabase(ctx context.Context) (registry.Store, []docto
 	if s.DatabaseURL == "" {
 		return store, found
 	}
-	theirs, err := store.Clock(ctx)
+	theirs, err := store.Leases.Clock(ctx)
 	switch ahead := time.Since(theirs); {
 	case err != nil:
 		found = append(found, doctor.Bad("clock", "", "%v", err))
@@ -187,21 +187,21 @@ func about(ctx context.Context, b backup.Database) doctor.Finding {
 }
 
 // examineCluster looks at the links to the instances that hold a lease.
-func (s *settings) examineCluster(ctx context.Context, store registry.Store) []doctor.Finding {
+func (s *settings) examineCluster(ctx context.Context, store *database.Database) []doctor.Finding {
 	const check = "instances"
 	if s.DatabaseURL == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorWait)
 	defer cancel()
-	list, err := store.Instances(ctx, time.Now())
+	list, err := store.Leases.Instances(ctx, time.Now())
 	if err != nil {
 		return []doctor.Finding{doctor.Bad(check, "", "%v", err)}
 	}
 	if len(list) == 0 {
 		return []doctor.Finding{doctor.Note(check, "", "none runs now")}
 	}
-	seed, err := secret(ctx, store, secretCluster)
+	seed, err := secret(ctx, store.Secrets, secretCluster)
 	if err != nil {
 		return []doctor.Finding{doctor.Bad(check, "", "%v", err)}
 	}
@@ -228,9 +228,9 @@ func (s *settings) examineCluster(ctx context.Context, store registry.Store) []d
 }
 
 // ownCredentials are credentials for the relay, of a peer that does not exist.
-func ownCredentials(store registry.Store) func(context.Context) (api.RelayCredentials, error) {
+func ownCredentials(store *database.Database) func(context.Context) (api.RelayCredentials, error) {
 	return func(ctx context.Context) (api.RelayCredentials, error) {
-		key, err := secret(ctx, store, secretRelay)
+		key, err := secret(ctx, store.Secrets, secretRelay)
 		if err != nil {
 			return api.RelayCredentials{}, err
 		}

@@ -45,12 +45,13 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 	}
 	stun, turn := s.uris(p.sockets.Port())
 	server := api.Server{Name: s.Name, Region: s.Region, Version: Version, SignalALPN: signal.ALPN, STUN: stun, TURN: turn, Open: s.Open}
-	r := p.registry
-	attempts := httpapi.NewAttempts(httpapi.Limit{}, r, nil)
+	r := p.services
+	attempts := httpapi.NewAttempts(httpapi.Limit{}, r.Audit, nil)
 	pages, err := web.New(web.Config{
 		Resources: web.Resources{
-			SignIns: r, Membership: r, Peers: r, Revocations: r, Approvals: r, Invites: r, Tokens: r, Audit: r, Instances: r,
-			Pairs: r, History: r,
+			SignIns: r.Administration, Membership: r.Registration, Peers: r.Directory, Revocations: r.Revocations,
+			Approvals: r.Approvals, JoinRequests: r.JoinRequests, Invites: r.Invites, Tokens: r.Administration, Audit: r.Audit,
+			Instances: r.Instances, Pairs: r.Links, History: r.History,
 		},
 		Attempts: attempts, Server: server, Origin: s.link("", nil), Logger: s.Logger.With("part", "pages"),
 		JoinLink: func(code string) string { return s.joinWith(s.shownPin(p), code) },
@@ -60,10 +61,13 @@ func (s *settings) newHTTPS(p *parts) (*https, error) {
 	}
 	handler, err := httpapi.New(httpapi.Config{
 		Resources: httpapi.Resources{
-			Registration: r, Authentication: r, Peers: r, Allowances: r, Mailboxes: r, Tries: r, PeerAdmin: r, Revocations: r,
-			Approvals: r, Invites: r, Tokens: r, Audit: r, Refusals: r, Instances: r, Pairs: r, History: r, Database: r,
+			Registration: r.Registration, PeerTokens: r.Directory, AdminTokens: r.Administration, Peers: r.Directory,
+			Allowances: r.AllowList, Mailboxes: r.Mailboxes, Tries: r.Mailboxes, PeerAdmin: r.Directory,
+			Revocations: r.Revocations, Approvals: r.Approvals, JoinRequests: r.JoinRequests, Invites: r.Invites,
+			Tokens: r.Administration, Audit: r.Audit, Refusals: r.Audit, Instances: r.Instances, Pairs: r.Links,
+			History: r.History, Database: p.database,
 		},
-		Presence:       presence{p.hub, p.cluster},
+		Presence:       onlinePeers{p.hub, p.cluster},
 		Relay:          relayAccess{p.relay, turn},
 		Server:         server,
 		TrustedProxies: s.proxies,

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // JoinLinkFile is the file in the data directory that holds the join link, for
@@ -30,17 +30,17 @@ const (
 
 // joinLink makes the link that lets agents join, keeps it in the data directory
 // and returns it. An open server's has no invite.
-func (s *settings) joinLink(ctx context.Context, r *registry.Registry, pin *ident.Pin) (string, error) {
+func (s *settings) joinLink(ctx context.Context, invites *peers.Invites, pin *ident.Pin) (string, error) {
 	path := filepath.Join(s.Data, JoinLinkFile)
 	kept, since := keptInvite(path)
 	code := ""
 	if !s.Open {
-		var i registry.Invite
+		var i peers.Invite
 		var err error
-		code, i, err = r.CreateInvite(ctx, registry.InviteSpec{Code: kept, Label: "join link", TTL: inviteTTL})
+		code, i, err = invites.CreateInvite(ctx, peers.InviteSpec{Code: kept, Label: "join link", TTL: inviteTTL})
 		if err == nil && i.Revoked { // the link leaked, say: another is wanted
 			kept = ""
-			code, _, err = r.CreateInvite(ctx, registry.InviteSpec{Label: "join link", TTL: inviteTTL})
+			code, _, err = invites.CreateInvite(ctx, peers.InviteSpec{Label: "join link", TTL: inviteTTL})
 		}
 		if err != nil {
 			return "", fmt.Errorf("invite of the join link: %w", err)

@@ -35,23 +35,14 @@ func (p *parts) message(elsewhere bool, err error, took time.Duration) {
 	p.metrics.Message(path, label, took)
 }
 
-// asked counts what the registry was asked for.
-func (p *parts) asked(what, result string, refused bool) {
-	if refused {
-		p.metrics.Refused(what, result)
-		return
-	}
-	p.metrics.Done(what, result)
-}
-
 // snapshot is how all parts are now.
 func (s *settings) snapshot(p *parts) func(context.Context) metrics.Snapshot {
 	return func(ctx context.Context) metrics.Snapshot {
-		door, lease, pool, used := p.front.Stats(), p.cluster.Stats(), p.registry.Pool(), p.relay.Usage()
+		door, lease, pool, used := p.front.Stats(), p.cluster.Stats(), p.database.Pool(), p.relay.Usage()
 		began := time.Now()
-		err := p.registry.Ready(ctx)
+		err := p.database.Ping(ctx)
 		return metrics.Snapshot{
-			Connected: p.hub.Count(), Registered: p.registry.Registered(), Draining: p.https.draining.Load(),
+			Connected: p.hub.Count(), Registered: p.services.Counter.Registered(), Draining: p.https.draining.Load(),
 			Connections: door.Connections, Pending: door.Pending, Refused: door.Refused,
 			Certificates: p.certs.Status().Expires,
 			Lease: metrics.Lease{

@@ -16,12 +16,15 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/listener"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 // Names of the secrets that all instances share through the database.
@@ -32,34 +35,21 @@ const (
 	secretBytes   = 32
 )
 
-// openRegistry opens the database and the registry over it.
-func (s *settings) openRegistry(ctx context.Context, p *parts) (err error) {
-	if s.DatabaseURL != "" {
-		store, err := pgstore.Open(ctx, s.DatabaseURL)
-		if err != nil {
-			return err
-		}
-		p.store = store
-	} else {
-		store, err := sqlitestore.Open(ctx, s.Data)
-		if err != nil {
-			return err
-		}
-		p.store = store
+// openServices opens the database and the services over it.
+func (s *settings) openServices(ctx context.Context, p *parts) (err error) {
+	if p.database, err = database.Open(ctx, s.location()); err != nil {
+		return err
 	}
-	p.registry, err = registry.New(registry.Config{
-		Store: p.store, Open: s.Open, RequireBinding: true, Logger: s.Logger.With("part", "registry"),
-		OnRevoked: p.revoked, Observe: p.asked, Figures: p.figures,
+	p.services, err = services.New(services.Config{
+		Database: p.database, Open: s.Open, RequireBinding: true, Logger: s.Logger.With("part", "registry"),
+		OnRevoked: p.revoked, OnRefused: p.metrics.Refused, OnDone: p.metrics.Done, Figures: p.figures,
 	})
 	return err
 }
 
-// openBeside opens the database beside a server that may be running.
-func (s *settings) openBeside(ctx context.Context) (registry.Store, error) {
-	if s.DatabaseURL != "" {
-		return pgstore.OpenBeside(ctx, s.DatabaseURL)
-	}
-	return sqlitestore.OpenBeside(ctx, s.Data)
+// location is where the database is.
+func (s *settings) location() database.Location {
+	return database.Location{URL: s.DatabaseURL, Dir: s.Data}
 }
 
 // revoked ends what a peer that was revoked at a moment has at this instance.
@@ -69,15 +59,15 @@ func (p *parts) revoked(id ident.PeerID, at time.Time) {
 }
 
 // figures is what this instance sees now.
-func (p *parts) figures() registry.Figures {
+func (p *parts) figures() history.Figures {
 	used := p.relay.Usage()
-	o := registry.Figures{
+	o := history.Figures{
 		Holder: p.cluster.Holder(), Peers: p.hub.Count(),
 		RelayBytes:   int64(used.FromClients.Bytes + used.ToClients.Bytes),
 		RelayPackets: int64(used.FromClients.Packets + used.ToClients.Packets),
 	}
 	for _, u := range used.Peers {
-		o.Relay = append(o.Relay, registry.RelayUse{
+		o.Relay = append(o.Relay, history.RelayUse{
 			Peer: u.Peer, SentBytes: int64(u.FromClients.Bytes), SentPackets: int64(u.FromClients.Packets),
 			ReceivedBytes: int64(u.ToClients.Bytes), ReceivedPackets: int64(u.ToClients.Packets),
 		})
@@ -86,7 +76,7 @@ func (p *parts) figures() registry.Figures {
 }
 
 // neighbours lets the relay reach those of the other instances.
-func (p *parts) neighbours(others []registry.Instance) {
+func (p *parts) neighbours(others []presence.Instance) {
 	var ranges []relay.Range
 	for _, i := range others {
 		if r, err := relay.ParseRange(i.Relay); err == nil { // an older instance does not say
@@ -98,7 +88,7 @@ func (p *parts) neighbours(others []registry.Instance) {
 
 // openSignalling makes the hub and its place in the cluster.
 func (s *settings) openSignalling(ctx context.Context, p *parts) error {
-	seed, err := secret(ctx, p.store, secretCluster)
+	seed, err := secret(ctx, p.database.Secrets, secretCluster)
 	if err != nil {
 		return err
 	}
@@ -109,7 +99,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 	var random [4]byte
 	rand.Read(random[:]) // never fails: crypto/rand ends the program instead
 	config := cluster.Config{
-		Leases: p.store, Presence: p.store, Reports: p.store, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region, Version: Version,
+		Leases: p.database.Leases, Presence: p.database.Presence, Reports: p.database.Links, Name: instanceName(hex.EncodeToString(random[:])), Listener: p.links, Key: key, Region: s.Region, Version: Version,
 		Relay: p.relay.Range().String(), Logger: s.Logger.With("part", "cluster"), OnMembers: p.neighbours,
 	}
 	if p.links != nil {
@@ -125,7 +115,7 @@ func (s *settings) openSignalling(ctx context.Context, p *parts) error {
 		features = 0
 	}
 	p.hub, err = hub.New(hub.Config{
-		Registry: admission{p.registry}, Cluster: p.cluster, Features: features, Logger: s.Logger.With("part", "signalling"), Observe: p.message,
+		Registry: admission{p.services}, Cluster: p.cluster, Features: features, Logger: s.Logger.With("part", "signalling"), Observe: p.message,
 	})
 	return err
 }
@@ -160,7 +150,7 @@ func (s *settings) openFront(p *parts) (err error) {
 
 // openRelay makes the relay.
 func (s *settings) openRelay(ctx context.Context, p *parts) error {
-	key, err := secret(ctx, p.store, secretRelay)
+	key, err := secret(ctx, p.database.Secrets, secretRelay)
 	if err != nil {
 		return err
 	}
@@ -179,7 +169,7 @@ func rate(megabits, packets int) limits.FlowRate {
 }
 
 // secret returns the one of that name that all instances share.
-func secret(ctx context.Context, store registry.Store, name string) ([]byte, error) {
+func secret(ctx context.Context, store registry.SecretStore, name string) ([]byte, error) {
 	fresh := make([]byte, secretBytes)
 	rand.Read(fresh) // never fails: crypto/rand ends the program instead
 	value, err := store.Secret(ctx, name, fresh)
@@ -190,15 +180,15 @@ func secret(ctx context.Context, store registry.Store, name string) ([]byte, err
 }
 
 // admission is the registry as the hub asks it.
-type admission struct{ registry *registry.Registry }
+type admission struct{ services *services.Services }
 
 // Admit says whether a peer may connect.
 func (a admission) Admit(ctx context.Context, id ident.PeerID) error {
-	_, err := a.registry.Peer(ctx, id)
-	if !errors.Is(err, registry.ErrPeerNotFound) {
+	_, err := a.services.Directory.Peer(ctx, id)
+	if !errors.Is(err, peers.ErrNotFound) {
 		return err
 	}
-	switch revoked, err := a.registry.Revoked(ctx, id); {
+	switch revoked, err := a.services.Revocations.Revoked(ctx, id); {
 	case err != nil:
 		return err
 	case revoked:
@@ -209,17 +199,17 @@ func (a admission) Admit(ctx context.Context, id ident.PeerID) error {
 
 // Allowed reports whether the receiver of a route accepts messages of the sender.
 func (a admission) Allowed(ctx context.Context, r hub.Route) (bool, error) {
-	return a.registry.Allowed(ctx, r.From, r.To)
+	return a.services.AllowList.Allowed(ctx, peers.Permission{Owner: r.To, Peer: r.From})
 }
 
-// presence is who is connected, here or at another instance.
-type presence struct {
+// onlinePeers knows who is connected, here or at another instance.
+type onlinePeers struct {
 	hub     *hub.Hub
 	cluster *cluster.Cluster
 }
 
 // Online reports whether a peer has a signalling connection.
-func (p presence) Online(ctx context.Context, id ident.PeerID) (bool, error) {
+func (p onlinePeers) Online(ctx context.Context, id ident.PeerID) (bool, error) {
 	if p.hub.Online(id) {
 		return true, nil
 	}

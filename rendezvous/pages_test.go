@@ -15,7 +15,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/web/webtest"
 )
@@ -302,9 +303,9 @@ func remember(t *testing.T, data string, peers int) {
 	now := time.Now().UTC().Truncate(time.Minute)
 	for n := range 23 * 60 {
 		wave := 1 + math.Sin(float64(n)/180)
-		m := registry.Minute{
+		m := history.Minute{
 			At: now.Add(-time.Duration(n) * time.Minute), Instance: "before", Peers: 2 + int(2.4*wave),
-			Pairs: registry.PairCount{Direct: int(1.6 * wave), Relayed: int(1.1*wave + 0.2*float64(n%7)/7)}, RelayBytes: int64(4e6 * wave * float64(n%11)), RelayPackets: 900,
+			Pairs: presence.PairCount{Direct: int(1.6 * wave), Relayed: int(1.1*wave + 0.2*float64(n%7)/7)}, RelayBytes: int64(4e6 * wave * float64(n%11)), RelayPackets: 900,
 		}
 		if n%97 == 0 {
 			m.Registrations = 1
@@ -315,18 +316,18 @@ func remember(t *testing.T, data string, peers int) {
 		if n > 500 && n < 560 { // nobody ran
 			continue
 		}
-		if err := store.AddMinute(t.Context(), m); err != nil {
+		if err := store.History().AddMinute(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	today := registry.DayOf(now)
+	today := history.DayOf(now)
 	for day := range 30 {
-		var uses []registry.RelayUse
+		var uses []history.RelayUse
 		for n := range min(peers, 4) {
 			f := int64(float64(7-2*n)*1e8*(1+math.Sin(float64(day)/4))) + 3
-			uses = append(uses, registry.RelayUse{Peer: seeded(t, byte(n+1)), SentBytes: f, SentPackets: f / 1100, ReceivedBytes: f / 6, ReceivedPackets: f / 1300})
+			uses = append(uses, history.RelayUse{Peer: seeded(t, byte(n+1)), SentBytes: f, SentPackets: f / 1100, ReceivedBytes: f / 6, ReceivedPackets: f / 1300})
 		}
-		if err := store.AddRelayUse(context.Background(), today-registry.Day(day), uses); err != nil {
+		if err := store.History().AddRelayUse(context.Background(), today-history.Day(day), uses); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,11 +11,12 @@ import (
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/cluster"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/hub"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/listener"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/metrics"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 // Version is what the server says it is.
@@ -52,8 +53,8 @@ type parts struct {
 	metrics  *metrics.Metrics
 	redirect *redirect // HTTP, for who does not know of HTTPS; nil without
 	sockets  *relay.Sockets
-	store    registry.Store
-	registry *registry.Registry
+	database *database.Database
+	services *services.Services
 	cluster  *cluster.Cluster
 	hub      *hub.Hub
 	relay    *relay.Relay
@@ -79,7 +80,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
-	start(p.registry.Run)
+	start(p.services.Run)
 	start(p.relay.Run)
 	start(func(ctx context.Context) error { return p.cluster.Run(ctx, p.hub) })
 	start(p.front.Run)
@@ -187,10 +188,10 @@ func (p *parts) close() error {
 	if p.https != nil {
 		p.https.requests()
 	}
-	if p.store == nil {
+	if p.database == nil {
 		return nil
 	}
-	if err := p.store.Close(); err != nil {
+	if err := p.database.Close(); err != nil {
 		return fmt.Errorf("close the database: %w", err)
 	}
 	return nil
@@ -211,7 +212,7 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 		return err
 	}
 	p.metrics = metrics.New(metrics.Config{Version: Version, Read: s.snapshot(p)})
-	if err := s.openRegistry(ctx, p); err != nil {
+	if err := s.openServices(ctx, p); err != nil {
 		return err
 	}
 	if err := s.openCertificates(ctx, p); err != nil {
@@ -230,10 +231,10 @@ func (s *settings) open(ctx context.Context, p *parts) error {
 	if p.https, err = s.newHTTPS(p); err != nil {
 		return err
 	}
-	if p.joinLink, err = s.joinLink(ctx, p.registry, s.shownPin(p)); err != nil {
+	if p.joinLink, err = s.joinLink(ctx, p.services.Invites, s.shownPin(p)); err != nil {
 		return err
 	}
-	return s.keepAdminLink(ctx, p.registry, s.shownPin(p))
+	return s.keepAdminLink(ctx, p.services.Administration, s.shownPin(p))
 }
 
 // listen takes the ports.

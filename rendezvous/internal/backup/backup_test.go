@@ -33,7 +33,7 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // sqlite makes an empty SQLite database of a version of the schema.
 func sqlite(t *testing.T, schema int64) backup.Database {
 	t.Helper()
-	db, err := sqlitestore.Fresh(t.Context(), filepath.Join(t.TempDir(), sqlitestore.FileName), schema)
+	db, err := sqlitestore.Create(t.Context(), filepath.Join(t.TempDir(), sqlitestore.FileName), schema)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func postgres(t *testing.T) backup.Database {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return closing(t, backup.Database{DB: store.DB(), Engine: migrations.Postgres})
+	return closing(t, backup.Database{DB: store.SQL(), Engine: migrations.Postgres})
 }
 
 func closing(t *testing.T, b backup.Database) backup.Database {
@@ -83,7 +83,7 @@ func write(t *testing.T, from backup.Database, files ...backup.File) []byte {
 func read(t *testing.T, raw []byte) (backup.Database, []backup.File, error) {
 	t.Helper()
 	db, files, _, err := backup.Read(t.Context(), bytes.NewReader(raw), func(ctx context.Context, schema int64) (*sql.DB, error) {
-		return sqlitestore.Fresh(ctx, filepath.Join(t.TempDir(), sqlitestore.FileName), schema)
+		return sqlitestore.Create(ctx, filepath.Join(t.TempDir(), sqlitestore.FileName), schema)
 	})
 	if err != nil {
 		return backup.Database{}, nil, err

@@ -67,7 +67,7 @@ type sink interface {
 // filled.
 var tables = []string{
 	"secrets", "peers", "challenges", "invites", "allowed", "mailboxes", "tries",
-	"admin_tokens", "admin_links", "revocations", "approvals", "audit", "blobs", "last_seen", "history", "relay_use",
+	"admin_tokens", "admin_links", "revocations", "approvals", "join_requests", "audit", "blobs", "last_seen", "history", "relay_use",
 }
 
 // left are the tables that a backup does not hold, and why. Those of processes

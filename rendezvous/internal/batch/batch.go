@@ -1,7 +1,6 @@
-// Package batch does together what many ask for at the same time: who comes
-// while a run is under way waits for the next one, which does all of theirs at
-// once. So a single question waits for nothing, and under load one transaction
-// or round trip serves many.
+// Package batch coalesces concurrent calls: calls that arrive while a batch runs
+// are executed together in the next batch. A single call does not wait, and under
+// load one transaction or round trip serves many callers.
 package batch
 
 import (
@@ -13,80 +12,81 @@ import (
 	"time"
 )
 
-// Config is what a Batch needs.
-type Config[Q, A any] struct {
-	// Do answers questions, at least one and at most Most. It returns as many
-	// answers, in their order. It is called from a goroutine of the batch, with a
-	// context of its own: one who gives up does not fail the others.
-	Do   func(ctx context.Context, all []Q) []Answer[A]
-	Most int           // questions of one run
-	Runs int           // at the same time
-	Wait time.Duration // for one run
+// Config configures a Batch.
+type Config[Q, R any] struct {
+	// Do executes the calls with the arguments all, at least one and at most
+	// MaxCalls, and returns their results in the same order. It runs on a
+	// goroutine of the Batch and with a context of its own: a caller that gives
+	// up does not fail the others.
+	Do       func(ctx context.Context, all []Q) []Result[R]
+	MaxCalls int           // of one run
+	MaxRuns  int           // at the same time
+	Timeout  time.Duration // of one run
 }
 
-// Answer is what came of one question.
-type Answer[A any] struct {
-	Value A
+// Result is the result of one call.
+type Result[R any] struct {
+	Value R
 	Err   error
 }
 
-// Batch gathers questions. Its methods may be called concurrently.
-type Batch[Q, A any] struct {
-	Config[Q, A] // static
+// Batch collects and executes calls. Its methods may be called concurrently.
+type Batch[Q, R any] struct {
+	Config[Q, R] // static after New
 	running      sync.WaitGroup
 
 	// Guarded by mu.
-	mu      sync.Mutex
-	waiting []*call[Q, A]
-	runs    int
-	closed  bool
+	mu     sync.Mutex
+	queue  []*call[Q, R]
+	runs   int // that are running
+	closed bool
 }
 
-// ErrClosed is the error of who asks too late.
-var ErrClosed = errors.New("nothing is asked any more, the server is stopping")
+// ErrClosed is the error of a call after Close.
+var ErrClosed = errors.New("no new calls are taken, the server is stopping")
 
-type call[Q, A any] struct {
-	ctx      context.Context // of who asks
-	question Q
-	answer   chan Answer[A] // holds one
+type call[Q, R any] struct {
+	ctx    context.Context // of the caller
+	arg    Q
+	result chan Result[R] // has room for one
 }
 
-// New makes a batch. It starts nothing.
-func New[Q, A any](c Config[Q, A]) *Batch[Q, A] { return &Batch[Q, A]{Config: c} }
+// New returns a Batch. It starts nothing.
+func New[Q, R any](c Config[Q, R]) *Batch[Q, R] { return &Batch[Q, R]{Config: c} }
 
-// Ask has a question answered, together with others. Where ctx ends it returns
-// at once; what was not under way by then is not done.
-func (b *Batch[Q, A]) Ask(ctx context.Context, question Q) (A, error) {
-	c := &call[Q, A]{ctx, question, make(chan Answer[A], 1)}
+// Call executes a call together with others. If ctx ends, Call returns at once;
+// the call is not executed if its run has not begun.
+func (b *Batch[Q, R]) Call(ctx context.Context, arg Q) (R, error) {
+	c := &call[Q, R]{ctx, arg, make(chan Result[R], 1)}
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
-		var none A
+		var none R
 		return none, ErrClosed
 	}
-	b.waiting = append(b.waiting, c)
-	if b.runs < b.Runs {
+	b.queue = append(b.queue, c)
+	if b.runs < b.MaxRuns {
 		b.runs++
 		b.running.Go(b.run)
 	}
 	b.mu.Unlock()
 	select {
-	case a := <-c.answer:
-		return a.Value, a.Err
+	case r := <-c.result:
+		return r.Value, r.Err
 	case <-ctx.Done():
-		var none A
+		var none R
 		return none, context.Cause(ctx)
 	}
 }
 
-// run answers until nobody waits.
-func (b *Batch[Q, A]) run() {
+// run executes calls until the queue is empty.
+func (b *Batch[Q, R]) run() {
 	for {
 		b.mu.Lock()
-		n := min(len(b.waiting), b.Most)
-		calls := b.waiting[:n:n]
-		if b.waiting = b.waiting[n:]; len(b.waiting) == 0 {
-			b.waiting = nil
+		n := min(len(b.queue), b.MaxCalls)
+		calls := b.queue[:n:n]
+		if b.queue = b.queue[n:]; len(b.queue) == 0 {
+			b.queue = nil
 		}
 		if n == 0 {
 			b.runs--
@@ -94,42 +94,42 @@ func (b *Batch[Q, A]) run() {
 			return
 		}
 		b.mu.Unlock()
-		calls = slices.DeleteFunc(calls, func(c *call[Q, A]) bool { return c.ctx.Err() != nil })
+		calls = slices.DeleteFunc(calls, func(c *call[Q, R]) bool { return c.ctx.Err() != nil })
 		if len(calls) > 0 {
-			b.serve(calls)
+			b.execute(calls)
 		}
 	}
 }
 
-func (b *Batch[Q, A]) serve(calls []*call[Q, A]) {
-	ctx, cancel := context.WithTimeout(context.Background(), b.Wait)
+func (b *Batch[Q, R]) execute(calls []*call[Q, R]) {
+	ctx, cancel := context.WithTimeout(context.Background(), b.Timeout)
 	defer cancel()
 	all := make([]Q, len(calls))
 	for i, c := range calls {
-		all[i] = c.question
+		all[i] = c.arg
 	}
-	answers := b.Do(ctx, all)
-	if len(answers) != len(all) {
-		panic(fmt.Sprintf("batch: %d answers to %d questions", len(answers), len(all)))
+	results := b.Do(ctx, all)
+	if len(results) != len(all) {
+		panic(fmt.Sprintf("batch: %d results of %d calls", len(results), len(all)))
 	}
 	for i, c := range calls {
-		c.answer <- answers[i]
+		c.result <- results[i]
 	}
 }
 
-// Close waits for what is under way, and refuses what comes then.
-func (b *Batch[Q, A]) Close() {
+// Close refuses new calls and waits for the running ones.
+func (b *Batch[Q, R]) Close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
 	b.running.Wait()
 }
 
-// Failed answers all of n questions with an error.
-func Failed[A any](n int, err error) []Answer[A] {
-	answers := make([]Answer[A], n)
-	for i := range answers {
-		answers[i].Err = err
+// Failed returns n results with the same error.
+func Failed[R any](n int, err error) []Result[R] {
+	results := make([]Result[R], n)
+	for i := range results {
+		results[i].Err = err
 	}
-	return answers
+	return results
 }

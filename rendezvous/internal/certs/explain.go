@@ -12,6 +12,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/blobs"
 )
 
 // explain returns a sentence that says why there is no certificate and what to do.
@@ -26,7 +27,7 @@ func (a *authority) explain(err error) string {
 	switch {
 	case errors.As(err, &problem):
 		return a.explainProblem(problem, strings.Contains(err.Error(), "registering account"))
-	case errors.Is(err, registry.ErrFenced):
+	case errors.Is(err, blobs.ErrFenced):
 		return "another instance has taken over: this one waits for its certificate"
 	case errors.Is(err, registry.ErrUnavailable), a.storage.down.Load():
 		return fmt.Sprintf("the database cannot be used: %v", err)

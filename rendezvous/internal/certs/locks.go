@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/blobs"
 )
 
 // Times of locks. The locks of an instance that was killed, or that cannot reach
@@ -26,7 +26,7 @@ const lockPrefix = "certmagic/"
 
 // locks holds the locks of this instance and renews them.
 type locks struct {
-	store   registry.LockStore
+	store   Locks
 	now     func() time.Time
 	log     *slog.Logger
 	running sync.WaitGroup
@@ -38,7 +38,7 @@ type locks struct {
 
 // heldLock is a lock that was taken and not yet released. It may be lost.
 type heldLock struct {
-	lock registry.Lock
+	lock blobs.Lock
 	stop context.CancelFunc
 	done chan struct{}
 }
@@ -66,14 +66,14 @@ func (l *locks) Lock(ctx context.Context, name string) error {
 // TryLock takes a lock unless another instance holds it.
 func (l *locks) TryLock(ctx context.Context, name string) (bool, error) {
 	fence, err := l.store.TakeLock(ctx, lockPrefix+name, l.now(), lockTTL)
-	if errors.Is(err, registry.ErrLocked) {
+	if errors.Is(err, blobs.ErrLocked) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
-	h := &heldLock{lock: registry.Lock{Name: lockPrefix + name, Fence: fence}, stop: stop, done: make(chan struct{})}
+	h := &heldLock{lock: blobs.Lock{Name: lockPrefix + name, Fence: fence}, stop: stop, done: make(chan struct{})}
 	l.mu.Lock()
 	l.held[name] = h
 	l.mu.Unlock()
@@ -95,7 +95,7 @@ func (l *locks) keep(ctx context.Context, h *heldLock) {
 		case <-tick.C:
 		}
 		err := l.store.RenewLock(ctx, h.lock, l.now(), lockTTL)
-		if errors.Is(err, registry.ErrFenced) {
+		if errors.Is(err, blobs.ErrFenced) {
 			l.log.Warn("lost a lock; nothing more is written under it", "lock", h.lock.Name)
 			return
 		}
@@ -123,7 +123,7 @@ func (l *locks) Unlock(ctx context.Context, name string) error {
 
 // holding returns a held lock whose name begins with prefix, even if it was lost,
 // or nil.
-func (l *locks) holding(prefix string) *registry.Lock {
+func (l *locks) holding(prefix string) *blobs.Lock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, h := range l.held {

@@ -13,12 +13,28 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/blobs"
 )
 
-// Store holds the values and locks that all instances share.
-type Store interface {
-	registry.BlobStore
-	registry.LockStore
+// Store is the part of the database that all instances share.
+type Store struct {
+	Blobs Blobs
+	Locks Locks
+}
+
+// Blobs keeps values; see blobs.Store.
+type Blobs interface {
+	PutBlob(ctx context.Context, b blobs.Blob, under *blobs.Lock) error
+	Blob(ctx context.Context, name string) (blobs.Blob, error)
+	Blobs(ctx context.Context, name string) ([]blobs.Info, error)
+	DeleteBlobs(ctx context.Context, name string) error
+}
+
+// Locks keeps locks; see blobs.LockStore.
+type Locks interface {
+	TakeLock(ctx context.Context, name string, now time.Time, ttl time.Duration) (fence int64, err error)
+	RenewLock(ctx context.Context, l blobs.Lock, now time.Time, ttl time.Duration) error
+	ReleaseLock(ctx context.Context, l blobs.Lock) error
 }
 
 // folder begins the names of certmagic's values in the store.
@@ -40,7 +56,7 @@ var (
 // storage implements certmagic's storage on the store.
 type storage struct {
 	*locks
-	store Store
+	store Blobs
 	seal  seal
 	now   func() time.Time
 	down  atomic.Bool // the last access to the store failed
@@ -56,15 +72,15 @@ func newStorage(
 		return nil, err
 	}
 	s := &storage{
-		locks: &locks{store: store, now: now, log: log, held: map[string]*heldLock{}},
-		store: store, seal: seal, now: now,
+		locks: &locks{store: store.Locks, now: now, log: log, held: map[string]*heldLock{}},
+		store: store.Blobs, seal: seal, now: now,
 	}
-	all, err := store.Blobs(ctx, strings.TrimSuffix(folder, "/"))
+	all, err := store.Blobs.Blobs(ctx, strings.TrimSuffix(folder, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("certificates in the database: %w", err)
 	}
 	for _, info := range all {
-		if err := s.reseal(ctx, info.Name); err != nil && !errors.Is(err, registry.ErrBlobNotFound) {
+		if err := s.reseal(ctx, info.Name); err != nil && !errors.Is(err, blobs.ErrNotFound) {
 			return nil, fmt.Errorf("certificates in the database: %w", err)
 		}
 	}
@@ -105,8 +121,8 @@ func (s *storage) TryLock(ctx context.Context, name string) (bool, error) {
 // Store stores a value.
 func (s *storage) Store(ctx context.Context, key string, value []byte) error {
 	name := folder + key
-	b := registry.Blob{Name: name, Value: s.seal.close(name, value), Changed: s.now()}
-	var under *registry.Lock
+	b := blobs.Blob{Name: name, Value: s.seal.close(name, value), Changed: s.now()}
+	var under *blobs.Lock
 	if strings.HasPrefix(key, fencedKeys) {
 		under = s.holding(fencedLock)
 	}
@@ -116,7 +132,7 @@ func (s *storage) Store(ctx context.Context, key string, value []byte) error {
 // Load returns a value, or fs.ErrNotExist.
 func (s *storage) Load(ctx context.Context, key string) ([]byte, error) {
 	b, err := s.store.Blob(ctx, folder+key)
-	if errors.Is(err, registry.ErrBlobNotFound) {
+	if errors.Is(err, blobs.ErrNotFound) {
 		return nil, fmt.Errorf("%s: %w", key, fs.ErrNotExist)
 	}
 	if s.noted(err) != nil {

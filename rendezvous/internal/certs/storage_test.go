@@ -14,21 +14,22 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/blobs"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-func store(t *testing.T) *sqlitestore.Store {
+func store(t *testing.T) Store {
 	t.Helper()
-	s, err := sqlitestore.Open(t.Context(), t.TempDir())
+	db, err := sqlitestore.Open(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return s
+	return Store{db.Blobs(), db.Locks()}
 }
 
 func storageOver(t *testing.T, s Store, key []byte, now func() time.Time) *storage {
@@ -106,7 +107,7 @@ func TestValuesAreEncryptedWithDatabaseKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"certificates/x.key", "acme/account.key"} {
-		raw, err := db.Blob(ctx, folder+key)
+		raw, err := db.Blobs.Blob(ctx, folder+key)
 		if err != nil || bytes.Contains(raw.Value, []byte("PRIVATE")) {
 			t.Errorf("%s is stored as %q, %v", key, raw.Value, err)
 		}
@@ -115,7 +116,7 @@ func TestValuesAreEncryptedWithDatabaseKey(t *testing.T) {
 		}
 	}
 	// The name is authenticated: a value cannot be moved to another name.
-	b, err := db.Blob(ctx, folder+"acme/account.key")
+	b, err := db.Blobs.Blob(ctx, folder+"acme/account.key")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +158,7 @@ func TestInstanceThatLostTheLockWritesNothing(t *testing.T) {
 	if err := other.Store(ctx, key, []byte("second")); err != nil {
 		t.Fatal(err)
 	}
-	if err := paused.Store(ctx, key, []byte("late")); !errors.Is(err, registry.ErrFenced) {
+	if err := paused.Store(ctx, key, []byte("late")); !errors.Is(err, blobs.ErrFenced) {
 		t.Errorf("the instance that lost the lock wrote: %v", err)
 	}
 	if err := paused.Store(ctx, "acme/elsewhere", []byte("x")); err != nil {
@@ -184,17 +185,21 @@ func TestInstanceThatLostTheLockWritesNothing(t *testing.T) {
 }
 
 // broken is a store whose database does not answer.
-type broken struct{ Store }
+type broken struct{}
 
-func (broken) Blobs(context.Context, string) ([]registry.BlobInfo, error) {
+func (broken) Blobs(context.Context, string) ([]blobs.Info, error) {
 	return nil, fmt.Errorf("list: %w", registry.ErrUnavailable)
 }
 
-func (broken) Blob(context.Context, string) (registry.Blob, error) {
-	return registry.Blob{}, fmt.Errorf("read: %w", registry.ErrUnavailable)
+func (broken) Blob(context.Context, string) (blobs.Blob, error) {
+	return blobs.Blob{}, fmt.Errorf("read: %w", registry.ErrUnavailable)
 }
 
-func (broken) PutBlob(context.Context, registry.Blob, *registry.Lock) error {
+func (broken) DeleteBlobs(context.Context, string) error {
+	return fmt.Errorf("remove: %w", registry.ErrUnavailable)
+}
+
+func (broken) PutBlob(context.Context, blobs.Blob, *blobs.Lock) error {
 	return fmt.Errorf("write: %w", registry.ErrUnavailable)
 }
 
@@ -203,13 +208,13 @@ func (broken) PutBlob(context.Context, registry.Blob, *registry.Lock) error {
 func TestBrokenDatabaseIsReported(t *testing.T) {
 	c, log := newConfig(t)
 	db := store(t)
-	c.ACME = &ACME{Directory: "https://127.0.0.1:1/dir", HTTPS: address("127.0.0.1:1"), Store: broken{db}}
+	c.ACME = &ACME{Directory: "https://127.0.0.1:1/dir", HTTPS: address("127.0.0.1:1"), Store: Store{broken{}, db.Locks}}
 	if _, err := New(t.Context(), c); err == nil || !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("at the start: %v", err)
 	}
 	c.ACME.Store = db
 	keeper := open(t, c)
-	keeper.source.(*authority).storage.store = broken{db}
+	keeper.source.(*authority).storage.store = broken{}
 	run(t, keeper)
 	waittest.Until(t, "the database is reported", func() bool {
 		return strings.Contains(keeper.Status().Problem, "the database cannot be used")

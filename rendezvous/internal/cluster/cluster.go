@@ -12,7 +12,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // Local represents the sessions of this instance.
@@ -45,7 +45,7 @@ type Config struct {
 	// OnMembers is called with the other instances that have a lease, each time
 	// that the list was read, by one goroutine at a time. It must not call the
 	// Cluster. It may be nil.
-	OnMembers func([]registry.Instance)
+	OnMembers func([]presence.Instance)
 }
 
 // Cluster connects this instance with the others. Its methods may be called
@@ -95,11 +95,11 @@ func New(c Config) (*Cluster, error) {
 	}
 	k.members = &members{
 		name: c.Name, store: c.Leases, clock: k.clock, links: k.links, onChange: c.OnMembers,
-		byName: map[string]registry.Instance{},
+		byName: map[string]presence.Instance{},
 	}
 	k.keeper = &leaseKeeper{
 		store: c.Leases, clock: k.clock, lease: k.lease, members: k.members, log: c.Logger,
-		self: registry.Instance{Name: c.Name, Address: c.Address, Region: c.Region, Version: c.Version, Relay: c.Relay},
+		self: presence.Instance{Name: c.Name, Address: c.Address, Region: c.Region, Version: c.Version, Relay: c.Relay},
 	}
 	k.writer = &writer{
 		name: c.Name, presenceStore: c.Presence, reportStore: c.Reports, changes: k.changes, reports: k.reports,
@@ -164,7 +164,7 @@ func (k *Cluster) Forward(ctx context.Context, from, to ident.PeerID, body []byt
 }
 
 // Holder returns this instance's claim. Its epoch is 0 before the first lease.
-func (k *Cluster) Holder() registry.Holder {
+func (k *Cluster) Holder() presence.Holder {
 	h, _ := k.lease.holder()
 	return h
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // testStore is a database of several instances.
@@ -28,7 +29,7 @@ type testStore struct {
 
 // linkLister returns the links that were reported.
 type linkLister interface {
-	Pairs(ctx context.Context, q registry.PairQuery, now time.Time) ([]registry.Pair, error)
+	Pairs(ctx context.Context, q presence.PairQuery, now time.Time) ([]presence.Pair, error)
 }
 
 // instance is a member of a cluster.
@@ -194,7 +195,7 @@ type failingLeases struct {
 	enabled atomic.Bool
 }
 
-func (s *failingLeases) Instances(ctx context.Context, now time.Time) ([]registry.Instance, error) {
+func (s *failingLeases) Instances(ctx context.Context, now time.Time) ([]presence.Instance, error) {
 	if s.enabled.Load() {
 		return nil, registry.ErrUnavailable
 	}

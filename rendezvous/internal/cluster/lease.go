@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 const (
@@ -30,10 +30,10 @@ type lease struct {
 
 // holder returns this instance's claim, and whether the lease was held when it
 // was last renewed.
-func (l *lease) holder() (registry.Holder, bool) {
+func (l *lease) holder() (presence.Holder, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return registry.Holder{Instance: l.name, Epoch: l.epoch}, l.held
+	return presence.Holder{Instance: l.name, Epoch: l.epoch}, l.held
 }
 
 // taken stores that the lease of an epoch was taken or renewed.
@@ -67,7 +67,7 @@ func (l *lease) had(epoch int64) bool {
 type leaseKeeper struct {
 	store   LeaseStore
 	clock   *storeClock
-	self    registry.Instance // without an epoch
+	self    presence.Instance // without an epoch
 	lease   *lease
 	members *members
 	log     *slog.Logger
@@ -101,7 +101,7 @@ func (k *leaseKeeper) renew(ctx context.Context, restore func(context.Context) e
 	defer cancel()
 	before, held := k.lease.holder()
 	after, err := k.claim(ctx, before)
-	var list []registry.Instance
+	var list []presence.Instance
 	if err == nil {
 		list, err = k.store.Instances(ctx, k.clock.now())
 	}
@@ -123,12 +123,12 @@ func (k *leaseKeeper) renew(ctx context.Context, restore func(context.Context) e
 }
 
 // claim renews the lease of h, or takes a new one if that has expired.
-func (k *leaseKeeper) claim(ctx context.Context, h registry.Holder) (registry.Holder, error) {
+func (k *leaseKeeper) claim(ctx context.Context, h presence.Holder) (presence.Holder, error) {
 	if err := k.clock.read(ctx); err != nil {
 		return h, err
 	}
 	if h.Epoch != 0 {
-		if err := k.store.RenewLease(ctx, h, k.clock.now(), leaseTTL); !errors.Is(err, registry.ErrFenced) {
+		if err := k.store.RenewLease(ctx, h, k.clock.now(), leaseTTL); !errors.Is(err, presence.ErrFenced) {
 			return h, err
 		}
 	}
@@ -136,7 +136,7 @@ func (k *leaseKeeper) claim(ctx context.Context, h registry.Holder) (registry.Ho
 	if err != nil {
 		return h, err
 	}
-	return registry.Holder{Instance: k.self.Name, Epoch: epoch}, nil
+	return presence.Holder{Instance: k.self.Name, Epoch: epoch}, nil
 }
 
 // release ends the lease, so that nobody has to wait until it expires.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // links holds the links that this instance has dialed, at most one to each other
@@ -54,7 +54,7 @@ func (s *links) usable() bool {
 // get returns the link to a member, dialing it if needed. It waits until the link
 // is ready, unless the last attempt failed: then messages for that instance fail
 // at once. Errors are signal.Failures.
-func (s *links) get(ctx context.Context, member registry.Instance) (*link, error) {
+func (s *links) get(ctx context.Context, member presence.Instance) (*link, error) {
 	s.mu.Lock()
 	l := s.byName[member.Name]
 	switch {
@@ -85,7 +85,7 @@ func (s *links) get(ctx context.Context, member registry.Instance) (*link, error
 
 // dialLocked starts to dial a member to which there is no link. It returns nil if
 // the member cannot be dialed. mu must be held.
-func (s *links) dialLocked(member registry.Instance) *link {
+func (s *links) dialLocked(member presence.Instance) *link {
 	if s.closed || s.tls == nil || member.Address == "" {
 		return nil
 	}
@@ -103,7 +103,7 @@ func (s *links) dialLocked(member registry.Instance) *link {
 }
 
 // run dials a member and serves the link until it ends.
-func (s *links) run(ctx context.Context, l *link, member registry.Instance) {
+func (s *links) run(ctx context.Context, l *link, member presence.Instance) {
 	conn, err := s.dial(ctx, member)
 	s.note(ctx, member.Name, err)
 	if err == nil {
@@ -124,7 +124,7 @@ func (s *links) run(ctx context.Context, l *link, member registry.Instance) {
 	}
 }
 
-func (s *links) dial(ctx context.Context, member registry.Instance) (net.Conn, error) {
+func (s *links) dial(ctx context.Context, member presence.Instance) (net.Conn, error) {
 	h, _ := s.lease.holder()
 	return dial(ctx, member.Address, s.tls, hello{wanted: member.Epoch, own: h.Epoch, name: h.Instance})
 }
@@ -144,7 +144,7 @@ func (s *links) note(ctx context.Context, instance string, err error) {
 
 // update stops the links to instances that are no longer members, and dials the
 // members again that could not be reached.
-func (s *links) update(members map[string]registry.Instance) {
+func (s *links) update(members map[string]presence.Instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, l := range s.byName {

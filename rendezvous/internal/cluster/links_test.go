@@ -9,7 +9,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
@@ -21,7 +21,7 @@ func newSQLite(t *testing.T) testStore {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return testStore{LeaseStore: store, PresenceStore: store, ReportStore: store, links: store}
+	return testStore{LeaseStore: store.Leases(), PresenceStore: store.Presence(), ReportStore: store.Links(), links: store.Links()}
 }
 
 // TestNewConnectionEndsOlderOneAtOtherInstance: a peer whose connection broke
@@ -48,7 +48,7 @@ func TestLinkEndsWithLeaseOfItsDialer(t *testing.T) {
 	store := newSQLite(t)
 	two := join(t, store, "two")
 	two.set(bob, time.Now())
-	epoch, err := store.TakeLease(t.Context(), registry.Instance{Name: "paused"}, time.Now(), leaseTTL)
+	epoch, err := store.TakeLease(t.Context(), presence.Instance{Name: "paused"}, time.Now(), leaseTTL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestLinkEndsWithLeaseOfItsDialer(t *testing.T) {
 	if m, err := readFrame(conn); err != nil || m != (result{id: 1}) {
 		t.Fatalf("while the lease is held: %#v, %v", m, err)
 	}
-	if err := store.ReleaseLease(t.Context(), registry.Holder{Instance: "paused", Epoch: epoch}); err != nil {
+	if err := store.ReleaseLease(t.Context(), presence.Holder{Instance: "paused", Epoch: epoch}); err != nil {
 		t.Fatal(err)
 	}
 	waittest.Until(t, "two knows that the lease has ended", func() bool {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 const othersTimeout = time.Second // for the list of members when this instance stops
@@ -19,21 +19,21 @@ type members struct {
 	store    LeaseStore
 	clock    *storeClock
 	links    *links
-	onChange func([]registry.Instance) // may be nil
+	onChange func([]presence.Instance) // may be nil
 
 	// Guarded by mu.
 	mu        sync.Mutex
-	byName    map[string]registry.Instance
+	byName    map[string]presence.Instance
 	keepUntil time.Time // by the machine's clock; until then, no member is removed
 }
 
 // set replaces the list of members, closes the links to those that have gone and
 // dials those again that could not be reached.
-func (m *members) set(list []registry.Instance) {
-	list = slices.DeleteFunc(list, func(i registry.Instance) bool { return i.Name == m.name })
+func (m *members) set(list []presence.Instance) {
+	list = slices.DeleteFunc(list, func(i presence.Instance) bool { return i.Name == m.name })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	byName := map[string]registry.Instance{}
+	byName := map[string]presence.Instance{}
 	for _, i := range list {
 		byName[i.Name] = i
 	}
@@ -108,7 +108,7 @@ func (m *members) others(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, othersTimeout)
 	defer cancel()
 	if list, err := m.store.Instances(ctx, m.clock.now()); err == nil && !m.keeps() {
-		return slices.ContainsFunc(list, func(i registry.Instance) bool { return i.Name != m.name })
+		return slices.ContainsFunc(list, func(i presence.Instance) bool { return i.Name != m.name })
 	}
 	return m.count() > 0
 }

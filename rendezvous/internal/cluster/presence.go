@@ -6,6 +6,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // changes holds the connections and disconnections of peers that are not in the
@@ -61,7 +62,7 @@ func (c *changes) putBack(id ident.PeerID, old change) {
 }
 
 // putBackRows adds the changes of rows that could not be written.
-func (c *changes) putBackRows(rows []registry.Presence, connected bool) {
+func (c *changes) putBackRows(rows []presence.Connection, connected bool) {
 	for _, r := range rows {
 		c.putBack(r.Peer, change{r.Since, connected})
 	}
@@ -69,7 +70,7 @@ func (c *changes) putBackRows(rows []registry.Presence, connected bool) {
 
 // take removes up to a batch of changes and returns the rows to write and to
 // remove.
-func (c *changes) take() (put, remove []registry.Presence) {
+func (c *changes) take() (put, remove []presence.Connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, n := range c.byPeer {
@@ -77,7 +78,7 @@ func (c *changes) take() (put, remove []registry.Presence) {
 			break
 		}
 		delete(c.byPeer, id)
-		row := registry.Presence{Peer: id, Since: n.since}
+		row := presence.Connection{Peer: id, Since: n.since}
 		if n.connected {
 			put = append(put, row)
 		} else {

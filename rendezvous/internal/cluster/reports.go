@@ -7,6 +7,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // maxReports bounds the link reports that are kept of one peer.
@@ -97,7 +98,7 @@ func (r *reports) markAll() {
 }
 
 // mark marks the reports of rows that could not be written.
-func (r *reports) mark(rows []registry.Path) {
+func (r *reports) mark(rows []presence.LinkReport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, row := range rows {
@@ -106,11 +107,11 @@ func (r *reports) mark(rows []registry.Path) {
 }
 
 // take returns the changed reports in batches, and marks them as written.
-func (r *reports) take() [][]registry.Path {
+func (r *reports) take() [][]presence.LinkReport {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var batches [][]registry.Path
-	var batch []registry.Path
+	var batches [][]presence.LinkReport
+	var batch []presence.LinkReport
 	for k := range r.changed {
 		if batch = append(batch, r.rowLocked(k)); len(batch) == registry.MaxBatch {
 			batches, batch = append(batches, batch), nil
@@ -124,15 +125,15 @@ func (r *reports) take() [][]registry.Path {
 }
 
 // rowLocked returns the row to write for a link. mu must be held.
-func (r *reports) rowLocked(k reportKey) registry.Path {
-	row := registry.Path{From: k.reporter, To: k.remote}
+func (r *reports) rowLocked(k reportKey) presence.LinkReport {
+	row := presence.LinkReport{From: k.reporter, To: k.remote}
 	of := r.byPeer[k.reporter]
 	if of == nil {
 		return row
 	}
-	row.Session = of.connected
+	row.Connected = of.connected
 	if last, ok := of.byRemote[k.remote]; ok {
-		row.Kind, row.Transport = registry.PathKind(last.Kind), registry.Transport(last.Transport)
+		row.Kind, row.Transport = presence.LinkKind(last.Kind), presence.Transport(last.Transport)
 		row.RTT, row.Since = last.RTT, last.since
 	}
 	return row

@@ -7,13 +7,13 @@ import (
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // linkOf returns the link of alice and bob according to the store, or nil.
-func linkOf(t *testing.T, store testStore) *registry.Pair {
+func linkOf(t *testing.T, store testStore) *presence.Pair {
 	t.Helper()
-	pairs, err := store.links.Pairs(t.Context(), registry.PairQuery{Limit: 10}, time.Now())
+	pairs, err := store.links.Pairs(t.Context(), presence.PairQuery{Limit: 10}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,10 +26,10 @@ func linkOf(t *testing.T, store testStore) *registry.Pair {
 func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, store testStore) {
 		one := join(t, store, "one")
-		has := func(kind registry.PathKind) func() bool {
+		has := func(kind presence.LinkKind) func() bool {
 			return func() bool {
 				p := linkOf(t, store)
-				return p == nil && kind == registry.PathNone || p != nil && p.Kind == kind
+				return p == nil && kind == presence.LinkNone || p != nil && p.Kind == kind
 			}
 		}
 		began := time.Now()
@@ -40,9 +40,9 @@ func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 		}
 		one.connect(alice, began)
 		one.ReportLink(alice, began, relayed)
-		waittest.Until(t, "the link is relayed", has(registry.PathRelayed))
+		waittest.Until(t, "the link is relayed", has(presence.LinkRelayed))
 		one.ReportLink(alice, began, direct)
-		waittest.Until(t, "the link is direct", has(registry.PathDirect))
+		waittest.Until(t, "the link is direct", has(presence.LinkDirect))
 		since := linkOf(t, store).Since
 		direct.RTT *= 2
 		one.ReportLink(alice, began, direct)
@@ -52,12 +52,12 @@ func TestLinkIsStoredWhilePeerIsConnected(t *testing.T) {
 			t.Errorf("a new round-trip time changed the start of the link from %v to %v", since, now)
 		}
 		one.ReportLink(alice, began, signal.LinkReport{Peer: bob})
-		waittest.Until(t, "there is no link", has(registry.PathNone))
+		waittest.Until(t, "there is no link", has(presence.LinkNone))
 
 		one.ReportLink(alice, began, relayed)
-		waittest.Until(t, "there is a link again", has(registry.PathRelayed))
+		waittest.Until(t, "there is a link again", has(presence.LinkRelayed))
 		one.disconnect(alice, began)
-		waittest.Until(t, "the link of a disconnected peer is gone", has(registry.PathNone))
+		waittest.Until(t, "the link of a disconnected peer is gone", has(presence.LinkNone))
 		one.ReportLink(alice, began, direct) // on the connection that has ended
 		one.connect(alice, began.Add(time.Second))
 		waittest.Until(t, "alice is connected again", func() bool {

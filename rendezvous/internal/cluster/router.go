@@ -11,6 +11,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 const (
@@ -39,14 +40,14 @@ type router struct {
 
 // location is the result of a lookup in the store.
 type location struct {
-	registry.Location
+	presence.Location
 	online bool
 }
 
 // startLookups creates the batch of lookups.
 func (r *router) startLookups() {
 	r.lookups = batch.New(batch.Config[ident.PeerID, location]{
-		Do: r.locateAll, Most: registry.MaxBatch, Runs: maxLookups, Wait: storeTimeout,
+		Do: r.locateAll, MaxCalls: registry.MaxBatch, MaxRuns: maxLookups, Timeout: storeTimeout,
 	})
 }
 
@@ -155,7 +156,7 @@ func (r *router) lookup(ctx context.Context, id ident.PeerID, before string) (st
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	found, err := r.lookups.Ask(ctx, id)
+	found, err := r.lookups.Call(ctx, id)
 	switch {
 	case err == nil && found.online:
 		// A peer of this instance is not cached: its session says where it is.
@@ -176,7 +177,7 @@ func (r *router) lookup(ctx context.Context, id ident.PeerID, before string) (st
 func (r *router) elsewhere(ctx context.Context, id ident.PeerID) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	found, err := r.lookups.Ask(ctx, id)
+	found, err := r.lookups.Call(ctx, id)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: look up where the peer is connected: %w", registry.ErrUnavailable, err)
 	}
@@ -185,7 +186,7 @@ func (r *router) elsewhere(ctx context.Context, id ident.PeerID) (bool, error) {
 
 // locateAll asks the store where peers are. It also reads the list of members if
 // the answer names an instance that is not known.
-func (r *router) locateAll(ctx context.Context, ids []ident.PeerID) []batch.Answer[location] {
+func (r *router) locateAll(ctx context.Context, ids []ident.PeerID) []batch.Result[location] {
 	found, err := r.store.LocatePeers(ctx, ids, r.clock.now())
 	if err != nil {
 		return batch.Failed[location](len(ids), err)
@@ -196,10 +197,10 @@ func (r *router) locateAll(ctx context.Context, ids []ident.PeerID) []batch.Answ
 			break
 		}
 	}
-	answers := make([]batch.Answer[location], len(ids))
+	answers := make([]batch.Result[location], len(ids))
 	for i, id := range ids {
 		l, online := found[id]
-		answers[i] = batch.Answer[location]{Value: location{l, online}, Err: err}
+		answers[i] = batch.Result[location]{Value: location{l, online}, Err: err}
 	}
 	return answers
 }

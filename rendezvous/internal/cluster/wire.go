@@ -10,6 +10,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 const alpn = "easyfind-cluster/1"
@@ -57,7 +58,7 @@ type result struct {
 }
 
 // moves lists peers that have connected to the sender, and when.
-type moves []registry.Presence
+type moves []presence.Connection
 
 type (
 	ping struct{}
@@ -152,7 +153,7 @@ func decode(kind byte, body []byte) (any, error) {
 func decodeMoved(body []byte) moves {
 	m := make(moves, 0, len(body)/movedSize)
 	for ; len(body) > 0; body = body[movedSize:] {
-		var p registry.Presence
+		var p presence.Connection
 		since := body[copy(p.Peer[:], body):]
 		p.Since = time.UnixMilli(int64(binary.BigEndian.Uint64(since))).UTC()
 		m = append(m, p)

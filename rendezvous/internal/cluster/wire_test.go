@@ -11,7 +11,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 type frame interface{ frame() []byte }
@@ -67,7 +67,7 @@ func TestMalformedFramesAreRefused(t *testing.T) {
 		"short forward":    {0, 0, 0, 2, 2, 0},
 		"empty moved":      {0, 0, 0, 1, 4},
 		"truncated moved":  append([]byte{0, 0, 0, 40, 4}, make([]byte, 39)...),
-		"long moved":       moves(make([]registry.Presence, maxMoved+1)).frame(),
+		"long moved":       moves(make([]presence.Connection, maxMoved+1)).frame(),
 		"ping with a body": {0, 0, 0, 2, 5, 0},
 		"long result":      append([]byte{0, 0, 0, 7, 3}, make([]byte, 6)...),
 	} {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 const batchInterval = 50 * time.Millisecond
@@ -65,7 +66,7 @@ func (w *writer) writePresence(ctx context.Context) (more bool) {
 	defer cancel()
 	var putErr, removeErr error
 	if len(put) > 0 {
-		var replaced []registry.Replaced
+		var replaced []presence.Replaced
 		if replaced, putErr = w.presenceStore.PutPresence(ctx, h, w.clock.now(), put); putErr != nil {
 			w.changes.putBackRows(put, true)
 		}
@@ -87,10 +88,10 @@ func (w *writer) writePresence(ctx context.Context) (more bool) {
 // notifyMoved notifies the instances that have older connections of peers that
 // have connected here. An older connection may be dead, and messages sent to it
 // are lost until it times out.
-func (w *writer) notifyMoved(replaced []registry.Replaced) {
+func (w *writer) notifyMoved(replaced []presence.Replaced) {
 	byInstance := map[string]moves{}
 	for _, r := range replaced {
-		byInstance[r.Instance] = append(byInstance[r.Instance], r.Presence)
+		byInstance[r.Instance] = append(byInstance[r.Instance], r.Connection)
 	}
 	for instance, m := range byInstance {
 		w.tasks.start(func() {
@@ -105,7 +106,7 @@ func (w *writer) notifyMoved(replaced []registry.Replaced) {
 
 // writeReports writes batches of link reports. Reports that cannot be
 // written are tried again with the next change, or with the next lease.
-func (w *writer) writeReports(ctx context.Context, batches [][]registry.Path) {
+func (w *writer) writeReports(ctx context.Context, batches [][]presence.LinkReport) {
 	for _, batch := range batches {
 		h, held := w.lease.holder()
 		if !held {
@@ -113,7 +114,7 @@ func (w *writer) writeReports(ctx context.Context, batches [][]registry.Path) {
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, storeTimeout)
-		err := w.reportStore.PutPaths(limited, h, w.clock.now(), batch)
+		err := w.reportStore.PutLinkReports(limited, h, w.clock.now(), batch)
 		cancel()
 		if err != nil {
 			w.reports.mark(batch)

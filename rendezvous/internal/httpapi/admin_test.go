@@ -11,21 +11,22 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 func TestAdminLinkWorksOnce(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
-		code, err := b.registry.AdminLink(t.Context(), "", false)
+		code, err := b.services.Administration.AdminLink(t.Context(), "", false)
 		if err != nil || code == "" {
 			t.Fatalf("link %q: %v", code, err)
 		}
-		if again, err := b.registry.AdminLink(t.Context(), "", false); err != nil || again != "" {
+		if again, err := b.services.Administration.AdminLink(t.Context(), "", false); err != nil || again != "" {
 			t.Errorf("a second link although one is unused: %q, %v", again, err)
 		}
-		if kept, err := b.registry.AdminLink(t.Context(), code, false); err != nil || kept != code {
+		if kept, err := b.services.Administration.AdminLink(t.Context(), code, false); err != nil || kept != code {
 			t.Errorf("the unused link: %q, %v", kept, err)
 		}
 		use := func(code string) answer {
@@ -42,7 +43,7 @@ func TestAdminLinkWorksOnce(t *testing.T) {
 			t.Errorf("the audit log has %+v", made)
 		}
 		refused(t, "used", use(code), api.CodeAdminLink)
-		if kept, err := b.registry.AdminLink(t.Context(), code, false); err != nil || kept != "" {
+		if kept, err := b.services.Administration.AdminLink(t.Context(), code, false); err != nil || kept != "" {
 			t.Errorf("the used link: %q, %v", kept, err)
 		}
 		self := as[api.AdminToken](t, b.get(api.TokenPath("self"), first.Token), http.StatusOK)
@@ -50,7 +51,7 @@ func TestAdminLinkWorksOnce(t *testing.T) {
 			t.Errorf("self is %+v", self)
 		}
 
-		late, err := b.registry.AdminLink(t.Context(), "", true)
+		late, err := b.services.Administration.AdminLink(t.Context(), "", true)
 		if err != nil || late == "" {
 			t.Fatalf("link %q: %v", late, err)
 		}
@@ -60,7 +61,7 @@ func TestAdminLinkWorksOnce(t *testing.T) {
 }
 
 func TestAdminTokensAreListedAndRevoked(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		root := b.admin(api.ScopeAdmin)
 		made := map[string]api.AdminToken{}
@@ -151,7 +152,7 @@ func TestScopesAreKeptApart(t *testing.T) {
 }
 
 func TestTokenRequestsAreRepeatable(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		root := b.admin(api.ScopeAdmin)
 		create := func(by, key string, r api.AdminTokenRequest) answer {
@@ -193,7 +194,7 @@ func TestBadTokenRequestsAreRefused(t *testing.T) {
 }
 
 func TestFailedAdministratorsAreLimited(t *testing.T) {
-	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+	b := newBench(t, sqlite(t), func(_ *services.Config, hc *httpapi.Config) {
 		hc.Limits.Admin = httpapi.Limit{PerMinute: 6, Burst: 2}
 	})
 	good := b.admin(api.ScopeAdmin)

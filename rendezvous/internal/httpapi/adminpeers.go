@@ -9,11 +9,14 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // adminPeerHandler lets administrators read, rename and revoke peers.
-type adminPeerHandler struct{ peers PeerAdmin }
+type adminPeerHandler struct {
+	peers       PeerAdmin
+	revocations Revocations
+}
 
 func (h *adminPeerHandler) mount(e *endpoints) {
 	notFound := []api.Code{api.CodePeerNotFound}
@@ -56,9 +59,9 @@ func (h *adminPeerHandler) list(ctx context.Context, in *peersInput) (*output[ap
 	if err != nil {
 		return nil, err
 	}
-	q := registry.PeerQuery{After: after, Limit: in.Limit + 1, Name: in.Name}
+	q := peers.Query{After: after, Limit: in.Limit + 1, Name: in.Name}
 	all, err := h.peers.Peers(ctx, q)
-	all, next := cut(all, in.Limit, func(p registry.PeerAt) string { return p.ID.String() })
+	all, next := cut(all, in.Limit, func(p peers.PeerAt) string { return p.ID.String() })
 	list := api.AdminPeers{Peers: []api.AdminPeer{}, Next: next}
 	for _, p := range all {
 		list.Peers = append(list.Peers, wirePeer(p))
@@ -78,7 +81,7 @@ func (in PageQuery) peer() (ident.PeerID, error) {
 	return id, nil
 }
 
-func wirePeer(p registry.PeerAt) api.AdminPeer {
+func wirePeer(p peers.PeerAt) api.AdminPeer {
 	w := api.AdminPeer{ID: p.ID, Name: p.Name, Created: p.Created.UTC(), Version: p.Version}
 	if p.At != nil {
 		w.Online, w.OnlineSince, w.Instance = true, p.At.Since.UTC(), p.At.Instance
@@ -94,7 +97,7 @@ type taggedPeer struct {
 	Body api.AdminPeer
 }
 
-func tagged(p registry.PeerAt) *taggedPeer {
+func tagged(p peers.PeerAt) *taggedPeer {
 	return &taggedPeer{ETag: strconv.Quote(strconv.FormatInt(p.Version, 10)), Body: wirePeer(p)}
 }
 
@@ -162,7 +165,7 @@ func (h *adminPeerHandler) revoke(ctx context.Context, in *revokePeerInput) (*em
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.peers.RevokePeer(ctx, id, version)
+	return nil, h.revocations.RevokePeer(ctx, id, version)
 }
 
 // number reads the cursor of a list that is ordered by number.
@@ -183,7 +186,7 @@ func (h *revocationHandler) list(ctx context.Context, in *PageQuery) (*output[ap
 		return nil, err
 	}
 	all, err := h.revocations.Revocations(ctx, since, in.Limit+1)
-	all, next := cut(all, in.Limit, func(r registry.Revocation) string { return strconv.FormatInt(r.Number, 10) })
+	all, next := cut(all, in.Limit, func(r peers.Revocation) string { return strconv.FormatInt(r.Number, 10) })
 	list := api.Revocations{Revocations: []api.Revocation{}, Next: next}
 	for _, r := range all {
 		list.Revocations = append(list.Revocations, api.Revocation{Peer: r.Peer, Name: r.Name, At: r.At.UTC()})

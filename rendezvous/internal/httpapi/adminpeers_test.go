@@ -10,12 +10,14 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 func TestPeersAreListedAndFound(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		token := b.admin(api.ScopePeers)
 		peers := map[ident.PeerID]peer{}
@@ -24,15 +26,15 @@ func TestPeersAreListedAndFound(t *testing.T) {
 			peers[p.id] = p
 		}
 		online := newKey(t, 1).ID()
-		epoch, err := store.TakeLease(t.Context(),
-			registry.Instance{Name: "rv-1", Address: "10.0.0.1:9", Region: "attic"}, b.clock.Now(), time.Minute)
+		epoch, err := store.Leases.TakeLease(t.Context(),
+			presence.Instance{Name: "rv-1", Address: "10.0.0.1:9", Region: "attic"}, b.clock.Now(), time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
 		since := b.clock.Now()
-		holder := registry.Holder{Instance: "rv-1", Epoch: epoch}
-		presence := []registry.Presence{{Peer: online, Since: since}}
-		if _, err := store.PutPresence(t.Context(), holder, since, presence); err != nil {
+		holder := presence.Holder{Instance: "rv-1", Epoch: epoch}
+		presence := []presence.Connection{{Peer: online, Since: since}}
+		if _, err := store.Presence.PutPresence(t.Context(), holder, since, presence); err != nil {
 			t.Fatal(err)
 		}
 		all := as[api.Instances](t, b.get(api.PathInstances, b.admin(api.ScopeAudit)), http.StatusOK).Instances
@@ -77,7 +79,7 @@ func TestPeersAreListedAndFound(t *testing.T) {
 // TestStaleRenameIsRefused: an administrator who has not seen the change of another
 // one changes nothing.
 func TestStaleRenameIsRefused(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		token := b.admin(api.ScopePeers)
 		p := b.join(1)
@@ -117,9 +119,9 @@ func TestStaleRenameIsRefused(t *testing.T) {
 }
 
 func TestRevokedPeerLosesAccess(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		var revoked []ident.PeerID
-		b := newBench(t, store, func(rc *registry.Config, _ *httpapi.Config) {
+		b := newBench(t, store, func(rc *services.Config, _ *httpapi.Config) {
 			rc.OnRevoked = func(id ident.PeerID, _ time.Time) { revoked = append(revoked, id) }
 		})
 		token := b.admin(api.ScopePeers)

@@ -5,11 +5,14 @@ import (
 	"net/http"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // approvalHandler approves peers that have no invite.
-type approvalHandler struct{ approvals Approvals }
+type approvalHandler struct {
+	approvals Approvals
+	requests  JoinRequests
+}
 
 func (h *approvalHandler) mount(e *endpoints) {
 	mount(e, http.MethodGet, api.PathJoinRequests, operation{
@@ -29,15 +32,15 @@ func (h *approvalHandler) mount(e *endpoints) {
 }
 
 func (h *approvalHandler) listRequests(ctx context.Context, _ *empty) (*output[api.JoinRequests], error) {
-	all, err := h.approvals.Asking(ctx)
+	all, err := h.requests.JoinRequests(ctx)
 	list := api.JoinRequests{Peers: []api.JoinRequest{}}
 	for _, a := range all {
-		list.Peers = append(list.Peers, api.JoinRequest{Peer: a.Peer, Source: a.Source, Last: a.Last.UTC()})
+		list.Peers = append(list.Peers, api.JoinRequest{Peer: a.Peer, Source: a.Source, Last: a.At.UTC()})
 	}
 	return &output[api.JoinRequests]{list}, err
 }
 
-func wireApproval(a registry.Approval) api.Approval {
+func wireApproval(a peers.Approval) api.Approval {
 	return api.Approval{Peer: a.Peer, Expires: a.Expires.UTC()}
 }
 
@@ -47,7 +50,7 @@ func (h *approvalHandler) list(ctx context.Context, in *PageQuery) (*output[api.
 		return nil, err
 	}
 	all, err := h.approvals.Approvals(ctx, after, in.Limit+1)
-	all, next := cut(all, in.Limit, func(a registry.Approval) string { return a.Peer.String() })
+	all, next := cut(all, in.Limit, func(a peers.Approval) string { return a.Peer.String() })
 	list := api.Approvals{Approvals: []api.Approval{}, Next: next}
 	for _, a := range all {
 		list.Approvals = append(list.Approvals, wireApproval(a))

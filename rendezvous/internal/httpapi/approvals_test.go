@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 func TestApprovedPeerNeedsNoInvite(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
-		b := newBench(t, store, func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
+	onBothStores(t, func(t *testing.T, store *database.Database) {
+		b := newBench(t, store, func(rc *services.Config, _ *httpapi.Config) { rc.Open = false })
 		token := b.admin(api.ScopePeers)
 		join := func(n int) answer {
 			return b.post(api.PathPeers, "", b.registration(newKey(t, n), "name"))
@@ -23,7 +25,7 @@ func TestApprovedPeerNeedsNoInvite(t *testing.T) {
 		refused(t, "not approved", join(1), api.CodeInviteNeeded)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := b.registry.Run(ctx); err != nil { // stores the refusals
+		if err := b.services.Run(ctx); err != nil { // stores the refusals
 			t.Fatal(err)
 		}
 		requests := func() []api.JoinRequest {
@@ -35,7 +37,7 @@ func TestApprovedPeerNeedsNoInvite(t *testing.T) {
 		}
 		for range 2 {
 			got := as[api.Approval](t, b.put(api.ApprovalPath(first), token, nil), http.StatusOK)
-			want := api.Approval{Peer: first, Expires: b.clock.Now().Add(registry.ApprovalTTL).UTC()}
+			want := api.Approval{Peer: first, Expires: b.clock.Now().Add(peers.ApprovalTTL).UTC()}
 			if got != want {
 				t.Errorf("approved %+v, want %+v", got, want)
 			}
@@ -60,7 +62,7 @@ func TestApprovedPeerNeedsNoInvite(t *testing.T) {
 		refused(t, "a bad cursor", b.get(api.PathApprovals+"?after=x", token), api.CodeInvalid)
 
 		as[api.Approval](t, b.put(api.ApprovalPath(second), token, nil), http.StatusOK)
-		b.clock.Move(registry.ApprovalTTL)
+		b.clock.Move(peers.ApprovalTTL)
 		refused(t, "too late", join(2), api.CodeInviteNeeded)
 	})
 }

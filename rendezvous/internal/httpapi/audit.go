@@ -8,7 +8,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
 )
 
 // auditHandler serves the audit log.
@@ -42,7 +43,7 @@ func (h *instanceHandler) list(ctx context.Context, _ *empty) (*output[api.Insta
 	return &output[api.Instances]{list}, err
 }
 
-func wireLoad(m *registry.Minute) *api.Load {
+func wireLoad(m *history.Minute) *api.Load {
 	if m == nil {
 		return nil
 	}
@@ -63,7 +64,7 @@ func (eventKind) Schema(huma.Registry) *huma.Schema {
 
 func eventKinds() []any {
 	var all []any
-	for _, k := range registry.EventKinds {
+	for _, k := range audit.Kinds {
 		all = append(all, string(k))
 	}
 	return all
@@ -76,7 +77,7 @@ type eventsInput struct {
 }
 
 func (h *auditHandler) list(ctx context.Context, in *eventsInput) (*output[api.Events], error) {
-	q := registry.EventQuery{Limit: in.Limit + 1, Kind: registry.EventKind(in.Kind)}
+	q := audit.Query{Limit: in.Limit + 1, Kind: audit.Kind(in.Kind)}
 	var err error
 	if q.Before, err = in.number(); err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (h *auditHandler) list(ctx context.Context, in *eventsInput) (*output[api.E
 		return nil, err
 	}
 	all, err := h.audit.Events(ctx, q)
-	all, next := cut(all, in.Limit, func(e registry.Event) string { return strconv.FormatInt(e.Number, 10) })
+	all, next := cut(all, in.Limit, func(e audit.Event) string { return strconv.FormatInt(e.Number, 10) })
 	list := api.Events{Events: []api.Event{}, Next: next}
 	for _, e := range all {
 		list.Events = append(list.Events, api.Event{

@@ -11,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 func (b *bench) events(token, query string) []api.Event {
@@ -23,8 +25,8 @@ func (b *bench) events(token, query string) []api.Event {
 // TestAuditLogHasEveryEventAndNoSecret causes an event of each kind, and looks for the
 // secrets of all of them in the log.
 func TestAuditLogHasEveryEventAndNoSecret(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
-		b := newBench(t, store, func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
+	onBothStores(t, func(t *testing.T, store *database.Database) {
+		b := newBench(t, store, func(rc *services.Config, _ *httpapi.Config) { rc.Open = false })
 		root := b.admin(api.ScopeAdmin)
 		token := as[api.AdminToken](t,
 			b.post(api.PathTokens, root, api.AdminTokenRequest{Label: "Ada", Scopes: api.Scopes}), http.StatusCreated)
@@ -65,14 +67,14 @@ func TestAuditLogHasEveryEventAndNoSecret(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := b.registry.Run(ctx); err != nil { // stores the refusals
+		if err := b.services.Run(ctx); err != nil { // stores the refusals
 			t.Fatal(err)
 		}
 
 		all := b.events(root, "?limit=100")
 		var kinds []string
 		for _, e := range slices.Backward(all) {
-			if e.Kind != string(registry.EventRefused) {
+			if e.Kind != string(audit.KindRefused) {
 				kinds = append(kinds, e.Kind)
 			}
 		}
@@ -150,7 +152,7 @@ func TestEventKindsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, kind := range registry.EventKinds {
+	for _, kind := range audit.Kinds {
 		want = append(want, string(kind))
 	}
 	if got := doc.Components.Schemas["Event"].Properties["kind"].Enum; !slices.Equal(got, want) {

@@ -101,7 +101,7 @@ func New(cfg Config) (http.Handler, error) {
 	router.Get(api.PathOpenAPI, documents.openAPI)
 	router.Get(api.PathDocs, documents.page)
 	health := healthHandler{
-		checks: append([]Check{{Name: "database", Check: cfg.Resources.Database.Ready}}, cfg.Ready...),
+		checks: append([]Check{{Name: "database", Check: cfg.Resources.Database.Ping}}, cfg.Ready...),
 		logger: cfg.Logger,
 	}
 	router.Get(api.PathLive, health.live)
@@ -153,20 +153,20 @@ func (cfg *Config) complete() error {
 func mountAll(humaAPI huma.API, cfg Config, problems problems, proxies proxies) (documents, error) {
 	sources := newSourceLimits(cfg.Limits, cfg.Resources.Refusals, cfg.Now)
 	guards := &guards{
-		auth: cfg.Resources.Authentication, refusals: cfg.Resources.Refusals, problems: problems,
+		byPeer: cfg.Resources.PeerTokens, byAdmin: cfg.Resources.AdminTokens, refusals: cfg.Resources.Refusals, problems: problems,
 		tokens: sources.tokens, admin: cfg.Attempts.limit, peers: newPeerLimiter(cfg.Limits), now: cfg.Now,
 	}
 	e := &endpoints{api: humaAPI, guards: guards, problems: problems}
 	r := cfg.Resources
 	views := peerViews{cfg.Presence}
-	(&registrationHandler{registration: r.Registration, limits: sources, proxies: proxies}).mount(e)
-	(&peerHandler{peers: r.Peers, views: views}).mount(e)
+	(&registrationHandler{registration: r.Registration, peers: r.Peers, limits: sources, proxies: proxies}).mount(e)
+	(&peerHandler{peers: r.Peers, revocations: r.Revocations, views: views}).mount(e)
 	(&allowanceHandler{r.Allowances}).mount(e)
 	(&mailboxHandler{mailboxes: r.Mailboxes}).mount(e)
 	(&tryHandler{tries: r.Tries, limits: sources}).mount(e)
-	(&adminPeerHandler{r.PeerAdmin}).mount(e)
+	(&adminPeerHandler{peers: r.PeerAdmin, revocations: r.Revocations}).mount(e)
 	(&revocationHandler{r.Revocations}).mount(e)
-	(&approvalHandler{r.Approvals}).mount(e)
+	(&approvalHandler{approvals: r.Approvals, requests: r.JoinRequests}).mount(e)
 	(&tokenHandler{tokens: r.Tokens, admin: cfg.Attempts.limit}).mount(e)
 	(&inviteHandler{r.Invites}).mount(e)
 	(&auditHandler{r.Audit}).mount(e)

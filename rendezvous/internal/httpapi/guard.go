@@ -15,12 +15,15 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
 )
 
 // guards authenticate clients and enforce limits. They run before the handlers and
 // before any byte of the body is read.
 type guards struct {
-	auth     Authentication
+	byPeer   PeerTokens
+	byAdmin  AdminTokens
 	refusals Refusals
 	problems problems
 	tokens   *sourceLimit // on failed attempts to authenticate as a peer
@@ -44,8 +47,8 @@ func caller(ctx context.Context) ident.PeerID {
 }
 
 // admin returns the administrator's token that was authenticated by asAdmin.
-func admin(ctx context.Context) registry.AdminToken {
-	t, _ := ctx.Value(adminKey).(registry.AdminToken)
+func admin(ctx context.Context) administration.Token {
+	t, _ := ctx.Value(adminKey).(administration.Token)
 	return t
 }
 
@@ -63,7 +66,7 @@ func (g *guards) asPeer(ctx huma.Context, next func(huma.Context)) {
 	if g.blocked(ctx, g.tokens) {
 		return
 	}
-	id, err := g.auth.Authenticate(ctx.Context(), bearer(ctx))
+	id, err := g.byPeer.Authenticate(ctx.Context(), bearer(ctx))
 	if err != nil {
 		g.failed(ctx, g.tokens, err)
 		return
@@ -73,8 +76,8 @@ func (g *guards) asPeer(ctx huma.Context, next func(huma.Context)) {
 		g.problems.refuse(ctx, tooMany(wait))
 		return
 	}
-	o := registry.Origin{Actor: "peer", Source: sourceOf(ctx.Context())}
-	ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
+	o := audit.Origin{Actor: "peer", Source: sourceOf(ctx.Context())}
+	ctx = huma.WithContext(ctx, audit.WithOrigin(ctx.Context(), o))
 	next(huma.WithValue(ctx, callerKey, id))
 }
 
@@ -84,15 +87,15 @@ func (g *guards) asAdmin(scope api.Scope) func(huma.Context, func(huma.Context))
 		if g.blocked(ctx, g.admin) {
 			return
 		}
-		t, err := g.auth.AuthenticateAdmin(ctx.Context(), bearer(ctx))
+		t, err := g.byAdmin.AuthenticateAdmin(ctx.Context(), bearer(ctx))
 		switch {
 		case err != nil:
 			g.failed(ctx, g.admin, err)
 		case !t.Scopes.Covers(scope):
 			g.problems.refuse(ctx, api.NewProblem(api.CodeScope))
 		default:
-			o := registry.Origin{Actor: t.Actor(), Source: sourceOf(ctx.Context())}
-			ctx = huma.WithContext(ctx, registry.WithOrigin(ctx.Context(), o))
+			o := audit.Origin{Actor: t.Actor(), Source: sourceOf(ctx.Context())}
+			ctx = huma.WithContext(ctx, audit.WithOrigin(ctx.Context(), o))
 			next(huma.WithValue(ctx, adminKey, t))
 		}
 	}
@@ -137,8 +140,8 @@ func sourceOf(ctx context.Context) netip.Prefix {
 // withSource stores the source of a request in its context, for the audit log.
 func withSource(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o := registry.Origin{Actor: "stranger", Source: sourceOf(r.Context())}
-		next.ServeHTTP(w, r.WithContext(registry.WithOrigin(r.Context(), o)))
+		o := audit.Origin{Actor: "stranger", Source: sourceOf(r.Context())}
+		next.ServeHTTP(w, r.WithContext(audit.WithOrigin(r.Context(), o)))
 	})
 }
 

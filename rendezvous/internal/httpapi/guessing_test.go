@@ -13,8 +13,9 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 // TestGuessersGetThreeTriesAndNoMore makes 10,000 guesses from 2,000 networks, half of them
@@ -22,7 +23,7 @@ import (
 // together have missed too often, no answer shows any more whether an address is in use.
 func TestGuessersGetThreeTriesAndNoMore(t *testing.T) {
 	const guesses, networks, boxes, misses = 10_000, 2_000, 8, 300
-	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+	b := newBench(t, sqlite(t), func(_ *services.Config, hc *httpapi.Config) {
 		hc.Limits.Tries = httpapi.Limit{} // the default
 		hc.Limits.Misses = httpapi.Limit{PerMinute: misses, Burst: misses}
 		hc.Limits.Peer = httpapi.Limit{PerMinute: 60_000, Burst: guesses}
@@ -92,8 +93,8 @@ func (r reader) Read(p []byte) (int, error) { return copy(p, r), nil }
 // peer exists. Each measurement compares two consecutive requests in random order, so that
 // other load on the machine affects both.
 func TestUnknownAndDeniedTakeAsLong(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
-		b := newBench(t, store, func(_ *registry.Config, hc *httpapi.Config) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
+		b := newBench(t, store, func(_ *services.Config, hc *httpapi.Config) {
 			hc.Limits.Peer = httpapi.Limit{PerMinute: 600_000, Burst: 100_000}
 		})
 		asker, hidden := b.join(1), b.join(2)

@@ -21,36 +21,36 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
 // onBothStores runs a test on SQLite and on Postgres.
-func onBothStores(t *testing.T, test func(t *testing.T, store registry.Store)) {
+func onBothStores(t *testing.T, test func(t *testing.T, store *database.Database)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, sqlite(t)) })
 	t.Run("postgres", func(t *testing.T) {
-		s, err := pgstore.Open(t.Context(), pgtest.Shared(t).Fresh(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		closeAfter(t, s)
-		test(t, s)
+		test(t, open(t, database.Location{URL: pgtest.Shared(t).Fresh(t)}))
 	})
 }
 
-func sqlite(t *testing.T) registry.Store {
+func sqlite(t *testing.T) *database.Database {
 	t.Helper()
-	s, err := sqlitestore.Open(t.Context(), t.TempDir())
+	return open(t, database.Location{Dir: t.TempDir()})
+}
+
+func open(t *testing.T, l database.Location) *database.Database {
+	t.Helper()
+	db, err := database.Open(t.Context(), l)
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeAfter(t, s)
-	return s
+	closeAfter(t, db)
+	return db
 }
 
 func closeAfter(t *testing.T, c io.Closer) {
@@ -84,7 +84,7 @@ type bench struct {
 	t        *testing.T
 	server   *httptest.Server
 	client   *http.Client
-	registry *registry.Registry
+	services *services.Services
 	clock    *clock
 	document openAPI
 
@@ -107,11 +107,11 @@ func (b *bench) Credentials(_ context.Context, id ident.PeerID) (api.RelayCreden
 	}, nil
 }
 
-func newBench(t *testing.T, store registry.Store, change func(*registry.Config, *httpapi.Config)) *bench {
+func newBench(t *testing.T, store *database.Database, change func(*services.Config, *httpapi.Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, clock: &clock{now: time.Now().Truncate(time.Millisecond)}, online: map[ident.PeerID]bool{}}
 	many := httpapi.Limit{PerMinute: 60_000, Burst: 10_000}
-	rc := registry.Config{Store: store, Open: true, Now: b.clock.Now, PollEvery: 5 * time.Millisecond}
+	rc := services.Config{Database: store, Open: true, Now: b.clock.Now, PollInterval: 5 * time.Millisecond}
 	hc := httpapi.Config{
 		Presence: b, Relay: b, Now: b.clock.Now,
 		Server: api.Server{Name: "test", Version: "1.2.3", STUN: []string{"stun:rv.example:3478"}},
@@ -129,10 +129,10 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 		change(&rc, &hc)
 	}
 	var err error
-	if b.registry, err = registry.New(rc); err != nil {
+	if b.services, err = services.New(rc); err != nil {
 		t.Fatal(err)
 	}
-	hc.Resources = resources(b.registry)
+	hc.Resources = resources(b.services, store)
 	handler, err := httpapi.New(hc)
 	if err != nil {
 		t.Fatal(err)
@@ -149,23 +149,25 @@ func newBench(t *testing.T, store registry.Store, change func(*registry.Config, 
 	return b
 }
 
-// resources returns a registry as the parts that the interface needs.
-func resources(r *registry.Registry) httpapi.Resources {
+// resources returns the services that the interface needs.
+func resources(s *services.Services, db *database.Database) httpapi.Resources {
 	return httpapi.Resources{
-		Registration: r, Authentication: r, Peers: r, Allowances: r, Mailboxes: r, Tries: r, PeerAdmin: r,
-		Revocations: r,
-		Approvals:   r, Invites: r, Tokens: r, Audit: r, Refusals: r, Instances: r, Pairs: r, History: r, Database: r,
+		Registration: s.Registration, PeerTokens: s.Directory, AdminTokens: s.Administration, Peers: s.Directory,
+		Allowances: s.AllowList, Mailboxes: s.Mailboxes, Tries: s.Mailboxes, PeerAdmin: s.Directory,
+		Revocations: s.Revocations, Approvals: s.Approvals, JoinRequests: s.JoinRequests, Invites: s.Invites,
+		Tokens: s.Administration, Audit: s.Audit, Refusals: s.Audit, Instances: s.Instances, Pairs: s.Links,
+		History: s.History, Database: db,
 	}
 }
 
 // admin creates an administrator's token.
 func (b *bench) admin(scopes ...api.Scope) string {
 	b.t.Helper()
-	set, err := registry.ScopesOf(scopes)
+	set, err := administration.ScopesOf(scopes)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	token, _, err := b.registry.CreateToken(b.t.Context(), registry.TokenSpec{Label: "test", Scopes: set})
+	token, _, err := b.services.Administration.CreateToken(b.t.Context(), administration.TokenSpec{Label: "test", Scopes: set})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // inviteHandler manages invites.
@@ -37,14 +37,14 @@ type inviteInput struct {
 }
 
 func (h *inviteHandler) create(ctx context.Context, in *inviteInput) (*output[api.Invite], error) {
-	code, i, err := h.invites.CreateInvite(ctx, registry.InviteSpec{
+	code, i, err := h.invites.CreateInvite(ctx, peers.InviteSpec{
 		Label: in.Body.Label, Uses: in.Body.Uses, TTL: time.Duration(in.Body.Seconds) * time.Second,
 		Key: in.IdempotencyKey,
 	})
 	return &output[api.Invite]{wireInvite(code, i)}, err
 }
 
-func wireInvite(code string, i registry.Invite) api.Invite {
+func wireInvite(code string, i peers.Invite) api.Invite {
 	return api.Invite{
 		ID: i.ID().String(), Code: code, Label: i.Label, Uses: i.Limit(), Used: i.Used,
 		Created: i.Created.UTC(), Expires: i.Expires.UTC(), Revoked: i.Revoked,
@@ -57,7 +57,7 @@ func (h *inviteHandler) list(ctx context.Context, in *PageQuery) (*output[api.In
 		return nil, err
 	}
 	all, err := h.invites.Invites(ctx, p)
-	all, next := cut(all, in.Limit, func(i registry.Invite) string { return cursor(i.Place()) })
+	all, next := cut(all, in.Limit, func(i peers.Invite) string { return cursor(i.Place()) })
 	list := api.Invites{Invites: []api.Invite{}, Next: next}
 	for _, i := range all {
 		list.Invites = append(list.Invites, wireInvite("", i))

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 func TestInvitesAreListedAndRevoked(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
-		b := newBench(t, store, func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
+	onBothStores(t, func(t *testing.T, store *database.Database) {
+		b := newBench(t, store, func(rc *services.Config, _ *httpapi.Config) { rc.Open = false })
 		token := b.admin(api.ScopeInvites)
 		var made []api.Invite
 		for uses := range 3 {
@@ -70,7 +71,7 @@ func TestInvitesAreListedAndRevoked(t *testing.T) {
 }
 
 func TestInviteRequestsAreRepeatable(t *testing.T) {
-	b := newBench(t, sqlite(t), func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
+	b := newBench(t, sqlite(t), func(rc *services.Config, _ *httpapi.Config) { rc.Open = false })
 	b.clock.Move(1_234_567 * time.Nanosecond)
 	token := b.admin(api.ScopeInvites)
 	spec := api.InviteRequest{Label: "once", Uses: 3, Seconds: 60}

@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 // from requests a challenge with headers that claim an address.
@@ -29,7 +30,7 @@ func (b *bench) from(forwarded string) answer {
 }
 
 func TestSourcesAreLimited(t *testing.T) {
-	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+	b := newBench(t, sqlite(t), func(_ *services.Config, hc *httpapi.Config) {
 		hc.Limits.Challenges = httpapi.Limit{PerMinute: 6, Burst: 3}
 		hc.Limits.Registrations = httpapi.Limit{PerMinute: 6, Burst: 2}
 		hc.Limits.Tries = httpapi.Limit{PerMinute: 6, Burst: 1}
@@ -60,7 +61,7 @@ func TestSourcesAreLimited(t *testing.T) {
 }
 
 func TestForwardedAddressIsBelievedFromTrustedProxies(t *testing.T) {
-	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+	b := newBench(t, sqlite(t), func(_ *services.Config, hc *httpapi.Config) {
 		hc.Limits.Challenges = httpapi.Limit{PerMinute: 1, Burst: 1}
 		hc.Origin = "https://rendezvous.example.org:443"
 		hc.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
@@ -89,8 +90,8 @@ func TestForwardedAddressIsBelievedFromTrustedProxies(t *testing.T) {
 // TestOpenServerIsNotFilled registers peers at an open server from many addresses of one
 // IPv6 /64. Peers from other sources can still register.
 func TestOpenServerIsNotFilled(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
-		b := newBench(t, store, func(_ *registry.Config, hc *httpapi.Config) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
+		b := newBench(t, store, func(_ *services.Config, hc *httpapi.Config) {
 			hc.Limits.NewPeers = httpapi.Limit{} // as it is by default
 			hc.Origin = "https://rendezvous.example.org:443"
 			hc.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
@@ -116,14 +117,14 @@ func TestOpenServerIsNotFilled(t *testing.T) {
 		b.clock.Move(time.Minute)
 		as[api.RegisterResult](t, join(202, "2001:db8:1:2::1"), http.StatusCreated)
 		refused(t, "the next within the minute", join(203, "2001:db8:1:2::2"), api.CodeRateLimited)
-		if n, err := store.CountPeers(t.Context()); err != nil || n != 23 {
+		if n, err := store.Admissions.CountPeers(t.Context()); err != nil || n != 23 {
 			t.Errorf("%d peers, %v", n, err)
 		}
 	})
 }
 
 func TestPeersAreLimited(t *testing.T) {
-	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+	b := newBench(t, sqlite(t), func(_ *services.Config, hc *httpapi.Config) {
 		hc.Limits.Peer = httpapi.Limit{PerMinute: 60, Burst: 3}
 		hc.Limits.Tokens = httpapi.Limit{PerMinute: 60, Burst: 2}
 	})

@@ -12,7 +12,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/mailboxes"
 )
 
 // mailboxGone lists the reasons why a mailbox cannot be used.
@@ -121,13 +121,13 @@ func (h *tryHandler) try(ctx context.Context, in *openingInput) (*output[api.Try
 		return nil, tooMany(wait)
 	}
 	t, err := h.tries.Try(ctx, caller(ctx), a, in.Body.Body)
-	if errors.Is(err, registry.ErrMailboxNotFound) {
+	if errors.Is(err, mailboxes.ErrNotFound) {
 		misses.limiter.Take(everybody, misses.now())
 	}
 	return &output[api.Try]{wireTry(t)}, err
 }
 
-func wireTry(t registry.Try) api.Try {
+func wireTry(t mailboxes.Try) api.Try {
 	return api.Try{Number: t.Number, Peer: t.Peer, Opening: t.Opening, Answer: t.Answer, Confirmation: t.Confirmation}
 }
 
@@ -160,7 +160,7 @@ func (h *tryHandler) get(ctx context.Context, in *oneTryInput) (*output[api.Try]
 	if err != nil {
 		return nil, err
 	}
-	t, err := h.tries.AwaitTry(ctx, caller(ctx), a, in.Number, in.wait())
+	t, err := h.tries.AwaitTry(ctx, caller(ctx), mailboxes.TryRef{Mailbox: a, Number: in.Number}, in.wait())
 	return &output[api.Try]{wireTry(t)}, err
 }
 
@@ -174,7 +174,7 @@ func (h *tryHandler) answer(ctx context.Context, in *messageInput) (*empty, erro
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.tries.Answer(ctx, caller(ctx), a, in.Number, in.Body.Body)
+	return nil, h.tries.Answer(ctx, caller(ctx), mailboxes.TryRef{Mailbox: a, Number: in.Number}, in.Body.Body)
 }
 
 func (h *tryHandler) confirm(ctx context.Context, in *messageInput) (*empty, error) {
@@ -182,5 +182,5 @@ func (h *tryHandler) confirm(ctx context.Context, in *messageInput) (*empty, err
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.tries.Confirm(ctx, caller(ctx), a, in.Number, in.Body.Body)
+	return nil, h.tries.Confirm(ctx, caller(ctx), mailboxes.TryRef{Mailbox: a, Number: in.Number}, in.Body.Body)
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 )
 
 func (b *bench) open(p peer) ident.Address {
@@ -37,7 +37,7 @@ func noContent(t *testing.T, what string, a answer) {
 }
 
 func TestPairing(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		host, client, stranger := b.join(1), b.join(2), b.join(3)
 		box := b.open(host)
@@ -90,7 +90,7 @@ func TestPairing(t *testing.T) {
 }
 
 func TestMailboxAcceptsThreeTries(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		host := b.join(1)
 		box := b.open(host)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // pairHandler lists the pairs of peers that have a link.
@@ -42,7 +42,7 @@ type pairsInput struct {
 }
 
 func (h *pairHandler) list(ctx context.Context, in *pairsInput) (*output[api.Pairs], error) {
-	q := registry.PairQuery{Limit: in.Limit + 1}
+	q := presence.PairQuery{Limit: in.Limit + 1}
 	var err error
 	if in.After != "" {
 		raw, err := base64.RawURLEncoding.DecodeString(in.After)
@@ -55,11 +55,11 @@ func (h *pairHandler) list(ctx context.Context, in *pairsInput) (*output[api.Pai
 		return nil, err
 	}
 	if in.Path != "" {
-		relayed := in.Path == registry.PathRelayed.String()
+		relayed := in.Path == presence.LinkRelayed.String()
 		q.Relayed = &relayed
 	}
 	all, err := h.pairs.Pairs(ctx, q)
-	all, next := cut(all, in.Limit, func(p registry.Pair) string {
+	all, next := cut(all, in.Limit, func(p presence.Pair) string {
 		return pairCursor(p.Peers[0], p.Peers[1])
 	})
 	list := api.Pairs{Pairs: []api.Pair{}, Next: next}

@@ -9,17 +9,19 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 func TestPairsAreListed(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		token := b.admin(api.ScopePeers)
 		h, now := connectAll(t, b, store, 1, 2, 3)
 		one, two, three := b.join(1), b.join(2), b.join(3)
-		path := func(from, to peer, kind registry.PathKind) registry.Path {
-			return registry.Path{
+		path := func(from, to peer, kind presence.LinkKind) presence.LinkReport {
+			return presence.LinkReport{
 				From:      from.id,
 				To:        to.id,
 				Session:   now,
@@ -29,9 +31,9 @@ func TestPairsAreListed(t *testing.T) {
 				Since:     now,
 			}
 		}
-		if err := store.PutPaths(t.Context(), h, now, []registry.Path{
-			path(one, two, registry.PathRelayed), path(two, three, registry.PathDirect),
-			path(three, one, registry.PathLAN),
+		if err := store.Links.PutLinkReports(t.Context(), h, now, []presence.LinkReport{
+			path(one, two, presence.LinkRelayed), path(two, three, presence.LinkDirect),
+			path(three, one, presence.LinkLAN),
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -79,32 +81,32 @@ func TestPairsAreListed(t *testing.T) {
 }
 
 // connectAll stores the presence of peers, given by their numbers, as an instance does.
-func connectAll(t *testing.T, b *bench, store registry.Store, numbers ...int) (registry.Holder, time.Time) {
+func connectAll(t *testing.T, b *bench, store *database.Database, numbers ...int) (presence.Holder, time.Time) {
 	t.Helper()
 	now := b.clock.Now().UTC()
-	epoch, err := store.TakeLease(t.Context(), registry.Instance{Name: "a", Version: "1.2.3"}, now, time.Hour)
+	epoch, err := store.Leases.TakeLease(t.Context(), presence.Instance{Name: "a", Version: "1.2.3"}, now, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := registry.Holder{Instance: "a", Epoch: epoch}
-	var rows []registry.Presence
+	h := presence.Holder{Instance: "a", Epoch: epoch}
+	var rows []presence.Connection
 	for _, n := range numbers {
-		rows = append(rows, registry.Presence{Peer: newKey(t, n).ID(), Since: now})
+		rows = append(rows, presence.Connection{Peer: newKey(t, n).ID(), Since: now})
 	}
-	if _, err := store.PutPresence(t.Context(), h, now, rows); err != nil {
+	if _, err := store.Presence.PutPresence(t.Context(), h, now, rows); err != nil {
 		t.Fatal(err)
 	}
 	return h, now
 }
 
 func TestHistoryAndLoad(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		token := b.admin(api.ScopeAudit)
 		connectAll(t, b, store, 1, 2)
 		now := b.clock.Now().UTC().Truncate(time.Minute)
 		for n := range 3 {
-			m := registry.Minute{
+			m := history.Minute{
 				At:            now.Add(-time.Duration(n) * time.Hour),
 				Instance:      "a",
 				Peers:         n + 1,
@@ -113,7 +115,7 @@ func TestHistoryAndLoad(t *testing.T) {
 				Registrations: 2,
 				Refusals:      3,
 			}
-			if err := store.AddMinute(t.Context(), m); err != nil {
+			if err := store.History.AddMinute(t.Context(), m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -138,20 +140,20 @@ func TestHistoryAndLoad(t *testing.T) {
 }
 
 func TestRelayUseIsListed(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		token := b.admin(api.ScopePeers)
 		one, two := b.join(1), b.join(2)
-		today := registry.DayOf(b.clock.Now())
+		today := history.DayOf(b.clock.Now())
 		for n, id := range []peer{one, two, two} {
-			use := registry.RelayUse{
+			use := history.RelayUse{
 				Peer:            id.id,
 				SentBytes:       1000,
 				SentPackets:     10,
 				ReceivedBytes:   5,
 				ReceivedPackets: 1,
 			}
-			if err := store.AddRelayUse(t.Context(), today-registry.Day(n), []registry.RelayUse{use}); err != nil {
+			if err := store.History.AddRelayUse(t.Context(), today-history.Day(n), []history.RelayUse{use}); err != nil {
 				t.Fatal(err)
 			}
 		}

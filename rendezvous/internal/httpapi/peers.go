@@ -8,7 +8,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // PeerParam is a peer in the URL path. It is text because it may be "self", and
@@ -30,8 +30,9 @@ func (in PeerParam) peer() (ident.PeerID, error) {
 
 // peerHandler lets peers find each other and change their own entry.
 type peerHandler struct {
-	peers Peers
-	views peerViews
+	peers       Peers
+	revocations Revocations
+	views       peerViews
 }
 
 func (h *peerHandler) mount(e *endpoints) {
@@ -57,7 +58,7 @@ func (h *peerHandler) peer(ctx context.Context, in *PeerParam) (*output[api.Peer
 			return nil, err
 		}
 	}
-	p, err := h.peers.Lookup(ctx, caller(ctx), id)
+	p, err := h.peers.Lookup(ctx, peers.Permission{Owner: id, Peer: caller(ctx)})
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +76,13 @@ func (h *peerHandler) rename(ctx context.Context, in *renameInput) (*output[api.
 }
 
 func (h *peerHandler) leave(ctx context.Context, _ *empty) (*empty, error) {
-	return nil, h.peers.Leave(ctx, caller(ctx))
+	return nil, h.revocations.Leave(ctx, caller(ctx))
 }
 
 // peerViews adds to a peer whether it is online.
 type peerViews struct{ presence Presence }
 
-func (v peerViews) of(ctx context.Context, p registry.Peer) (*output[api.Peer], error) {
+func (v peerViews) of(ctx context.Context, p peers.Peer) (*output[api.Peer], error) {
 	online, err := v.presence.Online(ctx, p.ID)
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func (h *allowanceHandler) get(ctx context.Context, in *PeerParam) (*output[api.
 	if err != nil {
 		return nil, err
 	}
-	a, err := h.allowances.Allowance(ctx, caller(ctx), id)
+	a, err := h.allowances.Allowance(ctx, peers.Permission{Owner: caller(ctx), Peer: id})
 	return &output[api.Allowance]{wireAllowance(id, a.Since)}, err
 }
 
@@ -136,7 +137,7 @@ func (h *allowanceHandler) allow(ctx context.Context, in *PeerParam) (*output[ap
 	if err != nil {
 		return nil, err
 	}
-	since, err := h.allowances.Allow(ctx, caller(ctx), id)
+	since, err := h.allowances.Allow(ctx, peers.Permission{Owner: caller(ctx), Peer: id})
 	return &output[api.Allowance]{wireAllowance(id, since)}, err
 }
 
@@ -145,5 +146,5 @@ func (h *allowanceHandler) disallow(ctx context.Context, in *PeerParam) (*empty,
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.allowances.Disallow(ctx, caller(ctx), id)
+	return nil, h.allowances.Disallow(ctx, peers.Permission{Owner: caller(ctx), Peer: id})
 }

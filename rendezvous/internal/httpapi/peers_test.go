@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 func TestRegisterRenewAndRename(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		p := b.join(1)
 		self := as[api.Peer](t, b.get(api.PathPeers+"/self", p.token), http.StatusOK)
@@ -41,7 +42,7 @@ func TestRegisterRenewAndRename(t *testing.T) {
 }
 
 func TestPeerLeavesAndRegistersAgain(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		p, friend := b.join(1), b.join(2)
 		as[api.Allowance](t, b.put(api.AllowedPath(friend.id), p.token, nil), http.StatusOK)
@@ -101,13 +102,13 @@ func TestForgedRegistrationIsRefused(t *testing.T) {
 			refused(t, name, b.post(api.PathPeers, "", r), c.code)
 		})
 	}
-	if _, err := b.registry.Peer(t.Context(), key.ID()); err == nil {
+	if _, err := b.services.Directory.Peer(t.Context(), key.ID()); err == nil {
 		t.Error("one of the registrations succeeded")
 	}
 }
 
 func TestChallengeIsValidOnceAndBriefly(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		r := b.registration(newKey(t, 1), "name")
 		as[api.RegisterResult](t, b.post(api.PathPeers, "", r), http.StatusCreated)
@@ -126,7 +127,7 @@ func TestChallengeIsValidOnceAndBriefly(t *testing.T) {
 }
 
 func TestRegistrationIsBoundToItsConnection(t *testing.T) {
-	b := newBench(t, sqlite(t), func(rc *registry.Config, _ *httpapi.Config) { rc.RequireBinding = true })
+	b := newBench(t, sqlite(t), func(rc *services.Config, _ *httpapi.Config) { rc.RequireBinding = true })
 	key := newKey(t, 1)
 	refused(t, "unbound", b.post(api.PathPeers, "", b.registration(key, "name")), api.CodeBinding)
 
@@ -156,8 +157,8 @@ func TestRegistrationIsBoundToItsConnection(t *testing.T) {
 }
 
 func TestClosedServerRequiresInvite(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
-		b := newBench(t, store, func(rc *registry.Config, _ *httpapi.Config) { rc.Open = false })
+	onBothStores(t, func(t *testing.T, store *database.Database) {
+		b := newBench(t, store, func(rc *services.Config, _ *httpapi.Config) { rc.Open = false })
 		if as[api.Server](t, b.get(api.PathServer, ""), http.StatusOK).Open {
 			t.Error("a closed server reports that it is open")
 		}
@@ -186,7 +187,7 @@ func TestClosedServerRequiresInvite(t *testing.T) {
 }
 
 func TestFullServerKeepsItsPeers(t *testing.T) {
-	b := newBench(t, sqlite(t), func(rc *registry.Config, _ *httpapi.Config) { rc.MaxPeers = 2 })
+	b := newBench(t, sqlite(t), func(rc *services.Config, _ *httpapi.Config) { rc.MaxPeers = 2 })
 	first := b.join(1)
 	b.join(2)
 	a := b.post(api.PathPeers, "", b.registration(newKey(t, 3), "name"))
@@ -197,7 +198,7 @@ func TestFullServerKeepsItsPeers(t *testing.T) {
 // TestUnknownAndDeniedAreTheSame: a caller that a peer does not allow cannot find out
 // whether the peer exists.
 func TestUnknownAndDeniedAreTheSame(t *testing.T) {
-	onBothStores(t, func(t *testing.T, store registry.Store) {
+	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, nil)
 		asker, hidden := b.join(1), b.join(2)
 		b.mu.Lock()

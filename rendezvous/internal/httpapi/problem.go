@@ -19,6 +19,9 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/mailboxes"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // retryAfter holds the least time that a client shall wait before it repeats a
@@ -43,14 +46,14 @@ func (p problems) of(ctx context.Context, err error) *api.Problem {
 		return problem
 	}
 	switch {
-	case errors.Is(err, registry.ErrName):
-		return invalid("body.name", registry.ErrName.Error())
-	case errors.Is(err, registry.ErrMessage):
-		return invalid("body.body", registry.ErrMessage.Error())
-	case errors.Is(err, registry.ErrInviteSpec):
-		return invalid("body", registry.ErrInviteSpec.Error())
-	case errors.Is(err, registry.ErrTokenSpec):
-		return invalid("body", registry.ErrTokenSpec.Error())
+	case errors.Is(err, peers.ErrName):
+		return invalid("body.name", peers.ErrName.Error())
+	case errors.Is(err, mailboxes.ErrMessage):
+		return invalid("body.body", mailboxes.ErrMessage.Error())
+	case errors.Is(err, peers.ErrInviteSpec):
+		return invalid("body", peers.ErrInviteSpec.Error())
+	case errors.Is(err, administration.ErrTokenSpec):
+		return invalid("body", administration.ErrTokenSpec.Error())
 	}
 	if code, ok := registry.CodeOf(err); ok {
 		if code == api.CodeUnavailable || code == api.CodeFull {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // proxies are the reverse proxies that end TLS in front of this rendezvous.
@@ -61,7 +61,7 @@ func (p proxies) originOf(r *http.Request) ident.Origin {
 // bound to.
 func (p proxies) withChannel(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humachi.Unwrap(ctx)
-	c := registry.Channel{Origin: p.originOf(r)}
+	c := peers.Channel{Origin: p.originOf(r)}
 	if e, err := api.Exporter(r.TLS); err == nil {
 		c.Exporter = e
 	}
@@ -69,7 +69,7 @@ func (p proxies) withChannel(ctx huma.Context, next func(huma.Context)) {
 }
 
 // channel returns the value that withChannel stored.
-func channel(ctx context.Context) registry.Channel {
-	c, _ := ctx.Value(channelKey).(registry.Channel)
+func channel(ctx context.Context) peers.Channel {
+	c, _ := ctx.Value(channelKey).(peers.Channel)
 	return c
 }

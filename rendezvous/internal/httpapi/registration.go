@@ -10,12 +10,13 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // registrationHandler registers peers.
 type registrationHandler struct {
 	registration Registration
+	peers        Peers
 	limits       *sourceLimits
 	proxies      proxies
 }
@@ -73,8 +74,8 @@ func (h *registrationHandler) limitNew(ctx context.Context, id ident.PeerID) err
 	if !h.registration.Open() {
 		return nil
 	}
-	_, err := h.registration.Peer(ctx, id)
-	if !errors.Is(err, registry.ErrPeerNotFound) {
+	_, err := h.peers.Peer(ctx, id)
+	if !errors.Is(err, peers.ErrNotFound) {
 		return err
 	}
 	return h.limits.newPeers.take(ctx)

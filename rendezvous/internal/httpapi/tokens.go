@@ -9,7 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
 )
 
 // tokenHandler manages administrators' tokens.
@@ -59,21 +59,21 @@ type tokenInput struct {
 }
 
 func (h *tokenHandler) create(ctx context.Context, in *tokenInput) (*output[api.AdminToken], error) {
-	scopes, err := registry.ScopesOf(in.Body.Scopes)
+	scopes, err := administration.ScopesOf(in.Body.Scopes)
 	if err != nil {
 		return nil, err
 	}
-	secret, t, err := h.tokens.CreateToken(ctx, registry.TokenSpec{
+	secret, t, err := h.tokens.CreateToken(ctx, administration.TokenSpec{
 		Label: in.Body.Label, Scopes: scopes, TTL: time.Duration(in.Body.Seconds) * time.Second, Key: in.IdempotencyKey,
 	})
 	return &output[api.AdminToken]{wireToken(secret, t)}, err
 }
 
-func wireToken(secret string, t registry.AdminToken) api.AdminToken {
+func wireToken(secret string, t administration.Token) api.AdminToken {
 	return api.AdminToken{
 		ID: t.ID.String(), Token: secret, Label: t.Label, Scopes: t.Scopes.List(),
 		Created: t.Created.UTC(), Expires: t.Expires.UTC(), Revoked: t.Revoked,
-		Session: t.Session,
+		Session: t.SignIn,
 	}
 }
 
@@ -83,7 +83,7 @@ func (h *tokenHandler) list(ctx context.Context, in *PageQuery) (*output[api.Adm
 		return nil, err
 	}
 	all, err := h.tokens.Tokens(ctx, p)
-	all, next := cut(all, in.Limit, func(t registry.AdminToken) string { return cursor(t.Place()) })
+	all, next := cut(all, in.Limit, func(t administration.Token) string { return cursor(t.Place()) })
 	list := api.AdminTokens{Tokens: []api.AdminToken{}, Next: next}
 	for _, t := range all {
 		list.Tokens = append(list.Tokens, wireToken("", t))

@@ -15,6 +15,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/httpapi"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 )
 
 // openAPI is the part of the OpenAPI document that the tests read.
@@ -283,13 +285,13 @@ func TestServerAndRelay(t *testing.T) {
 	if c.Username != "for "+p.id.String() {
 		t.Errorf("credentials %+v", c)
 	}
-	without := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) { hc.Relay = nil })
+	without := newBench(t, sqlite(t), func(_ *services.Config, hc *httpapi.Config) { hc.Relay = nil })
 	refused(t, "no relay", without.post(api.PathRelay, without.join(1).token, nil), api.CodeRelayUnavailable)
 }
 
 func TestHealthNamesFailedChecks(t *testing.T) {
 	var failing error
-	b := newBench(t, sqlite(t), func(_ *registry.Config, hc *httpapi.Config) {
+	b := newBench(t, sqlite(t), func(_ *services.Config, hc *httpapi.Config) {
 		hc.Ready = []httpapi.Check{{Name: "lease", Check: func(context.Context) error { return failing }}}
 	})
 	if a := b.get(api.PathLive, ""); a.status != http.StatusOK {
@@ -314,7 +316,9 @@ func TestHealthNamesFailedChecks(t *testing.T) {
 // TestRequestsFailCleanlyWithoutDatabase: a request that needs the database is answered
 // with 503 and Retry-After.
 func TestRequestsFailCleanlyWithoutDatabase(t *testing.T) {
-	b := newBench(t, offlineStore{sqlite(t)}, nil)
+	db := sqlite(t)
+	db.Peers, db.Secrets = offlineStore{db.Peers}, offlineStore{}
+	b := newBench(t, db, nil)
 	for _, a := range []answer{
 		b.post(api.PathChallenges, "", nil),
 		b.get(api.PathPeers+"/self", "ef_"+strings.Repeat("A", 54)),
@@ -333,12 +337,12 @@ func TestRequestsFailCleanlyWithoutDatabase(t *testing.T) {
 }
 
 // offlineStore is a store that cannot reach its database.
-type offlineStore struct{ registry.Store }
+type offlineStore struct{ peers.Store }
 
 var errOffline = errors.Join(registry.ErrUnavailable, errors.New("a secret reason"))
 
 func (offlineStore) Secret(context.Context, string, []byte) ([]byte, error) { return nil, errOffline }
 
-func (offlineStore) PeerByToken(context.Context, registry.TokenPrefix) (registry.Peer, error) {
-	return registry.Peer{}, errOffline
+func (offlineStore) PeerByToken(context.Context, registry.TokenPrefix) (peers.Peer, error) {
+	return peers.Peer{}, errOffline
 }

@@ -9,17 +9,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// readOnly is the SQLSTATE of a write on a server that takes none.
+// readOnly is the SQLSTATE of a write on a server that accepts no writes.
 const readOnly = "25006"
 
-// leaving are those of a server that ends, or has become another: a standby, or
-// one whose tables were emptied by a crash.
+// leaving are the SQLSTATEs of a server that is stopping, has become a standby,
+// or has lost its unlogged tables in a crash.
 var leaving = []string{readOnly, "57P01", "57P02", "57P03"}
 
-// followPrimary has the pool leave a server that has become a standby. Where the
-// URL names several servers, a new connection goes to the one that takes writes,
-// without asking for target_session_attrs=read-write. A connection that stands
-// already is only found out by a write that is refused, see reconnect.
+// followPrimary makes the pool leave a server that has become a standby. If the
+// URL names several servers, a new connection goes to the one that accepts
+// writes, also without target_session_attrs=read-write in the URL. Existing
+// connections are closed when a write is refused, see reconnect.
 func followPrimary(cfg *pgxpool.Config) {
 	c := cfg.ConnConfig
 	for _, other := range c.Fallbacks {
@@ -29,15 +29,15 @@ func followPrimary(cfg *pgxpool.Config) {
 	}
 }
 
-// reconnect gives up every connection if an error says that the server is not
-// the one any more that they led to: the others fail the same way, each once for
-// somebody.
-func (s *Store) reconnect(err error) {
+// reconnect closes every connection if an error shows that the server is no
+// longer usable: each of the others would otherwise fail one more request in the
+// same way.
+func (db *DB) reconnect(err error) {
 	var server *pgconn.PgError
 	if errors.Is(err, context.DeadlineExceeded) {
-		return // the one that did not answer in time is closed by now
+		return // pgx has closed the connection that did not answer in time
 	}
 	if !errors.As(err, &server) || slices.Contains(leaving, server.Code) {
-		s.pool.Reset()
+		db.pool.Reset()
 	}
 }

@@ -12,19 +12,20 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // held is a store with a lease and a peer connected under it.
-func held(t *testing.T, url string) (*pgstore.Store, registry.Holder) {
+func held(t *testing.T, url string) (*pgstore.DB, presence.Holder) {
 	t.Helper()
 	s := open(t, url)
 	t.Cleanup(func() { s.Close() })
-	epoch, err := s.TakeLease(t.Context(), registry.Instance{Name: "a"}, time.Now(), time.Hour)
+	epoch, err := s.Leases().TakeLease(t.Context(), presence.Instance{Name: "a"}, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := registry.Holder{Instance: "a", Epoch: epoch}
-	if _, err := s.PutPresence(t.Context(), h, time.Now(), []registry.Presence{{Since: time.Now()}}); err != nil {
+	h := presence.Holder{Instance: "a", Epoch: epoch}
+	if _, err := s.Presence().PutPresence(t.Context(), h, time.Now(), []presence.Connection{{Since: time.Now()}}); err != nil {
 		t.Fatal(err)
 	}
 	return s, h
@@ -35,21 +36,21 @@ func held(t *testing.T, url string) (*pgstore.Store, registry.Holder) {
 func TestLeaseIsLostWithThePresence(t *testing.T) {
 	c := pgtest.Own(t)
 	s, h := held(t, c.URL("postgres"))
-	if err := s.RenewLease(t.Context(), h, time.Now(), time.Hour); err != nil {
+	if err := s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	waittest.Until(t, "the server is back, and the lease is lost", func() bool {
-		err := s.RenewLease(t.Context(), h, time.Now(), time.Hour)
+		err := s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour)
 		if err == nil {
-			counts, err := s.CountPresence(t.Context())
+			counts, err := s.Presence().CountPresence(t.Context())
 			if err == nil && len(counts) == 0 {
 				t.Fatal("the presence is gone and the lease is not")
 			}
 		}
-		return errors.Is(err, registry.ErrFenced)
+		return errors.Is(err, presence.ErrFenced)
 	})
 }
 
@@ -94,10 +95,10 @@ func TestFailOver(t *testing.T) {
 	if got, err := s.Secret(t.Context(), "name", []byte("other")); err != nil || string(got) != "kept" {
 		t.Errorf("after the fail-over: %q, %v", got, err)
 	}
-	if err := s.RenewLease(t.Context(), h, time.Now(), time.Hour); !errors.Is(err, registry.ErrFenced) {
+	if err := s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour); !errors.Is(err, presence.ErrFenced) {
 		t.Errorf("the lease of the primary: %v", err)
 	}
-	epoch, err := s.TakeLease(t.Context(), registry.Instance{Name: "a"}, time.Now(), time.Hour)
+	epoch, err := s.Leases().TakeLease(t.Context(), presence.Instance{Name: "a"}, time.Now(), time.Hour)
 	if err != nil || epoch <= h.Epoch {
 		t.Errorf("epoch %d after %d, %v", epoch, h.Epoch, err)
 	}
@@ -119,7 +120,7 @@ func TestDemotedServerIsLeft(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 { // so that several connections stand
 		all.Go(func() {
-			if _, err := s.CountPeers(t.Context()); err != nil {
+			if _, err := s.Peers().CountPeers(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -131,7 +132,7 @@ func TestDemotedServerIsLeft(t *testing.T) {
 	}
 	alter("on")
 	waittest.Until(t, "writes are refused", func() bool {
-		return errors.Is(s.RenewLease(t.Context(), h, time.Now(), time.Hour), registry.ErrUnavailable)
+		return errors.Is(s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour), registry.ErrUnavailable)
 	})
 	if err := s.Ping(t.Context()); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("ping: %v", err)
@@ -140,5 +141,5 @@ func TestDemotedServerIsLeft(t *testing.T) {
 		return c.Exec(t.Context(), "postgres", `DO $$ BEGIN IF EXISTS (SELECT 1 `+ours+` AND pid IN (SELECT pid FROM before)) THEN RAISE 'there is one'; END IF; END $$`) == nil
 	})
 	alter("off")
-	waittest.Until(t, "writes are taken again", func() bool { return s.RenewLease(t.Context(), h, time.Now(), time.Hour) == nil })
+	waittest.Until(t, "writes are taken again", func() bool { return s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour) == nil })
 }

@@ -6,17 +6,19 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // PutInvite keeps an invite.
-func (s *Store) PutInvite(ctx context.Context, i registry.Invite, e registry.Event) (kept registry.Invite, err error) {
+func (s Invites) PutInvite(ctx context.Context, i peers.Invite, e audit.Event) (kept peers.Invite, err error) {
 	var uses *int
 	if !i.Unlimited {
 		uses = &i.Uses
 	}
-	err = s.tx(ctx, "keep an invite", func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `INSERT INTO invites (hash, label, uses, used, created, expires, revoked)
-			VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`, i.Hash[:], i.Label, uses, i.Used, millis(i.Created), millis(i.Expires), i.Revoked)
+	err = s.db.tx(ctx, "keep an invite", func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `INSERT INTO invites (`+inviteColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT DO NOTHING`, i.Hash[:], i.Label, uses, i.Used, millis(i.Created), millis(i.Expires), i.Revoked)
 		if err != nil {
 			return err
 		}
@@ -24,7 +26,7 @@ func (s *Store) PutInvite(ctx context.Context, i registry.Invite, e registry.Eve
 			kept = i
 			return addEvents(ctx, tx, e)
 		}
-		kept, err = invite(tx.QueryRow(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash = $1`, i.Hash[:]))
+		kept, err = scanInvite(tx.QueryRow(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash = $1`, i.Hash[:]))
 		return err
 	})
 	return kept, err
@@ -32,8 +34,8 @@ func (s *Store) PutInvite(ctx context.Context, i registry.Invite, e registry.Eve
 
 const inviteColumns = `hash, label, uses, used, created, expires, revoked`
 
-func invite(row pgx.Row) (registry.Invite, error) {
-	var i registry.Invite
+func scanInvite(row pgx.Row) (peers.Invite, error) {
+	var i peers.Invite
 	var hash []byte
 	var uses *int
 	var created, expires int64
@@ -43,29 +45,33 @@ func invite(row pgx.Row) (registry.Invite, error) {
 		i.Uses = *uses
 	}
 	i.Created, i.Expires = moment(created), moment(expires)
-	return i, none(err, registry.ErrInviteNotFound)
+	return i, none(err, peers.ErrInviteNotFound)
 }
 
+const inviteByID = `SELECT ` + inviteColumns + ` FROM invites WHERE hash BETWEEN $1 AND $2`
+
 // Invite returns an invite.
-func (s *Store) Invite(ctx context.Context, id registry.InviteID) (registry.Invite, error) {
+func (s Invites) Invite(ctx context.Context, id peers.InviteID) (peers.Invite, error) {
 	first, last := id.Range()
-	i, err := invite(s.pool.QueryRow(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash BETWEEN $1 AND $2`, first[:], last[:]))
-	return i, s.failed("read an invite", err)
+	i, err := scanInvite(s.db.pool.QueryRow(ctx, inviteByID, first[:], last[:]))
+	return i, s.db.failed("read an invite", err)
 }
 
 // Invites returns a page of the invites.
-func (s *Store) Invites(ctx context.Context, p registry.Page) ([]registry.Invite, error) {
-	_, last := registry.InviteID(p.After.ID).Range()
-	const query = `SELECT ` + inviteColumns + ` FROM invites WHERE (created, hash) > ($1, $2) ORDER BY created, hash LIMIT $3`
-	return collect(ctx, s, "read the invites", func(row pgx.CollectableRow) (registry.Invite, error) { return invite(row) },
-		query, millis(p.After.At), last[:], p.Limit)
+func (s Invites) Invites(ctx context.Context, p registry.Page) ([]peers.Invite, error) {
+	_, last := peers.InviteID(p.After.ID).Range()
+	return collect(ctx, s.db, query{
+		"read the invites",
+		`SELECT ` + inviteColumns + ` FROM invites WHERE (created, hash) > ($1, $2) ORDER BY created, hash LIMIT $3`,
+		[]any{millis(p.After.At), last[:], p.Limit},
+	}, func(row pgx.CollectableRow) (peers.Invite, error) { return scanInvite(row) })
 }
 
 // RevokeInvite ends an invite.
-func (s *Store) RevokeInvite(ctx context.Context, id registry.InviteID, e registry.Event) error {
-	return s.tx(ctx, "revoke an invite", func(tx pgx.Tx) error {
+func (s Invites) RevokeInvite(ctx context.Context, id peers.InviteID, e audit.Event) error {
+	return s.db.tx(ctx, "revoke an invite", func(tx pgx.Tx) error {
 		first, last := id.Range()
-		i, err := invite(tx.QueryRow(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash BETWEEN $1 AND $2 FOR UPDATE`, first[:], last[:]))
+		i, err := scanInvite(tx.QueryRow(ctx, inviteByID+` FOR UPDATE`, first[:], last[:]))
 		if err != nil || i.Revoked {
 			return err
 		}

@@ -9,52 +9,55 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
-// Peers that are looked for at the same time are one question: each request to
-// the REST interface asks whose its token is, and each new signalling connection
-// whether the peer is registered, which after an instance has died are thousands
-// a second.
+// Concurrent lookups of peers are one query. Each REST request looks up the peer
+// of its token, and each new signalling connection its peer: thousands a second
+// after an instance has died.
 const (
-	mostLookedUp = 256
-	lookupRuns   = 4
-	lookupWait   = 10 * time.Second
+	maxLookups    = 256
+	maxLookupRuns = 4
+	lookupTimeout = 10 * time.Second
 )
 
-// lookups gathers questions for peers by some key.
-func lookups[K comparable](s *Store, column string, raw func(*K) []byte, of func(*registry.Peer) K) *batch.Batch[K, registry.Peer] {
-	query := `SELECT ` + peerColumns + ` FROM peers p WHERE p.` + column + ` = ANY($1::bytea[])`
-	do := func(ctx context.Context, keys []K) []batch.Answer[registry.Peer] {
+// lookups returns a batch of lookups of peers by a column. raw returns the
+// column's value for a key, and of returns the key of a peer.
+func lookups[K comparable](db *DB, column string, raw func(*K) []byte, of func(*peers.Peer) K) *batch.Batch[K, peers.Peer] {
+	sql := `SELECT ` + peerColumns + ` FROM peers p WHERE p.` + column + ` = ANY($1::bytea[])`
+	do := func(ctx context.Context, keys []K) []batch.Result[peers.Peer] {
 		values := make([][]byte, len(keys))
 		for i := range keys {
 			values[i] = raw(&keys[i])
 		}
-		found, err := collect(ctx, s, "read peers", func(row pgx.CollectableRow) (registry.Peer, error) { return peer(row) }, query, values)
+		found, err := collect(ctx, db, query{"read peers", sql, []any{values}}, peerRow)
 		if err != nil {
-			return batch.Failed[registry.Peer](len(keys), err)
+			return batch.Failed[peers.Peer](len(keys), err)
 		}
-		byKey := make(map[K]registry.Peer, len(found))
+		byKey := make(map[K]peers.Peer, len(found))
 		for _, p := range found {
 			byKey[of(&p)] = p
 		}
-		answers := make([]batch.Answer[registry.Peer], len(keys))
+		results := make([]batch.Result[peers.Peer], len(keys))
 		for i, k := range keys {
 			p, ok := byKey[k]
-			if answers[i].Value = p; !ok {
-				answers[i].Err = registry.ErrPeerNotFound
+			if results[i].Value = p; !ok {
+				results[i].Err = peers.ErrNotFound
 			}
 		}
-		return answers
+		return results
 	}
-	return batch.New(batch.Config[K, registry.Peer]{Do: do, Most: mostLookedUp, Runs: lookupRuns, Wait: lookupWait})
+	return batch.New(batch.Config[K, peers.Peer]{Do: do, MaxCalls: maxLookups, MaxRuns: maxLookupRuns, Timeout: lookupTimeout})
 }
 
 // Peer returns a peer.
-func (s *Store) Peer(ctx context.Context, id ident.PeerID) (registry.Peer, error) {
-	return s.byID.Ask(ctx, id)
+func (s Peers) Peer(ctx context.Context, id ident.PeerID) (peers.Peer, error) {
+	return s.db.byID.Call(ctx, id)
 }
 
-// PeerByToken returns the peer whose token begins so.
-func (s *Store) PeerByToken(ctx context.Context, prefix registry.TokenPrefix) (registry.Peer, error) {
-	return s.byToken.Ask(ctx, prefix)
+// PeerByToken returns the peer with a token that has this prefix.
+func (s Peers) PeerByToken(ctx context.Context, prefix registry.TokenPrefix) (peers.Peer, error) {
+	return s.db.byToken.Call(ctx, prefix)
 }
+
+func peerRow(row pgx.CollectableRow) (peers.Peer, error) { return scanPeer(row) }

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
 )
 
@@ -49,5 +49,5 @@ func TestContractThroughAPooler(t *testing.T) {
 		})
 	}
 	all.Wait()
-	storetest.Run(t, func(t *testing.T) registry.Store { return open(t, fresh(t)) })
+	storetest.Run(t, func(t *testing.T) *database.Database { return database.Postgres(open(t, fresh(t))) })
 }

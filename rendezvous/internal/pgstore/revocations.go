@@ -6,25 +6,21 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
-// RevokePeer removes a peer and keeps it from registering.
-func (s *Store) RevokePeer(ctx context.Context, r registry.Revocation, version int64, e registry.Event) error {
-	return s.tx(ctx, "revoke a peer", func(tx pgx.Tx) error {
+// RevokePeer removes a peer and prevents it from registering.
+func (s Revocations) RevokePeer(ctx context.Context, r peers.Revocation, version int64, e audit.Event) error {
+	return s.db.tx(ctx, "revoke a peer", func(tx pgx.Tx) error {
 		if err := lockRevocations.take(ctx, tx); err != nil {
 			return err
 		}
-		if err := lockPeer(ctx, tx, r.Peer); err != nil {
+		if err := removePeer(ctx, tx, r.Peer, version); err != nil {
 			return err
 		}
-		if err := atVersion(ctx, tx, r.Peer, version); err != nil {
-			return err
-		}
-		if err := removePeer(ctx, tx, r.Peer); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `INSERT INTO revocations (peer, name, at) VALUES ($1, $2, $3)`, r.Peer[:], r.Name, millis(r.At)); err != nil {
+		_, err := tx.Exec(ctx, `INSERT INTO revocations (peer, name, at) VALUES ($1, $2, $3)`, r.Peer[:], r.Name, millis(r.At))
+		if err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
@@ -32,24 +28,24 @@ func (s *Store) RevokePeer(ctx context.Context, r registry.Revocation, version i
 }
 
 // RemovePeer removes a peer that may come back.
-func (s *Store) RemovePeer(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "remove a peer", func(tx pgx.Tx) error {
-		if err := lockPeer(ctx, tx, id); err != nil {
-			return err
-		}
-		if err := atVersion(ctx, tx, id, 0); err != nil {
-			return err
-		}
-		if err := removePeer(ctx, tx, id); err != nil {
+func (s Revocations) RemovePeer(ctx context.Context, id ident.PeerID, e audit.Event) error {
+	return s.db.tx(ctx, "remove a peer", func(tx pgx.Tx) error {
+		if err := removePeer(ctx, tx, id, 0); err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
 	})
 }
 
-// removePeer removes a peer and all that belongs to it.
-func removePeer(ctx context.Context, tx pgx.Tx, id ident.PeerID) error {
-	for _, statement := range []string{
+// removePeer removes a peer at a version and all that belongs to it.
+func removePeer(ctx context.Context, tx pgx.Tx, id ident.PeerID, version int64) error {
+	if err := lockPeer(ctx, tx, id); err != nil {
+		return err
+	}
+	if err := lockVersion(ctx, tx, id, version); err != nil {
+		return err
+	}
+	for _, sql := range []string{
 		`DELETE FROM peers WHERE id = $1`,
 		`DELETE FROM allowed WHERE owner = $1`,
 		`DELETE FROM allowed WHERE peer = $1`,
@@ -57,7 +53,7 @@ func removePeer(ctx context.Context, tx pgx.Tx, id ident.PeerID) error {
 		`DELETE FROM presence WHERE peer = $1`,
 		`DELETE FROM last_seen WHERE peer = $1`,
 	} {
-		if _, err := tx.Exec(ctx, statement, id[:]); err != nil {
+		if _, err := tx.Exec(ctx, sql, id[:]); err != nil {
 			return err
 		}
 	}
@@ -65,10 +61,10 @@ func removePeer(ctx context.Context, tx pgx.Tx, id ident.PeerID) error {
 }
 
 // Readmit lets a revoked peer register again.
-func (s *Store) Readmit(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "readmit a peer", func(tx pgx.Tx) error {
+func (s Revocations) Readmit(ctx context.Context, id ident.PeerID, e audit.Event) error {
+	return s.db.tx(ctx, "readmit a peer", func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `DELETE FROM revocations WHERE peer = $1`, id[:])
-		if err := touched(tag, err, registry.ErrPeerNotFound); err != nil {
+		if err := touched(tag, err, peers.ErrNotFound); err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
@@ -76,21 +72,22 @@ func (s *Store) Readmit(ctx context.Context, id ident.PeerID, e registry.Event) 
 }
 
 // Revocations returns the revocations above a number.
-func (s *Store) Revocations(ctx context.Context, since int64, limit int) ([]registry.Revocation, error) {
-	const query = `SELECT seq, peer, name, at FROM revocations WHERE seq > $1 ORDER BY seq LIMIT $2`
-	return collect(ctx, s, "read the revocations", func(row pgx.CollectableRow) (registry.Revocation, error) {
-		var r registry.Revocation
+func (s Revocations) Revocations(ctx context.Context, since int64, limit int) ([]peers.Revocation, error) {
+	return collect(ctx, s.db, query{
+		"read the revocations", `SELECT seq, peer, name, at FROM revocations WHERE seq > $1 ORDER BY seq LIMIT $2`, []any{since, limit},
+	}, func(row pgx.CollectableRow) (peers.Revocation, error) {
+		var r peers.Revocation
 		var peer []byte
 		var at int64
 		err := row.Scan(&r.Number, &peer, &r.Name, &at)
 		copy(r.Peer[:], peer)
 		r.At = moment(at)
 		return r, err
-	}, query, since, limit)
+	})
 }
 
 // Revoked reports whether a peer is revoked.
-func (s *Store) Revoked(ctx context.Context, id ident.PeerID) (is bool, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM revocations WHERE peer = $1)`, id[:]).Scan(&is)
-	return is, s.failed("read a revocation", err)
+func (s Revocations) Revoked(ctx context.Context, id ident.PeerID) (revoked bool, err error) {
+	err = s.db.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM revocations WHERE peer = $1)`, id[:]).Scan(&revoked)
+	return revoked, s.db.failed("read a revocation", err)
 }

@@ -10,6 +10,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	"github.com/pressly/goose/v3"
 
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
 )
@@ -49,5 +50,5 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 		}
 	}()
 	before.Write(t, 2)
-	before.Check(t, s, 1, 2)
+	before.Check(t, database.Postgres(s), 1, 2)
 }

@@ -8,31 +8,32 @@ import (
 
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/batch"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
-// Registrations that come at the same time are one transaction: there is one
-// writer, and a commit costs more than what is written.
+// Concurrent registrations are one transaction: there is one writer, and a commit
+// costs more than the statements.
 const (
-	mostAdmitted = 256
-	admitWait    = 10 * time.Second
+	maxAdmissions = 256
+	admitTimeout  = 10 * time.Second
 )
 
 // Admit registers or renews a peer.
-func (s *Store) Admit(ctx context.Context, a registry.Admission) (registry.Admitted, error) {
-	return s.admits.Ask(ctx, a)
+func (s Peers) Admit(ctx context.Context, a peers.Admission) (peers.Admitted, error) {
+	return s.db.admits.Call(ctx, a)
 }
 
-// admit admits many. What is wrong with one is its own error, and leaves nothing
-// of it behind; an error of the database is everyone's.
-func (s *Store) admit(ctx context.Context, all []registry.Admission) []batch.Answer[registry.Admitted] {
-	answers := make([]batch.Answer[registry.Admitted], len(all))
-	err := s.tx(ctx, "admit peers", func(tx *transaction) error {
+// admit executes a batch of admissions. An error of one admission leaves nothing
+// of it in the database; an error of the database fails all.
+func (s Peers) admit(ctx context.Context, all []peers.Admission) []batch.Result[peers.Admitted] {
+	results := make([]batch.Result[peers.Admitted], len(all))
+	err := s.db.tx(ctx, "admit peers", func(tx *transaction) error {
 		for i, a := range all {
 			if _, err := tx.ExecContext(ctx, `SAVEPOINT one`); err != nil {
 				return err
 			}
 			admitted, err := admitOne(ctx, tx, a)
-			answers[i] = batch.Answer[registry.Admitted]{Value: admitted, Err: err}
+			results[i] = batch.Result[peers.Admitted]{Value: admitted, Err: err}
 			end := `RELEASE one`
 			if err != nil {
 				if !registry.Expected(err) {
@@ -47,46 +48,54 @@ func (s *Store) admit(ctx context.Context, all []registry.Admission) []batch.Ans
 		return nil
 	})
 	if err != nil {
-		return batch.Failed[registry.Admitted](len(all), err)
+		return batch.Failed[peers.Admitted](len(all), err)
 	}
-	return answers
+	return results
 }
 
-func admitOne(ctx context.Context, tx *transaction, a registry.Admission) (admitted registry.Admitted, err error) {
-	res, err := tx.ExecContext(ctx, `INSERT INTO challenges (random, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`,
-		a.Challenge[:], millis(a.ChallengeExpires))
-	if err := oneRow(res, err, registry.ErrReplayed); err != nil {
+func admitOne(ctx context.Context, tx *transaction, a peers.Admission) (admitted peers.Admitted, err error) {
+	p := a.Peer
+	var revoked bool
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM revocations WHERE peer = ?)`, p.ID[:]).Scan(&revoked)
+	if err == nil && revoked {
+		err = peers.ErrRevoked
+	}
+	if err != nil {
 		return admitted, err
 	}
-	p := a.Peer
+	res, err := tx.ExecContext(ctx, `INSERT INTO challenges (random, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`,
+		a.Challenge[:], millis(a.ChallengeExpires))
+	if err := touched(res, err, peers.ErrReplayed); err != nil {
+		return admitted, err
+	}
 	err = tx.QueryRowContext(ctx, `UPDATE peers SET name = iif(named, name, ?1), version = version + (NOT named AND name <> ?1),
-		token_prefix = ?2, token_hash = ?3 WHERE id = ?4 RETURNING name`, p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:]).Scan(&admitted.Name)
+		token_prefix = ?2, token_hash = ?3 WHERE id = ?4 RETURNING name`,
+		p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:]).Scan(&admitted.Name)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return admitted, err
 	}
 	if err := useInvite(ctx, tx, a); err != nil {
 		return admitted, err
 	}
-	admitted = registry.Admitted{Created: true, Name: p.Name}
-	res, err = tx.ExecContext(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
-		SELECT ?1, ?, ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM revocations WHERE peer = ?1)`,
+	_, err = tx.ExecContext(ctx, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
+		VALUES (?, ?, ?, ?, ?, ?)`,
 		p.ID[:], []byte(p.PublicKey), p.Name, millis(p.Created), p.TokenPrefix[:], p.TokenHash[:])
-	if err := oneRow(res, err, registry.ErrRevoked); err != nil {
+	if err != nil {
 		return admitted, err
 	}
-	return admitted, addEvents(ctx, tx, a.Event)
+	return peers.Admitted{Created: true, Name: p.Name}, addEvents(ctx, tx, a.Event)
 }
 
-// useInvite lets a new peer in with its invite or its approval, if it needs one.
-func useInvite(ctx context.Context, tx *transaction, a registry.Admission) error {
+// useInvite uses up the invite or the approval of a new peer, if it needs one.
+func useInvite(ctx context.Context, tx *transaction, a peers.Admission) error {
 	switch {
 	case a.Open:
 		return nil
 	case a.Invite == nil:
 		res, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE peer = ? AND expires > ?`, a.Peer.ID[:], millis(a.Now))
-		return oneRow(res, err, registry.ErrInviteNeeded)
+		return touched(res, err, peers.ErrInviteNeeded)
 	}
 	res, err := tx.ExecContext(ctx, `UPDATE invites SET uses = uses - 1, used = used + 1
 		WHERE hash = ? AND revoked = 0 AND expires > ? AND (uses IS NULL OR uses > 0)`, a.Invite[:], millis(a.Now))
-	return oneRow(res, err, registry.ErrInvite)
+	return touched(res, err, peers.ErrInvite)
 }

@@ -2,24 +2,24 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
-// Approve keeps an approval in place of the one before.
-func (s *Store) Approve(ctx context.Context, a registry.Approval, max int, e registry.Event) error {
-	return s.tx(ctx, "approve a peer", func(tx *transaction) error {
+// Approve keeps an approval.
+func (s Approvals) Approve(ctx context.Context, a peers.Approval, max int, e audit.Event) error {
+	return s.db.tx(ctx, "approve a peer", func(tx *transaction) error {
 		var others int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM approvals WHERE peer <> ?`, a.Peer[:]).Scan(&others); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM approvals WHERE peer <> ?1`, a.Peer[:]).Scan(&others); err != nil {
 			return err
 		}
 		if others >= max {
-			return registry.ErrApprovalLimit
+			return peers.ErrApprovalLimit
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO approvals (peer, expires) VALUES (?, ?) ON CONFLICT (peer) DO UPDATE SET expires = excluded.expires`,
-			a.Peer[:], millis(a.Expires))
+		_, err := tx.ExecContext(ctx, `INSERT INTO approvals (peer, expires) VALUES (?1, ?2)
+			ON CONFLICT (peer) DO UPDATE SET expires = excluded.expires`, a.Peer[:], millis(a.Expires))
 		if err != nil {
 			return err
 		}
@@ -27,11 +27,11 @@ func (s *Store) Approve(ctx context.Context, a registry.Approval, max int, e reg
 	})
 }
 
-// Disapprove takes an approval back.
-func (s *Store) Disapprove(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "disapprove a peer", func(tx *transaction) error {
-		res, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE peer = ?`, id[:])
-		if err := oneRow(res, err, registry.ErrPeerNotFound); err != nil {
+// Disapprove removes an approval.
+func (s Approvals) Disapprove(ctx context.Context, id ident.PeerID, e audit.Event) error {
+	return s.db.tx(ctx, "disapprove a peer", func(tx *transaction) error {
+		res, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE peer = ?1`, id[:])
+		if err := touched(res, err, peers.ErrNotFound); err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
@@ -39,17 +39,14 @@ func (s *Store) Disapprove(ctx context.Context, id ident.PeerID, e registry.Even
 }
 
 // Approvals returns the approvals of peers with an ID above after.
-func (s *Store) Approvals(ctx context.Context, after ident.PeerID, limit int) ([]registry.Approval, error) {
-	const what = "read the approvals"
-	rows, err := s.read.QueryContext(ctx, `SELECT peer, expires FROM approvals WHERE peer > ? ORDER BY peer LIMIT ?`, after[:], limit)
-	if err != nil {
-		return nil, failed(what, err)
-	}
-	return collect(rows, what, func(rows *sql.Rows) (registry.Approval, error) {
-		var a registry.Approval
+func (s Approvals) Approvals(ctx context.Context, after ident.PeerID, limit int) ([]peers.Approval, error) {
+	return collect(ctx, s.db, query{
+		"read the approvals", `SELECT peer, expires FROM approvals WHERE peer > ?1 ORDER BY peer LIMIT ?2`, []any{after[:], limit},
+	}, func(row scanner) (peers.Approval, error) {
+		var a peers.Approval
 		var peer []byte
 		var expires int64
-		err := rows.Scan(&peer, &expires)
+		err := row.Scan(&peer, &expires)
 		copy(a.Peer[:], peer)
 		a.Expires = moment(expires)
 		return a, err

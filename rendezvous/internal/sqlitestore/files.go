@@ -13,15 +13,12 @@ import (
 	"github.com/easyfind-usb/easyfind/migrations"
 )
 
-// DB is the database as a program beside the server reads it.
-func (s *Store) DB() *sql.DB { return s.read.DB }
+// Lock prevents every server from using a data directory until the returned lock
+// is closed. Errors: ErrInUse.
+func Lock(dir string) (io.Closer, error) { return lockDir(dir) }
 
-// Lock keeps any server from using a data directory until it is closed. Errors:
-// ErrInUse.
-func Lock(dir string) (io.Closer, error) { return locked(dir) }
-
-// locked makes a data directory and takes its lock.
-func locked(dir string) (*os.File, error) {
+// lockDir creates a data directory and locks it.
+func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w: choose another, or let this user write there", err)
 	}
@@ -35,13 +32,13 @@ func locked(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Fresh makes a database of its own in a file that does not exist yet, at a
-// version of the schema.
-func Fresh(ctx context.Context, file string, schema int64) (*sql.DB, error) {
+// Create creates a database with a version of the schema in a file that does not
+// exist yet.
+func Create(ctx context.Context, file string, schema int64) (*sql.DB, error) {
 	if err := makePrivate(file); err != nil {
 		return nil, fmt.Errorf("database %s: %w", file, err)
 	}
-	db, err := open(file, 1)
+	db, err := openFile(file, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -51,28 +48,28 @@ func Fresh(ctx context.Context, file string, schema int64) (*sql.DB, error) {
 	return db, nil
 }
 
-// Existing opens the database of a data directory whatever its schema, nil if
-// there is none. The caller has the directory's lock.
-func Existing(dir string) (*sql.DB, error) {
+// OpenAnySchema opens the database of a data directory without a check of its
+// schema. It returns nil if there is none. The caller holds the directory's lock.
+func OpenAnySchema(dir string) (*sql.DB, error) {
 	file := filepath.Join(dir, FileName)
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return open(file, 1)
+	return openFile(file, 1)
 }
 
-// Install puts a closed database in place of the one of a data directory. The
-// caller has the directory's lock.
+// Install replaces the database of a data directory with a closed one. The caller
+// holds the directory's lock.
 func Install(file, dir string) error {
 	to := filepath.Join(dir, FileName)
-	// What the one before has left is not the new one's: SQLite would replay it.
-	for _, tail := range []string{"-wal", "-shm"} {
-		if err := os.Remove(to + tail); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove the journal of the database before: %w", err)
+	// SQLite would replay the journal of the old database into the new one.
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Remove(to + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the journal of the previous database: %w", err)
 		}
 	}
 	if err := os.Rename(file, to); err != nil {
-		return fmt.Errorf("put the database in its place: %w", err)
+		return fmt.Errorf("replace the database: %w", err)
 	}
 	return nil
 }

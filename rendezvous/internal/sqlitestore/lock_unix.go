@@ -8,8 +8,9 @@ import (
 	"syscall"
 )
 
-// lockFile takes the lock of a data directory. The system frees it when the
-// file is closed or the process dies, so that none is ever left behind.
+// lockFile takes the lock of a data directory. The operating system releases it
+// when the file is closed or the process dies, so that no stale lock remains.
+// Errors: ErrInUse.
 func lockFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

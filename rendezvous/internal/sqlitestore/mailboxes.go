@@ -6,70 +6,70 @@ import (
 	"errors"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/mailboxes"
 )
 
 // CreateMailbox keeps a new mailbox.
-func (s *Store) CreateMailbox(ctx context.Context, m registry.Mailbox, limit registry.MailboxLimit) error {
-	return s.tx(ctx, "open a mailbox", func(tx *transaction) error {
+func (s Mailboxes) CreateMailbox(ctx context.Context, m mailboxes.Mailbox, limit mailboxes.Limit) error {
+	return s.db.tx(ctx, "open a mailbox", func(tx *transaction) error {
 		var open, kept int
-		err := tx.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE closed = 0 AND expires > ?), count(*) FROM mailboxes WHERE owner = ?`,
-			millis(m.Created), m.Owner[:]).Scan(&open, &kept)
+		err := tx.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE NOT closed AND expires > ?1), count(*) FROM mailboxes
+			WHERE owner = ?2`, millis(m.Created), m.Owner[:]).Scan(&open, &kept)
 		if err != nil {
 			return err
 		}
 		if open >= limit.Open || kept >= limit.Kept {
-			return registry.ErrMailboxLimit
+			return mailboxes.ErrLimit
 		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO mailboxes (address, owner, created, expires, closed) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			string(m.Address), m.Owner[:], millis(m.Created), millis(m.Expires), m.Closed)
-		return oneRow(res, err, registry.ErrMailboxExists)
+		res, err := tx.ExecContext(ctx, `INSERT INTO mailboxes (address, owner, created, expires, closed) VALUES (?1, ?2, ?3, ?4, ?5)
+			ON CONFLICT DO NOTHING`, string(m.Address), m.Owner[:], millis(m.Created), millis(m.Expires), m.Closed)
+		return touched(res, err, mailboxes.ErrExists)
 	})
 }
 
 // Mailbox returns a mailbox.
-func (s *Store) Mailbox(ctx context.Context, a ident.Address) (registry.Mailbox, error) {
-	m, err := mailbox(s.read.QueryRowContext(ctx, mailboxQuery, string(a)))
+func (s Mailboxes) Mailbox(ctx context.Context, a ident.Address) (mailboxes.Mailbox, error) {
+	m, err := scanMailbox(s.db.read.QueryRowContext(ctx, mailboxQuery, string(a)))
 	return m, failed("read a mailbox", err)
 }
 
-const mailboxQuery = `SELECT address, owner, created, expires, closed FROM mailboxes WHERE address = ?`
+const mailboxQuery = `SELECT address, owner, created, expires, closed FROM mailboxes WHERE address = ?1`
 
-func mailbox(row *sql.Row) (registry.Mailbox, error) {
-	var m registry.Mailbox
+func scanMailbox(row scanner) (mailboxes.Mailbox, error) {
+	var m mailboxes.Mailbox
+	var address string
 	var owner []byte
 	var created, expires int64
-	err := row.Scan(&m.Address, &owner, &created, &expires, &m.Closed)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = registry.ErrMailboxNotFound
-	}
+	err := row.Scan(&address, &owner, &created, &expires, &m.Closed)
+	m.Address = ident.Address(address)
 	copy(m.Owner[:], owner)
 	m.Created, m.Expires = moment(created), moment(expires)
-	return m, err
+	return m, none(err, mailboxes.ErrNotFound)
 }
 
 // AddTry adds a try to a mailbox.
-func (s *Store) AddTry(ctx context.Context, a ident.Address, t registry.Try, max int) (number int, err error) {
-	err = s.tx(ctx, "add a try", func(tx *transaction) error {
-		m, err := mailbox(tx.QueryRowContext(ctx, mailboxQuery, string(a)))
+func (s Mailboxes) AddTry(ctx context.Context, a ident.Address, t mailboxes.Try, max int) (number int, err error) {
+	err = s.db.tx(ctx, "add a try", func(tx *transaction) error {
+		m, err := scanMailbox(tx.QueryRowContext(ctx, mailboxQuery+``, string(a)))
 		if err != nil {
 			return err
 		}
 		if err := m.Usable(t.Made); err != nil {
 			return err
 		}
-		err = tx.QueryRowContext(ctx, `SELECT number FROM tries WHERE address = ? AND peer = ? AND opening = ?`,
+		err = tx.QueryRowContext(ctx, `SELECT number FROM tries WHERE address = ?1 AND peer = ?2 AND opening = ?3`,
 			string(a), t.Peer[:], t.Opening).Scan(&number)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) + 1 FROM tries WHERE address = ?`, string(a)).Scan(&number); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) + 1 FROM tries WHERE address = ?1`, string(a)).Scan(&number); err != nil {
 			return err
 		}
 		if number > max {
-			return registry.ErrMailboxBurned
+			return mailboxes.ErrBurned
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO tries (address, number, peer, made, opening) VALUES (?, ?, ?, ?, ?)`,
+		_, err = tx.ExecContext(ctx, `INSERT INTO tries (address, number, peer, made, opening) VALUES (?1, ?2, ?3, ?4, ?5)`,
 			string(a), number, t.Peer[:], millis(t.Made), t.Opening)
 		return err
 	})
@@ -80,16 +80,16 @@ func (s *Store) AddTry(ctx context.Context, a ident.Address, t registry.Try, max
 }
 
 // Tries returns the tries of a mailbox.
-func (s *Store) Tries(ctx context.Context, a ident.Address) ([]registry.Try, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT number, peer, made, opening, answer, confirmation FROM tries WHERE address = ? ORDER BY number`, string(a))
-	if err != nil {
-		return nil, failed("read the tries", err)
-	}
-	return collect(rows, "read the tries", func(rows *sql.Rows) (registry.Try, error) {
-		var t registry.Try
+func (s Mailboxes) Tries(ctx context.Context, a ident.Address) ([]mailboxes.Try, error) {
+	return collect(ctx, s.db, query{
+		"read the tries",
+		`SELECT number, peer, made, opening, answer, confirmation FROM tries WHERE address = ?1 ORDER BY number`,
+		[]any{string(a)},
+	}, func(row scanner) (mailboxes.Try, error) {
+		var t mailboxes.Try
 		var peer []byte
 		var made int64
-		err := rows.Scan(&t.Number, &peer, &made, &t.Opening, &t.Answer, &t.Confirmation)
+		err := row.Scan(&t.Number, &peer, &made, &t.Opening, &t.Answer, &t.Confirmation)
 		copy(t.Peer[:], peer)
 		t.Made = moment(made)
 		return t, err
@@ -97,24 +97,22 @@ func (s *Store) Tries(ctx context.Context, a ident.Address) ([]registry.Try, err
 }
 
 // SetStep adds a message to a try.
-func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMessage, e *registry.Event) error {
-	return s.tx(ctx, "add to a try", func(tx *transaction) error {
-		var t registry.Try
-		err := tx.QueryRowContext(ctx, `SELECT answer, confirmation FROM tries WHERE address = ? AND number = ?`, string(a), m.Number).Scan(&t.Answer, &t.Confirmation)
-		if errors.Is(err, sql.ErrNoRows) {
-			return registry.ErrTryNotFound
-		}
+func (s Mailboxes) SetStep(ctx context.Context, a ident.Address, m mailboxes.StepMessage, e *audit.Event) error {
+	return s.db.tx(ctx, "add to a try", func(tx *transaction) error {
+		var t mailboxes.Try
+		err := tx.QueryRowContext(ctx, `SELECT answer, confirmation FROM tries WHERE address = ?1 AND number = ?2`,
+			string(a), m.Number).Scan(&t.Answer, &t.Confirmation)
 		if err != nil {
+			return none(err, mailboxes.ErrTryNotFound)
+		}
+		if kept, err := t.Accepts(m); kept || err != nil {
 			return err
 		}
-		if kept, err := t.Takes(m); kept || err != nil {
-			return err
+		update := `UPDATE tries SET answer = ?1 WHERE address = ?2 AND number = ?3`
+		if m.Step == mailboxes.StepConfirmation {
+			update = `UPDATE tries SET confirmation = ?1 WHERE address = ?2 AND number = ?3`
 		}
-		statement := `UPDATE tries SET answer = ? WHERE address = ? AND number = ?`
-		if m.Step == registry.StepConfirmation {
-			statement = `UPDATE tries SET confirmation = ? WHERE address = ? AND number = ?`
-		}
-		_, err = tx.ExecContext(ctx, statement, m.Body, string(a), m.Number)
+		_, err = tx.ExecContext(ctx, update, m.Body, string(a), m.Number)
 		if err != nil || e == nil {
 			return err
 		}
@@ -122,13 +120,13 @@ func (s *Store) SetStep(ctx context.Context, a ident.Address, m registry.StepMes
 	})
 }
 
-// CloseMailbox closes a mailbox and forgets its messages.
-func (s *Store) CloseMailbox(ctx context.Context, a ident.Address) error {
-	return s.tx(ctx, "close a mailbox", func(tx *transaction) error {
-		if _, err := tx.ExecContext(ctx, `UPDATE mailboxes SET closed = 1 WHERE address = ?`, string(a)); err != nil {
+// CloseMailbox closes a mailbox and deletes its messages.
+func (s Mailboxes) CloseMailbox(ctx context.Context, a ident.Address) error {
+	return s.db.tx(ctx, "close a mailbox", func(tx *transaction) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE mailboxes SET closed = true WHERE address = ?1`, string(a)); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM tries WHERE address = ?`, string(a))
+		_, err := tx.ExecContext(ctx, `DELETE FROM tries WHERE address = ?1`, string(a))
 		return err
 	})
 }

@@ -2,22 +2,20 @@ package sqlitestore
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
-// RevokePeer removes a peer and keeps it from registering.
-func (s *Store) RevokePeer(ctx context.Context, r registry.Revocation, version int64, e registry.Event) error {
-	return s.tx(ctx, "revoke a peer", func(tx *transaction) error {
-		if err := atVersion(ctx, tx, r.Peer, version); err != nil {
+// RevokePeer removes a peer and prevents it from registering.
+func (s Revocations) RevokePeer(ctx context.Context, r peers.Revocation, version int64, e audit.Event) error {
+	return s.db.tx(ctx, "revoke a peer", func(tx *transaction) error {
+		if err := removePeer(ctx, tx, r.Peer, version); err != nil {
 			return err
 		}
-		if err := removePeer(ctx, tx, r.Peer); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO revocations (peer, name, at) VALUES (?, ?, ?)`, r.Peer[:], r.Name, millis(r.At)); err != nil {
+		_, err := tx.ExecContext(ctx, `INSERT INTO revocations (peer, name, at) VALUES (?1, ?2, ?3)`, r.Peer[:], r.Name, millis(r.At))
+		if err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
@@ -25,29 +23,29 @@ func (s *Store) RevokePeer(ctx context.Context, r registry.Revocation, version i
 }
 
 // RemovePeer removes a peer that may come back.
-func (s *Store) RemovePeer(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "remove a peer", func(tx *transaction) error {
-		if err := atVersion(ctx, tx, id, 0); err != nil {
-			return err
-		}
-		if err := removePeer(ctx, tx, id); err != nil {
+func (s Revocations) RemovePeer(ctx context.Context, id ident.PeerID, e audit.Event) error {
+	return s.db.tx(ctx, "remove a peer", func(tx *transaction) error {
+		if err := removePeer(ctx, tx, id, 0); err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
 	})
 }
 
-// removePeer removes a peer and all that belongs to it.
-func removePeer(ctx context.Context, tx *transaction, id ident.PeerID) error {
-	for _, statement := range []string{
-		`DELETE FROM peers WHERE id = ?`,
-		`DELETE FROM allowed WHERE owner = ?`,
-		`DELETE FROM allowed WHERE peer = ?`,
-		`DELETE FROM mailboxes WHERE owner = ?`,
-		`DELETE FROM presence WHERE peer = ?`,
-		`DELETE FROM last_seen WHERE peer = ?`,
+// removePeer removes a peer at a version and all that belongs to it.
+func removePeer(ctx context.Context, tx *transaction, id ident.PeerID, version int64) error {
+	if err := checkVersion(ctx, tx, id, version); err != nil {
+		return err
+	}
+	for _, sql := range []string{
+		`DELETE FROM peers WHERE id = ?1`,
+		`DELETE FROM allowed WHERE owner = ?1`,
+		`DELETE FROM allowed WHERE peer = ?1`,
+		`DELETE FROM mailboxes WHERE owner = ?1`,
+		`DELETE FROM presence WHERE peer = ?1`,
+		`DELETE FROM last_seen WHERE peer = ?1`,
 	} {
-		if _, err := tx.ExecContext(ctx, statement, id[:]); err != nil {
+		if _, err := tx.ExecContext(ctx, sql, id[:]); err != nil {
 			return err
 		}
 	}
@@ -55,10 +53,10 @@ func removePeer(ctx context.Context, tx *transaction, id ident.PeerID) error {
 }
 
 // Readmit lets a revoked peer register again.
-func (s *Store) Readmit(ctx context.Context, id ident.PeerID, e registry.Event) error {
-	return s.tx(ctx, "readmit a peer", func(tx *transaction) error {
-		res, err := tx.ExecContext(ctx, `DELETE FROM revocations WHERE peer = ?`, id[:])
-		if err := oneRow(res, err, registry.ErrPeerNotFound); err != nil {
+func (s Revocations) Readmit(ctx context.Context, id ident.PeerID, e audit.Event) error {
+	return s.db.tx(ctx, "readmit a peer", func(tx *transaction) error {
+		res, err := tx.ExecContext(ctx, `DELETE FROM revocations WHERE peer = ?1`, id[:])
+		if err := touched(res, err, peers.ErrNotFound); err != nil {
 			return err
 		}
 		return addEvents(ctx, tx, e)
@@ -66,16 +64,14 @@ func (s *Store) Readmit(ctx context.Context, id ident.PeerID, e registry.Event) 
 }
 
 // Revocations returns the revocations above a number.
-func (s *Store) Revocations(ctx context.Context, since int64, limit int) ([]registry.Revocation, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT seq, peer, name, at FROM revocations WHERE seq > ? ORDER BY seq LIMIT ?`, since, limit)
-	if err != nil {
-		return nil, failed("read the revocations", err)
-	}
-	return collect(rows, "read the revocations", func(rows *sql.Rows) (registry.Revocation, error) {
-		var r registry.Revocation
+func (s Revocations) Revocations(ctx context.Context, since int64, limit int) ([]peers.Revocation, error) {
+	return collect(ctx, s.db, query{
+		"read the revocations", `SELECT seq, peer, name, at FROM revocations WHERE seq > ?1 ORDER BY seq LIMIT ?2`, []any{since, limit},
+	}, func(row scanner) (peers.Revocation, error) {
+		var r peers.Revocation
 		var peer []byte
 		var at int64
-		err := rows.Scan(&r.Number, &peer, &r.Name, &at)
+		err := row.Scan(&r.Number, &peer, &r.Name, &at)
 		copy(r.Peer[:], peer)
 		r.At = moment(at)
 		return r, err
@@ -83,7 +79,7 @@ func (s *Store) Revocations(ctx context.Context, since int64, limit int) ([]regi
 }
 
 // Revoked reports whether a peer is revoked.
-func (s *Store) Revoked(ctx context.Context, id ident.PeerID) (is bool, err error) {
-	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM revocations WHERE peer = ?)`, id[:]).Scan(&is)
-	return is, failed("read a revocation", err)
+func (s Revocations) Revoked(ctx context.Context, id ident.PeerID) (revoked bool, err error) {
+	err = s.db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM revocations WHERE peer = ?1)`, id[:]).Scan(&revoked)
+	return revoked, failed("read a revocation", err)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
@@ -37,7 +38,7 @@ func TestUpgradeKeepsEverything(t *testing.T) {
 	s := open(t, dir)
 	defer closed(t, s)
 	before.Write(t, 2)
-	before.Check(t, s, 1, 2)
+	before.Check(t, database.SQLite(s), 1, 2)
 }
 
 func closeDB(t *testing.T, db *sql.DB) {

@@ -3,12 +3,13 @@ package web
 import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // approvalPages shows which machines ask to join, and approves them.
 type approvalPages struct {
 	approvals  Approvals
+	requests   JoinRequests
 	membership Membership
 }
 
@@ -29,15 +30,15 @@ func (p *approvalPages) pages() []page {
 // approvalsPage is the data of the page.
 type approvalsPage struct {
 	Open     bool // no approval is needed
-	Requests []registry.Asking
-	Approved []registry.Approval // not used yet
-	Beyond   bool                // there are more than are shown
+	Requests []peers.JoinRequest
+	Approved []peers.Approval // not used yet
+	Beyond   bool             // there are more than are shown
 }
 
 func (p *approvalPages) load(v *view) error {
 	page := approvalsPage{Open: p.membership.Open()}
 	var err error
-	if page.Requests, err = p.approvals.Asking(v.ctx); err != nil {
+	if page.Requests, err = p.requests.JoinRequests(v.ctx); err != nil {
 		return err
 	}
 	page.Approved, err = p.approvals.Approvals(v.ctx, ident.PeerID{}, maxSorted)

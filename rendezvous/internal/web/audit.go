@@ -6,7 +6,8 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
 )
 
 // auditPages shows the audit log.
@@ -20,19 +21,19 @@ func (p *auditPages) pages() []page {
 
 // auditPage is the data of one part of the audit log.
 type auditPage struct {
-	Kinds []registry.EventKind
-	Kind  registry.EventKind
+	Kinds []audit.Kind
+	Kind  audit.Kind
 	Peer  string // the text in the form
 	Wrong bool   // Peer is not the ID of a peer
-	Rows  []registry.Event
+	Rows  []audit.Event
 	Older string // URL path of the older events, or ""
 	First bool   // this is the newest part
 }
 
 func (p *auditPages) load(v *view) error {
-	page := auditPage{Kinds: registry.EventKinds, Peer: v.Query("peer"), First: v.Query("before") == ""}
-	q := registry.EventQuery{Limit: perPage + 1}
-	if kind := registry.EventKind(v.Query("kind")); slices.Contains(registry.EventKinds, kind) {
+	page := auditPage{Kinds: audit.Kinds, Peer: v.Query("peer"), First: v.Query("before") == ""}
+	q := audit.Query{Limit: perPage + 1}
+	if kind := audit.Kind(v.Query("kind")); slices.Contains(audit.Kinds, kind) {
 		page.Kind, q.Kind = kind, kind
 	}
 	if page.Peer != "" {
@@ -61,26 +62,26 @@ func (p *auditPages) load(v *view) error {
 }
 
 // eventWords describes each kind of event to people.
-var eventWords = map[registry.EventKind]string{
-	registry.EventRegistered:      "registered",
-	registry.EventRefused:         "refused",
-	registry.EventPaired:          "paired",
-	registry.EventPeerRenamed:     "renamed a peer",
-	registry.EventPeerLeft:        "left",
-	registry.EventPeerRevoked:     "revoked a peer",
-	registry.EventPeerReadmitted:  "readmitted a peer",
-	registry.EventPeerApproved:    "approved a peer",
-	registry.EventPeerDisapproved: "withdrew an approval",
-	registry.EventInviteCreated:   "created an invite",
-	registry.EventInviteRevoked:   "revoked an invite",
-	registry.EventTokenCreated:    "created a token",
-	registry.EventTokenRevoked:    "revoked a token",
-	registry.EventSignedIn:        "signed in",
-	registry.EventSignedOut:       "signed out",
+var eventWords = map[audit.Kind]string{
+	audit.KindRegistered:      "registered",
+	audit.KindRefused:         "refused",
+	audit.KindPaired:          "paired",
+	audit.KindPeerRenamed:     "renamed a peer",
+	audit.KindPeerLeft:        "left",
+	audit.KindPeerRevoked:     "revoked a peer",
+	audit.KindPeerReadmitted:  "readmitted a peer",
+	audit.KindPeerApproved:    "approved a peer",
+	audit.KindPeerDisapproved: "withdrew an approval",
+	audit.KindInviteCreated:   "created an invite",
+	audit.KindInviteRevoked:   "revoked an invite",
+	audit.KindTokenCreated:    "created a token",
+	audit.KindTokenRevoked:    "revoked a token",
+	audit.KindSignedIn:        "signed in",
+	audit.KindSignedOut:       "signed out",
 }
 
 // describeEvent describes a kind of event to people.
-func describeEvent(k registry.EventKind) string {
+func describeEvent(k audit.Kind) string {
 	if w, ok := eventWords[k]; ok {
 		return w
 	}
@@ -98,7 +99,7 @@ func (p *instancePages) pages() []page {
 }
 
 // instancesPage is the data of the page.
-type instancesPage struct{ Rows []registry.InstanceAt }
+type instancesPage struct{ Rows []history.InstanceAt }
 
 func (p *instancePages) load(v *view) error {
 	all, err := p.instances.Instances(v.ctx)

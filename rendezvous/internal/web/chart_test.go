@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
 )
 
 func TestChartDrawsStepsAndGaps(t *testing.T) {
@@ -86,7 +86,7 @@ func TestFiguresAreFormatted(t *testing.T) {
 }
 
 func TestEveryEventKindHasText(t *testing.T) {
-	for _, kind := range registry.EventKinds {
+	for _, kind := range audit.Kinds {
 		if eventWords[kind] == "" {
 			t.Errorf("the audit page has no text for %s", kind)
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // TestRefusedMachineIsShownAndApproved: the page shows a machine that was refused because it
@@ -23,7 +25,7 @@ func TestRefusedMachineIsShownAndApproved(t *testing.T) {
 	id := b.refused(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.registry.Run(ctx); err != nil { // stores the refusals
+	if err := b.services.Run(ctx); err != nil { // stores the refusals
 		t.Fatal(err)
 	}
 	if a := b.get("/admin/approvals", cookies); !strings.Contains(a.body, id.String()) ||
@@ -37,18 +39,18 @@ func TestRefusedMachineIsShownAndApproved(t *testing.T) {
 	if a := b.post("/admin/approvals", cookies, url.Values{"peer": {id.String()}}); a.status != http.StatusSeeOther {
 		t.Errorf("approve: %d", a.status)
 	}
-	waiting, err := b.registry.Approvals(t.Context(), ident.PeerID{}, 10)
+	waiting, err := b.services.Approvals.Approvals(t.Context(), ident.PeerID{}, 10)
 	if err != nil || len(waiting) != 1 || waiting[0].Peer != id {
 		t.Errorf("approved %+v, %v", waiting, err)
 	}
-	if requests, err := b.registry.Asking(t.Context()); err != nil || len(requests) != 0 {
+	if requests, err := b.services.JoinRequests.JoinRequests(t.Context()); err != nil || len(requests) != 0 {
 		t.Errorf("still listed: %+v, %v", requests, err)
 	}
 	if a := b.post("/admin/approvals/"+id.String(), cookies, nil); a.status != http.StatusSeeOther {
 		t.Errorf("withdraw: %d", a.status)
 	}
 	last := b.events()[0]
-	if last.Kind != registry.EventPeerDisapproved || !strings.HasPrefix(last.Actor, "admin ") || last.Peer != id {
+	if last.Kind != audit.KindPeerDisapproved || !strings.HasPrefix(last.Actor, "admin ") || last.Peer != id {
 		t.Errorf("the last event is %+v", last)
 	}
 }
@@ -60,13 +62,13 @@ func (b *bench) refused(t *testing.T) ident.PeerID {
 	if err != nil {
 		t.Fatal(err)
 	}
-	challenge, expires, err := b.registry.Challenge(t.Context())
+	challenge, expires, err := b.services.Registration.Challenge(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := api.Registration{Challenge: challenge, Name: "name", Expires: expires}
 	r.Sign(key, nil)
-	if _, err := b.registry.Register(t.Context(), r, registry.Channel{}); !errors.Is(err, registry.ErrInviteNeeded) {
+	if _, err := b.services.Registration.Register(t.Context(), r, peers.Channel{}); !errors.Is(err, peers.ErrInviteNeeded) {
 		t.Fatalf("register: %v", err)
 	}
 	return key.ID()
@@ -87,7 +89,7 @@ func TestFormSentTwiceCreatesOneInvite(t *testing.T) {
 	if link(first) == "" || link(first) != link(again) {
 		t.Errorf("%q, then %q", link(first), link(again))
 	}
-	all, err := b.registry.Invites(t.Context(), registry.Page{Limit: 10})
+	all, err := b.services.Invites.Invites(t.Context(), registry.Page{Limit: 10})
 	if err != nil || len(all) != 1 || all[0].Limit() != 2 || all[0].Expires.Sub(all[0].Created) != 7*24*time.Hour {
 		t.Errorf("invites %+v, %v", all, err)
 	}
@@ -141,17 +143,17 @@ func TestStreamSendsChangesOnly(t *testing.T) {
 		strings.Contains(data, "<html") {
 		t.Errorf("the first event is %s: %s", event, data)
 	}
-	if _, _, err := b.registry.CreateInvite(t.Context(), registry.InviteSpec{Label: "the next event"}); err != nil {
+	if _, _, err := b.services.Invites.CreateInvite(t.Context(), peers.InviteSpec{Label: "the next event"}); err != nil {
 		t.Fatal(err)
 	}
 	if event, data := next(); event != "page" || !strings.Contains(data, "the next event") {
 		t.Errorf("the second event is %s: %s", event, data)
 	}
-	parent, err := b.registry.AuthenticateAdmin(t.Context(), token)
+	parent, err := b.services.Administration.AuthenticateAdmin(t.Context(), token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.registry.RevokeToken(t.Context(), parent.ID); err != nil {
+	if err := b.services.Administration.RevokeToken(t.Context(), parent.ID); err != nil {
 		t.Fatal(err)
 	}
 	if event, _ := next(); event != "gone" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // invitePages shows, creates and revokes invites.
@@ -63,7 +64,7 @@ func (v *view) lifetime() (time.Duration, error) {
 
 // inviteRow is an invite with what the page shows of it.
 type inviteRow struct {
-	registry.Invite
+	peers.Invite
 	Expired bool
 }
 
@@ -85,7 +86,7 @@ type newInvite struct {
 	Link    string
 	Command string
 	QR      template.HTML
-	Invite  registry.Invite
+	Invite  peers.Invite
 }
 
 func (p *invitePages) load(v *view) error {
@@ -126,7 +127,7 @@ func (p *invitePages) create(v *view) (string, error) {
 			return "", formError("Enter the number of machines that may join. Leave the field empty for any number.")
 		}
 	}
-	code, made, err := p.invites.CreateInvite(v.ctx, registry.InviteSpec{
+	code, made, err := p.invites.CreateInvite(v.ctx, peers.InviteSpec{
 		Label: strings.TrimSpace(v.FormValue("label")), Uses: uses, TTL: ttl, Key: v.idempotencyKey(),
 	})
 	if err != nil {
@@ -141,7 +142,7 @@ func (p *invitePages) create(v *view) (string, error) {
 func (p *invitePages) askRevoke(v *view) error {
 	id, ok := v.shortID()
 	if !ok {
-		return registry.ErrInviteNotFound
+		return peers.ErrInviteNotFound
 	}
 	i, err := p.invites.Invite(v.ctx, id)
 	if err != nil {
@@ -164,7 +165,7 @@ func (p *invitePages) askRevoke(v *view) error {
 func (p *invitePages) revoke(v *view) (string, error) {
 	id, ok := v.shortID()
 	if !ok {
-		return "", registry.ErrInviteNotFound
+		return "", peers.ErrInviteNotFound
 	}
 	return with("/invites", "did", "invite-revoked"), p.invites.RevokeInvite(v.ctx, id)
 }

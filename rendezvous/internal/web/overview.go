@@ -4,7 +4,8 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // overviewPages shows the first page.
@@ -25,8 +26,8 @@ func (p *overviewPages) pages() []page {
 type overview struct {
 	Registered int
 	Online     int
-	Pairs      registry.PairCount
-	Instances  []registry.InstanceAt
+	Pairs      presence.PairCount
+	Instances  []history.InstanceAt
 	JoinCmd    string // shown while no peer has joined an open server
 	Hours      int    // the period of the charts
 	Charts     []chart
@@ -79,7 +80,7 @@ func (p *overviewPages) charts(v *view, o *overview) error {
 	if err != nil {
 		return err
 	}
-	from := registry.HistoryFrom(p.now(), span, step)
+	from := history.Start(p.now(), span, step)
 	peers := newSeries("Peers", "one", steps)
 	direct, relayed := newSeries("Direct", "one", steps), newSeries("Relayed", "two", steps)
 	bytes := newSeries("Relayed", "two", steps)

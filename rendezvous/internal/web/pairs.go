@@ -5,7 +5,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // pairPages shows the pairs of peers that have a link.
@@ -17,7 +17,7 @@ func (p *pairPages) pages() []page {
 
 // pairList is the data of the page of pairs.
 type pairList struct {
-	Count registry.PairCount
+	Count presence.PairCount
 	Path  string // "", "direct" or "relayed"
 	Rows  []pairRow
 	Next  string // URL path of the next part of the list, or ""
@@ -25,7 +25,7 @@ type pairList struct {
 }
 
 // pairRow is a pair with what the page shows of it.
-type pairRow struct{ registry.Pair }
+type pairRow struct{ presence.Pair }
 
 // Name returns the name of one peer of the pair.
 func (p pairRow) Name(side int) string {
@@ -36,12 +36,12 @@ func (p pairRow) Name(side int) string {
 }
 
 // Relayed reports whether the link of the pair is relayed.
-func (p pairRow) Relayed() bool { return p.Kind == registry.PathRelayed }
+func (p pairRow) Relayed() bool { return p.Kind == presence.LinkRelayed }
 
 // PathWords returns the kind of path, in words.
 func (p pairRow) PathWords() string {
-	return map[registry.PathKind]string{
-		registry.PathLAN: "same network", registry.PathDirect: "direct", registry.PathRelayed: "relayed",
+	return map[presence.LinkKind]string{
+		presence.LinkLAN: "same network", presence.LinkDirect: "direct", presence.LinkRelayed: "relayed",
 	}[p.Kind]
 }
 
@@ -58,7 +58,7 @@ func (p pairRow) RoundTrip() string {
 	return strconv.FormatInt(p.RTT.Milliseconds(), 10) + " ms"
 }
 
-func pairRows(all []registry.Pair) []pairRow {
+func pairRows(all []presence.Pair) []pairRow {
 	rows := make([]pairRow, len(all))
 	for i, p := range all {
 		rows[i] = pairRow{p}
@@ -68,7 +68,7 @@ func pairRows(all []registry.Pair) []pairRow {
 
 func (p *pairPages) load(v *view) error {
 	list := pairList{Path: v.Query("path"), First: v.Query("after") == ""}
-	q := registry.PairQuery{Limit: perPage + 1}
+	q := presence.PairQuery{Limit: perPage + 1}
 	switch list.Path {
 	case "direct", "relayed":
 		relayed := list.Path == "relayed"

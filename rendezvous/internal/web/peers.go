@@ -8,6 +8,10 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
 // Bounds of lists. A page sorts at most maxSorted items; if there are more peers
@@ -19,12 +23,13 @@ const (
 
 // peerPages shows, renames and revokes peers.
 type peerPages struct {
-	peers      Peers
-	membership Membership
-	pairs      Pairs
-	audit      Audit
-	relay      relayCharts
-	join       joinLinks
+	peers       Peers
+	revocations Revocations
+	membership  Membership
+	pairs       Pairs
+	audit       Audit
+	relay       relayCharts
+	join        joinLinks
 }
 
 func (p *peerPages) pages() []page {
@@ -51,7 +56,7 @@ type peerList struct {
 	None     bool   // no peer is registered at all
 	Closed   bool   // a new peer needs an invite
 	JoinCmd  string
-	Rows     []registry.PeerAt
+	Rows     []peers.PeerAt
 	Page     int
 	Pages    int
 	Previous string // URL path of the previous part of the list, or ""
@@ -63,7 +68,7 @@ func (p *peerPages) loadList(v *view) error {
 		Search: strings.TrimSpace(v.Query("q")), State: v.Query("state"),
 		Page: v.pageNumber(), Closed: !p.membership.Open(),
 	}
-	all, err := p.peers.Peers(v.ctx, registry.Search(list.Search, maxSorted))
+	all, err := p.peers.Peers(v.ctx, peers.Search(list.Search, maxSorted))
 	if err != nil {
 		return err
 	}
@@ -99,7 +104,7 @@ func (p *peerPages) loadList(v *view) error {
 }
 
 // onlineThenName orders peers: first those that are online, then by name.
-func onlineThenName(a, b registry.PeerAt) int {
+func onlineThenName(a, b peers.PeerAt) int {
 	if (a.At != nil) != (b.At != nil) {
 		if a.At != nil {
 			return -1
@@ -111,14 +116,14 @@ func onlineThenName(a, b registry.PeerAt) int {
 
 // peerPage is the data of the page of one peer.
 type peerPage struct {
-	registry.PeerAt
+	peers.PeerAt
 	Version int64 // of the peer that the page shows
 	Pairs   []pairRow
 	More    bool // the peer has more pairs
 	Relay   chart
-	Relayed registry.RelayDay // the total of the chart
+	Relayed history.RelayDay // the total of the chart
 	Days    int
-	Events  []registry.Event // the last events about the peer, if the sign-in covers them
+	Events  []audit.Event // the last events about the peer, if the sign-in covers them
 }
 
 func (p *peerPages) load(v *view) error {
@@ -132,7 +137,7 @@ func (p *peerPages) load(v *view) error {
 	}
 	v.Title = peer.Name
 	page := peerPage{PeerAt: peer, Version: peer.Peer.Version, Days: relayDays}
-	pairs, err := p.pairs.Pairs(v.ctx, registry.PairQuery{Limit: perPage + 1, Peer: id})
+	pairs, err := p.pairs.Pairs(v.ctx, presence.PairQuery{Limit: perPage + 1, Peer: id})
 	if err != nil {
 		return err
 	}
@@ -142,7 +147,7 @@ func (p *peerPages) load(v *view) error {
 		return err
 	}
 	if v.May(api.ScopeAudit) {
-		page.Events, err = p.audit.Events(v.ctx, registry.EventQuery{Limit: 10, Peer: id})
+		page.Events, err = p.audit.Events(v.ctx, audit.Query{Limit: 10, Peer: id})
 	}
 	v.Data = page
 	return err
@@ -195,7 +200,7 @@ func (p *peerPages) revoke(v *view) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return with("/peers", "did", "revoked"), p.peers.RevokePeer(v.ctx, id, v.version())
+	return with("/peers", "did", "revoked"), p.revocations.RevokePeer(v.ctx, id, v.version())
 }
 
 // revocationPages shows and readmits revoked peers.
@@ -216,7 +221,7 @@ func (p *revocationPages) pages() []page {
 
 // revocationList is the data of the list of revoked peers.
 type revocationList struct {
-	Rows   []registry.Revocation
+	Rows   []peers.Revocation
 	Beyond bool // there are more than are shown
 }
 
@@ -237,7 +242,7 @@ func (p *revocationPages) askReadmit(v *view) error {
 	}
 	revoked, err := p.revocations.Revoked(v.ctx, id)
 	if err == nil && !revoked {
-		err = registry.ErrPeerNotFound
+		err = peers.ErrNotFound
 	}
 	v.Data = question{
 		Ask: "Readmit " + id.Short() + "?", Do: "Readmit it", Back: "/revoked",

@@ -6,7 +6,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
 )
 
 // relayDays is the number of days that the pages show of the relay's use.
@@ -26,13 +26,13 @@ func (p *relayPages) pages() []page {
 type relayPage struct {
 	Chart chart
 	Days  int
-	Sum   registry.RelayDay
+	Sum   history.RelayDay
 	Rows  []relayRow
 }
 
 // relayRow is the use of one peer.
 type relayRow struct {
-	registry.RelayUse
+	history.RelayUse
 	Share int // percent of the use of all peers
 }
 
@@ -70,12 +70,12 @@ type relayCharts struct {
 
 // draw draws the use of one peer, or of all peers if peer is zero. It also returns
 // the total.
-func (r relayCharts) draw(v *view, peer ident.PeerID) (c chart, sum registry.RelayDay, err error) {
+func (r relayCharts) draw(v *view, peer ident.PeerID) (c chart, sum history.RelayDay, err error) {
 	days, err := r.history.RelayDays(v.ctx, relayDays, peer)
 	if err != nil {
 		return c, sum, err
 	}
-	first := registry.DayOf(r.now()) - relayDays + 1
+	first := history.DayOf(r.now()) - relayDays + 1
 	sent, received := newSeries("Sent by peers", "one", relayDays), newSeries("Received by peers", "two", relayDays)
 	if !peer.IsZero() {
 		sent.Name, received.Name = "Sent", "Received"

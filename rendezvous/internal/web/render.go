@@ -11,6 +11,8 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // page describes one page.
@@ -90,7 +92,7 @@ func (r *renderer) describe(ctx context.Context, err error) (text string, status
 	if errors.As(err, &form) {
 		return string(form), http.StatusUnprocessableEntity
 	}
-	for _, own := range []error{registry.ErrName, registry.ErrInviteSpec, registry.ErrTokenSpec} {
+	for _, own := range []error{peers.ErrName, peers.ErrInviteSpec, administration.ErrTokenSpec} {
 		if errors.Is(err, own) {
 			return sentence(own.Error()), http.StatusUnprocessableEntity
 		}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
 )
 
 // cookieName has the prefix that makes browsers accept the cookie only if it is
@@ -21,8 +23,8 @@ const cookieName = "__Host-easyfind-admin"
 type signInKey struct{}
 
 // signInOf returns the sign-in under which a request is made.
-func signInOf(ctx context.Context) registry.AdminToken {
-	t, _ := ctx.Value(signInKey{}).(registry.AdminToken)
+func signInOf(ctx context.Context) administration.Token {
+	t, _ := ctx.Value(signInKey{}).(administration.Token)
 	return t
 }
 
@@ -35,12 +37,12 @@ type signIns struct {
 
 // current returns the sign-in of a request's cookie. Errors:
 // registry.ErrUnauthenticated.
-func (s *signIns) current(r *http.Request) (registry.AdminToken, error) {
+func (s *signIns) current(r *http.Request) (administration.Token, error) {
 	c, err := r.Cookie(cookieName)
 	if err != nil {
-		return registry.AdminToken{}, registry.ErrUnauthenticated
+		return administration.Token{}, registry.ErrUnauthenticated
 	}
-	return s.store.Session(r.Context(), c.Value)
+	return s.store.AuthenticateSignIn(r.Context(), c.Value)
 }
 
 // require returns a handler that lets a request pass if its browser is signed in
@@ -57,8 +59,8 @@ func (s *signIns) require(scope api.Scope, next http.HandlerFunc) http.Handler {
 			s.renderer.refuse(w, status, text)
 			return
 		}
-		o := registry.Origin{Actor: signIn.Actor(), Source: registry.OriginOf(r.Context()).Source}
-		ctx := registry.WithOrigin(context.WithValue(r.Context(), signInKey{}, signIn), o)
+		o := audit.Origin{Actor: signIn.Actor(), Source: audit.OriginOf(r.Context()).Source}
+		ctx := audit.WithOrigin(context.WithValue(r.Context(), signInKey{}, signIn), o)
 		if !signIn.Scopes.Covers(scope) {
 			v := s.renderer.view(r.WithContext(ctx), page{title: "Not permitted"})
 			v.Problem = fmt.Sprintf("You may not see this page: it needs the scope %q. "+
@@ -137,12 +139,12 @@ func (s *signIns) signIn(w http.ResponseWriter, r *http.Request) {
 
 // open opens a sign-in with the text of the form: a whole admin link, the code of
 // one, or a token.
-func (s *signIns) open(r *http.Request) (secret string, signIn registry.AdminToken, err error) {
+func (s *signIns) open(r *http.Request) (secret string, signIn administration.Token, err error) {
 	typed := strings.TrimSpace(r.PostForm.Get("secret"))
 	if _, fragment, ok := strings.Cut(typed, "#"); ok {
 		values, err := url.ParseQuery(fragment)
 		if err != nil || values.Get("link") == "" {
-			return "", signIn, registry.ErrAdminLink
+			return "", signIn, administration.ErrAdminLink
 		}
 		typed = values.Get("link")
 	}
@@ -151,25 +153,25 @@ func (s *signIns) open(r *http.Request) (secret string, signIn registry.AdminTok
 	case typed == "":
 		return "", signIn, formError("Paste the admin link or type a token.")
 	case strings.HasPrefix(typed, "ef"): // tokens have this prefix, codes of links do not
-		return s.store.OpenSession(r.Context(), typed, label)
+		return s.store.SignIn(r.Context(), typed, label)
 	}
-	return s.store.OpenSessionWithLink(r.Context(), typed, label)
+	return s.store.SignInWithLink(r.Context(), typed, label)
 }
 
 // describe returns the reason why a sign-in failed and what to do, and the HTTP
 // status.
 func (s *signIns) describe(ctx context.Context, err error) (text string, status int) {
 	switch {
-	case errors.Is(err, registry.ErrAdminLink):
+	case errors.Is(err, administration.ErrAdminLink):
 		return "This link is not valid: it was used before, it has expired, or a newer link was made. " +
 			"A link works once, within one day. Sign in with an administrator's token, " +
 			"or make another link on the server: easyfind-rendezvous admin-link.", http.StatusForbidden
 	case errors.Is(err, registry.ErrUnauthenticated):
 		return "This token is not valid: a character is missing or mistyped, or it was revoked or has expired.",
 			http.StatusForbidden
-	case errors.Is(err, registry.ErrNotAdmin):
+	case errors.Is(err, administration.ErrNotAdmin):
 		return "This is the token of a peer. An administrator's token begins with efa_.", http.StatusForbidden
-	case errors.Is(err, registry.ErrTokenLimit):
+	case errors.Is(err, administration.ErrTokenLimit):
 		return "The largest number of browsers is signed in with this token: sign out in another browser, " +
 			"or use another token.", http.StatusConflict
 	}
@@ -178,7 +180,7 @@ func (s *signIns) describe(ctx context.Context, err error) (text string, status 
 
 // signOut ends the sign-in of a browser.
 func (s *signIns) signOut(w http.ResponseWriter, r *http.Request) {
-	if err := s.store.CloseSession(r.Context(), signInOf(r.Context())); err != nil {
+	if err := s.store.SignOut(r.Context(), signInOf(r.Context())); err != nil {
 		text, status := s.renderer.describe(r.Context(), err)
 		s.renderer.refuse(w, status, text)
 		return

@@ -7,6 +7,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
 )
 
 // tokenPages shows and changes who has access: the tokens, and the browsers that
@@ -55,7 +56,7 @@ var scopeWords = map[api.Scope]string{
 
 // tokenRow is a token or a sign-in with what the page shows of it.
 type tokenRow struct {
-	registry.AdminToken
+	administration.Token
 	Valid  bool
 	This   bool   // it is the sign-in of the browser that shows the page
 	Parent string // what the browser signed in with
@@ -73,7 +74,7 @@ func (t tokenRow) ScopeList() string {
 // newToken is a token that was just created. The page shows it once.
 type newToken struct {
 	Secret string
-	Token  registry.AdminToken
+	Token  administration.Token
 }
 
 func (p *tokenPages) load(v *view) error {
@@ -94,13 +95,13 @@ func (p *tokenPages) load(v *view) error {
 	}
 	slices.Reverse(all)
 	for _, t := range all {
-		row := tokenRow{AdminToken: t, Valid: valid[t.ID], This: t.ID == v.SignIn.ID, Parent: "the one-time link"}
+		row := tokenRow{Token: t, Valid: valid[t.ID], This: t.ID == v.SignIn.ID, Parent: "the one-time link"}
 		if t.Parent != (registry.TokenPrefix{}) {
 			row.Valid = row.Valid && valid[t.Parent]
 			row.Parent = "token " + t.Parent.String() + " " + labels[t.Parent]
 		}
 		switch {
-		case !t.Session:
+		case !t.SignIn:
 			page.Tokens = append(page.Tokens, row)
 		case row.Valid:
 			page.SignIns = append(page.SignIns, row)
@@ -119,11 +120,11 @@ func (p *tokenPages) create(v *view) (string, error) {
 	for _, s := range v.Form["scopes"] {
 		scopes = append(scopes, api.Scope(s))
 	}
-	set, err := registry.ScopesOf(scopes)
+	set, err := administration.ScopesOf(scopes)
 	if err != nil {
 		return "", formError("Choose at least one scope for the token.")
 	}
-	secret, token, err := p.tokens.CreateToken(v.ctx, registry.TokenSpec{
+	secret, token, err := p.tokens.CreateToken(v.ctx, administration.TokenSpec{
 		Label: strings.TrimSpace(v.FormValue("label")), Scopes: set, TTL: ttl, Key: v.idempotencyKey(),
 	})
 	if err != nil {
@@ -137,7 +138,7 @@ func (p *tokenPages) create(v *view) (string, error) {
 func (p *tokenPages) askRevoke(v *view) error {
 	id, ok := v.shortID()
 	if !ok {
-		return registry.ErrTokenNotFound
+		return administration.ErrTokenNotFound
 	}
 	t, err := p.tokens.Token(v.ctx, id)
 	if err != nil {
@@ -153,7 +154,7 @@ func (p *tokenPages) askRevoke(v *view) error {
 			"The token stops working immediately. Browsers that signed in with it are signed out.",
 		},
 	}
-	if t.Session {
+	if t.SignIn {
 		q.Ask, q.Do = "Sign "+name+" out?", "Sign it out"
 		q.Means = []string{"That browser must sign in again. The token that it signed in with keeps working."}
 		if t.ID == v.SignIn.ID {
@@ -167,14 +168,14 @@ func (p *tokenPages) askRevoke(v *view) error {
 func (p *tokenPages) revoke(v *view) (string, error) {
 	id, ok := v.shortID()
 	if !ok {
-		return "", registry.ErrTokenNotFound
+		return "", administration.ErrTokenNotFound
 	}
 	t, err := p.tokens.Token(v.ctx, id)
 	if err != nil {
 		return "", err
 	}
-	if t.Session {
-		return with("/access", "did", "sign-in-ended"), p.signIns.CloseSession(v.ctx, t)
+	if t.SignIn {
+		return with("/access", "did", "sign-in-ended"), p.signIns.SignOut(v.ctx, t)
 	}
 	return with("/access", "did", "token-revoked"), p.tokens.RevokeToken(v.ctx, id)
 }

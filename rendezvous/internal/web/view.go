@@ -15,7 +15,8 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // view is the data that a template renders.
@@ -28,7 +29,7 @@ type view struct {
 	Title     string
 	Nav       string
 	Server    api.Server
-	SignIn    registry.AdminToken
+	SignIn    administration.Token
 	Notice    string        // a change that was made
 	Problem   string        // the reason why a change was not made
 	NewInvite *newInvite    // shown this once
@@ -81,7 +82,7 @@ func (v *view) shortID() (id [8]byte, ok bool) {
 func (v *view) peerID() (ident.PeerID, error) {
 	id, err := ident.ParsePeerID(v.path("id"))
 	if err != nil {
-		return id, registry.ErrPeerNotFound
+		return id, peers.ErrNotFound
 	}
 	return id, nil
 }

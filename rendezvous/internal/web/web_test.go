@@ -15,8 +15,10 @@ import (
 
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/web"
 )
 
@@ -35,7 +37,7 @@ func (a *attempts) Failed(context.Context)             { a.failed.Add(1) }
 type bench struct {
 	t        *testing.T
 	server   *httptest.Server
-	registry *registry.Registry
+	services *services.Services
 	attempts attempts
 }
 
@@ -43,20 +45,20 @@ const publicOrigin = "https://rendezvous.example.org"
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	store, err := sqlitestore.Open(t.Context(), t.TempDir())
+	store, err := database.Open(t.Context(), database.Location{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bench{t: t}
-	if b.registry, err = registry.New(registry.Config{Store: store}); err != nil {
+	if b.services, err = services.New(services.Config{Database: store}); err != nil {
 		t.Fatal(err)
 	}
 	pages, err := web.New(web.Config{
 		Resources: web.Resources{
-			SignIns: b.registry, Membership: b.registry, Peers: b.registry, Revocations: b.registry,
-			Approvals: b.registry,
-			Invites:   b.registry, Tokens: b.registry, Audit: b.registry, Instances: b.registry, Pairs: b.registry,
-			History: b.registry,
+			SignIns: b.services.Administration, Membership: b.services.Registration, Peers: b.services.Directory,
+			Revocations: b.services.Revocations, Approvals: b.services.Approvals, JoinRequests: b.services.JoinRequests,
+			Invites: b.services.Invites, Tokens: b.services.Administration, Audit: b.services.Audit,
+			Instances: b.services.Instances, Pairs: b.services.Links, History: b.services.History,
 		},
 		Attempts: &b.attempts, Server: api.Server{Name: "test"}, Origin: publicOrigin + ":443",
 		JoinLink: func(code string) string { return publicOrigin + "/#invite=" + code },
@@ -80,11 +82,11 @@ func newBench(t *testing.T) *bench {
 // token creates an administrator's token.
 func (b *bench) token(scopes ...api.Scope) string {
 	b.t.Helper()
-	set, err := registry.ScopesOf(scopes)
+	set, err := administration.ScopesOf(scopes)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	token, _, err := b.registry.CreateToken(b.t.Context(), registry.TokenSpec{Label: "test", Scopes: set})
+	token, _, err := b.services.Administration.CreateToken(b.t.Context(), administration.TokenSpec{Label: "test", Scopes: set})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -151,9 +153,9 @@ func (b *bench) signIn(secret string) []*http.Cookie {
 	return (&http.Response{Header: a.header}).Cookies()
 }
 
-func (b *bench) events() []registry.Event {
+func (b *bench) events() []audit.Event {
 	b.t.Helper()
-	all, err := b.registry.Events(b.t.Context(), registry.EventQuery{Limit: 1000})
+	all, err := b.services.Audit.Events(b.t.Context(), audit.Query{Limit: 1000})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -172,7 +174,7 @@ func TestSignInCookieIsHiddenFromScriptsAndOtherSites(t *testing.T) {
 		c.Path != "/" || c.Domain != "" {
 		t.Errorf("cookie %+v", c)
 	}
-	if left := time.Until(c.Expires); left > registry.SessionTTL || left < registry.SessionTTL-time.Minute {
+	if left := time.Until(c.Expires); left > administration.SignInTTL || left < administration.SignInTTL-time.Minute {
 		t.Errorf("it is valid for %v", left)
 	}
 	if strings.Contains(c.Value, token) || strings.Contains(token, strings.TrimPrefix(c.Value, "efs_")) {
@@ -194,7 +196,7 @@ func TestSignInCookieIsHiddenFromScriptsAndOtherSites(t *testing.T) {
 func TestSignInsEnd(t *testing.T) {
 	b := newBench(t)
 	token := b.token(api.ScopeAdmin)
-	id, err := b.registry.AuthenticateAdmin(t.Context(), token)
+	id, err := b.services.Administration.AuthenticateAdmin(t.Context(), token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +214,7 @@ func TestSignInsEnd(t *testing.T) {
 	if in(first) || !in(second) {
 		t.Error("signing out does not end the sign-in, or ends another one")
 	}
-	if err := b.registry.RevokeToken(t.Context(), id.ID); err != nil {
+	if err := b.services.Administration.RevokeToken(t.Context(), id.ID); err != nil {
 		t.Fatal(err)
 	}
 	if in(second) {
@@ -225,7 +227,7 @@ func TestSignInsEnd(t *testing.T) {
 func TestForgedRequestsAreRefused(t *testing.T) {
 	b := newBench(t)
 	cookies := b.signIn(b.token(api.ScopeAdmin))
-	link, err := b.registry.AdminLink(t.Context(), "", true)
+	link, err := b.services.Administration.AdminLink(t.Context(), "", true)
 	if err != nil {
 		t.Fatal(err)
 	}

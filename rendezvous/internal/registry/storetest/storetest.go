@@ -13,13 +13,16 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // Run holds the stores that open makes to the contract. open gives a fresh,
 // empty store each time, which Run closes.
-func Run(t *testing.T, open func(t *testing.T) registry.Store) {
-	for name, test := range map[string]func(*testing.T, registry.Store){
+func Run(t *testing.T, open func(t *testing.T) *database.Database) {
+	for name, test := range map[string]func(*testing.T, *database.Database){
 		"AdmitNewAndKnown":          admitNewAndKnown,
 		"AdmitWantsAnInvite":        admitWantsAnInvite,
 		"AdmitRefusesReplay":        admitRefusesReplay,
@@ -32,6 +35,9 @@ func Run(t *testing.T, open func(t *testing.T) registry.Store) {
 		"RemovedPeerMayComeBack":    removedPeerMayComeBack,
 		"ApprovedPeerNeedsNoInvite": approvedPeerNeedsNoInvite,
 		"RevocationsAreInOrder":     revocationsAreInOrder,
+		"JoinRequestsAreKept":       joinRequestsAreKept,
+		"JoinRequestsAreBounded":    joinRequestsAreBounded,
+		"RevokedPeerIsRefused":      revokedPeerIsRefused,
 		"TokensFindTheirPeer":       tokensFindTheirPeer,
 		"OnlyTheAllowedFind":        onlyTheAllowedFind,
 		"AllowedIsBounded":          allowedIsBounded,
@@ -92,10 +98,10 @@ func key(n int) ed25519.PublicKey {
 }
 
 // admission registers the nth peer with a challenge and a token of that number.
-func admission(n, challenge int) registry.Admission {
-	a := registry.Admission{
-		Peer: registry.Peer{ID: id(n), PublicKey: key(n), Name: "péer \u4e16", Created: start},
-		Now:  start, ChallengeExpires: start.Add(time.Minute), Open: true, Event: event(registry.EventRegistered),
+func admission(n, challenge int) peers.Admission {
+	a := peers.Admission{
+		Peer: peers.Peer{ID: id(n), PublicKey: key(n), Name: "péer \u4e16", Created: start},
+		Now:  start, ChallengeExpires: start.Add(time.Minute), Open: true, Event: event(audit.KindRegistered),
 	}
 	a.Event.Peer = id(n)
 	binary.BigEndian.PutUint64(a.Challenge[:], uint64(challenge))
@@ -104,9 +110,9 @@ func admission(n, challenge int) registry.Admission {
 	return a
 }
 
-func admit(t *testing.T, s registry.Store, n int) {
+func admit(t *testing.T, s *database.Database, n int) {
 	t.Helper()
-	if _, err := s.Admit(t.Context(), admission(n, 1_000_000+n)); err != nil {
+	if _, err := s.Admissions.Admit(t.Context(), admission(n, 1_000_000+n)); err != nil {
 		t.Fatalf("admit peer %d: %v", n, err)
 	}
 }
@@ -158,13 +164,13 @@ func race(n int, f func(i int) error) (ok int, failed []error) {
 	return ok, failed
 }
 
-func secretIsTheFirst(t *testing.T, s registry.Store) {
+func secretIsTheFirst(t *testing.T, s *database.Database) {
 	ctx := t.Context()
-	first, err := s.Secret(ctx, "a", []byte("one"))
+	first, err := s.Secrets.Secret(ctx, "a", []byte("one"))
 	must(t, "secret", err)
-	again, err := s.Secret(ctx, "a", []byte("two"))
+	again, err := s.Secrets.Secret(ctx, "a", []byte("two"))
 	must(t, "secret again", err)
-	other, err := s.Secret(ctx, "b", []byte("three"))
+	other, err := s.Secrets.Secret(ctx, "b", []byte("three"))
 	must(t, "another secret", err)
 	if string(first) != "one" || !bytes.Equal(first, again) || string(other) != "three" {
 		t.Errorf("got %q, %q and %q", first, again, other)
@@ -172,13 +178,13 @@ func secretIsTheFirst(t *testing.T, s registry.Store) {
 	must(t, "ping", s.Ping(ctx))
 }
 
-func cancelledContext(t *testing.T, s registry.Store) {
+func cancelledContext(t *testing.T, s *database.Database) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Admit(ctx, admission(1, 1)); !errors.Is(err, context.Canceled) {
+	if _, err := s.Admissions.Admit(ctx, admission(1, 1)); !errors.Is(err, context.Canceled) {
 		t.Errorf("admit: error %v, want %v", err, context.Canceled)
 	}
-	if _, err := s.Peer(t.Context(), id(1)); !errors.Is(err, registry.ErrPeerNotFound) {
+	if _, err := s.Peers.Peer(t.Context(), id(1)); !errors.Is(err, peers.ErrNotFound) {
 		t.Errorf("the cancelled admission left something: %v", err)
 	}
 }

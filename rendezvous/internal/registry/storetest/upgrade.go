@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
 // BeforeAdministration writes as the version of the software did that knew of no
@@ -30,22 +32,22 @@ func (b BeforeAdministration) Write(t *testing.T, n int) {
 }
 
 // Check reads what Write wrote.
-func (b BeforeAdministration) Check(t *testing.T, s registry.Store, written ...int) {
+func (b BeforeAdministration) Check(t *testing.T, s *database.Database, written ...int) {
 	t.Helper()
 	ctx := t.Context()
 	for _, n := range written {
-		p, err := s.Peer(ctx, id(n))
+		p, err := s.Peers.Peer(ctx, id(n))
 		must(t, "peer", err)
 		equal(t, "name", p.Name, admission(n, n).Peer.Name)
 		equal(t, "version", p.Version, 1)
-		i, err := s.Invite(ctx, registry.InviteID{byte(n)})
+		i, err := s.Invites.Invite(ctx, peers.InviteID{byte(n)})
 		must(t, "invite", err)
 		equal(t, "uses left", i.Uses, 2)
-		e := event(registry.EventPeerRenamed)
-		must(t, "rename", s.Rename(ctx, registry.Naming{ID: id(n), Name: "given", Version: 1, By: &e}))
+		e := event(audit.KindPeerRenamed)
+		must(t, "rename", s.Peers.Rename(ctx, peers.Naming{ID: id(n), Name: "given", Version: 1, By: &e}))
 		must(t, "revoke", revoke(t, s, n, 2))
 	}
-	instances, err := s.Instances(ctx, start)
+	instances, err := s.Leases.Instances(ctx, start)
 	must(t, "instances", err)
 	equal(t, "instances", len(instances), len(written))
 }
