@@ -81,7 +81,8 @@ func DecodeSubmit(body []byte) (Submit, error) {
 	for i := range s.Packets {
 		p := Packet{binary.BigEndian.Uint32(rest), binary.BigEndian.Uint32(rest[4:])}
 		if p.Offset > s.Length || p.Length > s.Length-p.Offset {
-			return Submit{}, malformed("Submit with a packet of %d bytes at %d, beyond its %d", p.Length, p.Offset, s.Length)
+			return Submit{}, malformed("Submit with a packet of %d bytes at %d, beyond its %d",
+				p.Length, p.Offset, s.Length)
 		}
 		s.Packets[i], rest = p, rest[isoPacketSize:]
 	}

@@ -40,9 +40,9 @@ func (l *load) run(n int) {
 	}
 }
 
-// TestURBsReuseMemory bounds the allocations for each URB at both peers and in the link together. There are none in a
-// steady state. The bound leaves room for acknowledgements that a busy machine delays, so that more frames are kept. The
-// detector of data races makes sync.Pool drop values at random, so the bound is wider with it.
+// TestURBsReuseMemory bounds the allocations for each URB at both peers and in the link together. In a steady state
+// nothing is allocated. The bound leaves room for acknowledgements that a busy machine delays, so that more frames
+// are kept. The detector of data races makes sync.Pool drop values at random, so the bound is wider with it.
 func TestURBsReuseMemory(t *testing.T) {
 	limit, share := 3.0, 1
 	if raceDetector {

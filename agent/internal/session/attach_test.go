@@ -14,7 +14,9 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-func TestRefusals(t *testing.T) {
+var errController = errors.New("the controller does not respond")
+
+func TestHostRefusesDevice(t *testing.T) {
 	for name, c := range map[string]struct {
 		refuse, want error
 		device       string
@@ -24,17 +26,17 @@ func TestRefusals(t *testing.T) {
 		"in use":     {refuse: fmt.Errorf("%w: sda1 is mounted", usb.ErrInUse), want: usb.ErrInUse},
 		"permission": {refuse: usb.ErrPermission, want: usb.ErrPermission},
 		"denied":     {refuse: ErrDenied, want: ErrDenied},
-		"other":      {refuse: errors.New("it is on fire"), want: &AttachError{"1-1", tunnel.CodeFailed, "it is on fire"}},
+		"other":      {refuse: errController, want: &AttachError{"1-1", tunnel.CodeFailed, errController.Error()}},
 		"changed":    {expect: make([]byte, 32), want: ErrChanged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				sc := setScene(t, 0)
+				sc := newScene(t, 0)
 				defer sc.end()
 				_ = sc.dev.Close()
-				sc.shelf.mu.Lock()
-				sc.shelf.refuse = c.refuse
-				sc.shelf.mu.Unlock()
+				sc.host.mu.Lock()
+				sc.host.refuse = c.refuse
+				sc.host.mu.Unlock()
 				device := "1-1"
 				if c.device != "" {
 					device = c.device
@@ -52,12 +54,12 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestAttachGivesUpWithItsContext(t *testing.T) {
+func TestAttachEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
+		sc := newScene(t, 0)
 		defer sc.end()
 		_ = sc.dev.Close()
-		sc.wire.cut(false)
+		sc.cable.cut(false)
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -65,10 +67,10 @@ func TestAttachGivesUpWithItsContext(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		sc.connect(newRand(2), true, link.RankHost, -1)
-		pause(time.Second)
+		time.Sleep(time.Second)
 		synctest.Wait()
-		if sc.shelf.opens != sc.model.closes() {
-			t.Errorf("opened %d times, given back %d times", sc.shelf.opens, sc.model.closes())
+		if sc.host.opens != sc.model.closes() {
+			t.Errorf("opened %d times, given back %d times", sc.host.opens, sc.model.closes())
 		}
 		if st := sc.a.Status(); len(st.Attachments) != 0 || len(sc.a.current.remote) != 0 {
 			t.Errorf("left over: %+v", st.Attachments)
@@ -78,14 +80,14 @@ func TestAttachGivesUpWithItsContext(t *testing.T) {
 
 func TestDeviceListFollowsItsChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
+		sc := newScene(t, 0)
 		defer sc.end()
 		for range 100 {
 			sc.b.DevicesChanged()
 		}
 		sc.model.info.ProductName = "renamed"
 		sc.b.DevicesChanged()
-		pause(time.Second)
+		time.Sleep(time.Second)
 		list, err := sc.a.Devices(context.Background())
 		if err != nil || list[0].Name != "renamed" {
 			t.Errorf("list %+v, %v", list, err)
@@ -97,9 +99,9 @@ func TestDeviceListFollowsItsChanges(t *testing.T) {
 	})
 }
 
-func TestUnplug(t *testing.T) {
+func TestUnpluggedDeviceIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
+		sc := newScene(t, 0)
 		defer sc.end()
 		_, done := sc.submit(1, epBulkIn, 100)
 		synctest.Wait()

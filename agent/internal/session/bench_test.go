@@ -10,8 +10,8 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// BenchmarkURBs measures URBs that a client submits to a device of a host through two sessions and a link in memory. The
-// processor time is that of the whole process: both sessions, the link, and the device.
+// BenchmarkURBs measures URBs that a client submits to a device of a host through two sessions and a link in memory.
+// The processor time is that of the whole process: both sessions, the link, and the device.
 func BenchmarkURBs(b *testing.B) {
 	for _, c := range []struct {
 		name     string

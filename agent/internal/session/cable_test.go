@@ -13,10 +13,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// cable is a link that the tests cut where they want: before a frame has left,
-// while it is on its way, or once it was delivered and before its sender knows.
+// cable is a link that tests can cut at any point: before a frame is sent, while it is on its way, or after its
+// delivery and before its sender knows.
 type cable struct {
-	ends [2]*plug
+	ends [2]*cableEnd
 	over chan struct{}
 
 	mu     sync.Mutex
@@ -24,15 +24,15 @@ type cable struct {
 	left   int // frames until it is cut; negative: never
 	delay  time.Duration
 	window int   // frames that a lane holds before Send blocks; 0: any number
-	mute   bool  // takes frames and delivers none
+	mute   bool  // Send blocks
 	cutErr error // of Run when the cable is cut; nil: it was closed
 	acks   int   // frames of KindAck that were sent, by either end
 }
 
-// plug is one end of a cable.
-type plug struct {
+// cableEnd is one end of a cable.
+type cableEnd struct {
 	c      *cable
-	other  *plug
+	other  *cableEnd
 	remote ident.PeerID
 	dialed bool
 	rank   link.Rank
@@ -44,9 +44,6 @@ type plug struct {
 	closed string
 }
 
-// silenceTimeout is the time after which a link has to end when nothing arrives. See package link.
-const silenceTimeout = 9 * time.Second
-
 // Copies of unexported bounds of the transport.
 const (
 	ackDelay      = 25 * time.Millisecond
@@ -55,12 +52,11 @@ const (
 
 var errCut = errors.New("the cable was cut")
 
-// newCable connects a dialer a and an acceptor b, and is cut after that many
-// frames, or never if negative.
+// newCable returns a cable between a, which dials, and b. It is cut after that many frames, or never if negative.
 func newCable(rng *rand.Rand, a, b ident.PeerID, rank link.Rank, cut int) *cable {
 	c := &cable{over: make(chan struct{}), rng: rng, left: cut}
 	for i, remote := range []ident.PeerID{b, a} {
-		c.ends[i] = &plug{
+		c.ends[i] = &cableEnd{
 			c: c, remote: remote, dialed: i == 0, rank: rank,
 			lanes: make(map[tunnel.Lane]chan tunnel.Frame), fresh: make(chan chan tunnel.Frame, tunnel.MaxLanes),
 			ended: make(map[tunnel.Lane]int),
@@ -94,12 +90,12 @@ func (c *cable) end(err error) {
 	}
 }
 
-// silence has the cable deliver nothing more: every Send blocks. The links notice it as real ones do.
+// silence makes every Send block. The links notice the silence as real ones do.
 func (c *cable) silence() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mute = true
-	time.AfterFunc(silenceTimeout, func() {
+	time.AfterFunc(link.SilenceTimeout, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.end(link.ErrSilent)
@@ -115,19 +111,19 @@ func (c *cable) isOver() bool {
 	}
 }
 
-func (p *plug) Stats() link.Stats { return link.Stats{} }
+func (p *cableEnd) Stats() link.Stats { return link.Stats{} }
 
-func (p *plug) Info() link.Info {
+func (p *cableEnd) Info() link.Info {
 	return link.Info{Peer: p.remote, Dialed: p.dialed, Path: link.Path{Rank: p.rank, Transport: "cable"}}
 }
 
-func (p *plug) Send(f tunnel.Frame) error {
+func (p *cableEnd) Send(f tunnel.Frame) error {
 	if err := f.Check(); err != nil {
 		return err
 	}
 	c := p.c
 	c.mu.Lock()
-	lost := false // this frame goes down with the cable
+	lost := false // whether this frame is lost with the cable
 	if c.left == 0 && c.rng.IntN(2) == 0 {
 		c.cutLocked(false)
 	}
@@ -162,7 +158,7 @@ func (p *plug) Send(f tunnel.Frame) error {
 }
 
 // lane returns the queue of frames that arrive here on a lane.
-func (p *plug) lane(l tunnel.Lane, window int) chan tunnel.Frame {
+func (p *cableEnd) lane(l tunnel.Lane, window int) chan tunnel.Frame {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ch := p.lanes[l]
@@ -177,13 +173,13 @@ func (p *plug) lane(l tunnel.Lane, window int) chan tunnel.Frame {
 	return ch
 }
 
-func (p *plug) EndLane(l tunnel.Lane) {
+func (p *cableEnd) EndLane(l tunnel.Lane) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended[l]++
 }
 
-func (p *plug) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
+func (p *cableEnd) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
 	stop := context.AfterFunc(ctx, func() { p.Close("") })
@@ -204,7 +200,7 @@ func (p *plug) Run(ctx context.Context, deliver func(tunnel.Frame) error) error 
 	}
 }
 
-func (p *plug) deliverLane(ch chan tunnel.Frame, deliver func(tunnel.Frame) error, failed chan error) {
+func (p *cableEnd) deliverLane(ch chan tunnel.Frame, deliver func(tunnel.Frame) error, failed chan error) {
 	for {
 		select {
 		case f := <-ch:
@@ -224,8 +220,8 @@ func (p *plug) deliverLane(ch chan tunnel.Frame, deliver func(tunnel.Frame) erro
 	}
 }
 
-// travel takes a frame's time, at random; lanes overtake each other by it.
-func (p *plug) travel() bool {
+// travel waits for a random time, so that lanes overtake each other. It returns false if the cable ends first.
+func (p *cableEnd) travel() bool {
 	p.c.mu.Lock()
 	var d time.Duration
 	if p.c.delay > 0 {
@@ -245,7 +241,7 @@ func (p *plug) travel() bool {
 	}
 }
 
-func (p *plug) Close(reason string) {
+func (p *cableEnd) Close(reason string) {
 	p.mu.Lock()
 	if p.closed == "" {
 		p.closed = reason

@@ -24,8 +24,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	chaosRuns = flag.Int("chaos", 300, "how many random lives of a session to live")
-	chaosSeed = flag.Uint64("seed", 0, "live this one life only")
+	chaosRuns = flag.Int("chaos", 300, "the number of random scenarios to play")
+	chaosSeed = flag.Uint64("seed", 0, "play the scenario of this seed only")
 )
 
 func peerID(n byte) ident.PeerID {
@@ -36,27 +36,27 @@ func peerID(n byte) ident.PeerID {
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// pairOf is two sessions with each other that run until stop.
-type pairOf struct {
+// sessionPair is two sessions with each other. They run until stop is called.
+type sessionPair struct {
 	t      *testing.T
 	a, b   *Session
 	stop   [2]context.CancelFunc
 	joined sync.WaitGroup
 }
 
-// newPair makes and runs two sessions in a synctest bubble.
-func newPair(t *testing.T, a, b Config) *pairOf {
+// newPair makes two sessions and runs them, in virtual time.
+func newPair(t *testing.T, a, b Config) *sessionPair {
 	t.Helper()
 	a.Local, a.Remote = peerID(1), peerID(2)
 	b.Local, b.Remote = peerID(2), peerID(1)
 	a.Logger, b.Logger = quiet, quiet
-	p := &pairOf{t: t}
+	p := &sessionPair{t: t}
 	p.a, p.stop[0] = p.run(a)
 	p.b, p.stop[1] = p.run(b)
 	return p
 }
 
-func (p *pairOf) run(c Config) (*Session, context.CancelFunc) {
+func (p *sessionPair) run(c Config) (*Session, context.CancelFunc) {
 	p.t.Helper()
 	s, err := New(c)
 	if err != nil {
@@ -71,15 +71,16 @@ func (p *pairOf) run(c Config) (*Session, context.CancelFunc) {
 	return s, cancel
 }
 
-// end stops both and waits for them.
-func (p *pairOf) end() {
+// end stops both sessions and waits for them.
+func (p *sessionPair) end() {
 	p.stop[0]()
 	p.stop[1]()
 	p.joined.Wait()
 }
 
-// connect joins the two by a cable that a dials, or b.
-func (p *pairOf) connect(rng *rand.Rand, aDials bool, rank link.Rank, cut int) *cable {
+// connect connects the two sessions by a cable that a or b dials. It is cut after that many frames, or never if
+// negative.
+func (p *sessionPair) connect(rng *rand.Rand, aDials bool, rank link.Rank, cut int) *cable {
 	if aDials {
 		c := newCable(rng, peerID(1), peerID(2), rank, cut)
 		p.a.Join(c.ends[0])
@@ -94,52 +95,44 @@ func (p *pairOf) connect(rng *rand.Rand, aDials bool, rank link.Rank, cut int) *
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
-// pause waits in the bubble's time.
-func pause(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	<-timer.C
-}
-
-// TestChaos lives random lives: both ends share and use a device, while links
-// are joined, replaced and cut at random frames, and URBs are cancelled at
-// random moments.
+// TestChaos plays random scenarios: both peers share and use a device, while links join, are replaced, and are cut at
+// random frames, and URBs are cancelled at random moments.
 func TestChaos(t *testing.T) {
 	if *chaosSeed != 0 {
-		synctest.Test(t, func(t *testing.T) { life(t, *chaosSeed) })
+		synctest.Test(t, func(t *testing.T) { runChaos(t, *chaosSeed) })
 		return
 	}
 	var sum Counters
 	for i := range *chaosRuns {
 		seed := rand.Uint64() | 1
 		synctest.Test(t, func(t *testing.T) {
-			c := life(t, seed)
+			c := runChaos(t, seed)
 			sum.Losses += c.Losses
 			sum.Switches += c.Switches
 			sum.Duplicates += c.Duplicates
 			sum.FramesReceived += c.FramesReceived
 		})
 		if t.Failed() {
-			t.Fatalf("life %d failed; live it again with -run TestChaos -seed %d", i, seed)
+			t.Fatalf("scenario %d failed; play it again with -run TestChaos -args -seed %d", i, seed)
 		}
 	}
-	t.Logf("%d lives: %d frames, %d of them again; %d links taken, %d times none left",
+	t.Logf("%d scenarios: %d frames, %d duplicates; %d times a link became active, %d times the last one was lost",
 		*chaosRuns, sum.FramesReceived, sum.Duplicates, sum.Switches, sum.Losses)
-	if lives := uint64(*chaosRuns); sum.Losses < lives || sum.Duplicates < lives/2 {
-		t.Error("these lives were too quiet to show anything")
+	if runs := uint64(*chaosRuns); sum.Losses < runs || sum.Duplicates < runs/2 {
+		t.Error("too few losses and duplicates for the test to mean anything")
 	}
 }
 
-func life(t *testing.T, seed uint64) Counters {
+func runChaos(t *testing.T, seed uint64) Counters {
 	devices := [2]*model{newModel(seed, 30*time.Millisecond), newModel(seed+1, 30*time.Millisecond)}
 	p := newPair(t,
-		Config{Host: &shelf{dev: devices[0]}, OnEvent: noReset(t, seed)},
-		Config{Host: &shelf{dev: devices[1]}, OnEvent: noReset(t, seed)})
+		Config{Host: &testHost{dev: devices[0]}, OnEvent: noReset(t, seed)},
+		Config{Host: &testHost{dev: devices[1]}, OnEvent: noReset(t, seed)})
 	done := make(chan struct{})
 	var chaos, users sync.WaitGroup
 	chaos.Go(func() { cutAndJoin(p, newRand(seed+2), done) })
-	users.Go(func() { use(t, p.a, devices[1], seed+3) })
-	users.Go(func() { use(t, p.b, devices[0], seed+4) })
+	users.Go(func() { useDevice(t, p.a, devices[1], seed+3) })
+	users.Go(func() { useDevice(t, p.b, devices[0], seed+4) })
 	users.Wait()
 	close(done)
 	chaos.Wait()
@@ -160,8 +153,8 @@ func noReset(t *testing.T, seed uint64) func(Event) {
 	}
 }
 
-// cutAndJoin joins and cuts links until done, then leaves a sound one.
-func cutAndJoin(p *pairOf, rng *rand.Rand, done chan struct{}) {
+// cutAndJoin joins and cuts links until done is closed. It leaves one that works.
+func cutAndJoin(p *sessionPair, rng *rand.Rand, done chan struct{}) {
 	ranks := []link.Rank{link.RankRelayTCP, link.RankRelayUDP, link.RankTLS, link.RankHost}
 	live := true
 	for n := 0; live; n++ {
@@ -187,8 +180,8 @@ func cutAndJoin(p *pairOf, rng *rand.Rand, done chan struct{}) {
 	}
 }
 
-// use attaches the device of the other end and holds it to what was promised.
-func use(t *testing.T, s *Session, m *model, seed uint64) {
+// useDevice attaches the device of the other peer, runs a workload on it, and checks the results.
+func useDevice(t *testing.T, s *Session, m *model, seed uint64) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	list, err := s.Devices(ctx)
@@ -201,15 +194,18 @@ func use(t *testing.T, s *Session, m *model, seed uint64) {
 		t.Errorf("seed %d: %v", seed, err)
 		return
 	}
-	w := &workload{t: t, seed: seed, rng: newRand(seed), dev: dev, done: make(map[int]int), asked: make(map[int]bool), last: make(map[usb.Endpoint]int)}
-	w.live(ctx)
+	w := &workload{
+		t: t, seed: seed, rng: newRand(seed), dev: dev,
+		done: make(map[int]int), cancelled: make(map[int]bool), last: make(map[usb.Endpoint]int),
+	}
+	w.run(ctx)
 	if err := dev.Close(); err != nil {
 		t.Errorf("seed %d: close: %v", seed, err)
 	}
 	w.check(m)
 }
 
-// workload is the URBs that one user submits.
+// workload submits random URBs and records their completions.
 type workload struct {
 	t    *testing.T
 	seed uint64
@@ -217,15 +213,15 @@ type workload struct {
 	dev  usb.Device
 	open sync.WaitGroup
 
-	mu    sync.Mutex
-	done  map[int]int  // completions of each URB
-	asked map[int]bool // to be cancelled
-	ok    []int
-	last  map[usb.Endpoint]int
-	wrong []string
+	mu        sync.Mutex
+	done      map[int]int // completions of each URB
+	cancelled map[int]bool
+	ok        []int // completed with StatusOK, in that order
+	last      map[usb.Endpoint]int
+	wrong     []string
 }
 
-func (w *workload) live(ctx context.Context) {
+func (w *workload) run(ctx context.Context) {
 	endpoints := []usb.Endpoint{0, epBulkIn, epBulkOut, epIntrIn, epIsoIn, epIsoOut}
 	var mine []*usb.URB
 	for id := 1; id <= 60; id++ {
@@ -238,7 +234,7 @@ func (w *workload) live(ctx context.Context) {
 			w.cancel(n+1, mine[n])
 		}
 		if w.rng.IntN(5) == 0 {
-			pause(time.Duration(w.rng.IntN(400)) * time.Millisecond)
+			time.Sleep(time.Duration(w.rng.IntN(400)) * time.Millisecond)
 		}
 	}
 	all := make(chan struct{})
@@ -250,11 +246,11 @@ func (w *workload) live(ctx context.Context) {
 	}
 }
 
-// cancel takes the ID beside the URB: what is in that is the device's until it is
+// cancel cancels URB number id. It gets the number separately, because the fields of u belong to the device until u is
 // done.
 func (w *workload) cancel(id int, u *usb.URB) {
 	w.mu.Lock()
-	w.asked[id] = true
+	w.cancelled[id] = true
 	w.mu.Unlock()
 	w.dev.Cancel(u)
 }
@@ -297,7 +293,7 @@ func (w *workload) completed(u *usb.URB) {
 		return
 	}
 	defer w.open.Done()
-	if u.Status == usb.StatusReset && w.asked[id] {
+	if u.Status == usb.StatusReset && w.cancelled[id] {
 		return
 	}
 	if u.Status != usb.StatusOK {
@@ -306,11 +302,12 @@ func (w *workload) completed(u *usb.URB) {
 	}
 	w.ok = append(w.ok, id)
 	if id < w.last[u.Endpoint] {
-		w.wrong = append(w.wrong, fmt.Sprintf("URB %d completed after %d on endpoint %#x", id, w.last[u.Endpoint], u.Endpoint))
+		w.wrong = append(w.wrong,
+			fmt.Sprintf("URB %d completed after %d on endpoint %#x", id, w.last[u.Endpoint], u.Endpoint))
 	}
 	w.last[u.Endpoint] = id
 	if u.In() && !dataAsExpected(u) {
-		w.wrong = append(w.wrong, fmt.Sprintf("URB %d brought other data", id))
+		w.wrong = append(w.wrong, fmt.Sprintf("URB %d returned wrong data", id))
 	}
 }
 
@@ -320,14 +317,15 @@ func dataAsExpected(u *usb.URB) bool {
 		return slices.Equal(u.Data[:u.Actual], pattern(id, len(u.Data)))
 	}
 	for i, p := range u.Packets {
-		if p.Actual != isoActual(id, i, p.Length) || !slices.Equal(u.Data[p.Offset:p.Offset+p.Actual], pattern(id+i, int(p.Actual))) {
+		data := u.Data[p.Offset : p.Offset+p.Actual]
+		if p.Actual != isoActual(id, i, p.Length) || !slices.Equal(data, pattern(id+i, int(p.Actual))) {
 			return false
 		}
 	}
 	return true
 }
 
-// check holds what happened here against what the device has seen.
+// check compares the completions with the URBs that the device ran.
 func (w *workload) check(m *model) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

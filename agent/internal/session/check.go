@@ -14,8 +14,8 @@ func malformed(format string, args ...any) error {
 // lowestStatus is the lowest error number of Linux, negated (include/linux/err.h, MAX_ERRNO).
 const lowestStatus = -4095
 
-// checkComplete checks a completion against its URB. A kernel that trusts a completion that does not fit writes past the
-// buffer of the URB (CVE-2026-31607).
+// checkComplete checks a completion against its URB. A kernel that trusts a completion that does not fit writes past
+// the buffer of the URB (CVE-2026-31607).
 func checkComplete(m *tunnel.Complete, u *usb.URB) error {
 	switch {
 	case m.Status > 0 || m.Status < lowestStatus:

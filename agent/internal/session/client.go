@@ -68,8 +68,8 @@ func (s *Session) nextNumber() uint16 {
 	}
 }
 
-// numbering returns the lowest bit of the attachment numbers that a client uses: the peer with the lower PeerID uses odd
-// numbers.
+// numbering returns the lowest bit of the attachment numbers that a client uses: the peer with the lower PeerID uses
+// odd numbers.
 func numbering(lowerID bool) uint16 {
 	if lowerID {
 		return 1

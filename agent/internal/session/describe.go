@@ -22,8 +22,8 @@ func Describe(i usb.Info) tunnel.Device {
 	return d
 }
 
-// InfoOf is the reverse of [Describe]. The numbers of the bus and of the device on it have a meaning on the host only, and
-// are 0.
+// InfoOf is the reverse of [Describe]. The numbers of the bus and of the device on it have a meaning on the host
+// only, and are 0.
 func InfoOf(d tunnel.Device) usb.Info {
 	i := usb.Info{
 		ID: d.ID, Backend: "far", ProductName: d.Name, Speed: usb.Speed(d.Speed),

@@ -43,7 +43,7 @@ type exportedURB struct {
 	isLive   bool
 }
 
-// reuse returns an URB that has completed, or nil if there is none.
+// reuse returns an URB that has completed, or nil.
 func (t *urbTable) reuse() *exportedURB {
 	n := len(t.free)
 	if n == 0 {
@@ -285,7 +285,8 @@ func (p *exportedURB) encode() []byte {
 	return m.Seal(p.body)
 }
 
-// cancelURB cancels an URB, unless it has completed. It holds order, so that the device has every URB that is not parked.
+// cancelURB cancels an URB, unless it has completed. It holds order, so that the device has every URB that is not
+// parked.
 func (x *exportedAttachment) cancelURB(endpoint usb.Endpoint, number uint64) {
 	x.order.Lock()
 	defer x.order.Unlock()

@@ -15,62 +15,60 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// rogue is a peer made by hand: it numbers frames and says Hello, and otherwise
-// sends what it is told to. It acknowledges nothing by itself.
-type rogue struct {
+// hostilePeer is a peer that a test controls. It numbers its frames, and sends only what the test makes it send.
+type hostilePeer struct {
 	t    *testing.T
 	s    *Session
 	stop func()
-	plug *plug
+	side *cableEnd
 
 	mu   sync.Mutex
 	seq  map[tunnel.Lane]uint64
 	seen []tunnel.Frame
 }
 
-// newRogue is a rogue and the session that it is linked with.
-func newRogue(t *testing.T, c Config) *rogue {
+// newHostilePeer returns a hostile peer that is linked with a session.
+func newHostilePeer(t *testing.T, c Config) *hostilePeer {
 	c.Local, c.Remote, c.Logger = peerID(1), peerID(2), quiet
 	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	wire := newCable(newRand(1), peerID(1), peerID(2), link.RankHost, -1)
-	r := &rogue{t: t, s: s, plug: wire.ends[1], seq: make(map[tunnel.Lane]uint64)}
+	cable := newCable(newRand(1), peerID(1), peerID(2), link.RankHost, -1)
+	r := &hostilePeer{t: t, s: s, side: cable.ends[1], seq: make(map[tunnel.Lane]uint64)}
 	var done sync.WaitGroup
 	done.Go(func() { _ = s.Run(ctx) })
-	done.Go(func() { _ = r.plug.Run(ctx, r.take) })
-	s.Join(wire.ends[0])
+	done.Go(func() { _ = r.side.Run(ctx, r.take) })
+	s.Join(cable.ends[0])
 	r.stop = func() { cancel(); done.Wait() }
 	return r
 }
 
-func (r *rogue) take(f tunnel.Frame) error {
+func (r *hostilePeer) take(f tunnel.Frame) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = append(r.seen, f)
 	return nil
 }
 
-func (r *rogue) hello() {
+func (r *hostilePeer) hello() {
 	r.send(tunnel.LaneLink, tunnel.KindHello, tunnel.Hello{Version: tunnel.Version, Incarnation: 77}.Encode())
 	synctest.Wait()
 }
 
-// send sends the next frame of a lane. Its error is of no interest: the session
-// may have hung up, as it should.
-func (r *rogue) send(lane tunnel.Lane, kind tunnel.Kind, body []byte) {
+// send sends the next frame of a lane. It ignores an error: the session may have closed the link, as it should.
+func (r *hostilePeer) send(lane tunnel.Lane, kind tunnel.Kind, body []byte) {
 	f := tunnel.Frame{Lane: lane, Kind: kind, Body: body}
 	if lane != tunnel.LaneLink {
 		r.seq[lane]++
 		f.Seq = r.seq[lane]
 	}
-	_ = r.plug.Send(f)
+	_ = r.side.Send(f)
 }
 
 // frames returns the bodies of all frames of a kind that have arrived.
-func (r *rogue) frames(kind tunnel.Kind) (bodies [][]byte) {
+func (r *hostilePeer) frames(kind tunnel.Kind) (bodies [][]byte) {
 	synctest.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,8 +80,8 @@ func (r *rogue) frames(kind tunnel.Kind) (bodies [][]byte) {
 	return bodies
 }
 
-// client has the session attach a device that the rogue claims to have.
-func (r *rogue) client() *remoteDevice {
+// client makes the session attach a device that the hostile peer claims to have.
+func (r *hostilePeer) client() *remoteDevice {
 	r.t.Helper()
 	r.hello()
 	var dev usb.Device
@@ -91,8 +89,9 @@ func (r *rogue) client() *remoteDevice {
 	var attach sync.WaitGroup
 	attach.Go(func() { dev, err = r.s.Attach(context.Background(), tunnel.Attach{Device: "x"}) })
 	a, _ := tunnel.DecodeAttach(r.frames(tunnel.KindAttach)[0])
-	r.send(tunnel.LaneSession, tunnel.KindAttached,
-		tunnel.AttachReply{Attachment: a.Attachment, Device: tunnel.Device{ID: "x", Descriptors: modelDescriptors()}}.Encode())
+	device := tunnel.Device{ID: "x", Descriptors: modelDescriptors()}
+	reply := tunnel.AttachReply{Attachment: a.Attachment, Device: device}
+	r.send(tunnel.LaneSession, tunnel.KindAttached, reply.Encode())
 	attach.Wait()
 	if err != nil {
 		r.t.Fatal(err)
@@ -105,28 +104,36 @@ func TestHostileCompletions(t *testing.T) {
 	for name, c := range map[string]struct {
 		endpoint usb.Endpoint
 		packets  []usb.IsoPacket
-		answer   tunnel.Complete // its URB is filled in unless it is 99
-		lane     usb.Endpoint    // 0: the URB's
+		answer   tunnel.Complete // URB 0 stands for the number of the URB
+		lane     usb.Endpoint    // 0: that of the URB
 	}{
-		"more than asked for":   {endpoint: epBulkIn, answer: tunnel.Complete{Actual: 101, Data: make([]byte, 101)}},
-		"packets for none":      {endpoint: epBulkIn, answer: tunnel.Complete{Packets: make([]tunnel.PacketResult, 3)}},
-		"too many packets":      {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{Packets: make([]tunnel.PacketResult, 3)}},
-		"too few packets":       {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{Packets: make([]tunnel.PacketResult, 1)}},
-		"a packet too long":     {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{Actual: 51, Data: make([]byte, 51), Packets: []tunnel.PacketResult{{Actual: 51}, {}}}},
-		"packets of other sum":  {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{Actual: 40, Data: make([]byte, 40), Packets: []tunnel.PacketResult{{Actual: 50}, {}}}},
+		"more than requested": {endpoint: epBulkIn, answer: tunnel.Complete{Actual: 101, Data: make([]byte, 101)}},
+		"packets for bulk":    {endpoint: epBulkIn, answer: tunnel.Complete{Packets: make([]tunnel.PacketResult, 3)}},
+		"too many packets": {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{
+			Packets: make([]tunnel.PacketResult, 3),
+		}},
+		"too few packets": {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{
+			Packets: make([]tunnel.PacketResult, 1),
+		}},
+		"a packet that is too long": {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{
+			Actual: 51, Data: make([]byte, 51), Packets: []tunnel.PacketResult{{Actual: 51}, {}},
+		}},
+		"packets with another sum": {endpoint: epIsoIn, packets: iso, answer: tunnel.Complete{
+			Actual: 40, Data: make([]byte, 40), Packets: []tunnel.PacketResult{{Actual: 50}, {}},
+		}},
 		"data for OUT":          {endpoint: epBulkOut, answer: tunnel.Complete{Actual: 1, Data: []byte{1}}},
 		"more sent than given":  {endpoint: epBulkOut, answer: tunnel.Complete{Actual: 101}},
 		"no data for IN":        {endpoint: epBulkIn, answer: tunnel.Complete{Actual: 5}},
 		"a positive status":     {endpoint: epBulkIn, answer: tunnel.Complete{Status: 5}},
-		"no error of Linux's":   {endpoint: epBulkIn, answer: tunnel.Complete{Status: -5000}},
+		"no error of Linux":     {endpoint: epBulkIn, answer: tunnel.Complete{Status: -5000}},
 		"errors in no packets":  {endpoint: epBulkIn, answer: tunnel.Complete{Errors: 1}},
-		"an URB never asked":    {endpoint: epBulkIn, answer: tunnel.Complete{URB: 99}},
+		"an unknown URB":        {endpoint: epBulkIn, answer: tunnel.Complete{URB: 99}},
 		"on another lane":       {endpoint: epBulkIn, lane: epBulkOut},
-		"on an endpoint unused": {endpoint: epBulkIn, lane: epIntrIn},
+		"on an unused endpoint": {endpoint: epBulkIn, lane: epIntrIn},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := newRogue(t, Config{})
+				r := newHostilePeer(t, Config{})
 				defer r.stop()
 				d := r.client()
 				done := make(chan *usb.URB, 4)
@@ -157,8 +164,8 @@ func TestHostileCompletions(t *testing.T) {
 	}
 }
 
-// host has the rogue attach the session's device, as attachment 2.
-func (r *rogue) host() {
+// host attaches the device of the session, as attachment 2.
+func (r *hostilePeer) host() {
 	r.hello()
 	r.send(tunnel.LaneSession, tunnel.KindAttach, tunnel.Attach{Attachment: 2, Device: "1-1"}.Encode())
 	if len(r.frames(tunnel.KindAttached)) != 1 {
@@ -185,21 +192,23 @@ func TestHostileSubmits(t *testing.T) {
 	huge := (&tunnel.Submit{URB: 1}).Encode()
 	binary.BigEndian.PutUint32(huge[20:], 0xffffffff)
 	for name, frames := range map[string][]frame{
-		"no such endpoint":        {submit(0x8f, tunnel.Submit{URB: 1, Length: 5})},
-		"no such endpoint number": {submit(0x81|0x10, tunnel.Submit{URB: 1, Length: 5})},
+		"unknown endpoint":        {submit(0x8f, tunnel.Submit{URB: 1, Length: 5})},
+		"unknown endpoint number": {submit(0x81|0x10, tunnel.Submit{URB: 1, Length: 5})},
 		"endpoint 0 as 0x80":      {submit(0x80, tunnel.Submit{URB: 1, Length: 5})},
 		"wrong direction":         {submit(epBulkOut&0x0f|0x80, tunnel.Submit{URB: 1, Length: 5})},
 		"a huge length":           {{uint8(epBulkIn), tunnel.KindSubmit, huge}},
 		"OUT without data":        {submit(epBulkOut, tunnel.Submit{URB: 1, Length: 5})},
 		"IN with data":            {submit(epBulkIn, tunnel.Submit{URB: 1, Length: 1, Data: []byte{1}})},
-		"packets for bulk":        {submit(epBulkIn, tunnel.Submit{URB: 1, Length: 1, Packets: make([]tunnel.Packet, 1)})},
-		"none for isochronous":    {submit(epIsoIn, tunnel.Submit{URB: 1, Length: 1})},
-		"a number twice":          flood(tunnel.Submit{}, epBulkIn, 1)[:1:1],
-		"too many":                flood(tunnel.Submit{Length: 1}, epIntrIn, tunnel.MaxInFlight+1),
-		"too much":                flood(tunnel.Submit{Length: tunnel.MaxTransfer}, epBulkIn, 9),
-		"a short body":            {{uint8(epBulkIn), tunnel.KindSubmit, []byte{1}}},
-		"a short cancel":          {{uint8(epBulkIn), tunnel.KindCancel, []byte{1}}},
-		"a completion":            {{uint8(epBulkIn), tunnel.KindComplete, (&tunnel.Complete{URB: 1}).Encode()}},
+		"packets for bulk": {submit(epBulkIn, tunnel.Submit{
+			URB: 1, Length: 1, Packets: make([]tunnel.Packet, 1),
+		})},
+		"no packets for isochronous": {submit(epIsoIn, tunnel.Submit{URB: 1, Length: 1})},
+		"a number twice":             flood(tunnel.Submit{}, epBulkIn, 1)[:1:1],
+		"too many":                   flood(tunnel.Submit{Length: 1}, epIntrIn, tunnel.MaxInFlight+1),
+		"too much":                   flood(tunnel.Submit{Length: tunnel.MaxTransfer}, epBulkIn, 9),
+		"a short body":               {{uint8(epBulkIn), tunnel.KindSubmit, []byte{1}}},
+		"a short cancel":             {{uint8(epBulkIn), tunnel.KindCancel, []byte{1}}},
+		"a completion":               {{uint8(epBulkIn), tunnel.KindComplete, (&tunnel.Complete{URB: 1}).Encode()}},
 	} {
 		if name == "a number twice" {
 			frames = append(frames, frames[0])
@@ -207,7 +216,7 @@ func TestHostileSubmits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newModel(1, 0)
-				r := newRogue(t, Config{Host: &shelf{dev: m}})
+				r := newHostilePeer(t, Config{Host: &testHost{dev: m}})
 				defer r.stop()
 				r.host()
 				for _, f := range frames {
@@ -225,19 +234,19 @@ func TestHostileSubmits(t *testing.T) {
 	}
 }
 
-// TestUnacknowledgedResultsAreBounded has a peer that acknowledges nothing and
-// goes on submitting what it may.
+// TestUnacknowledgedResultsAreBounded lets a peer submit as much as it may and acknowledge nothing.
 func TestUnacknowledgedResultsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newModel(1, time.Millisecond)
-		r := newRogue(t, Config{Host: &shelf{dev: m}})
+		r := newHostilePeer(t, Config{Host: &testHost{dev: m}})
 		defer r.stop()
 		r.host()
 		lane := tunnel.EndpointLane(2, uint8(epBulkIn))
 		for id := 1; id <= 100; id++ {
-			r.send(lane, tunnel.KindSubmit, (&tunnel.Submit{URB: uint64(id), Length: 1 << 20, StartFrame: int32(id)}).Encode())
-			pause(2 * time.Millisecond)
-			if id > 50 { // within what may be in flight
+			m := tunnel.Submit{URB: uint64(id), Length: 1 << 20, StartFrame: int32(id)}
+			r.send(lane, tunnel.KindSubmit, m.Encode())
+			time.Sleep(2 * time.Millisecond)
+			if id > 50 { // more may not be in flight
 				break
 			}
 		}
@@ -245,14 +254,15 @@ func TestUnacknowledgedResultsAreBounded(t *testing.T) {
 		if completed < 20 || completed > 32 {
 			t.Errorf("%d completions of 1 MiB are kept for a peer that acknowledges none", completed)
 		}
-		// Cancelled while it waits to run: completes, and never runs.
+		// An URB that is cancelled while it is parked completes and never runs.
 		r.send(lane, tunnel.KindCancel, tunnel.Cancel{URB: 51}.Encode())
 		if got := r.frames(tunnel.KindComplete); len(got) != completed+1 {
 			t.Errorf("%d completions after the cancel", len(got)-completed)
 		}
 		for range 3 {
-			r.send(tunnel.LaneLink, tunnel.KindAck, tunnel.Ack{{Lane: lane, Next: uint64(len(r.frames(tunnel.KindComplete)) + 1)}}.Encode())
-			pause(time.Second)
+			next := uint64(len(r.frames(tunnel.KindComplete)) + 1)
+			r.send(tunnel.LaneLink, tunnel.KindAck, tunnel.Ack{{Lane: lane, Next: next}}.Encode())
+			time.Sleep(time.Second)
 		}
 		synctest.Wait()
 		if got := len(r.frames(tunnel.KindComplete)); got != 51 || m.runs[51] != 0 || len(m.runs) != 50 {
@@ -262,15 +272,23 @@ func TestUnacknowledgedResultsAreBounded(t *testing.T) {
 }
 
 func TestHostileControl(t *testing.T) {
-	for name, send := range map[string]func(*rogue){
-		"attachment of ours":      func(r *rogue) { r.attach(3) },
-		"attachment taken":        func(r *rogue) { r.attach(2); r.attach(2) },
-		"garbage":                 func(r *rogue) { r.send(tunnel.LaneSession, tunnel.KindDevices, []byte("{")) },
-		"answer to no question":   func(r *rogue) { r.send(tunnel.LaneSession, tunnel.KindDetached, []byte(`{"attachment":1}`)) },
-		"acknowledges the future": func(r *rogue) { r.send(tunnel.LaneLink, tunnel.KindAck, tunnel.Ack{{Lane: 1, Next: 9}}.Encode()) },
-		"a gap":                   func(r *rogue) { r.seq[1] += 5; r.attach(2) },
-		"another version":         func(r *rogue) { r.send(tunnel.LaneLink, tunnel.KindHello, []byte(`{"version":9}`)) },
-		"acknowledges nothing": func(r *rogue) {
+	for name, send := range map[string]func(*hostilePeer){
+		"attachment with the session's parity": func(r *hostilePeer) { r.attach(3) },
+		"attachment that exists":               func(r *hostilePeer) { r.attach(2); r.attach(2) },
+		"garbage": func(r *hostilePeer) {
+			r.send(tunnel.LaneSession, tunnel.KindDevices, []byte("{"))
+		},
+		"reply without a request": func(r *hostilePeer) {
+			r.send(tunnel.LaneSession, tunnel.KindDetached, []byte(`{"attachment":1}`))
+		},
+		"acknowledges frames that do not exist": func(r *hostilePeer) {
+			r.send(tunnel.LaneLink, tunnel.KindAck, tunnel.Ack{{Lane: 1, Next: 9}}.Encode())
+		},
+		"a gap": func(r *hostilePeer) { r.seq[1] += 5; r.attach(2) },
+		"another version": func(r *hostilePeer) {
+			r.send(tunnel.LaneLink, tunnel.KindHello, []byte(`{"version":9}`))
+		},
+		"acknowledges nothing": func(r *hostilePeer) {
 			for range 3000 {
 				r.attach(4)
 				synctest.Wait()
@@ -279,28 +297,28 @@ func TestHostileControl(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				host := &shelf{dev: newModel(1, 0), refuse: ErrDenied}
-				if name == "attachment taken" { // a refused one is soon free again
+				host := &testHost{dev: newModel(1, 0), refuse: ErrDenied}
+				if name == "attachment that exists" { // one that is refused soon ceases to exist
 					host.refuse = nil
 				}
-				r := newRogue(t, Config{Host: host})
+				r := newHostilePeer(t, Config{Host: host})
 				defer r.stop()
 				r.hello()
 				send(r)
 				synctest.Wait()
-				if !r.plug.c.isOver() {
-					t.Error("the link goes on")
+				if !r.side.c.isOver() {
+					t.Error("the link is still open")
 				}
 			})
 		})
 	}
 }
 
-func (r *rogue) attach(n uint16) {
+func (r *hostilePeer) attach(n uint16) {
 	r.send(tunnel.LaneSession, tunnel.KindAttach, tunnel.Attach{Attachment: n, Device: "1-1"}.Encode())
 }
 
-// FuzzFrames has a peer send anything at all, after its Hello.
+// FuzzFrames lets a peer send arbitrary frames after its Hello.
 func FuzzFrames(f *testing.F) {
 	one := func(lane tunnel.Lane, kind tunnel.Kind, body []byte) []byte {
 		b := binary.BigEndian.AppendUint32(nil, uint32(lane))
@@ -319,16 +337,16 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		synctest.Test(t, func(t *testing.T) {
 			m := newModel(1, time.Millisecond)
-			r := newRogue(t, Config{Host: &shelf{dev: m}})
+			r := newHostilePeer(t, Config{Host: &testHost{dev: m}})
 			r.hello()
-			for len(script) >= 7 && !r.plug.c.isOver() {
+			for len(script) >= 7 && !r.side.c.isOver() {
 				lane, kind := tunnel.Lane(binary.BigEndian.Uint32(script)), tunnel.Kind(script[4])
 				n := min(int(binary.BigEndian.Uint16(script[5:])), len(script)-7)
 				r.send(lane, kind, script[7:7+n])
 				script = script[7+n:]
 				synctest.Wait()
 			}
-			pause(time.Second)
+			time.Sleep(time.Second)
 			r.stop()
 			if m.peak > tunnel.MaxInFlightSum {
 				t.Errorf("%d bytes at once", m.peak)

@@ -21,7 +21,7 @@ const (
 	epIsoOut  usb.Endpoint = 0x05
 )
 
-// modelDescriptors describe a device with those endpoints.
+// modelDescriptors returns the descriptors of a device with those endpoints.
 func modelDescriptors() []byte {
 	b := []byte{18, 1, 0, 2, 0xff, 0, 0, 64, 0x34, 0x12, 0x78, 0x56, 0, 1, 0, 0, 0, 1}
 	var rest []byte
@@ -29,14 +29,20 @@ func modelDescriptors() []byte {
 	for _, e := range []struct {
 		address usb.Endpoint
 		kind    usb.TransferType
-	}{{epBulkIn, usb.Bulk}, {epBulkOut, usb.Bulk}, {epIntrIn, usb.Interrupt}, {epIsoIn, usb.Isochronous}, {epIsoOut, usb.Isochronous}} {
+	}{
+		{epBulkIn, usb.Bulk},
+		{epBulkOut, usb.Bulk},
+		{epIntrIn, usb.Interrupt},
+		{epIsoIn, usb.Isochronous},
+		{epIsoOut, usb.Isochronous},
+	} {
 		rest = append(rest, 7, 5, byte(e.address), byte(e.kind), 0, 2, 1)
 	}
 	total := 9 + len(rest)
 	return append(append(b, 9, 2, byte(total), byte(total>>8), 1, 1, 0, 0x80, 50), rest...)
 }
 
-// pattern is what URB id carries: no byte like its neighbours'.
+// pattern returns the data of URB id. Each byte differs from its neighbours.
 func pattern(id, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -45,17 +51,16 @@ func pattern(id, n int) []byte {
 	return b
 }
 
-// isoActual is how much of an isochronous packet the model fills.
+// isoActual returns the number of bytes of an isochronous packet that the model fills.
 func isoActual(id, packet int, length uint32) uint32 {
 	return uint32(id+packet*5) % (length + 1)
 }
 
-// model is a device that records every URB that it is given; URB.StartFrame
-// says which one it is.
+// model is a device that records every URB that it receives. URB.StartFrame is the number of the URB.
 type model struct {
 	info usb.Info
 	gone chan struct{}
-	slow time.Duration // the longest time an URB takes; 0: until told
+	slow time.Duration // the longest time that an URB takes; 0: it completes when it is cancelled
 
 	mu     sync.Mutex
 	rng    *rand.Rand
@@ -64,14 +69,17 @@ type model struct {
 	last   map[usb.Endpoint]int
 	queues map[usb.Endpoint][]*usb.URB
 	busy   map[usb.Endpoint]*time.Timer
-	held   int // bytes of data of URBs it has
+	held   int // bytes of data of the URBs that it has
 	peak   int
 	closed int
 }
 
 func newModel(seed uint64, slow time.Duration) *model {
 	return &model{
-		info: usb.Info{ID: "1-1", Speed: usb.SpeedHigh, Vendor: 0x1234, Product: 0x5678, ProductName: "model", Descriptors: modelDescriptors()},
+		info: usb.Info{
+			ID: "1-1", Speed: usb.SpeedHigh, Vendor: 0x1234, Product: 0x5678, ProductName: "model",
+			Descriptors: modelDescriptors(),
+		},
 		gone: make(chan struct{}), slow: slow, rng: rand.New(rand.NewPCG(seed, 7)),
 		runs: make(map[int]int), last: make(map[usb.Endpoint]int),
 		queues: make(map[usb.Endpoint][]*usb.URB), busy: make(map[usb.Endpoint]*time.Timer),
@@ -86,11 +94,12 @@ func (m *model) Submit(u *usb.URB) {
 	id := int(u.StartFrame)
 	m.runs[id]++
 	if id <= m.last[u.Endpoint] {
-		m.wrong = append(m.wrong, fmt.Sprintf("URB %d ran after URB %d on endpoint %#x", id, m.last[u.Endpoint], u.Endpoint))
+		m.wrong = append(m.wrong,
+			fmt.Sprintf("URB %d ran after URB %d on endpoint %#x", id, m.last[u.Endpoint], u.Endpoint))
 	}
 	m.last[u.Endpoint] = id
 	if !u.In() && !slices.Equal(u.Data, pattern(id, len(u.Data))) {
-		m.wrong = append(m.wrong, fmt.Sprintf("URB %d arrived with other data", id))
+		m.wrong = append(m.wrong, fmt.Sprintf("URB %d arrived with wrong data", id))
 	}
 	m.held += len(u.Data)
 	m.peak = max(m.peak, m.held)
@@ -108,7 +117,7 @@ func (m *model) Submit(u *usb.URB) {
 	m.mu.Unlock()
 }
 
-// schedule completes the first URB of an endpoint after a while. m.mu is held.
+// schedule completes the first URB of an endpoint after a random time. m.mu must be held.
 func (m *model) schedule(e usb.Endpoint) {
 	if m.slow == 0 || m.busy[e] != nil || len(m.queues[e]) == 0 {
 		return
@@ -134,7 +143,7 @@ func (m *model) step(e usb.Endpoint) {
 	m.mu.Unlock()
 }
 
-// fill makes the result of an URB. m.mu is held.
+// fill sets the result of an URB. m.mu must be held.
 func (m *model) fill(u *usb.URB) {
 	id := int(u.StartFrame)
 	m.held -= len(u.Data)
@@ -193,17 +202,17 @@ func (m *model) closes() int {
 	return m.closed
 }
 
-// shelf is a Host with one model device, or a reason to refuse it.
-type shelf struct {
+// testHost is a Host with one device. It refuses it if refuse is not nil.
+type testHost struct {
 	dev    usb.Device
 	refuse error
 	opens  int
 	mu     sync.Mutex
 }
 
-func (s *shelf) Devices() []tunnel.Device { return []tunnel.Device{Describe(s.dev.Info())} }
+func (s *testHost) Devices() []tunnel.Device { return []tunnel.Device{Describe(s.dev.Info())} }
 
-func (s *shelf) Open(ctx context.Context, a tunnel.Attach) (usb.Device, error) {
+func (s *testHost) Open(ctx context.Context, a tunnel.Attach) (usb.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refuse != nil {

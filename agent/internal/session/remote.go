@@ -12,7 +12,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// closeTimeout is how long Close waits for the host to have the device back.
+// closeTimeout bounds the time that Close waits for the host to have the device back.
 const closeTimeout = 5 * time.Second
 
 // remoteDevice is a device of the peer that this agent uses.
@@ -67,8 +67,8 @@ func (d *remoteDevice) Why() error {
 	return d.why
 }
 
-// Close gives the device back. Pending URBs complete with StatusShutdown. Close waits up to closeTimeout for the host to
-// have the device back.
+// Close gives the device back. Pending URBs complete with StatusShutdown. Close waits up to closeTimeout for the host
+// to have the device back.
 func (d *remoteDevice) Close() error {
 	d.detach(&EndedError{tunnel.CodeDetached, "as asked for"})
 	if !d.session.Linked() {

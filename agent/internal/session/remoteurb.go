@@ -192,8 +192,8 @@ func (d *remoteDevice) Deliver(f tunnel.Frame) error {
 	return nil
 }
 
-// complete removes the submission that a completion is for, and returns its URB. It returns nil if the URB was completed
-// before. The completion implies that the Submit has arrived.
+// complete removes the submission that a completion is for, and returns its URB. It returns nil if the URB was
+// completed before. The completion implies that the Submit has arrived.
 func (d *remoteDevice) complete(lane tunnel.Lane, m *tunnel.Complete) (*usb.URB, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

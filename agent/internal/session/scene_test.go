@@ -14,41 +14,43 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// diary is what OnEvent was told.
-type diary struct {
+// eventLog records the events of a session.
+type eventLog struct {
 	mu     sync.Mutex
 	events []Event
 }
 
-func (d *diary) note(e Event) {
+func (d *eventLog) note(e Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.events = append(d.events, e)
 }
 
-func (d *diary) has(k EventKind, reason string) bool {
+func (d *eventLog) has(k EventKind, reason string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.ContainsFunc(d.events, func(e Event) bool { return e.Kind == k && strings.Contains(e.Reason, reason) })
+	return slices.ContainsFunc(d.events, func(e Event) bool {
+		return e.Kind == k && strings.Contains(e.Reason, reason)
+	})
 }
 
-// scene is a client (a) that uses the model device of a host (b).
+// scene is a client (session a) that uses the model device of a host (session b).
 type scene struct {
-	*pairOf
+	*sessionPair
 	model *model
-	shelf *shelf
+	host  *testHost
 	dev   usb.Device
-	wire  *cable
-	seen  [2]*diary
+	cable *cable
+	logs  [2]*eventLog
 }
 
-// setScene attaches a device whose URBs take at most slow; 0: for ever.
-func setScene(t *testing.T, slow time.Duration) *scene {
+// newScene attaches a device whose URBs take at most that long; 0: they never complete.
+func newScene(t *testing.T, longest time.Duration) *scene {
 	t.Helper()
-	sc := &scene{model: newModel(1, slow), seen: [2]*diary{{}, {}}}
-	sc.shelf = &shelf{dev: sc.model}
-	sc.pairOf = newPair(t, Config{OnEvent: sc.seen[0].note}, Config{Host: sc.shelf, OnEvent: sc.seen[1].note})
-	sc.wire = sc.connect(newRand(1), true, link.RankHost, -1)
+	sc := &scene{model: newModel(1, longest), logs: [2]*eventLog{{}, {}}}
+	sc.host = &testHost{dev: sc.model}
+	sc.sessionPair = newPair(t, Config{OnEvent: sc.logs[0].note}, Config{Host: sc.host, OnEvent: sc.logs[1].note})
+	sc.cable = sc.connect(newRand(1), true, link.RankHost, -1)
 	sc.dev = sc.attach()
 	synctest.Wait()
 	return sc
@@ -65,10 +67,11 @@ func (sc *scene) attach() usb.Device {
 	return dev
 }
 
-// submit starts an URB and returns where it will be once it is complete.
+// submit submits an URB and returns a channel that receives it when it is complete.
 func (sc *scene) submit(id int, e usb.Endpoint, size int) (*usb.URB, chan *usb.URB) {
 	done := make(chan *usb.URB, 2)
-	u := &usb.URB{Endpoint: e, StartFrame: int32(id), Data: make([]byte, size), Done: func(u *usb.URB) { done <- u }}
+	u := &usb.URB{Endpoint: e, StartFrame: int32(id), Data: make([]byte, size)}
+	u.Done = func(u *usb.URB) { done <- u }
 	if !e.In() {
 		copy(u.Data, pattern(id, size))
 	}
@@ -76,10 +79,10 @@ func (sc *scene) submit(id int, e usb.Endpoint, size int) (*usb.URB, chan *usb.U
 	return u, done
 }
 
-// wantStatus expects that an URB completes within the time.
+// wantStatus fails the test unless an URB completes with a status within that time.
 func wantStatus(t *testing.T, done chan *usb.URB, within time.Duration, want usb.Status) {
 	t.Helper()
-	synctest.Wait() // what is about to happen has happened
+	synctest.Wait()
 	timer := time.NewTimer(within + 1)
 	defer timer.Stop()
 	select {
@@ -88,7 +91,7 @@ func wantStatus(t *testing.T, done chan *usb.URB, within time.Duration, want usb
 			t.Errorf("status %d, want %d", u.Status, want)
 		}
 	case <-timer.C:
-		t.Errorf("not complete within %v", within)
+		t.Errorf("the URB did not complete within %v", within)
 	}
 }
 
@@ -96,7 +99,7 @@ func wantPending(t *testing.T, done chan *usb.URB) {
 	t.Helper()
 	select {
 	case u := <-done:
-		t.Errorf("completed with status %d, should be pending", u.Status)
+		t.Errorf("the URB completed with status %d, want it pending", u.Status)
 	default:
 	}
 }

@@ -29,8 +29,8 @@ type Host interface {
 	// Devices lists the devices that the peer may see. The session calls it on the same goroutine as OnEvent. It
 	// should be quick.
 	Devices() []tunnel.Device
-	// Open opens a device for the peer until ctx ends. The peer learns an error that wraps usb.ErrNotFound, usb.ErrInUse,
-	// usb.ErrPermission, ErrDenied or ErrChanged as that error; its text is for a person there.
+	// Open opens a device for the peer until ctx ends. The peer learns an error that wraps usb.ErrNotFound,
+	// usb.ErrInUse, usb.ErrPermission, ErrDenied or ErrChanged as that error; its text is for a person there.
 	Open(ctx context.Context, a tunnel.Attach) (usb.Device, error)
 }
 
@@ -93,8 +93,8 @@ func New(c Config) (*Session, error) {
 // ErrOver is the error of calls to a session that has ended.
 var ErrOver = errors.New("the session with the peer is over")
 
-// Run runs the session until ctx ends. Then it says Goodbye to the peer, completes all URBs, gives all devices back, and
-// returns nil.
+// Run runs the session until ctx ends. Then it says Goodbye to the peer, completes all URBs, gives all devices back,
+// and returns nil.
 func (s *Session) Run(ctx context.Context) error {
 	s.mu.Lock()
 	if s.wasRun {

@@ -11,7 +11,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-func TestNewRefusesNonsense(t *testing.T) {
+func TestNewRefusesInvalidConfigs(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no peers":        {},
 		"one peer":        {Local: peerID(1)},
@@ -24,55 +24,54 @@ func TestNewRefusesNonsense(t *testing.T) {
 	}
 }
 
-func TestSurvivesALossWithinTheBudget(t *testing.T) {
+func TestDeviceSurvivesLossWithinTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 10*time.Millisecond)
+		sc := newScene(t, 10*time.Millisecond)
 		defer sc.end()
-		sc.wire.cut(false)
+		sc.cable.cut(false)
 		synctest.Wait()
 		_, done := sc.submit(1, epBulkIn, 1000)
-		pause(DefaultBudget - unplugTimeout - time.Second)
+		time.Sleep(DefaultBudget - unplugTimeout - time.Second)
 		wantPending(t, done)
 		if isGone(sc.dev) {
 			t.Fatal("the device is gone within the budget")
 		}
 		sc.connect(newRand(2), false, link.RankRelayUDP, -1)
 		wantStatus(t, done, time.Second, usb.StatusOK)
-		if sc.seen[0].has(Reset, "") || !sc.seen[0].has(Lost, errCut.Error()) {
-			t.Errorf("events: %+v", sc.seen[0].events)
+		if sc.logs[0].has(Reset, "") || !sc.logs[0].has(Lost, errCut.Error()) {
+			t.Errorf("events: %+v", sc.logs[0].events)
 		}
 	})
 }
 
 func TestBudgetEndsBothSides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
+		sc := newScene(t, 0)
 		defer sc.end()
 		_, done := sc.submit(1, epBulkIn, 1000)
 		synctest.Wait()
-		sc.wire.cut(false)
-		// The client's kernel has time to see the unplug within the budget; the
-		// host waits to its end.
-		pause(DefaultBudget - unplugTimeout - time.Millisecond)
+		sc.cable.cut(false)
+		// The client unplugs the device early enough for its kernel. The host waits until the end of the budget.
+		time.Sleep(DefaultBudget - unplugTimeout - time.Millisecond)
 		wantPending(t, done)
-		pause(2 * time.Millisecond)
+		time.Sleep(2 * time.Millisecond)
 		wantStatus(t, done, 0, usb.StatusShutdown)
-		pause(unplugTimeout - 10*time.Millisecond)
+		time.Sleep(unplugTimeout - 10*time.Millisecond)
 		if sc.model.closes() != 0 {
 			t.Error("the host gives the device back before the budget is over")
 		}
-		pause(time.Second)
+		time.Sleep(time.Second)
 		if !isGone(sc.dev) || sc.model.closes() != 1 {
 			t.Errorf("gone %v, given back %d times", isGone(sc.dev), sc.model.closes())
 		}
 		_, late := sc.submit(2, epBulkIn, 10)
 		wantStatus(t, late, 0, usb.StatusShutdown)
-		for _, d := range sc.seen {
+		for _, d := range sc.logs {
 			if !d.has(Reset, "no link") {
 				t.Errorf("events: %+v", d.events)
 			}
 		}
-		// And it begins anew on the next link.
+		// The next link begins a new session.
 		sc.model.mu.Lock()
 		sc.model.closed = 0
 		sc.model.mu.Unlock()
@@ -83,13 +82,13 @@ func TestBudgetEndsBothSides(t *testing.T) {
 	})
 }
 
-func TestRestartedPeerBeginsAnewOnItsFirstLink(t *testing.T) {
+func TestRestartedPeerAttachesOnItsFirstLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
+		sc := newScene(t, 0)
 		_, done := sc.submit(1, epBulkIn, 1000)
 		synctest.Wait()
-		// The client dies without a word, and comes back as another process.
-		sc.wire.silence()
+		// The client is killed and starts again as another process.
+		sc.cable.silence()
 		again, stop := sc.run(Config{Local: peerID(1), Remote: peerID(2), Logger: quiet})
 		c := newCable(newRand(3), peerID(1), peerID(2), link.RankHost, -1)
 		again.Join(c.ends[0])
@@ -101,8 +100,8 @@ func TestRestartedPeerBeginsAnewOnItsFirstLink(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if sc.model.closes() != 1 || !sc.seen[1].has(Reset, "lost its state") {
-			t.Errorf("given back %d times, events %+v", sc.model.closes(), sc.seen[1].events)
+		if sc.model.closes() != 1 || !sc.logs[1].has(Reset, "lost its state") {
+			t.Errorf("given back %d times, events %+v", sc.model.closes(), sc.logs[1].events)
 		}
 		if c.isOver() {
 			t.Error("the first link of the restarted peer was closed")
@@ -115,16 +114,16 @@ func TestRestartedPeerBeginsAnewOnItsFirstLink(t *testing.T) {
 	})
 }
 
-func TestOrderlyStopEndsTheOtherSideAtOnce(t *testing.T) {
+func TestStoppedHostUnplugsItsDevicesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sc := setScene(t, 0)
+		sc := newScene(t, 0)
 		defer sc.end()
 		_, done := sc.submit(1, epBulkIn, 1000)
 		synctest.Wait()
 		sc.stop[1]()
 		wantStatus(t, done, 100*time.Millisecond, usb.StatusShutdown)
-		if !isGone(sc.dev) || !sc.seen[0].has(Reset, "stopped") {
-			t.Errorf("gone %v, events %+v", isGone(sc.dev), sc.seen[0].events)
+		if !isGone(sc.dev) || !sc.logs[0].has(Reset, "stopped") {
+			t.Errorf("gone %v, events %+v", isGone(sc.dev), sc.logs[0].events)
 		}
 	})
 }

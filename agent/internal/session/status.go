@@ -142,8 +142,8 @@ func (s *Session) ActiveLink() (LinkStatus, bool) {
 	return LinkStatus{}, false
 }
 
-// Holds reports whether the peer has a device (ok), whether a link is up, and since when. Another peer may have a device
-// whose holder's link is lost: [Session.Revoke] takes it back. A dead link is noticed within 9 s.
+// Holds reports whether the peer has a device (ok), whether a link is up, and since when. Another peer may have a
+// device whose holder's link is lost: [Session.Revoke] takes it back. A dead link is noticed within 9 s.
 func (s *Session) Holds(deviceID string) (linked bool, since time.Time, ok bool) {
 	s.mu.Lock()
 	for x := range s.holders {

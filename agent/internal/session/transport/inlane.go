@@ -13,9 +13,8 @@ type inLane struct {
 	group *Group
 	lane  tunnel.Lane
 
-	// mu is held while a frame is delivered, because two links may bring the same lane.
-	mu   sync.Mutex
-	next atomic.Uint64 // the number of the next frame; changed with mu held
+	mu   sync.Mutex    // held during a delivery, because two links may bring frames of the lane
+	next atomic.Uint64 // the number of the next frame; mu must be held to change it
 
 	listed atomic.Bool // whether ackBook.lanes contains the lane
 }

@@ -18,7 +18,7 @@ const (
 	retireTimeout = 5 * time.Second  // that a replaced link is kept
 )
 
-// replaced is why a link ends that is no longer the active one.
+// replaced is the reason for which a link ends that is no longer the active one.
 const replaced = "a better path has taken over"
 
 // linkRunner runs one link:

@@ -9,7 +9,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// goodbyeTimeout is how long a link stays open for the peer to answer a Goodbye by closing it.
+// goodbyeTimeout bounds the time that a link stays open for the peer to answer a Goodbye by closing it.
 const goodbyeTimeout = time.Second
 
 // forever is the time until the next look at the clock while nothing is due.

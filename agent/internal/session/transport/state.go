@@ -16,7 +16,7 @@ type State struct {
 	control     *Group // lane 1
 	acks        ackBook
 	violated    sync.Once
-	groups      atomic.Pointer[map[uint16]*Group] // by attachment; replaced with mu held, never changed
+	groups      atomic.Pointer[map[uint16]*Group] // by attachment. Replaced, never changed: mu must be held
 
 	peer uint64 // the incarnation of the peer; 0: none yet. Owned by Run
 
