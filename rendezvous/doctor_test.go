@@ -87,7 +87,7 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 	}
 	expect(t, found, "from outside", doctor.Unknown, "easyfind doctor")
 	expect(t, found, "public URL", doctor.Unknown, "nobody but this machine reaches 127.0.0.1")
-	if !strings.Contains(i.log.String(), "good on this machine only: set --public-url") {
+	if !strings.Contains(i.log.String(), "works on this machine only; set --public-url") {
 		t.Error("the log does not say that others cannot reach it")
 	}
 	if strings.Contains(i.log.String(), `level=ERROR`) {
