@@ -10,7 +10,7 @@ const flowBurst = 250 * time.Millisecond
 
 // FlowRate bounds a [Flow]. A field that is 0 sets no bound.
 type FlowRate struct {
-	Bytes   int64 // per second, payload only
+	Bytes   int64 // per second
 	Packets int64 // per second
 }
 

@@ -19,7 +19,7 @@ import (
 const maxData = 1500
 
 // allocation is the socket of one allocation, and relays its packets. The TURN server would read the socket and forward
-// each packet. Instead, its goroutine waits in ReadFrom, which relays the packets to the client itself and returns when
+// each packet. Its goroutine waits in ReadFrom instead, which relays the packets to the client itself and returns when
 // the socket ends. Packets from the client, which arrive on channels or as Send indications, are sent when the TURN
 // socket has handled everything that has arrived.
 type allocation struct {
@@ -79,7 +79,7 @@ func (a *allocation) expire(after time.Duration) {
 // permits reports whether the client may exchange packets with a peer, and returns the channel that it has for the
 // peer, or 0. now is in unix nanoseconds.
 func (a *allocation) permits(peer netip.AddrPort, now int64) (number uint16, ok bool) {
-	p, number, ok := a.permissions.of(peer, now)
+	p, number, ok := a.permissions.lookup(peer, now)
 	return number, ok && (!p.relayOnly || a.table.relays(peer))
 }
 
@@ -185,8 +185,8 @@ func (a *allocation) relayToPeer(p []byte, to netip.AddrPort) {
 	}
 }
 
-// Close ends the allocation. The TURN server's read of it fails, and the server forgets it too. Close may be called
-// several times.
+// Close ends the allocation. The TURN server then gets an error from ReadFrom and forgets the allocation too. Close
+// may be called several times.
 func (a *allocation) Close() error {
 	a.closing.Do(func() {
 		a.UDPConn.Close()

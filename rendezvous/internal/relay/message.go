@@ -29,7 +29,7 @@ const (
 )
 
 // lengths holds the lengths that attributes must have. pion/stun and pion/turn read some of these attributes without
-// looking at their length, which would end the process.
+// checking the length, and the process would end.
 var lengths = map[stun.AttrType][]int{
 	stun.AttrChangeRequest:      {4},
 	stun.AttrMessageIntegrity:   {20},

@@ -74,8 +74,8 @@ func (p *permissions) bind(ch channel, now time.Time) {
 	p.channels[ch.number], p.byPeer[ch.peer] = ch, ch
 }
 
-// of returns the permission for a peer, whether there is one, and the number of the peer's channel or 0.
-func (p *permissions) of(peer netip.AddrPort, now int64) (found permission, number uint16, ok bool) {
+// lookup returns the permission for a peer, whether there is one, and the number of the peer's channel or 0.
+func (p *permissions) lookup(peer netip.AddrPort, now int64) (found permission, number uint16, ok bool) {
 	p.mu.Lock()
 	found, ok = p.addresses[peer.Addr()]
 	ch := p.byPeer[peer]
