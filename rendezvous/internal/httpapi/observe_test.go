@@ -24,7 +24,7 @@ func TestPairsAreListed(t *testing.T) {
 			return presence.LinkReport{
 				From:      from.id,
 				To:        to.id,
-				Session:   now,
+				Connected: now,
 				Kind:      kind,
 				Transport: 1,
 				RTT:       7 * time.Millisecond,
