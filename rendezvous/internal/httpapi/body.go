@@ -25,10 +25,11 @@ var withBody = []api.Code{api.CodeMalformed, api.CodeTooLarge, api.CodeMediaType
 
 func takesBody(codes []api.Code) bool { return slices.Contains(codes, api.CodeMediaType) }
 
-// huma reads, bounds, decodes and validates bodies. Three things that it leaves
-// open are settled here: it takes a body without a Content-Type for JSON and
-// ignores the charset (jsonBody), it decodes text that is not UTF-8 (jsonFormat),
-// and it answers a broken transfer with 500 (transferError).
+// huma reads, bounds, decodes and validates bodies. This file adds what huma lacks:
+//   - huma takes a body without a Content-Type for JSON, and ignores the charset; see
+//     jsonBody.
+//   - huma decodes text that is not UTF-8; see jsonFormat.
+//   - huma answers a broken transfer with 500; see transferError.
 
 // jsonBody lets a request pass whose header declares JSON in UTF-8. It runs after
 // authentication.
@@ -42,8 +43,8 @@ func (e *endpoints) jsonBody(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-// isJSON reports whether there is exactly one Content-Type, application/json with
-// no charset or UTF-8.
+// isJSON reports whether there is exactly one Content-Type, and it is application/json
+// without a charset or with the charset UTF-8.
 func isJSON(values []string) bool {
 	if len(values) != 1 {
 		return false

@@ -6,8 +6,8 @@
 // differ. An answer that reports an error never repeats anything that the client
 // sent.
 //
-// Each resource has a handler type in a file of its own. A handler declares in
-// resources.go which methods of the registry it needs.
+// Each resource has a handler type. The interfaces in resources.go list the methods
+// of the registry that the handlers need.
 package httpapi
 
 import (

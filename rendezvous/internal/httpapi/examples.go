@@ -46,7 +46,7 @@ func addExamples(schemas huma.Registry) error {
 
 const day = 24 * time.Hour
 
-// at returns a time after the moment that the examples are about.
+// at returns the time of the examples plus a duration.
 func at(after time.Duration) time.Time {
 	return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(after)
 }
@@ -55,7 +55,7 @@ func at(after time.Duration) time.Time {
 func bytesOf(text string) []byte {
 	raw, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		panic(err) // every text stands below
+		panic(err) // cannot happen: the texts are constants
 	}
 	return raw
 }

@@ -112,9 +112,9 @@ func (h *tryHandler) try(ctx context.Context, in *openingInput) (*output[api.Try
 	if err != nil {
 		return nil, err
 	}
-	// Guessers who use very many sources miss the limit for each source. An address
-	// has 25 bits, and each guess that hits a mailbox costs its owner one of three
-	// tries. So the misses of all sources together are limited too.
+	// Guessers who use very many sources do not exceed the limit of any source. An
+	// address has 25 bits, and each guess that hits a mailbox costs its owner one of
+	// three tries. So the misses of all sources together are limited too.
 	everybody := netip.Prefix{}
 	misses := h.limits.misses
 	if wait := misses.waitOf(ctx, everybody, caller(ctx)); wait > 0 {

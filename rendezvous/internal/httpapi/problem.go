@@ -57,7 +57,7 @@ func (p problems) of(ctx context.Context, err error) *api.Problem {
 	}
 	if code, ok := registry.CodeOf(err); ok {
 		if code == api.CodeUnavailable || code == api.CodeFull {
-			p.logger.Error("request not served", "err", err)
+			p.logger.Error("cannot serve request", "err", err)
 		}
 		return api.NewProblem(code)
 	}

@@ -21,7 +21,7 @@ type proxies struct {
 }
 
 // clientIP returns middleware that determines the client's address. chi's RealIP
-// believes the headers of every client; these two do not.
+// is not used, because it trusts the headers of every client.
 func (p proxies) clientIP() func(http.Handler) http.Handler {
 	if len(p.trusted) == 0 {
 		return middleware.ClientIPFromRemoteAddr

@@ -76,7 +76,7 @@ func (r *renderer) refuse(w http.ResponseWriter, status int, reason string) {
 func (r *renderer) write(w http.ResponseWriter, name string, v *view, status int) {
 	html, err := r.templates.render(name, v)
 	if err != nil {
-		r.logger.Error("page not rendered", "name", name, "err", err)
+		r.logger.Error("cannot render page", "name", name, "err", err)
 		http.Error(w, "The server could not render this page. Its log has the reason.", http.StatusInternalServerError)
 		return
 	}
@@ -100,7 +100,7 @@ func (r *renderer) describe(ctx context.Context, err error) (text string, status
 	code, ok := registry.CodeOf(err)
 	if !ok || code == api.CodeUnavailable {
 		if ctx.Err() == nil {
-			r.logger.Error("page not served", "err", err)
+			r.logger.Error("cannot serve page", "err", err)
 		}
 	}
 	if !ok {

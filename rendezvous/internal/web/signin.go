@@ -141,18 +141,18 @@ func (s *signIns) signIn(w http.ResponseWriter, r *http.Request) {
 // one, or a token.
 func (s *signIns) open(r *http.Request) (secret string, signIn administration.Token, err error) {
 	typed := strings.TrimSpace(r.PostForm.Get("secret"))
+	label := browserName(r.UserAgent())
 	if _, fragment, ok := strings.Cut(typed, "#"); ok {
 		values, err := url.ParseQuery(fragment)
 		if err != nil || values.Get("link") == "" {
 			return "", signIn, administration.ErrAdminLink
 		}
-		typed = values.Get("link")
+		return s.store.SignInWithLink(r.Context(), values.Get("link"), label)
 	}
-	label := browserName(r.UserAgent())
 	switch {
 	case typed == "":
 		return "", signIn, formError("Paste the admin link or type a token.")
-	case strings.HasPrefix(typed, "ef"): // tokens have this prefix, codes of links do not
+	case strings.HasPrefix(typed, "ef"): // every token begins with it, and one code in 4096
 		return s.store.SignIn(r.Context(), typed, label)
 	}
 	return s.store.SignInWithLink(r.Context(), typed, label)

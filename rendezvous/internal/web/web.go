@@ -1,7 +1,6 @@
-// Package web serves the administrators' pages: what the REST interface offers to
-// administrators, for people. The server renders the pages from the same registry.
-// They work without scripts; where scripts run, one small module keeps an open page
-// up to date.
+// Package web serves the administrators' pages. They offer to people what the REST
+// interface offers to programs, and use the same registry. The pages work without
+// scripts; a small script keeps an open page up to date.
 //
 // # Security
 //
@@ -16,7 +15,7 @@
 // # Live updates
 //
 // The URL of every page also serves a stream of events (text/event-stream). When
-// the contents of the page change, the stream sends all of them, and the module
+// the contents of the page change, the stream sends all of them, and the script
 // changes only those parts of the document that differ.
 package web
 

@@ -16,6 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/database"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/administration"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/services"
@@ -37,6 +38,7 @@ func (a *attempts) Failed(context.Context)             { a.failed.Add(1) }
 type bench struct {
 	t        *testing.T
 	server   *httptest.Server
+	database *database.Database
 	services *services.Services
 	attempts attempts
 }
@@ -49,7 +51,7 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t}
+	b := &bench{t: t, database: store}
 	if b.services, err = services.New(services.Config{Database: store}); err != nil {
 		t.Fatal(err)
 	}
@@ -349,6 +351,34 @@ func TestFailedSignInsAreLimited(t *testing.T) {
 	if a.status != http.StatusBadRequest {
 		t.Errorf("a form that is too long: %d", a.status)
 	}
+}
+
+// TestLinkThatLooksLikeTokenSignsIn: a code is random, so it may begin like a token.
+func TestLinkThatLooksLikeTokenSignsIn(t *testing.T) {
+	b := newBench(t)
+	links, err := administration.New(administration.Config{
+		Store: b.database.Administration, Secrets: registry.NewSecrets(b.database.Secrets, pattern{0x79, 0xf0, 0x00}),
+		AuthenticatePeer: b.services.Directory.Authenticate, Refused: b.services.Audit.Refused,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := links.AdminLink(t.Context(), "", true)
+	if err != nil || !strings.HasPrefix(code, "ef") {
+		t.Fatalf("code %q: %v", code, err)
+	}
+	b.signIn(publicOrigin + "/admin#link=" + code)
+}
+
+// pattern is a source of random bytes that repeats itself with each Read.
+type pattern []byte
+
+// Read fills out with the pattern.
+func (p pattern) Read(out []byte) (int, error) {
+	for i := range out {
+		out[i] = p[i%len(p)]
+	}
+	return len(out), nil
 }
 
 func TestSignInRedirectsOnlyToPages(t *testing.T) {

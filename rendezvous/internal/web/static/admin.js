@@ -7,14 +7,14 @@ const $ = (id) => document.getElementById(id);
 // --- signing in -------------------------------------------------------------
 
 // The code of the link stands after the #, so that no server logs it. The script
-// removes it from the address and from the history, and sends it.
+// removes it from the address and from the history, and sends it with the #.
 function followLink() {
-  const code = new URLSearchParams(location.hash.slice(1)).get("link");
-  if (!code) return false;
+  const link = location.hash;
+  if (!new URLSearchParams(link.slice(1)).get("link")) return false;
   history.replaceState(null, "", location.pathname + location.search);
   const form = $("sign-in-form");
   if (!form) return false; // the browser is signed in already: the link stays usable
-  form.elements.secret.value = code;
+  form.elements.secret.value = link;
   form.requestSubmit();
   return true;
 }
