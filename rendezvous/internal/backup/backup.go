@@ -14,28 +14,34 @@ import (
 	"github.com/easyfind-usb/easyfind/migrations"
 )
 
-// Database is a database and its kind.
+// Database is a database with its engine.
 type Database struct {
 	DB     *sql.DB
 	Engine migrations.Engine
 }
 
-// Write writes a backup of a database as it is at one moment, and of the files.
-// The server may be running.
-func Write(ctx context.Context, w io.Writer, from Database, files []File, software string, now time.Time) error {
+// Write writes a backup of the database at one moment, and of the files. The server
+// may be running.
+func Write(
+	ctx context.Context, w io.Writer, from Database, files []File, software string, now time.Time,
+) error {
 	schema, err := migrations.Version(ctx, from.DB, from.Engine)
 	if err != nil {
 		return err
 	}
 	return from.reading(ctx, func(d *database) error {
 		out := newWriter(w)
-		h := Header{Format: format, Schema: schema, Engine: string(from.Engine), Software: software, Made: now.UTC().Truncate(time.Second)}
+		h := Header{
+			Format: format, Schema: schema, Engine: string(from.Engine), Software: software,
+			Made: now.UTC().Truncate(time.Second),
+		}
 		if err := out.line(h); err != nil {
 			return err
 		}
 		for _, f := range files {
 			if len(f.Content) > maxFile {
-				return fmt.Errorf("file %s: %d bytes, at most %d go into a backup", f.Name, len(f.Content), maxFile)
+				return fmt.Errorf("file %s: %d bytes are too many for a backup: at most %d", f.Name, len(f.Content),
+					maxFile)
 			}
 			f.Modified = f.Modified.UTC()
 			if err := out.line(f); err != nil {
@@ -49,8 +55,8 @@ func Write(ctx context.Context, w io.Writer, from Database, files []File, softwa
 	})
 }
 
-// reading runs f in a transaction that sees one moment of the database and
-// keeps nobody from writing.
+// reading runs f in a transaction that sees the database at one moment and does
+// not block writers.
 func (b Database) reading(ctx context.Context, f func(*database) error) error {
 	o := sql.TxOptions{ReadOnly: true}
 	if b.Engine == migrations.Postgres {
@@ -63,11 +69,12 @@ func (b Database) reading(ctx context.Context, f func(*database) error) error {
 	return errors.Join(f(&database{ctx: ctx, tx: tx, engine: b.Engine}), tx.Rollback())
 }
 
-// Read reads a backup into a new SQLite database, which fresh makes at a version
-// of the schema, checks it wholly, and brings it up to this version's schema.
-// Nobody else has touched anything until it returns. Errors: ErrNone,
-// ErrDamaged, ErrNewer.
-func Read(ctx context.Context, r io.Reader, fresh func(ctx context.Context, schema int64) (*sql.DB, error)) (_ *sql.DB, files []File, h Header, err error) {
+// Read reads a backup into a new SQLite database, verifies it completely, and
+// upgrades the database to the current schema. fresh creates the database with a
+// version of the schema. Errors are ErrNone, ErrDamaged and ErrNewer.
+func Read(
+	ctx context.Context, r io.Reader, fresh func(ctx context.Context, schema int64) (*sql.DB, error),
+) (_ *sql.DB, files []File, h Header, err error) {
 	in, h, err := newReader(r)
 	if err != nil {
 		return nil, nil, h, err
@@ -78,7 +85,8 @@ func Read(ctx context.Context, r io.Reader, fresh func(ctx context.Context, sche
 	}
 	switch {
 	case h.Schema > knows:
-		return nil, nil, h, fmt.Errorf("its schema has version %d, this software knows %d: %w", h.Schema, knows, ErrNewer)
+		return nil, nil, h, fmt.Errorf("its schema has version %d, this software knows %d: %w", h.Schema, knows,
+			ErrNewer)
 	case h.Schema < 1:
 		return nil, nil, h, ErrDamaged
 	}
@@ -103,7 +111,7 @@ func Read(ctx context.Context, r io.Reader, fresh func(ctx context.Context, sche
 	return db, files, h, migrations.Up(ctx, db, migrations.SQLite)
 }
 
-// filling runs f in a transaction and keeps what it wrote.
+// filling runs f in a transaction and commits it.
 func filling(ctx context.Context, into Database, f func(*database) error) error {
 	tx, err := into.DB.BeginTx(ctx, nil)
 	if err != nil {
@@ -118,22 +126,22 @@ func filling(ctx context.Context, into Database, f func(*database) error) error 
 		err = tx.Commit()
 	}
 	if err != nil {
-		tx.Rollback() // after a Commit that failed it is rolled back already
+		tx.Rollback() // a failed Commit has rolled back already
 		return fmt.Errorf("fill the database: %w", err)
 	}
 	return nil
 }
 
-// ErrInUse is the error of a database under which instances run.
+// ErrInUse is returned for a database that running instances use.
 var ErrInUse = errors.New("instances of the rendezvous run on this database: stop them first")
 
-// ErrNotEmpty is the error of a database that holds what would be lost.
+// ErrNotEmpty is returned for a database with data that would be lost.
 var ErrNotEmpty = errors.New("the database is not empty: --force replaces everything in it")
 
-// Replace puts all that one database holds in place of what another does, or
-// changes nothing. before is called last, with everything written but not yet
-// kept. The other is brought to this version's schema. Errors: ErrInUse,
-// ErrNotEmpty without force.
+// Replace replaces the content of one database by that of another, or changes
+// nothing. It upgrades the database to the current schema first. It calls before as
+// the last step before the commit. Errors are ErrInUse and, without force,
+// ErrNotEmpty.
 func Replace(ctx context.Context, from, to Database, force bool, now time.Time, before func() error) error {
 	if err := migrations.Check(ctx, to.DB, to.Engine); err != nil {
 		return err
@@ -159,36 +167,38 @@ func Replace(ctx context.Context, from, to Database, force bool, now time.Time, 
 	})
 }
 
-// Unused reports whether a database holds nothing that would be lost. Errors:
+// Unused returns nil if a database holds nothing that would be lost, otherwise
 // ErrNotEmpty.
 func Unused(ctx context.Context, b Database) error {
 	return b.reading(ctx, func(d *database) error { return d.unused() })
 }
 
-// idle refuses a database under which an instance holds a lease, and keeps it
-// from any until the transaction ends.
+// idle returns ErrInUse if an instance has a lease on the database. In Postgres it
+// prevents leases until the transaction ends.
 func (d *database) idle(now time.Time) error {
 	query, args := `SELECT count(*) FROM instances WHERE lease_until > ?`, []any{now.UnixMilli()}
 	if d.engine == migrations.Postgres { // where the database's own clock decides
 		if _, err := d.tx.ExecContext(d.ctx, `LOCK TABLE instances IN EXCLUSIVE MODE`); err != nil {
 			return err
 		}
-		query, args = `SELECT count(*) FROM instances WHERE lease_until > extract(epoch FROM clock_timestamp()) * 1000`, nil
+		query = `SELECT count(*) FROM instances WHERE lease_until > extract(epoch FROM clock_timestamp()) * 1000`
+		args = nil
 	}
 	var running int
 	if err := d.tx.QueryRowContext(d.ctx, query, args...).Scan(&running); err != nil {
 		return err
 	}
 	if running > 0 {
-		return fmt.Errorf("%w (%d; one that was killed counts for five seconds)", ErrInUse, running)
+		return fmt.Errorf("%w (%d; a killed instance counts for five more seconds)", ErrInUse, running)
 	}
 	return nil
 }
 
-// worth are the tables that hold what somebody did, not what a first start
-// makes.
+// worth are the tables with data of users. The first start of a server does not
+// write to them.
 var worth = []string{"peers", "allowed", "admin_tokens", "revocations", "approvals"}
 
+// unused returns ErrNotEmpty if a table of worth has rows.
 func (d *database) unused() error {
 	for _, name := range worth {
 		var rows int

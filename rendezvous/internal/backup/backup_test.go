@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Main{M: m}) }
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// sqlite makes an empty SQLite database of a version of the schema.
+// sqlite returns an empty SQLite database with a version of the schema.
 func sqlite(t *testing.T, schema int64) backup.Database {
 	t.Helper()
 	db, err := sqlitestore.Create(t.Context(), filepath.Join(t.TempDir(), sqlitestore.FileName), schema)
@@ -40,7 +40,7 @@ func sqlite(t *testing.T, schema int64) backup.Database {
 	return closing(t, backup.Database{DB: db, Engine: migrations.SQLite})
 }
 
-// postgres makes an empty Postgres database.
+// postgres returns an empty Postgres database.
 func postgres(t *testing.T) backup.Database {
 	t.Helper()
 	store, err := pgstore.Open(t.Context(), pgtest.Shared(t).Fresh(t))
@@ -51,6 +51,7 @@ func postgres(t *testing.T) backup.Database {
 	return closing(t, backup.Database{DB: store.SQL(), Engine: migrations.Postgres})
 }
 
+// closing closes a database at the end of the test.
 func closing(t *testing.T, b backup.Database) backup.Database {
 	t.Helper()
 	t.Cleanup(func() {
@@ -82,17 +83,18 @@ func write(t *testing.T, from backup.Database, files ...backup.File) []byte {
 // read reads a backup into a fresh SQLite database.
 func read(t *testing.T, raw []byte) (backup.Database, []backup.File, error) {
 	t.Helper()
-	db, files, _, err := backup.Read(t.Context(), bytes.NewReader(raw), func(ctx context.Context, schema int64) (*sql.DB, error) {
+	fresh := func(ctx context.Context, schema int64) (*sql.DB, error) {
 		return sqlitestore.Create(ctx, filepath.Join(t.TempDir(), sqlitestore.FileName), schema)
-	})
+	}
+	db, files, _, err := backup.Read(t.Context(), bytes.NewReader(raw), fresh)
 	if err != nil {
 		return backup.Database{}, nil, err
 	}
 	return closing(t, backup.Database{DB: db, Engine: migrations.SQLite}), files, nil
 }
 
-// content is what a backup says of the database: its lines without the first and
-// the last, rows of a table in order.
+// content returns the lines of a backup without the first and the last. The rows of
+// each table are sorted.
 func content(t *testing.T, raw []byte) []string {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(string(plain(t, raw))), "\n")
@@ -132,14 +134,17 @@ func zipped(t *testing.T, text []byte) []byte {
 	return out.Bytes()
 }
 
-// fill writes rows into every table that a backup holds: every column a value of
-// its own, every column that may be NULL also that.
+// fill writes rows into every table that is in a backup. Each column gets values of
+// its own, and also NULL if it may be.
 func fill(t *testing.T, db *sql.DB) (tables int) {
 	t.Helper()
 	mustExec(t, db, `PRAGMA foreign_keys = OFF`)
 	mustExec(t, db, `BEGIN`)
-	for _, table := range names(t, db, `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('goose_db_version', 'instances', 'presence', 'paths', 'locks', 'epochs')`) {
-		rows, err := db.QueryContext(t.Context(), `SELECT name, type, "notnull" FROM pragma_table_info(?) ORDER BY cid`, table)
+	const tablesInBackup = `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+		AND name NOT IN ('goose_db_version', 'instances', 'presence', 'paths', 'locks', 'epochs')`
+	for _, table := range names(t, db, tablesInBackup) {
+		const columnsOf = `SELECT name, type, "notnull" FROM pragma_table_info(?) ORDER BY cid`
+		rows, err := db.QueryContext(t.Context(), columnsOf, table)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +167,8 @@ func fill(t *testing.T, db *sql.DB) (tables int) {
 				values = append(values, value(columns[i], as, n, !required[i] && i > 0 && n%3 == 0))
 			}
 			marks := strings.TrimSuffix(strings.Repeat("?, ", len(columns)), ", ")
-			mustExec(t, db, fmt.Sprintf(`INSERT INTO %s ("%s") VALUES (%s)`, table, strings.Join(columns, `", "`), marks), values...)
+			insert := fmt.Sprintf(`INSERT INTO %s ("%s") VALUES (%s)`, table, strings.Join(columns, `", "`), marks)
+			mustExec(t, db, insert, values...)
 		}
 		tables++
 	}
@@ -172,7 +178,7 @@ func fill(t *testing.T, db *sql.DB) (tables int) {
 	return tables
 }
 
-// value is the nth of a column.
+// value returns the nth value of a column.
 func value(column, as string, n int, null bool) any {
 	switch {
 	case null:
@@ -184,7 +190,7 @@ func value(column, as string, n int, null bool) any {
 	case column == "revoked" || column == "closed" || column == "named" || column == "session":
 		return n % 2
 	case column == "created" || column == "expires" || column == "at":
-		return int64(n)<<41 + int64(n) // more than a float can hold
+		return int64(n)<<41 + int64(n) // needs more bits than a float64 has
 	}
 	return n + 1
 }
@@ -216,11 +222,11 @@ func names(t *testing.T, db *sql.DB, query string) (names []string) {
 	return names
 }
 
-// TestThereAndBack takes a database from SQLite to Postgres and back again.
-func TestThereAndBack(t *testing.T) {
+// TestBackupMovesBetweenEngines takes a database from SQLite to Postgres and back.
+func TestBackupMovesBetweenEngines(t *testing.T) {
 	first := sqlite(t, latest(t))
 	filled := fill(t, first.DB)
-	// A try belongs to a mailbox; the values above make it so.
+	// A try needs a mailbox.
 	mustExec(t, first.DB, `UPDATE tries SET address = (SELECT min(address) FROM mailboxes)`)
 	files := []backup.File{{Name: "tls-key.pem", Modified: now.Add(-time.Hour), Content: []byte("a key\n\x00\xff")}}
 	raw := write(t, first, files...)
@@ -237,9 +243,10 @@ func TestThereAndBack(t *testing.T) {
 	if diff := cmp.Diff(files, got); diff != "" {
 		t.Errorf("files: %s", diff)
 	}
-	put := 0
-	if err := backup.Replace(t.Context(), scratch, second, false, now, func() error { put++; return nil }); err != nil || put != 1 {
-		t.Fatalf("into Postgres: %v, %d", err, put)
+	called := 0
+	err = backup.Replace(t.Context(), scratch, second, false, now, func() error { called++; return nil })
+	if err != nil || called != 1 {
+		t.Fatalf("into Postgres: %v, called %d times", err, called)
 	}
 	if diff := cmp.Diff(want, content(t, write(t, second, files...))); diff != "" {
 		t.Errorf("in Postgres: %s", diff)
@@ -251,45 +258,49 @@ func TestThereAndBack(t *testing.T) {
 	if diff := cmp.Diff(want, content(t, write(t, third, files...))); diff != "" {
 		t.Errorf("back in SQLite: %s", diff)
 	}
-	for name, b := range map[string]backup.Database{"Postgres": second, "SQLite": third} { // no number is given twice
+	// No number is used twice.
+	for name, b := range map[string]backup.Database{"Postgres": second, "SQLite": third} {
 		var seq int64
-		err := b.DB.QueryRowContext(t.Context(), `INSERT INTO revocations (peer, name, at) VALUES ('\x00', '', 0) RETURNING seq`).Scan(&seq)
+		peer := `'\x00'`
 		if b.Engine == migrations.SQLite {
-			err = b.DB.QueryRowContext(t.Context(), `INSERT INTO revocations (peer, name, at) VALUES (x'00', '', 0) RETURNING seq`).Scan(&seq)
+			peer = `x'00'`
 		}
+		insert := `INSERT INTO revocations (peer, name, at) VALUES (` + peer + `, '', 0) RETURNING seq`
+		err := b.DB.QueryRowContext(t.Context(), insert).Scan(&seq)
 		if err != nil || seq <= 210 {
 			t.Errorf("%s: the next revocation has number %d, %v", name, seq, err)
 		}
 	}
 }
 
-// TestEveryTableIsDecidedOn: a table that a migration adds must be named, as one
-// that a backup holds or as one that it does not.
-func TestEveryTableIsDecidedOn(t *testing.T) {
+// TestEveryTableIsListed: a table that a migration adds must be listed, either in
+// tables or in left.
+func TestEveryTableIsListed(t *testing.T) {
 	lite := names(t, sqlite(t, latest(t)).DB, `SELECT name FROM sqlite_master WHERE type = 'table'`)
 	post := names(t, postgres(t).DB, `SELECT tablename FROM pg_tables WHERE schemaname = current_schema()`)
 	for _, name := range append(lite, post...) {
 		if backup.Holds(name) == backup.Leaves(name) {
-			t.Errorf("table %s: held %v, left %v", name, backup.Holds(name), backup.Leaves(name))
+			t.Errorf("table %s: in a backup: %v, left out: %v", name, backup.Holds(name), backup.Leaves(name))
 		}
 	}
 }
 
-func TestAnOlderBackupIsBroughtUpToDate(t *testing.T) {
+func TestOlderBackupIsUpgraded(t *testing.T) {
 	old := sqlite(t, 1)
 	mustExec(t, old.DB, `INSERT INTO peers VALUES (x'01', x'02', 'name', 1, x'03', x'04')`)
-	// As the version before would have written it.
-	text := `{"easyfind_backup":1,"schema":1,"engine":"sqlite","software":"0","made":"2026-01-01T00:00:00Z"}
-{"table":"peers","columns":["id","public_key","name","created","token_prefix","token_hash"],"kinds":["bytes","bytes","text","int","bytes","bytes"]}
-["AQ==","Ag==","name",1,"Aw==","BA=="]
-`
+	// The previous version writes this.
+	text := `{"easyfind_backup":1,"schema":1,"engine":"sqlite","software":"0","made":"2026-01-01T00:00:00Z"}` + "\n" +
+		`{"table":"peers","columns":["id","public_key","name","created","token_prefix","token_hash"],` +
+		`"kinds":["bytes","bytes","text","int","bytes","bytes"]}` + "\n" +
+		`["AQ==","Ag==","name",1,"Aw==","BA=="]` + "\n"
 	b, _, err := read(t, zipped(t, []byte(text+backup.End(text))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var name string
 	var version int64
-	if err := b.DB.QueryRowContext(t.Context(), `SELECT name, version FROM peers`).Scan(&name, &version); err != nil || name != "name" || version != 1 {
+	err = b.DB.QueryRowContext(t.Context(), `SELECT name, version FROM peers`).Scan(&name, &version)
+	if err != nil || name != "name" || version != 1 {
 		t.Errorf("%q, %d, %v", name, version, err)
 	}
 	if err := migrations.Check(t.Context(), b.DB, migrations.SQLite); err != nil {
@@ -297,12 +308,14 @@ func TestAnOlderBackupIsBroughtUpToDate(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoGoodIsRefused(t *testing.T) {
+func TestInvalidBackupIsRefused(t *testing.T) {
 	good := write(t, sqlite(t, latest(t)))
 	text := string(plain(t, good))
 	body := text[:strings.LastIndex(text[:len(text)-1], "\n")+1]
 	header, rest, _ := strings.Cut(body, "\n")
 	again := func(body string) []byte { return zipped(t, []byte(body+backup.End(body))) }
+	const secrets = `{"table":"secrets","columns":["name","value"],"kinds":["text","bytes"]}` + "\n"
+	schema := fmt.Sprintf(`schema":%d`, latest(t))
 	for name, c := range map[string]struct {
 		raw  []byte
 		want error
@@ -312,55 +325,66 @@ func TestWhatIsNoGoodIsRefused(t *testing.T) {
 		"another gzip":      {zipped(t, []byte("hello\n")), backup.ErrNone},
 		"cut short":         {good[:len(good)/2], backup.ErrDamaged},
 		"no end":            {zipped(t, []byte(body)), backup.ErrDamaged},
-		"a line is missing": {zipped(t, []byte(header+"\n"+text[strings.LastIndex(text[:len(text)-1], "\n")+1:])), backup.ErrDamaged},
+		"a line is missing": {zipped(t, []byte(header+"\n"+text[len(body):])), backup.ErrDamaged},
 		"a byte differs":    {zipped(t, []byte(strings.Replace(text, `"value":0`, `"value":1`, 1))), backup.ErrDamaged},
-		"something behind":  {zipped(t, []byte(text+"{}\n")), backup.ErrDamaged},
-		"unknown table":     {again(body + `{"table":"goose_db_version","columns":["id"],"kinds":["int"]}` + "\n"), backup.ErrDamaged},
-		"unknown column":    {again(body + `{"table":"peers","columns":["id; DROP TABLE peers"],"kinds":["int"]}` + "\n"), backup.ErrDamaged},
-		"another kind":      {again(body + `{"table":"peers","columns":["id"],"kinds":["int"]}` + "\n"), backup.ErrDamaged},
-		"a short row":       {again(body + `{"table":"secrets","columns":["name","value"],"kinds":["text","bytes"]}` + "\n" + `["a"]` + "\n"), backup.ErrDamaged},
-		"no base64":         {again(body + `{"table":"secrets","columns":["name","value"],"kinds":["text","bytes"]}` + "\n" + `["a","!"]` + "\n"), backup.ErrDamaged},
-		"a huge line":       {again(body + `{"counter":"` + strings.Repeat("x", 2<<20) + "\"}\n"), backup.ErrDamaged},
-		"unknown counter":   {again(body + `{"counter":"x","value":1}` + "\n"), backup.ErrDamaged},
-		"a newer form":      {again(strings.Replace(header, `backup":1`, `backup":2`, 1) + "\n" + rest), backup.ErrNewer},
-		"a newer schema":    {again(strings.Replace(header, fmt.Sprintf(`schema":%d`, latest(t)), `schema":9000`, 1) + "\n" + rest), backup.ErrNewer},
-		"no schema":         {again(strings.Replace(header, fmt.Sprintf(`schema":%d`, latest(t)), `schema":0`, 1) + "\n" + rest), backup.ErrDamaged},
+		"more after end":    {zipped(t, []byte(text+"{}\n")), backup.ErrDamaged},
+		"unknown table": {
+			again(body + `{"table":"goose_db_version","columns":["id"],"kinds":["int"]}` + "\n"), backup.ErrDamaged,
+		},
+		"unknown column": {
+			again(body + `{"table":"peers","columns":["id; DROP TABLE peers"],"kinds":["int"]}` + "\n"),
+			backup.ErrDamaged,
+		},
+		"another kind": {
+			again(body + `{"table":"peers","columns":["id"],"kinds":["int"]}` + "\n"), backup.ErrDamaged,
+		},
+		"a short row":     {again(body + secrets + `["a"]` + "\n"), backup.ErrDamaged},
+		"not base64":      {again(body + secrets + `["a","!"]` + "\n"), backup.ErrDamaged},
+		"a huge line":     {again(body + `{"counter":"` + strings.Repeat("x", 2<<20) + "\"}\n"), backup.ErrDamaged},
+		"unknown counter": {again(body + `{"counter":"x","value":1}` + "\n"), backup.ErrDamaged},
+		"a newer format":  {again(strings.Replace(header, `backup":1`, `backup":2`, 1) + "\n" + rest), backup.ErrNewer},
+		"a newer schema":  {again(strings.Replace(header, schema, `schema":9000`, 1) + "\n" + rest), backup.ErrNewer},
+		"no schema":       {again(strings.Replace(header, schema, `schema":0`, 1) + "\n" + rest), backup.ErrDamaged},
 	} {
 		if _, _, err := read(t, c.raw); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
 	if _, _, err := read(t, again(body)); err != nil {
-		t.Errorf("the test's own backup: %v", err)
+		t.Errorf("a valid backup: %v", err)
 	}
 }
 
-func TestReplaceKeepsWhatIsInUse(t *testing.T) {
+func TestRestoreKeepsDatabaseInUse(t *testing.T) {
 	from := sqlite(t, latest(t))
 	mustExec(t, from.DB, `INSERT INTO secrets VALUES ('a', x'01')`)
 	to := postgres(t)
-	mustExec(t, to.DB, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash) VALUES ('\x01', '\x02', 'x', 1, '\x03', '\x04')`)
+	mustExec(t, to.DB, `INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
+		VALUES ('\x01', '\x02', 'x', 1, '\x03', '\x04')`)
 	before := content(t, write(t, to))
-	nothing := func() error { return nil }
-	if err := backup.Replace(t.Context(), from, to, false, now, nothing); !errors.Is(err, backup.ErrNotEmpty) || !strings.Contains(err.Error(), "--force") {
+	replace := func(force bool, before error) error {
+		return backup.Replace(t.Context(), from, to, force, now, func() error { return before })
+	}
+	if err := replace(false, nil); !errors.Is(err, backup.ErrNotEmpty) || !strings.Contains(err.Error(), "--force") {
 		t.Errorf("a database that is not empty: %v", err)
 	}
 	mustExec(t, to.DB, `INSERT INTO instances (name, epoch, address, lease_until) VALUES ('a', 1, '', 1e15)`)
-	if err := backup.Replace(t.Context(), from, to, true, now, nothing); !errors.Is(err, backup.ErrInUse) {
-		t.Errorf("a database under which an instance runs: %v", err)
+	if err := replace(true, nil); !errors.Is(err, backup.ErrInUse) {
+		t.Errorf("a database that an instance uses: %v", err)
 	}
 	mustExec(t, to.DB, `UPDATE instances SET lease_until = 1`)
 	failing := errors.New("the files cannot be written")
-	if err := backup.Replace(t.Context(), from, to, true, now, func() error { return failing }); !errors.Is(err, failing) {
+	if err := replace(true, failing); !errors.Is(err, failing) {
 		t.Errorf("a step that fails: %v", err)
 	}
 	if diff := cmp.Diff(before, content(t, write(t, to))); diff != "" {
-		t.Errorf("refused, but it has changed: %s", diff)
+		t.Errorf("the database has changed in spite of an error: %s", diff)
 	}
-	if err := backup.Replace(t.Context(), from, to, true, now, nothing); err != nil {
+	if err := replace(true, nil); err != nil {
 		t.Fatal(err)
 	}
-	if n := names(t, to.DB, `SELECT name FROM secrets UNION ALL SELECT name FROM peers UNION ALL SELECT name FROM instances`); !slices.Equal(n, []string{"a"}) {
-		t.Errorf("it holds %q", n)
+	const all = `SELECT name FROM secrets UNION ALL SELECT name FROM peers UNION ALL SELECT name FROM instances`
+	if n := names(t, to.DB, all); !slices.Equal(n, []string{"a"}) {
+		t.Errorf("the database contains %q", n)
 	}
 }

@@ -11,24 +11,24 @@ import (
 	"github.com/easyfind-usb/easyfind/migrations"
 )
 
-// database is a database in a transaction, as a source and as a sink.
+// database is a database in a transaction. It is a source and a sink.
 type database struct {
 	ctx    context.Context
 	tx     *sql.Tx
 	engine migrations.Engine
 
-	// Of the table that is being filled.
+	// Of the table that is filled.
 	name    string
 	columns []column
 	waiting []any // values of rows that are not written yet
-	rows    int   // of them
+	rows    int   // number of these rows
 }
 
-// perInsert is how many rows go into one statement: each engine bounds the
-// values of one, SQLite at 32,766.
+// perInsert is the number of rows in one statement. Each engine bounds the number
+// of values, SQLite to 32,766.
 const perInsert = 200
 
-// dump hands every table and counter to a sink.
+// dump passes every table and counter to a sink.
 func (d *database) dump(to sink) error {
 	for _, name := range tables {
 		columns, err := d.columnsOf(name)
@@ -54,6 +54,7 @@ func (d *database) dump(to sink) error {
 	return nil
 }
 
+// dumpRows passes the rows of a table to a sink.
 func (d *database) dumpRows(name string, columns []column, to sink) error {
 	var list []string
 	for _, c := range columns {
@@ -80,6 +81,7 @@ func (d *database) dumpRows(name string, columns []column, to sink) error {
 	return rows.Err()
 }
 
+// scan returns the values of the current row.
 func scan(rows *sql.Rows, columns []column) ([]any, error) {
 	into := make([]any, len(columns))
 	for i, c := range columns {
@@ -115,7 +117,7 @@ func scan(rows *sql.Rows, columns []column) ([]any, error) {
 	return values, nil
 }
 
-// mark is the place of the nth value of a statement; they come in order.
+// mark returns the placeholder of the nth value of a statement.
 func (d *database) mark(n int) string {
 	if d.engine == migrations.Postgres {
 		return fmt.Sprintf("$%d", n)
@@ -123,10 +125,10 @@ func (d *database) mark(n int) string {
 	return "?"
 }
 
-// quoted writes a name that this package or the database has given.
+// quoted quotes the name of a table or column.
 func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// columnsOf lists the columns of a table.
+// columnsOf returns the columns of a table.
 func (d *database) columnsOf(table string) ([]column, error) {
 	query := `SELECT name, type FROM pragma_table_info(?) ORDER BY cid`
 	if d.engine == migrations.Postgres {
@@ -163,7 +165,7 @@ func (d *database) columnsOf(table string) ([]column, error) {
 	return columns, rows.Err()
 }
 
-// count reads a counter: the last number that was given, 0 if none was.
+// count returns the last number that a counter has issued, or 0.
 func (d *database) count(name, column string) (value int64, err error) {
 	if d.engine != migrations.Postgres {
 		err = d.tx.QueryRowContext(d.ctx, `SELECT seq FROM sqlite_sequence WHERE name = ?`, name).Scan(&value)
@@ -176,11 +178,12 @@ func (d *database) count(name, column string) (value int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = d.tx.QueryRowContext(d.ctx, `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM `+sequence).Scan(&value)
+	query := `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM ` + sequence
+	err = d.tx.QueryRowContext(d.ctx, query).Scan(&value)
 	return value, err
 }
 
-// sequence is the name of a counter in Postgres.
+// sequence returns the name of a counter's sequence in Postgres.
 func (d *database) sequence(name, column string) (sequence string, err error) {
 	if column == "" {
 		return quoted(name), nil
@@ -189,13 +192,13 @@ func (d *database) sequence(name, column string) (sequence string, err error) {
 	return sequence, err
 }
 
-// table begins to fill a table.
+// table starts to fill a table.
 func (d *database) table(name string, columns []column) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
 	if !slices.Contains(tables, name) {
-		return fmt.Errorf("%w: it has a table %q", ErrDamaged, name)
+		return fmt.Errorf("%w: it contains a table %q", ErrDamaged, name)
 	}
 	has, err := d.columnsOf(name)
 	if err != nil {
@@ -213,7 +216,7 @@ func (d *database) table(name string, columns []column) error {
 	return nil
 }
 
-// row adds a row to the table.
+// row adds a row to the current table.
 func (d *database) row(values []any) error {
 	if len(values) != len(d.columns) {
 		return ErrDamaged
@@ -225,7 +228,7 @@ func (d *database) row(values []any) error {
 	return d.flush()
 }
 
-// flush writes the rows that wait.
+// flush writes the waiting rows.
 func (d *database) flush() error {
 	if d.rows == 0 {
 		return nil
@@ -257,15 +260,15 @@ func (d *database) flush() error {
 	return nil
 }
 
-// counter sets a counter. In Postgres that is no part of the transaction:
-// there it only ever rises.
+// counter sets a counter. In Postgres, sequences are not part of the transaction;
+// a sequence is only ever set to a higher value.
 func (d *database) counter(name string, value int64) error {
 	if err := d.flush(); err != nil {
 		return err
 	}
 	i := slices.IndexFunc(counters, func(c struct{ name, column string }) bool { return c.name == name })
 	if i < 0 || value < 0 {
-		return fmt.Errorf("%w: it has a counter %q", ErrDamaged, name)
+		return fmt.Errorf("%w: it contains a counter %q", ErrDamaged, name)
 	}
 	if d.engine != migrations.Postgres {
 		if _, err := d.tx.ExecContext(d.ctx, `DELETE FROM sqlite_sequence WHERE name = ?`, name); err != nil {
@@ -286,6 +289,7 @@ func (d *database) counter(name string, value int64) error {
 	return wrap("set counter "+name, err)
 }
 
+// wrap adds a description to an error, if any.
 func wrap(what string, err error) error {
 	if err == nil {
 		return nil

@@ -1,23 +1,23 @@
-// Package backup writes all that a rendezvous must not lose into one stream,
+// Package backup writes everything that a rendezvous must not lose to a stream,
 // and reads it back into a database of either engine.
 //
 // # The stream
 //
-// It is gzip of lines of JSON, engine-neutral and in the order in which a
-// database can be filled:
+// The stream is gzip of lines of JSON. It does not depend on the engine, and a
+// database can be filled in its order:
 //
 //	{"easyfind_backup":1,"schema":5,"engine":"sqlite","software":"0.1.0","made":"2026-11-26T12:00:00Z"}
 //	{"file":"tls-key.pem","modified":"2026-...","content":"base64"}         each file of the data directory
 //	{"table":"peers","columns":["id","name","created"],"kinds":["bytes","text","int"]}
-//	["base64","workshop",1795651200000]                                     each row; what is absent is null
-//	{"counter":"epochs","value":17}                                         each sequence, so that no number is given twice
+//	["base64","workshop",1795651200000]                                     each row; NULL is null
+//	{"counter":"epochs","value":17}                                         each sequence: no number is used twice
 //	{"end":true,"lines":9,"sha256":"hex"}                                   of all lines before
 //
-// schema is the version of the migrations under which the rows were written. An
-// older one is read into a database of that version, which the migrations then
-// bring up to date; a newer one is refused.
+// schema is the version of the migrations under which the rows were written. A
+// backup with an older schema is read into a database of that version, which the
+// migrations then upgrade. A newer schema is refused.
 //
-// What belongs to processes that run is not in it: leases, presence, locks.
+// The state of running processes is not part of a backup: leases, presence, locks.
 package backup
 
 import "errors"
@@ -25,22 +25,22 @@ import "errors"
 // Errors of a stream.
 var (
 	ErrDamaged = errors.New("the backup is damaged or was cut short: use another copy")
-	ErrNone    = errors.New("this is no backup of a rendezvous")
+	ErrNone    = errors.New("this is not a backup of a rendezvous")
 	ErrNewer   = errors.New("the backup was made by a newer version of the software: restore it with that version")
 )
 
-// format is the version of the stream's own form.
+// format is the version of the stream format.
 const format = 1
 
 // Bounds of a stream.
 const (
-	maxLine    = 1 << 20   // bytes: a value of 256 KiB in base64, and room
+	maxLine    = 1 << 20   // bytes: a value of 256 KiB in base64 and what surrounds it
 	maxFile    = 256 << 10 // bytes of a file
 	maxFiles   = 16
 	maxColumns = 64
 )
 
-// kind is what a column holds, for either engine.
+// kind is the type of a column's values, for either engine.
 type kind string
 
 const (
@@ -53,25 +53,25 @@ const (
 type column struct {
 	name    string
 	kind    kind
-	boolean bool // in Postgres; elsewhere it is 0 or 1
+	boolean bool // in Postgres; SQLite has 0 or 1
 }
 
-// sink takes what a source holds, in order: a stream or a database.
+// sink receives tables and counters in the order of the stream. It is a stream or
+// a database.
 type sink interface {
 	table(name string, columns []column) error
-	row(values []any) error // nil, int64, string or []byte, one for each column
+	row(values []any) error // one nil, int64, string or []byte for each column
 	counter(name string, value int64) error
 }
 
-// tables are those that a backup holds, in an order in which they can be
-// filled.
+// tables are the tables in a backup, in an order in which they can be filled.
 var tables = []string{
 	"secrets", "peers", "challenges", "invites", "allowed", "mailboxes", "tries",
 	"admin_tokens", "admin_links", "revocations", "approvals", "join_requests", "audit", "blobs", "last_seen", "history", "relay_use",
 }
 
-// left are the tables that a backup does not hold, and why. Those of processes
-// are emptied by a restore.
+// left are the tables that are not in a backup, with the reason. A restore empties
+// those of processes.
 var left = map[string]string{
 	"instances": processes, "presence": processes, "locks": processes, "paths": processes,
 	"epochs":           "kept as a counter",

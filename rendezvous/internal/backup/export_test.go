@@ -8,12 +8,13 @@ import (
 	"strings"
 )
 
-// Holds and Leaves tell of the tables.
+// Holds reports whether a table is in a backup.
 func Holds(table string) bool { return slices.Contains(tables, table) }
 
+// Leaves reports whether a table is left out of a backup.
 func Leaves(table string) bool { return left[table] != "" }
 
-// End is the last line of a stream with these lines before.
+// End returns the last line of a stream for the lines before it.
 func End(lines string) string {
 	sum := sha256.Sum256([]byte(lines))
 	raw, err := json.Marshal(endLine{true, strings.Count(lines, "\n"), hex.EncodeToString(sum[:])})

@@ -17,7 +17,7 @@ import (
 	"unicode/utf8"
 )
 
-// Header tells of a backup.
+// Header is the first line of a backup.
 type Header struct {
 	Format   int       `json:"easyfind_backup"`
 	Schema   int64     `json:"schema"`
@@ -50,7 +50,7 @@ type endLine struct {
 	SHA256 string `json:"sha256"`
 }
 
-// writer is a stream as a sink.
+// writer writes a stream. It is a sink.
 type writer struct {
 	zip   *gzip.Writer
 	sum   hash.Hash
@@ -61,14 +61,14 @@ func newWriter(w io.Writer) *writer {
 	return &writer{zip: gzip.NewWriter(w), sum: sha256.New()}
 }
 
-// line writes a line, and counts it in.
+// line writes a line and adds it to the checksum.
 func (w *writer) line(v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
 	if len(raw) >= maxLine {
-		return fmt.Errorf("backup: a line of %d bytes, at most %d", len(raw), maxLine)
+		return fmt.Errorf("backup: a line has %d bytes, at most %d are allowed", len(raw), maxLine)
 	}
 	raw = append(raw, '\n')
 	w.sum.Write(raw)
@@ -88,11 +88,12 @@ func (w *writer) table(name string, columns []column) error {
 	return w.line(l)
 }
 
-func (w *writer) row(values []any) error { return w.line(values) } // []byte is base64 in JSON
+// row writes a row. JSON encodes []byte in base64.
+func (w *writer) row(values []any) error { return w.line(values) }
 
 func (w *writer) counter(name string, value int64) error { return w.line(counterLine{name, value}) }
 
-// end closes the stream: without this it is no backup.
+// end writes the last line, without which the stream is not valid.
 func (w *writer) end() error {
 	if err := w.line(endLine{true, w.lines, hex.EncodeToString(w.sum.Sum(nil))}); err != nil {
 		return err
@@ -118,7 +119,7 @@ func newReader(r io.Reader) (*reader, Header, error) {
 	return newLines(zip)
 }
 
-// newLines reads a stream that is not compressed any more.
+// newLines returns a reader of a stream that is not compressed.
 func newLines(r io.Reader) (*reader, Header, error) {
 	var h Header
 	in := &reader{in: bufio.NewReaderSize(r, maxLine), sum: sha256.New()}
@@ -136,7 +137,7 @@ func newLines(r io.Reader) (*reader, Header, error) {
 	return in, h, nil
 }
 
-// next returns the next line, which is good until the one after.
+// next returns the next line. It is valid until the following call.
 func (r *reader) next() ([]byte, error) {
 	raw, err := r.in.ReadSlice('\n')
 	switch {
@@ -150,8 +151,8 @@ func (r *reader) next() ([]byte, error) {
 	return raw, nil
 }
 
-// read hands everything behind the header to the sink, and the files to keep.
-// What it has handed on is worth nothing unless it returns nil.
+// read passes everything after the header to the sink, and each file to keep. If it
+// returns an error, the sink must discard what it got.
 func (r *reader) read(to sink, keep func(File) error) error {
 	var columns []column
 	files := 0
@@ -203,7 +204,7 @@ func (r *reader) read(to sink, keep func(File) error) error {
 	}
 }
 
-// finish checks what the last line says, and that it is the last.
+// finish verifies the last line, and that nothing follows it.
 func (r *reader) finish(l endLine) error {
 	if l.Lines != r.lines-1 || l.SHA256 != hex.EncodeToString(r.sum.Sum(nil)) {
 		return ErrDamaged
@@ -214,6 +215,7 @@ func (r *reader) finish(l endLine) error {
 	return nil
 }
 
+// columns returns the columns of the table.
 func (l tableLine) columns() ([]column, error) {
 	if len(l.Columns) == 0 || len(l.Columns) > maxColumns || len(l.Columns) != len(l.Kinds) {
 		return nil, ErrDamaged
@@ -225,7 +227,7 @@ func (l tableLine) columns() ([]column, error) {
 	return columns, nil
 }
 
-// decodeRow reads the values of a row as its columns say.
+// decodeRow returns the values of a row with the given columns.
 func decodeRow(raw []byte, columns []column) ([]any, error) {
 	var cells []json.RawMessage
 	if json.Unmarshal(raw, &cells) != nil || len(cells) != len(columns) || len(columns) == 0 {
