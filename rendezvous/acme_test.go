@@ -34,7 +34,8 @@ func acmeConfig(t *testing.T, a *pebbletest.Authority, port int) Config {
 // certificate.
 func leafAt(port int, roots *x509.CertPool) (*x509.Certificate, error) {
 	config := &tls.Config{RootCAs: roots, ServerName: acmeHost}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: waittest.Timeout}, "tcp", fmt.Sprintf("127.0.0.1:%d", port), config)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: waittest.Timeout}, "tcp", fmt.Sprintf("127.0.0.1:%d", port),
+		config)
 	if err != nil {
 		return nil, err
 	}
@@ -278,15 +279,19 @@ func TestServerWithoutCertificateRefusesClients(t *testing.T) {
 		"a refused name": {
 			func(c *Config) { c.PublicURL = "https://refused.test" }, "gives no certificate for refused.test",
 		},
-		"no account":      {func(c *Config) { c.ACME.Account = "" }, "set --acme-account"},
-		"a wrong account": {func(c *Config) { c.ACME.Account = file("me AAAA") }, "does not accept the account of --acme-account"},
+		"no account": {func(c *Config) { c.ACME.Account = "" }, "set --acme-account"},
+		"a wrong account": {
+			func(c *Config) { c.ACME.Account = file("me AAAA") },
+			"does not accept the account of --acme-account",
+		},
 		"no authority": {
 			func(c *Config) { c.ACME.Directory = "https://127.0.0.1:1/dir" },
 			"check --acme-directory, and that this machine can make outgoing connections",
 		},
 		"an unknown authority": {func(c *Config) { c.ACME.CA = "" }, "set --acme-ca"},
 		"another server": {
-			func(c *Config) { c.ACME.Directory = strings.TrimSuffix(a.Directory, "dir") + "nothing" }, "--acme-directory",
+			func(c *Config) { c.ACME.Directory = strings.TrimSuffix(a.Directory, "dir") + "nothing" },
+			"--acme-directory",
 		},
 		"a wrong address": {func(c *Config) { c.ACME.Email = "operatör@example.org" }, "--acme-email"},
 	} {

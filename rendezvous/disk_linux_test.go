@@ -118,7 +118,10 @@ func TestFullDisk(t *testing.T) {
 	if status(a, api.PeerPath(b.key.ID())) != http.StatusOK {
 		t.Error("what is known cannot be read")
 	}
-	waittest.Until(t, "it is not ready", func() bool { return status(a, api.PathReady) == http.StatusServiceUnavailable })
+	waittest.Until(t, "it is not ready", func() bool {
+		return status(a,
+			api.PathReady) == http.StatusServiceUnavailable
+	})
 	if status(a, api.PathLive) != http.StatusOK {
 		t.Error("it is not alive")
 	}
@@ -173,7 +176,8 @@ func TestReadOnlyDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "read-only") || !strings.Contains(err.Error(), "let this user write there") {
+		if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "read-only") ||
+			!strings.Contains(err.Error(), "let this user write there") {
 			t.Errorf("a read-only directory that is %s: %v", name, err)
 		}
 	}

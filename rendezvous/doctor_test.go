@@ -79,9 +79,12 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 		t.Errorf("it is healthy, but:\n%s", all.String())
 	}
 	for check, says := range map[string]string{
-		"settings": "", "data directory": "", "database": "Postgres", "clock": "the database's", "instances": "takes links", "port": "the server has it",
-		"address": "", "certificate": "pins", "HTTPS": "test 0.", "signalling": "ALPN easyfind/1", "STUN/UDP": "sees this machine at 127.0.0.1",
-		"STUN/TCP": "", "TURN/UDP": "a packet went through", "TURN/TCP": "a packet went through", "TURN/TLS": "a packet went through",
+		"settings": "", "data directory": "", "database": "Postgres", "clock": "the database's",
+		"instances": "takes links", "port": "the server has it",
+		"address": "", "certificate": "pins", "HTTPS": "test 0.", "signalling": "ALPN easyfind/1",
+		"STUN/UDP": "sees this machine at 127.0.0.1",
+		"STUN/TCP": "", "TURN/UDP": "a packet went through", "TURN/TCP": "a packet went through",
+		"TURN/TLS": "a packet went through",
 	} {
 		expect(t, found, check, doctor.OK, says)
 	}
@@ -127,7 +130,8 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 	one, other := start(t, local(t)), start(t, local(t))
 	_, values := follow(t, other.link)
 	address, _, _ := strings.Cut(one.link, "#")
-	expect(t, Doctor(t.Context(), local(t), address+"#pin="+values.Get("pin")), "certificate", doctor.Wrong, "not the one that the join link pins")
+	expect(t, Doctor(t.Context(), local(t), address+"#pin="+values.Get("pin")), "certificate", doctor.Wrong,
+		"not the one that the join link pins")
 	expect(t, Doctor(t.Context(), local(t), address), "certificate", doctor.Wrong, "no known authority")
 	expect(t, Doctor(t.Context(), local(t), one.link), "TURN", doctor.Unknown, "easyfind doctor")
 	expect(t, Doctor(t.Context(), local(t), "https://"+freePort(t)), "address", doctor.Wrong, "cannot be reached")
@@ -176,5 +180,6 @@ func TestDoctorFindsARelayThatDoesNotRelay(t *testing.T) {
 	wrong := func(context.Context) (api.RelayCredentials, error) {
 		return api.RelayCredentials{Username: "1:x:y", Password: "z"}, nil
 	}
-	expect(t, doctor.Outside(t.Context(), doctor.Target{Link: link, Credentials: wrong}), "TURN/TCP", doctor.Wrong, "gives no relayed address")
+	expect(t, doctor.Outside(t.Context(), doctor.Target{Link: link, Credentials: wrong}), "TURN/TCP", doctor.Wrong,
+		"gives no relayed address")
 }

@@ -76,7 +76,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no %q", line)
 		}
 	}
-	if strings.Contains(text, a.key.ID().String()) || strings.Contains(text, a.key.ID().Short()) || strings.Contains(text, "127.0.0.1") {
+	if strings.Contains(text, a.key.ID().String()) || strings.Contains(text, a.key.ID().Short()) ||
+		strings.Contains(text, "127.0.0.1") {
 		t.Error("a label names a peer or an address")
 	}
 	for _, file := range []string{"../deploy/grafana/easyfind-rendezvous.json", "../deploy/grafana/alerts.yaml"} {
@@ -86,7 +87,8 @@ func TestMetrics(t *testing.T) {
 		}
 		for _, name := range names {
 			// Counters with labels have no line before their first event.
-			if !strings.Contains(text, "\n# TYPE "+name+" ") && !strings.Contains(text, "\n"+name+"{") && !strings.Contains(text, "\n"+name+" ") {
+			if !strings.Contains(text, "\n# TYPE "+name+" ") && !strings.Contains(text, "\n"+name+"{") &&
+				!strings.Contains(text, "\n"+name+" ") {
 				t.Errorf("%s uses %s, which does not exist", file, name)
 			}
 		}
@@ -118,7 +120,10 @@ func metricsIn(t *testing.T, file string) []string {
 
 func TestMetricsPort(t *testing.T) {
 	c := local(t)
-	for want, address := range map[string]string{"want HOST:PORT": "9464", "choose another with --metrics-listen": freePort(t)} {
+	for want, address := range map[string]string{
+		"want HOST:PORT":                       "9464",
+		"choose another with --metrics-listen": freePort(t),
+	} {
 		c.MetricsListen = address
 		if want != "want HOST:PORT" {
 			l, err := net.Listen("tcp", address)

@@ -167,7 +167,10 @@ func TestPairsAreSeenToBecomeDirect(t *testing.T) {
 	b := browse(t, i)
 	i.signIn(t, b, admin.token, "/pairs")
 	b.Sees("No pair has a link now")
-	path := signal.LinkReport{Peer: two.key.ID(), Kind: signal.LinkRelayed, Transport: signal.TransportTCP, RTT: 48 * time.Millisecond}
+	path := signal.LinkReport{
+		Peer: two.key.ID(), Kind: signal.LinkRelayed, Transport: signal.TransportTCP,
+		RTT: 48 * time.Millisecond,
+	}
 	one.write(path)
 	b.Sees("0 direct links, 1 relayed")
 	b.Sees("48 ms")
@@ -199,7 +202,10 @@ func TestALimitedTokenSeesItsPart(t *testing.T) {
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
 	var limited api.AdminToken
-	admin.do(http.MethodPost, api.PathTokens, api.AdminTokenRequest{Label: "helpdesk", Scopes: []api.Scope{api.ScopeInvites}}, &limited)
+	admin.do(http.MethodPost, api.PathTokens, api.AdminTokenRequest{
+		Label:  "helpdesk",
+		Scopes: []api.Scope{api.ScopeInvites},
+	}, &limited)
 	b := browse(t, i)
 	i.signIn(t, b, limited.Token, "")
 	links := webtest.Eval[string](b, `[...document.querySelectorAll("nav a")].map((a) => a.textContent).join()`)
@@ -245,7 +251,10 @@ func TestAPageWorksByKeyboard(t *testing.T) {
 func TestEveryPage(t *testing.T) {
 	c := local(t)
 	c.Name, c.Region = "Home", "eu-west"
-	names := []string{"Workshop PC", "Ada’s laptop", "Scanner in the hall", "3D printer", "Measuring bench with a rather long name", "Attic", "Cellar NAS"}
+	names := []string{
+		"Workshop PC", "Ada’s laptop", "Scanner in the hall", "3D printer",
+		"Measuring bench with a rather long name", "Attic", "Cellar NAS",
+	}
 	remember(t, c.Data, len(names))
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -253,14 +262,21 @@ func TestEveryPage(t *testing.T) {
 	b := browse(t, i)
 	i.signIn(t, b, admin.token, "")
 	paths := map[string]string{
-		"overview": "", "peers": "/peers", "peer": "/peers/" + all[0].key.ID().String(), "pairs": "/pairs", "relay": "/relay", "invites": "/invites",
-		"approvals": "/approvals", "instances": "/instances", "audit": "/audit", "access": "/access", "revoked": "/revoked",
+		"overview": "", "peers": "/peers", "peer": "/peers/" + all[0].key.ID().String(), "pairs": "/pairs",
+		"relay": "/relay", "invites": "/invites",
+		"approvals": "/approvals", "instances": "/instances", "audit": "/audit", "access": "/access",
+		"revoked": "/revoked",
 	}
 	for _, look := range []struct {
 		name          string
 		width, height int64
 		dark          bool
-	}{{"light", 1280, 900, false}, {"dark", 1280, 900, true}, {"phone", 375, 812, false}, {"phone-dark", 375, 812, true}} {
+	}{
+		{"light", 1280, 900, false},
+		{"dark", 1280, 900, true},
+		{"phone", 375, 812, false},
+		{"phone-dark", 375, 812, true},
+	} {
 		b.Size(look.width, look.height)
 		b.Dark(look.dark)
 		for name, path := range paths {
@@ -305,7 +321,8 @@ func remember(t *testing.T, data string, peers int) {
 		wave := 1 + math.Sin(float64(n)/180)
 		m := history.Minute{
 			At: now.Add(-time.Duration(n) * time.Minute), Instance: "before", Peers: 2 + int(2.4*wave),
-			Pairs: presence.PairCount{Direct: int(1.6 * wave), Relayed: int(1.1*wave + 0.2*float64(n%7)/7)}, RelayBytes: int64(4e6 * wave * float64(n%11)), RelayPackets: 900,
+			Pairs:      presence.PairCount{Direct: int(1.6 * wave), Relayed: int(1.1*wave + 0.2*float64(n%7)/7)},
+			RelayBytes: int64(4e6 * wave * float64(n%11)), RelayPackets: 900,
 		}
 		if n%97 == 0 {
 			m.Registrations = 1
@@ -325,7 +342,10 @@ func remember(t *testing.T, data string, peers int) {
 		var uses []history.RelayUse
 		for n := range min(peers, 4) {
 			f := int64(float64(7-2*n)*1e8*(1+math.Sin(float64(day)/4))) + 3
-			uses = append(uses, history.RelayUse{Peer: seeded(t, byte(n+1)), SentBytes: f, SentPackets: f / 1100, ReceivedBytes: f / 6, ReceivedPackets: f / 1300})
+			uses = append(uses, history.RelayUse{
+				Peer: seeded(t, byte(n+1)), SentBytes: f, SentPackets: f / 1100,
+				ReceivedBytes: f / 6, ReceivedPackets: f / 1300,
+			})
 		}
 		if err := store.History().AddRelayUse(context.Background(), today-history.Day(day), uses); err != nil {
 			t.Fatal(err)
@@ -359,13 +379,19 @@ func populate(t *testing.T, i *instance, admin *peer, names []string) []*peer {
 	for n, kind := range []signal.LinkKind{signal.LinkDirect, signal.LinkLAN, signal.LinkRelayed, signal.LinkDirect} {
 		from, to := all[n], all[(n+1)%5]
 		to.allow(from)
-		from.write(signal.LinkReport{Peer: to.key.ID(), Kind: kind, Transport: signal.TransportUDP, RTT: time.Duration(7+13*n) * time.Millisecond})
+		from.write(signal.LinkReport{
+			Peer: to.key.ID(), Kind: kind, Transport: signal.TransportUDP,
+			RTT: time.Duration(7+13*n) * time.Millisecond,
+		})
 	}
 	gone := newPeer(t, i.link, 99)
 	admin.change(http.MethodDelete, api.AdminPeerPath(gone.key.ID()), nil)
 	admin.change(http.MethodPut, api.ApprovalPath(seeded(t, 98)), nil)
 	admin.do(http.MethodPost, api.PathInvites, api.InviteRequest{Label: "the neighbours", Uses: 3}, nil)
-	admin.do(http.MethodPost, api.PathTokens, api.AdminTokenRequest{Label: "helpdesk", Scopes: []api.Scope{api.ScopePeers, api.ScopeInvites}}, nil)
+	admin.do(http.MethodPost, api.PathTokens, api.AdminTokenRequest{
+		Label:  "helpdesk",
+		Scopes: []api.Scope{api.ScopePeers, api.ScopeInvites},
+	}, nil)
 	return all
 }
 

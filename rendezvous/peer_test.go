@@ -112,7 +112,8 @@ func (p *peer) registerOver(alpn string) {
 	var challenge api.Challenge
 	p.request(client, http.MethodPost, api.PathChallenges, nil, &challenge)
 	r := api.Registration{
-		Challenge: challenge.Challenge, Name: "peer", Invite: p.invite, Expires: challenge.Expires.Truncate(time.Second),
+		Challenge: challenge.Challenge, Name: "peer", Invite: p.invite,
+		Expires: challenge.Expires.Truncate(time.Second),
 	}
 	r.Sign(p.key, exporter)
 	var registered api.RegisterResult

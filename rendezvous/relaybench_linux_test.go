@@ -61,7 +61,14 @@ func (c benchCell) String() string {
 	return text
 }
 
-var benchCells = []benchCell{{1200, false, 1}, {1200, true, 1}, {1200, false, 16}, {1200, true, 16}, {160, false, 1}, {160, true, 1}}
+var benchCells = []benchCell{
+	{1200, false, 1},
+	{1200, true, 1},
+	{1200, false, 16},
+	{1200, true, 16},
+	{160, false, 1},
+	{160, true, 1},
+}
 
 // benchSample is what one server did with a cell in one round.
 type benchSample struct {
@@ -85,8 +92,10 @@ func startOurs(t *testing.T) *turnServer {
 		t.Fatal(err)
 	}
 	// The rates are bounds that this machine does not reach: they are counted.
-	i := processtest.Start(t, program, "--listen", "127.0.0.1:0", "--relay-ip", "127.0.0.1", "--relay-allow", "127.0.0.2/32",
-		"--relay-rate-per-peer", "100000", "--relay-packets-per-peer", "10000000", "--relay-rate", "100000", "--relay-packets", "10000000")
+	i := processtest.Start(t, program, "--listen", "127.0.0.1:0", "--relay-ip", "127.0.0.1", "--relay-allow",
+		"127.0.0.2/32",
+		"--relay-rate-per-peer", "100000", "--relay-packets-per-peer", "10000000", "--relay-rate", "100000",
+		"--relay-packets", "10000000")
 	s := &turnServer{name: "EasyFind", cpu: i.CPU}
 	var peers []*peer
 	for seed := range benchAllocations {
@@ -117,8 +126,10 @@ func startCoturn(t *testing.T) *turnServer {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	cmd := exec.Command("turnserver", "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", strconv.Itoa(int(s.address.Port())),
-		"--lt-cred-mech", "--user", "bench:secret", "--realm", "ef", "--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls", "--log-file", "stdout",
+	cmd := exec.Command("turnserver", "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1",
+		"--listening-port", strconv.Itoa(int(s.address.Port())),
+		"--lt-cred-mech", "--user", "bench:secret", "--realm", "ef", "--allow-loopback-peers", "--no-cli", "--no-tls",
+		"--no-dtls", "--log-file", "stdout",
 		"--pidfile", filepath.Join(dir, "pid"), "--userdb", filepath.Join(dir, "db"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -143,7 +154,8 @@ func (s *turnServer) sample(t *testing.T, c benchCell, scale benchScale) benchSa
 	t.Helper()
 	logins := s.logins()
 	load := relayload.Load{
-		Server: s.address, Logins: logins, Peer: netip.MustParseAddr("127.0.0.2"), Size: c.size, ToClients: c.toClients, Burst: c.burst,
+		Server: s.address, Logins: logins, Peer: netip.MustParseAddr("127.0.0.2"), Size: c.size,
+		ToClients: c.toClients, Burst: c.burst,
 		Rate: scale.offered, For: scale.steady, CPU: s.cpu,
 	}
 	run := func() relayload.Result {
@@ -188,7 +200,8 @@ func TestBenchRelay(t *testing.T) {
 				which := (i + round + n) % 2
 				got := servers[which].sample(t, c, scale)
 				report.samples[which][n] = append(report.samples[which][n], got)
-				t.Logf("%-9s %s: %.2f %% delivered, %.2f µs, best %.0f/s", servers[which].name, c, 100*got.delivered, got.cost, got.best)
+				t.Logf("%-9s %s: %.2f %% delivered, %.2f µs, best %.0f/s", servers[which].name, c, 100*got.delivered,
+					got.cost, got.best)
 				if !*benchRelay && got.delivered < 0.5 {
 					t.Errorf("%s, %s: %.0f %% delivered at a small rate", servers[which].name, c, 100*got.delivered)
 				}
@@ -236,17 +249,22 @@ func loadAverage() string {
 // markdown is the tables.
 func (r *benchReport) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nMeasured on %s in %s, %d rounds, whose medians count: %d cores, which servers and load share, %s. Load average before: %s, after: %s.\n\n",
-		r.began.Format("2006-01-02 15:04"), time.Since(r.began).Round(time.Second), r.scale.rounds, runtime.NumCPU(), runtime.Version(), r.loadBefore, loadAverage())
-	fmt.Fprintf(&b, "| %d packets/s offered | delivered %%: coturn | EasyFind | µs a packet: coturn | EasyFind | packets/s per core, EasyFind ÷ coturn | most delivered, packets/s: coturn | EasyFind | ÷ |\n", r.scale.offered)
+	fmt.Fprintf(&b, "\nMeasured on %s in %s, %d rounds, whose medians count: %d cores, which servers and load "+
+		"share, %s. Load average before: %s, after: %s.\n\n",
+		r.began.Format("2006-01-02 15:04"), time.Since(r.began).Round(time.Second), r.scale.rounds, runtime.NumCPU(),
+		runtime.Version(), r.loadBefore, loadAverage())
+	fmt.Fprintf(&b, "| %d packets/s offered | delivered %%: coturn | EasyFind | µs a packet: coturn | EasyFind | "+
+		"packets/s per core, EasyFind ÷ coturn | most delivered, packets/s: coturn | EasyFind | ÷ |\n", r.scale.offered)
 	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for n, c := range r.scale.cells {
 		ours, theirs := r.samples[0][n], r.samples[1][n]
 		delivered := func(s benchSample) float64 { return 100 * s.delivered }
 		cost := func(s benchSample) float64 { return s.cost }
 		best := func(s benchSample) float64 { return s.best }
-		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.2f | **%.2f** | %.0f | %.0f | **%.2f** |\n", c, median(theirs, delivered), median(ours, delivered),
-			median(theirs, cost), median(ours, cost), median(theirs, cost)/median(ours, cost), median(theirs, best), median(ours, best), median(ours, best)/median(theirs, best))
+		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.2f | **%.2f** | %.0f | %.0f | **%.2f** |\n", c,
+			median(theirs, delivered), median(ours, delivered),
+			median(theirs, cost), median(ours, cost), median(theirs, cost)/median(ours, cost), median(theirs, best),
+			median(ours, best), median(ours, best)/median(theirs, best))
 	}
 	return b.String()
 }

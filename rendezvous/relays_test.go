@@ -29,7 +29,8 @@ func TestRelaysOfTwoInstancesReachEachOther(t *testing.T) {
 		var credentials api.RelayCredentials
 		p.call(http.MethodPost, api.PathRelay, &credentials)
 		transport := []string{"turn:", "turns:"}[n] // over UDP, over the HTTPS port
-		uri := credentials.URIs[slices.IndexFunc(credentials.URIs, func(uri string) bool { return strings.HasPrefix(uri, transport) })]
+		uri := credentials.URIs[slices.IndexFunc(credentials.URIs,
+			func(uri string) bool { return strings.HasPrefix(uri, transport) })]
 		config := p.tls.Clone()
 		config.NextProtos = []string{"stun.turn"}
 		a, err := relaytest.Allocate(t, uri, credentials.Username, credentials.Password, config)

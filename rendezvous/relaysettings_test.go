@@ -23,7 +23,8 @@ func TestRelaySettingsAreChecked(t *testing.T) {
 	c := local(t)
 	c.STUNAlternate = "203.0.113.8/10.0.0.5"
 	s, err := New(c)
-	if err != nil || s.settings.alternate[0].String() != "203.0.113.8" || s.settings.alternate[1].String() != "10.0.0.5" {
+	if err != nil || s.settings.alternate[0].String() != "203.0.113.8" ||
+		s.settings.alternate[1].String() != "10.0.0.5" {
 		t.Errorf("%v: %v", c.STUNAlternate, err)
 	}
 	if r := rate(8, 100); r.Bytes != 1_000_000 || r.Packets != 100 {

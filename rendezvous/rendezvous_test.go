@@ -259,7 +259,8 @@ func TestWrongSettingsAreExplained(t *testing.T) {
 		"--http-listen is for":    func(c *Config) { c.HTTPListen = "127.0.0.1:0" },
 		"--public-cert is":        func(c *Config) { c.PublicCert = "x" },
 		"--public-cert: ": func(c *Config) {
-			c.TrustedProxies, c.PublicURL, c.PublicCert = []string{"10.0.0.1"}, "https://x", filepath.Join(t.TempDir(), "none")
+			c.TrustedProxies, c.PublicURL, c.PublicCert = []string{"10.0.0.1"}, "https://x",
+				filepath.Join(t.TempDir(), "none")
 		},
 		"--max-connections": func(c *Config) { c.PerSource = -1 },
 	} {
@@ -287,7 +288,8 @@ func TestWhatPreventsAStartIsExplained(t *testing.T) {
 		"choose another with --listen":      func(c *Config) { c.Listen = busy.Addr().String() },
 		"choose another with --stun-listen": func(c *Config) { c.STUNListen = busy.Addr().String() },
 		"choose another with --http-listen": func(c *Config) {
-			c.HTTPListen, c.TrustedProxies, c.PublicURL = busy.Addr().String(), []string{"127.0.0.1"}, "https://127.0.0.1"
+			c.HTTPListen, c.TrustedProxies, c.PublicURL = busy.Addr().String(), []string{"127.0.0.1"},
+				"https://127.0.0.1"
 		},
 		"choose another with --data":     func(c *Config) { c.Data = filepath.Join(file, "below") },
 		"another rendezvous uses":        func(c *Config) { c.Data = running.Data },

@@ -25,7 +25,10 @@ func TestHelloIsBoundToAResumedConnection(t *testing.T) {
 	if m, ok := p.helloOf(&first).(signal.Bye); !ok || !p.conn.ConnectionState().DidResume {
 		t.Errorf("a proof for another connection: %#v", m)
 	}
-	if _, err := tls.Dial("tcp", p.host, &tls.Config{ClientSessionCache: p.tls.ClientSessionCache, ServerName: "x"}); err == nil {
+	if _, err := tls.Dial("tcp", p.host, &tls.Config{
+		ClientSessionCache: p.tls.ClientSessionCache,
+		ServerName:         "x",
+	}); err == nil {
 		t.Error("who checks certificates accepted a self-signed one")
 	}
 	wrong := ident.PinnedTLS(ident.Pin{1})

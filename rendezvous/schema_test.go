@@ -29,7 +29,8 @@ CREATE INDEX peers_colour ON peers (colour);
 // knows, as the ones to come would.
 func upgrade(t *testing.T, c Config, n int) {
 	t.Helper()
-	driver, source, dialect, engine := "sqlite", filepath.Join(c.Data, sqlitestore.FileName), goose.DialectSQLite3, migrations.SQLite
+	driver, source, dialect, engine := "sqlite", filepath.Join(c.Data, sqlitestore.FileName), goose.DialectSQLite3,
+		migrations.SQLite
 	if c.DatabaseURL != "" {
 		driver, source, dialect, engine = "pgx", c.DatabaseURL, goose.DialectPostgres, migrations.Postgres
 	}
@@ -44,7 +45,8 @@ func upgrade(t *testing.T, c Config, n int) {
 	}
 	files := fstest.MapFS{fmt.Sprintf("%05d_next.sql", latest+1): {Data: fmt.Appendf(nil, next, "text")}}
 	for i := 2; i <= n; i++ {
-		files[fmt.Sprintf("%05d_later.sql", latest+int64(i))] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE later (a int);\n")}
+		files[fmt.Sprintf("%05d_later.sql", latest+int64(i))] = &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE " +
+			"TABLE later (a int);\n")}
 	}
 	p, err := goose.NewProvider(dialect, db, files)
 	if err != nil {
@@ -95,7 +97,8 @@ func TestOneStepAhead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Run(t.Context()); !errors.Is(err, migrations.ErrNewer) || !strings.Contains(err.Error(), "start the newer version") {
+			if err := s.Run(t.Context()); !errors.Is(err, migrations.ErrNewer) ||
+				!strings.Contains(err.Error(), "start the newer version") {
 				t.Errorf("two steps ahead: %v", err)
 			}
 		})

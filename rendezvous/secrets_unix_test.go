@@ -44,7 +44,10 @@ func (s secrets) in(text string) (found []string) {
 		if err != nil {
 			raw = []byte(tail)
 		}
-		for _, form := range []string{secret, tail, string(raw), hex.EncodeToString(raw), base64.StdEncoding.EncodeToString(raw), url.QueryEscape(secret)} {
+		for _, form := range []string{
+			secret, tail, string(raw), hex.EncodeToString(raw),
+			base64.StdEncoding.EncodeToString(raw), url.QueryEscape(secret),
+		} {
 			if strings.Contains(text, form) {
 				found = append(found, what)
 				break

@@ -120,8 +120,10 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 				t.Fatalf("no figures in:\n%s", out)
 			}
 			last := counts[len(counts)-1]
-			if sent := strconv.Itoa(messages * clients); last[1] != sent || last[2] != sent || lost[1] != "0" || lost[2] != "0" {
-				t.Errorf("%s of %s sent, %s received, %s lost, %s dropped\n%s", last[1], sent, last[2], lost[1], lost[2], out)
+			if sent := strconv.Itoa(messages * clients); last[1] != sent || last[2] != sent || lost[1] != "0" ||
+				lost[2] != "0" {
+				t.Errorf("%s of %s sent, %s received, %s lost, %s dropped\n%s", last[1], sent, last[2], lost[1],
+					lost[2], out)
 			}
 		})
 	}
@@ -171,20 +173,23 @@ func TestOthersFindOutAboutTheirNAT(t *testing.T) {
 	t.Run("turnutils_stunclient", func(t *testing.T) {
 		installed(t, "turnutils_stunclient")
 		prints(t, program(t, "turnutils_stunclient", "-p", port, "-f", "127.0.0.1"),
-			"Response origin: : 127.0.0.1:"+port, "Response origin: : 127.0.0.2:", "Other addr: : 127.0.0.2:", "UDP reflexive addr: 127.0.0.1:", "RFC 5780 response 3")
+			"Response origin: : 127.0.0.1:"+port, "Response origin: : 127.0.0.2:", "Other addr: : 127.0.0.2:",
+			"UDP reflexive addr: 127.0.0.1:", "RFC 5780 response 3")
 	})
 	t.Run("turnutils_natdiscovery", func(t *testing.T) {
 		installed(t, "turnutils_natdiscovery")
 		for _, padded := range [][]string{nil, {"-P"}} {
 			args := append([]string{"-m", "-f", "-H", "-p", port, "-L", "127.0.0.1"}, padded...)
 			prints(t, program(t, "turnutils_natdiscovery", append(args, "127.0.0.1")...),
-				"No NAT! (Endpoint Independent Mapping)", "NAT with Endpoint Independent Mapping!", "NAT with Endpoint Independent Filtering!", "successful hairpinning")
+				"No NAT! (Endpoint Independent Mapping)", "NAT with Endpoint Independent Mapping!",
+				"NAT with Endpoint Independent Filtering!", "successful hairpinning")
 		}
 	})
 	t.Run("stun-nat-behaviour", func(t *testing.T) {
 		bin := filepath.Join(t.TempDir(), "stun-nat-behaviour")
 		program(t, "go", "build", "-o", bin, "github.com/pion/stun/cmd/stun-nat-behaviour")
-		prints(t, program(t, bin, "-server", "127.0.0.1:"+port), "NAT mapping behavior: endpoint independent", "NAT filtering behavior: endpoint independent")
+		prints(t, program(t, bin, "-server", "127.0.0.1:"+port), "NAT mapping behavior: endpoint independent",
+			"NAT filtering behavior: endpoint independent")
 	})
 }
 

@@ -15,14 +15,15 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-// TestAgentsMoveWithoutAGap: agents as they are shipped go to another instance
-// when theirs is restarted, and are connected all the time.
-func TestAgentsMoveWithoutAGap(t *testing.T) {
+// TestAgentsMoveWithoutInterruption: real agents move to another instance when
+// theirs is restarted, and are connected all the time.
+func TestAgentsMoveWithoutInterruption(t *testing.T) {
 	t.Parallel()
 	_, url := database(t)
 	f := newFleet(t, url, 2, nil)
 	program := filepath.Join(t.TempDir(), "easyfind")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "github.com/easyfind-usb/easyfind/agent/cmd/easyfind")
+	const agent = "github.com/easyfind-usb/easyfind/agent/cmd/easyfind"
+	build := exec.Command("go", "build", "-trimpath", "-o", program, agent)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the agent: %v: %s", err, out)
@@ -47,7 +48,7 @@ func TestAgentsMoveWithoutAGap(t *testing.T) {
 	for n, log := range logs {
 		log.Await(t, "moved to another instance of the rendezvous")
 		if text := log.String(); strings.Contains(text, "the connection to the rendezvous failed") {
-			t.Errorf("agent %d was not connected for a while:\n%s", n, text)
+			t.Errorf("agent %d was disconnected for a while:\n%s", n, text)
 		}
 	}
 }
@@ -57,10 +58,11 @@ func runAgent(t *testing.T, program, link string) *logtest.Journal {
 	t.Helper()
 	dir := t.TempDir()
 	log := &logtest.Journal{}
-	cmd := exec.Command(program, "up", "--rendezvous", link, "--state", filepath.Join(dir, "state"), "--socket", filepath.Join(dir, "socket"),
+	cmd := exec.Command(program, "up", "--rendezvous", link,
+		"--state", filepath.Join(dir, "state"), "--socket", filepath.Join(dir, "socket"),
 		"--backend", "none", "--tls-listen", "", "--usbip-listen", "")
 	cmd.Stdout, cmd.Stderr = log, log
-	// It ends with this process, however that ends.
+	// The kernel kills it when this process ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func runAgent(t *testing.T, program, link string) *logtest.Journal {
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the agent ended with: %v\n%s", err, log)
+			t.Errorf("the agent ended with an error: %v\n%s", err, log)
 		}
 	})
 	return log

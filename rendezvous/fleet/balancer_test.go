@@ -18,19 +18,19 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
-// balancerAddress is from where the balancer connects to the instances, so that
-// they know that its connections begin with a PROXY header.
+// balancerAddress is the source address of the balancer's connections. The instances
+// require a PROXY header on connections from there.
 const balancerAddress = "127.0.0.99"
 
 const (
-	healthEvery = 250 * time.Millisecond
-	healthWait  = time.Second
-	dialWait    = time.Second
+	healthInterval = 250 * time.Millisecond
+	healthTimeout  = time.Second
+	dialTimeout    = time.Second
 )
 
-// balancer is a TCP load balancer as they come: round robin among those whose
-// /readyz is fine, without stickiness, and with a PROXY header that says for
-// whom it connects.
+// balancer is a TCP load balancer. It chooses in turn among the instances whose
+// /readyz answers 200, does not pin clients to an instance, and sends a PROXY header
+// with the client's address.
 type balancer struct {
 	listener net.Listener
 	backends []*backend
@@ -40,7 +40,7 @@ type balancer struct {
 }
 
 type backend struct {
-	host string // which an instance keeps when it is started again
+	host string // an instance has the same address after a restart
 	up   atomic.Bool
 }
 
@@ -69,12 +69,13 @@ func newBalancer(t *testing.T, all []*processtest.Instance) *balancer {
 
 func (b *balancer) address() string { return b.listener.Addr().String() }
 
-// watch asks a backend how it is.
+// watch checks the health of a backend.
 func (b *balancer) watch(one *backend) {
-	client := &http.Client{Timeout: healthWait, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}, DisableKeepAlives: true,
+	client := &http.Client{Timeout: healthTimeout, Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}},
+		DisableKeepAlives: true,
 	}}
-	tick := time.NewTicker(healthEvery)
+	tick := time.NewTicker(healthInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -100,11 +101,11 @@ func (b *balancer) accept() {
 	}
 }
 
-// pass connects a client to the next backend that can be reached: one that is
-// up, or, where none is, any.
+// pass connects a client to the next healthy backend that can be reached. If no
+// backend is healthy, it takes any.
 func (b *balancer) pass(client net.Conn) {
 	defer client.Close()
-	dialer := net.Dialer{Timeout: dialWait, LocalAddr: &net.TCPAddr{IP: net.ParseIP(balancerAddress)}}
+	dialer := net.Dialer{Timeout: dialTimeout, LocalAddr: &net.TCPAddr{IP: net.ParseIP(balancerAddress)}}
 	first := b.next.Add(1)
 	for _, wantUp := range []bool{true, false} {
 		for i := range uint64(len(b.backends)) {
@@ -137,35 +138,31 @@ func (b *balancer) splice(client, server net.Conn) {
 	})
 	io.Copy(client, server)
 	client.(*net.TCPConn).CloseWrite()
-	client.SetReadDeadline(time.Now().Add(healthWait)) // who was told to go goes
+	client.SetReadDeadline(time.Now().Add(healthTimeout)) // a leaving client closes the connection
 	other.Wait()
 }
 
-// gate is a way to an instance's port for other instances that can be shut, so
-// that nothing passes and nobody is told.
+// gate forwards the links of other instances to one instance. While it is closed, no
+// byte passes, and neither side gets an error.
 type gate struct {
 	listener net.Listener
-	target   string
-	opened   chan struct{} // by open, replaced by shut
-	mu       sync.Mutex
 	running  sync.WaitGroup
 	ctx      context.Context
+
+	mu     sync.Mutex
+	target string        // address of the instance; set before opened is closed the first time
+	opened chan struct{} // closed by open, replaced by close
 }
 
+// newGate returns a closed gate.
 func newGate(t *testing.T) *gate {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0") // where the instance will listen
-	if err != nil {
-		t.Fatal(err)
-	}
-	free.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	g := &gate{listener: listener, target: free.Addr().String(), ctx: ctx, opened: make(chan struct{})}
-	close(g.opened)
+	g := &gate{listener: listener, ctx: ctx, opened: make(chan struct{})}
 	g.running.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -183,6 +180,17 @@ func newGate(t *testing.T) *gate {
 	return g
 }
 
+// address returns the address that other instances dial.
+func (g *gate) address() string { return g.listener.Addr().String() }
+
+// lead sets the address of the instance and opens the gate.
+func (g *gate) lead(target string) {
+	g.mu.Lock()
+	g.target = target
+	g.mu.Unlock()
+	g.open()
+}
+
 func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -195,8 +203,8 @@ func (g *gate) open() {
 	close(g.opened)
 }
 
-// through waits until the gate is open.
-func (g *gate) through() bool {
+// wait waits until the gate is open. It returns false if the test ends before.
+func (g *gate) wait() bool {
 	g.mu.Lock()
 	opened := g.opened
 	g.mu.Unlock()
@@ -210,10 +218,13 @@ func (g *gate) through() bool {
 
 func (g *gate) pass(conn net.Conn) {
 	defer conn.Close()
-	if !g.through() {
+	if !g.wait() {
 		return
 	}
-	server, err := net.Dial("tcp", g.target)
+	g.mu.Lock()
+	target := g.target
+	g.mu.Unlock()
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}
@@ -226,13 +237,13 @@ func (g *gate) pass(conn net.Conn) {
 	other.Wait()
 }
 
-// copy passes bytes on while the gate is open.
+// copy forwards bytes while the gate is open.
 func (g *gate) copy(to, from net.Conn) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		if err != nil || !g.through() {
+		if err != nil || !g.wait() {
 			return
 		}
 		if _, err := to.Write(buf[:n]); err != nil {

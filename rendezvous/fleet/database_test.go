@@ -3,6 +3,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -15,8 +16,8 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 )
 
-// away holds an instance to what it says while its database is away.
-func (f *fleet) away() {
+// expectUnavailable checks what an instance answers while its database is away.
+func (f *fleet) expectUnavailable() {
 	f.t.Helper()
 	if body := f.ready(f.all[0], http.StatusServiceUnavailable); !strings.Contains(body, "database: failed") {
 		f.t.Errorf("/readyz: %s", body)
@@ -34,16 +35,17 @@ func (f *fleet) away() {
 		waits[res.Header.Get("Retry-After")] = true
 	}
 	if len(waits) < 2 {
-		f.t.Errorf("everybody is to come back after %v seconds", waits)
+		f.t.Errorf("all clients are to try again after the same time: %v seconds", waits)
 	}
 }
 
-// rebuilt waits until the database knows again who is connected.
+// rebuilt waits until the instances have written their peers to the database again.
 func (f *fleet) rebuilt(c *pgtest.Cluster, s *swarm.Swarm, pairs []swarm.Pair, peers int) {
 	f.t.Helper()
 	at := time.Now()
-	eventually(f.t, "everybody is written again", func() error {
-		n, err := c.Value(f.t.Context(), "postgres", `SELECT count(*) FROM presence p JOIN instances i USING (epoch) WHERE i.lease_until > extract(epoch FROM clock_timestamp()) * 1000`)
+	const present = `SELECT count(*) FROM presence p JOIN instances i USING (epoch) WHERE i.` + leased
+	eventually(f.t, "every peer is written again", func() error {
+		n, err := c.Value(f.t.Context(), "postgres", present)
 		if err == nil && n != strconv.Itoa(peers) {
 			err = fmt.Errorf("%s of %d", n, peers)
 		}
@@ -51,29 +53,42 @@ func (f *fleet) rebuilt(c *pgtest.Cluster, s *swarm.Swarm, pairs []swarm.Pair, p
 	})
 	f.t.Logf("%d peers are written again after %s", peers, time.Since(at).Round(time.Millisecond))
 	if seen, err := s.Seen(f.t.Context(), pairs[0]); err != nil || !seen {
-		f.t.Errorf("a peer is seen: %v, %v", seen, err)
+		f.t.Errorf("a peer is online: %v, %v", seen, err)
 	}
 	for _, i := range f.all {
 		f.ready(i, http.StatusOK)
 	}
 }
 
-// unharmed holds a run of messages, during which the database was away, to this:
-// every one arrived, and nobody lost a connection.
+// unharmed checks messages that were sent while the database was away: every message
+// arrived, and no peer lost its connection.
 func (f *fleet) unharmed(s *swarm.Swarm, m swarm.Messages) {
 	f.t.Helper()
 	if len(m.Confirmed) != m.Offered || m.Unwritten > 0 {
-		f.t.Errorf("of %d messages %d were confirmed, failed %v", m.Offered, len(m.Confirmed), m.Failed)
+		f.t.Errorf("%d messages were sent, %d confirmed, failed: %v", m.Offered, len(m.Confirmed), m.Failed)
 	}
 	if s.Lost() > 0 {
 		f.t.Errorf("%d connections were lost", s.Lost())
 	}
 }
 
-// TestTheDatabaseCrashes twice: the whole server, which is away for a while, and
-// one process of it, after which it is back before anybody asks. Either way its
-// memory of who is connected is empty.
-func TestTheDatabaseCrashes(t *testing.T) {
+// outlast waits until every instance has failed to renew its lease.
+func (f *fleet) outlast() {
+	f.t.Helper()
+	for _, i := range f.all {
+		eventually(f.t, "the instance cannot renew its lease", func() error {
+			if !strings.Contains(i.Log(), "cannot renew the lease") {
+				return errors.New("its log does not say so")
+			}
+			return nil
+		})
+	}
+}
+
+// TestDatabaseCrashes: first the whole database server crashes and is away for a
+// while. Then one of its processes crashes, and the server is back at once. Both
+// crashes empty the tables with the presence.
+func TestDatabaseCrashes(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t)
 	f := newFleet(t, c.URL("postgres"), 2, nil)
@@ -84,8 +99,8 @@ func TestTheDatabaseCrashes(t *testing.T) {
 	if err := c.Crash(); err != nil {
 		t.Fatal(err)
 	}
-	f.away()
-	wait(t, 4*time.Second)
+	f.expectUnavailable()
+	f.outlast()
 	if err := c.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -98,12 +113,11 @@ func TestTheDatabaseCrashes(t *testing.T) {
 	}
 	f.rebuilt(c, f.swarm, pairs, len(peers))
 	f.unharmed(f.swarm, messages())
-	f.peers(f.newSwarm(), 4) // others register and are found
+	f.peers(f.newSwarm(), 4) // other peers can register and be found
 }
 
-// TestTheDatabaseHangs: it neither answers nor refuses, for longer than leases
-// last.
-func TestTheDatabaseHangs(t *testing.T) {
+// TestDatabaseHangs: the database neither answers nor refuses connections.
+func TestDatabaseHangs(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t)
 	f := newFleet(t, c.URL("postgres"), 2, nil)
@@ -114,15 +128,14 @@ func TestTheDatabaseHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { resume() }) // a stopped process does not end
-	wait(t, time.Second)
-	began := time.Now()
+	t.Cleanup(func() { resume() }) // SIGTERM does not end a stopped process
+	f.outlast()
 	res, body, err := f.get(f.all[0], api.PathPeers+"/self", "ef_"+strings.Repeat("A", 54))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || took > 15*time.Second {
-		t.Errorf("after %s: %s, Retry-After %q: %s", took, res.Status, res.Header.Get("Retry-After"), body)
+	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" {
+		t.Errorf("%s, Retry-After %q: %s", res.Status, res.Header.Get("Retry-After"), body)
 	}
 	f.ready(f.all[1], http.StatusServiceUnavailable)
 	if err := resume(); err != nil {
@@ -132,8 +145,9 @@ func TestTheDatabaseHangs(t *testing.T) {
 	f.unharmed(f.swarm, messages())
 }
 
-// TestTheDatabaseFailsOver to its standby, which knows nobody that is connected.
-func TestTheDatabaseFailsOver(t *testing.T) {
+// TestDatabaseFailsOver: a standby takes over, whose tables with the presence are
+// empty.
+func TestDatabaseFailsOver(t *testing.T) {
 	t.Parallel()
 	primary := pgtest.Own(t)
 	standby, err := primary.Standby(t.Context())
@@ -148,10 +162,11 @@ func TestTheDatabaseFailsOver(t *testing.T) {
 	f := newFleet(t, primary.Both(standby, "postgres"), 2, nil)
 	peers, pairs := f.peers(f.swarm, 80)
 	f.settled(f.swarm, pairs)
-	eventually(t, "the standby has it all", func() error {
-		behind, err := primary.Value(t.Context(), "postgres", `SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()`)
-		if err == nil && behind != "1" {
-			err = fmt.Errorf("it is behind")
+	const current = `SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()`
+	eventually(t, "the standby has replayed everything", func() error {
+		n, err := primary.Value(t.Context(), "postgres", current)
+		if err == nil && n != "1" {
+			err = errors.New("the standby is behind")
 		}
 		return err
 	})
@@ -159,11 +174,11 @@ func TestTheDatabaseFailsOver(t *testing.T) {
 	if err := primary.Crash(); err != nil {
 		t.Fatal(err)
 	}
-	f.away()
+	f.expectUnavailable()
 	if err := standby.Promote(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.rebuilt(standby, f.swarm, pairs, len(peers))
 	f.unharmed(f.swarm, messages())
-	f.peers(f.newSwarm(), 4) // others register and are found
+	f.peers(f.newSwarm(), 4) // other peers can register and be found
 }

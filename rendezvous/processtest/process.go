@@ -1,11 +1,12 @@
 //go:build linux
 
-// Package processtest runs the server as it is shipped, as processes of their
-// own, for tests that kill, stop and restart them.
+// Package processtest runs release builds of the server as separate processes, for
+// tests that kill, stop and restart them.
 package processtest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,16 +19,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-const startWait = time.Minute
+// Bounds of waits.
+const (
+	startTimeout = 2 * time.Minute
+	stopTimeout  = 30 * time.Second
+)
 
-// Build makes the server as it is shipped: without cgo and without the race
-// detector.
+// Build builds the server in a directory, as for a release: without cgo and without
+// the race detector.
 func Build(dir string) (program string, err error) {
 	program = filepath.Join(dir, "easyfind-rendezvous")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", program, "github.com/easyfind-usb/easyfind/rendezvous/cmd/easyfind-rendezvous")
+	const server = "github.com/easyfind-usb/easyfind/rendezvous/cmd/easyfind-rendezvous"
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, server)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the server: %w: %s", err, out)
@@ -42,16 +49,16 @@ type Instance struct {
 	cmd   *exec.Cmd
 	log   string
 	ended chan struct{}
-	links chan string // the first that it prints
+	links chan string // receives the first join link that it prints
 
-	Data string // its directory
-	Link string // that it printed, to join with
+	Data string // data directory
+	Link string // join link that it printed
 	Host string // host:port of HTTPS and signalling
 }
 
 var printedLink = regexp.MustCompile(`--rendezvous '(https://[^']+)'`)
 
-// Start starts an instance and waits until it serves. It ends with the test.
+// Start starts an instance and waits until it serves. It stops at the end of the test.
 func Start(t testing.TB, program string, args ...string) *Instance {
 	t.Helper()
 	i := Begin(t, program, args...)
@@ -59,7 +66,7 @@ func Start(t testing.TB, program string, args ...string) *Instance {
 	return i
 }
 
-// Begin starts an instance without waiting for it. It ends with the test.
+// Begin starts an instance without waiting for it. It stops at the end of the test.
 func Begin(t testing.TB, program string, args ...string) *Instance {
 	t.Helper()
 	i := &Instance{t: t, Data: t.TempDir()}
@@ -74,7 +81,7 @@ func (i *Instance) run(more ...string) {
 	i.t.Helper()
 	i.ended = make(chan struct{})
 	i.cmd = exec.Command(i.args[0], append(i.args[1:], more...)...)
-	// It ends with this process, however that ends.
+	// The kernel kills it when this process ends.
 	i.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := i.cmd.StdoutPipe()
 	if err != nil {
@@ -101,19 +108,21 @@ func (i *Instance) run(more ...string) {
 				}
 			}
 		}
-		i.cmd.Wait() // how it ended is in its log
+		i.cmd.Wait() // the log says how it ended
 	}()
 }
 
-// Await waits until the instance serves and has said how to join it.
+// Await waits until the instance serves and has printed its join link.
 func (i *Instance) Await() {
 	i.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
 	select {
 	case i.Link = <-i.links:
 	case <-i.ended:
 		i.t.Fatalf("the server ended: %s", i.tail())
-	case <-time.After(startWait):
-		i.t.Fatalf("the server does not start: %s", i.tail())
+	case <-ctx.Done():
+		i.t.Fatalf("the server has not started within %v: %s", startTimeout, i.tail())
 	}
 	join, err := api.ParseJoinLink(i.Link)
 	if err != nil {
@@ -122,7 +131,7 @@ func (i *Instance) Await() {
 	i.Host = join.Host
 }
 
-// tail is the end of the log.
+// tail returns the end of the log.
 func (i *Instance) tail() string {
 	log := i.Log()
 	return log[max(0, len(log)-4096):]
@@ -131,7 +140,7 @@ func (i *Instance) tail() string {
 // Signal sends a signal to the process.
 func (i *Instance) Signal(s syscall.Signal) error { return i.cmd.Process.Signal(s) }
 
-// Log is all that the process has logged since it was started last.
+// Log returns the log of the process since its last start.
 func (i *Instance) Log() string {
 	raw, err := os.ReadFile(i.log)
 	if err != nil {
@@ -140,41 +149,56 @@ func (i *Instance) Log() string {
 	return string(raw)
 }
 
-// Kill ends the process with -9.
+// Kill ends the process with SIGKILL.
 func (i *Instance) Kill() {
 	i.cmd.Process.Kill()
 	<-i.ended
 }
 
-// Again starts the instance again, at the same address.
+// Again starts the instance again at the same address.
 func (i *Instance) Again() {
 	i.t.Helper()
 	i.run("--listen", i.Host)
 	i.Await()
 }
 
-var loggedAddress = regexp.MustCompile(`the rendezvous is serving",? ?"?addr"?[:=]"?(127[0-9.:]+)`)
-
-// Listens is the address of the HTTPS port, as the log has it; "" until it
-// listens.
-func (i *Instance) Listens() string {
-	if m := loggedAddress.FindStringSubmatch(i.Log()); m != nil {
-		return m[1]
-	}
-	return ""
+// Address returns the address of the HTTPS port. It waits until the log contains it.
+func (i *Instance) Address() string {
+	i.t.Helper()
+	return i.logged("the rendezvous is serving")
 }
 
-// Stop ends the process as an operator does, and waits for it.
+// ClusterAddress returns the address of the port for links from other instances. It
+// waits until the log contains it.
+func (i *Instance) ClusterAddress() string {
+	i.t.Helper()
+	return i.logged("accepting links from other instances")
+}
+
+// logged returns the address in the log record with a message.
+func (i *Instance) logged(message string) (address string) {
+	i.t.Helper()
+	pattern := regexp.MustCompile(message + `",? ?"?addr"?[:=]"?(127[0-9.:]+)`)
+	waittest.Until(i.t, "the log contains: "+message, func() bool {
+		m := pattern.FindStringSubmatch(i.Log())
+		if m == nil {
+			return false
+		}
+		address = m[1]
+		return true
+	})
+	return address
+}
+
+// Stop ends the process with SIGTERM, as an operator does, and waits for it.
 func (i *Instance) Stop() {
 	i.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-i.ended:
-	case <-time.After(30 * time.Second):
-		i.Kill()
-	}
+	kill := time.AfterFunc(stopTimeout, func() { i.cmd.Process.Kill() })
+	defer kill.Stop()
+	<-i.ended
 }
 
-// RSS is the process's resident memory in bytes.
+// RSS returns the resident memory of the process in bytes.
 func (i *Instance) RSS() (int, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", i.cmd.Process.Pid))
 	if err != nil {
@@ -189,16 +213,16 @@ func (i *Instance) RSS() (int, error) {
 	return 0, errors.New("no VmRSS in the process's status")
 }
 
-// CPU is the processor time that the process has used so far.
+// CPU returns the processor time that the process has used.
 func (i *Instance) CPU() (time.Duration, error) { return CPU(i.cmd.Process.Pid) }
 
-// CPU is the processor time that a process has used so far.
+// CPU returns the processor time that a process has used.
 func CPU(pid int) (time.Duration, error) {
-	// By thread, because only there it is counted in nanoseconds. Go's threads
+	// The kernel reports nanoseconds only for each thread. Threads of a Go program
 	// hardly ever end.
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(files) == 0 {
-		return 0, errors.Join(errors.New("no processor time of the process"), err)
+		return 0, errors.Join(errors.New("the kernel reports no processor time of the process"), err)
 	}
 	var sum time.Duration
 	for _, f := range files {
@@ -219,7 +243,7 @@ func CPU(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// Spent runs f and returns the processor time that the instance used meanwhile.
+// Spent runs f and returns the processor time that the instance used during it.
 func (i *Instance) Spent(f func()) time.Duration {
 	i.t.Helper()
 	before, err := i.CPU()
