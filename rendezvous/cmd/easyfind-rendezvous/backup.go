@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,14 +11,15 @@ import (
 )
 
 type backupCommand struct {
-	File string `arg:"" help:"Where to write it; - is the standard output."`
+	File string `arg:"" help:"File to write, or - for the standard output."`
 }
 
 // Help is shown below the command's flags.
 func (*backupCommand) Help() string {
-	return `It holds the database as it is at one moment, whichever engine, the server's own certificate and its key, and the
-links: who has it can be this server. The file is readable by its owner only and appears when it is complete. A
-certificate of --tls-cert is not in it, nor the key of --database-key, nor the settings.
+	return `The backup contains the database at one moment, the self-signed certificate with its key, and the links. Anybody
+who has it can impersonate this server: keep it secret. Only its owner can read the file, which appears when it is
+complete.
+The backup does not contain the certificate of --tls-cert, the key of --database-key, or the settings.
 
   easyfind-rendezvous --config /etc/easyfind/rendezvous.yaml backup /var/backups/rendezvous.bak`
 }
@@ -48,15 +48,16 @@ func (c *backupCommand) Run(p *program, all *commands) error {
 }
 
 type restoreCommand struct {
-	File  string `arg:"" help:"The backup; - is the standard input."`
-	Force bool   `env:"-" help:"Replace a database that is in use."`
+	File  string `arg:"" help:"Backup to read, or - for the standard input."`
+	Force bool   `env:"-" help:"Replace a database that contains data."`
 }
 
 // Help is shown below the command's flags.
 func (*restoreCommand) Help() string {
-	return `Stop every instance first. The backup is read and checked wholly before anything is touched, and then put in place
-wholly or not at all. It may be of an older version, and of the other engine: with --database-url it goes into
-Postgres, without into the data directory. Agents go on as if nothing had been, at the same public URL.`
+	return `Stop every instance first. The command verifies the whole backup before it changes anything. Then it restores
+everything or nothing. The backup may come from an older version and from the other database engine: with
+--database-url it is restored to Postgres, otherwise to the data directory. If the public URL stays the same, agents
+reconnect by themselves.`
 }
 
 // Run restores a backup.
@@ -74,7 +75,7 @@ func (c *restoreCommand) Run(p *program, all *commands) error {
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	_, err = io.WriteString(p.out, fmt.Sprintf("Restored: a backup of %s, made of %s by version %s.\nNow start the server.\n",
-		done.Made.Local().Format(time.DateTime), done.Engine, done.Software))
+	_, err = fmt.Fprintf(p.out, "Restored a backup of %s (%s, version %s).\nNow start the server.\n",
+		done.Made.Local().Format(time.DateTime), done.Engine, done.Software)
 	return err
 }

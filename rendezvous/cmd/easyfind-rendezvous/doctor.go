@@ -9,22 +9,23 @@ import (
 )
 
 type doctorCommand struct {
-	JoinLink string `name:"join-link" env:"-" help:"Meet the server of this link, or at this https:// address, in place of this one." placeholder:"LINK"`
+	JoinLink string `name:"join-link" env:"-" placeholder:"LINK" help:"Check another server, by join link or https:// address."`
 	JSON     bool   `name:"json" env:"-" help:"Write JSON."`
 }
 
 // Help is shown below the command's flags.
 func (*doctorCommand) Help() string {
-	return `It looks at the settings, the data directory, the database, the other instances and the ports, and meets the server at
-its public address as an agent does: HTTPS, certificate, signalling, STUN, and a packet through the relay over UDP, TCP
-and TLS. Give it the settings that the server has. ✓ is well, ✗ is wrong and says what to do, – could not be told.
+	return `The doctor checks the settings, the data directory, the database, the other instances and the ports. It then
+connects to the public address as an agent does: HTTPS, certificate, signalling, STUN, and a packet through the relay over UDP, TCP
+and TLS. Run it with the settings of the server. ✓ means that a check passed, ✗ that something is wrong, with advice,
+and – that the result is unknown or not important.
 
-What firewalls do to others shows from outside only: run "easyfind doctor" on an agent elsewhere.
+This machine cannot see what firewalls do to others: run "easyfind doctor" on an agent in another network.
 
-Exit codes: 0 nothing is wrong, 1 something is.`
+Exit codes: 0 nothing is wrong, 1 something is wrong.`
 }
 
-// Run looks, and says what it has found.
+// Run checks the server and prints the findings.
 func (d *doctorCommand) Run(p *program, c *commands) error {
 	found := rendezvous.Doctor(p.ctx, c.Server, d.JoinLink)
 	var err error

@@ -12,10 +12,11 @@ import (
 	"testing"
 )
 
-// TestHangupHasTheCertificateReadAgain, where it would end other programs.
-func TestHangupHasTheCertificateReadAgain(t *testing.T) {
+// TestHangupReloadsCertificate: SIGHUP makes the server read the certificate's files
+// again. It does not end the server.
+func TestHangupReloadsCertificate(t *testing.T) {
 	data := t.TempDir()
-	serving(t, data)() // makes a certificate
+	serving(t, data)() // creates a certificate
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	log, err := io.Pipe()
@@ -36,7 +37,7 @@ func TestHangupHasTheCertificateReadAgain(t *testing.T) {
 				return
 			}
 		}
-		t.Fatalf("never: %s", what)
+		t.Fatalf("the log does not contain: %s", what)
 	}
 	await("the rendezvous is serving")
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {

@@ -1,5 +1,5 @@
-// Command easyfind-rendezvous is the server by which the agents of EasyFind
-// find each other, and what its operator needs beside it.
+// Command easyfind-rendezvous is the server through which the agents of EasyFind
+// find each other. It also has commands for its operator.
 package main
 
 import (
@@ -14,6 +14,9 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p := &program{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr, errTTY: isatty.IsTerminal(os.Stderr.Fd()), notify: os.Getenv("NOTIFY_SOCKET")}
+	p := &program{
+		ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		errTTY: isatty.IsTerminal(os.Stderr.Fd()), notify: os.Getenv("NOTIFY_SOCKET"),
+	}
 	os.Exit(p.run(os.Args[1:]))
 }

@@ -7,51 +7,55 @@ import (
 	"time"
 )
 
-// A storm of connections leaves a heap behind of twice what the peers that stay
-// need, and by itself Go gives little of it back for as long as they are idle. So
-// the process collects and gives back once it has become quiet, at the price of
-// one collection, some 5 ms for each 1,000 peers.
+// After many peers have connected at the same time, the heap is twice as large as
+// these peers need. While they are idle, Go returns little of it to the system. The
+// process therefore returns memory as soon as it is quiet. This costs one garbage
+// collection, about 5 ms for each 1,000 peers.
 const (
-	quietLook = 10 * time.Second
-	quietRate = 32 << 20 // bytes: who allocates no more from one look to the next is quiet
-	busyTotal = 48 << 20 // bytes: so much allocated since it gave back is worth doing it again
+	quietInterval = 10 * time.Second // between two checks
+	quietBytes    = 32 << 20         // the process is quiet if it allocates at most this between two checks
+	worthBytes    = 48 << 20         // allocations since the last time that make it worth returning memory again
 )
 
-// keepMemory gives memory back to the system in quiet times, until ctx ends.
+// keepMemory returns memory to the system in quiet times, until ctx ends.
 func keepMemory(ctx context.Context) {
-	tick := time.NewTicker(quietLook)
+	tick := time.NewTicker(quietInterval)
 	defer tick.Stop()
-	var t thrift
+	var p memoryPolicy
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if t.look(allocated()) {
+		if p.check(allocated()) {
 			debug.FreeOSMemory()
 		}
 	}
 }
 
-// allocated is how many bytes the process has ever allocated on its heap.
+// allocated returns the bytes that the process has ever allocated on its heap.
 func allocated() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
 
-// thrift decides when giving memory back is worth it. The zero value begins with
-// a process that has done nothing.
-type thrift struct{ last, given uint64 }
+// memoryPolicy decides when to return memory. The zero value is for a process that
+// has allocated nothing.
+type memoryPolicy struct {
+	last     uint64 // allocated at the last check
+	returned uint64 // allocated when memory was returned
+}
 
-// look reports whether to give memory back now, by what was ever allocated.
-func (t *thrift) look(allocated uint64) bool {
-	quiet := allocated-t.last <= quietRate
-	t.last = allocated
-	if !quiet || allocated-t.given < busyTotal {
+// check reports whether to return memory now. allocated is the number of bytes that
+// the process has ever allocated.
+func (p *memoryPolicy) check(allocated uint64) bool {
+	quiet := allocated-p.last <= quietBytes
+	p.last = allocated
+	if !quiet || allocated-p.returned < worthBytes {
 		return false
 	}
-	t.given = allocated
+	p.returned = allocated
 	return true
 }

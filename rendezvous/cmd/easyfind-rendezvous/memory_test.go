@@ -2,28 +2,28 @@ package main
 
 import "testing"
 
-func TestMemoryIsGivenBackOnceItIsQuiet(t *testing.T) {
+func TestMemoryIsReturnedInQuietTimes(t *testing.T) {
 	const mb = 1 << 20
-	var th thrift
+	var p memoryPolicy
 	total := uint64(0)
 	for i, c := range []struct {
 		allocates uint64
-		gives     bool
+		returns   bool
 	}{
-		{10 * mb, false},  // the start: little to give
-		{900 * mb, false}, // a storm
+		{10 * mb, false},  // the start: little to return
+		{900 * mb, false}, // many peers connect
 		{500 * mb, false},
-		{1 * mb, true}, // over
+		{1 * mb, true}, // quiet again
 		{1 * mb, false},
-		{20 * mb, false}, // pings alone
-		{30 * mb, true},  // have added up
+		{20 * mb, false}, // only pings
+		{30 * mb, true},  // enough has accumulated
 		{33 * mb, false}, // busy
 		{33 * mb, false},
 		{0, true},
 	} {
 		total += c.allocates
-		if got := th.look(total); got != c.gives {
-			t.Errorf("look %d: %v, want %v", i, got, c.gives)
+		if got := p.check(total); got != c.returns {
+			t.Errorf("check %d: %v, want %v", i, got, c.returns)
 		}
 	}
 }

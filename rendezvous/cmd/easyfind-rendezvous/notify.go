@@ -5,21 +5,20 @@ import (
 	"net"
 )
 
-// notify tells systemd how the service is, as sd_notify(3) does: a datagram to
-// the socket that the variable NOTIFY_SOCKET names. Without one there is nobody
-// to tell.
+// notify sends a state to systemd, as sd_notify(3) does: in a datagram to the socket
+// of the environment variable NOTIFY_SOCKET. If socket is "", it does nothing.
 func notify(socket, state string) error {
 	if socket == "" {
 		return nil
 	}
-	// A name that begins with @ is abstract, which package net writes so too.
+	// Package net uses the same notation for abstract sockets: a name that begins with @.
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
-		return fmt.Errorf("tell systemd: %w", err)
+		return fmt.Errorf("notify systemd: %w", err)
 	}
 	defer conn.Close()
 	if _, err := conn.Write([]byte(state)); err != nil {
-		return fmt.Errorf("tell systemd: %w", err)
+		return fmt.Errorf("notify systemd: %w", err)
 	}
 	return nil
 }

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// TestTheServiceManagerIsTold: that the server is ready, once it serves, and
-// that it stops.
-func TestTheServiceManagerIsTold(t *testing.T) {
+// TestServiceManagerIsNotified: the server notifies the service manager when it
+// serves and when it stops.
+func TestServiceManagerIsNotified(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "notify")
 	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -23,12 +23,12 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 	}
 	defer manager.Close()
 	manager.SetReadDeadline(time.Now().Add(time.Minute))
-	hears := func(want string) {
+	receives := func(want string) {
 		t.Helper()
-		said := make([]byte, 64)
-		n, err := manager.Read(said)
-		if err != nil || string(said[:n]) != want {
-			t.Fatalf("heard %q, %v, want %q", said[:n], err, want)
+		got := make([]byte, 64)
+		n, err := manager.Read(got)
+		if err != nil || string(got[:n]) != want {
+			t.Fatalf("received %q, %v, want %q", got[:n], err, want)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -39,13 +39,13 @@ func TestTheServiceManagerIsTold(t *testing.T) {
 	go func() {
 		done <- p.run([]string{"--data", t.TempDir(), "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0"})
 	}()
-	hears("READY=1")
+	receives("READY=1")
 	cancel()
-	hears("STOPPING=1")
+	receives("STOPPING=1")
 	if code := <-done; code != 0 {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	if err := notify(filepath.Join(t.TempDir(), "nobody"), "READY=1"); err == nil {
-		t.Error("nobody was told, without an error")
+		t.Error("notify returns no error without a service manager")
 	}
 }

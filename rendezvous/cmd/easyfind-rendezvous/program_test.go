@@ -12,18 +12,17 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/easyfind-usb/easyfind/internal/settings"
 	"github.com/easyfind-usb/easyfind/internal/settings/settingstest"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestEverySettingWorksInAllThreeWays(t *testing.T) {
-	settingstest.Run(t, func() any { return &commands{} }, settings.Options("easyfind-rendezvous", "test"))
+func TestEverySettingCanBeFlagKeyAndVariable(t *testing.T) {
+	settingstest.Run(t, func() any { return &commands{} }, options())
 }
 
-// run runs a command line and returns its exit code and what it wrote.
+// run runs a command line and returns its exit code and output.
 func run(ctx context.Context, args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
 	p := &program{ctx: ctx, in: strings.NewReader(""), out: &stdout, err: &stderr}
@@ -31,8 +30,8 @@ func run(ctx context.Context, args ...string) (code int, out, errs string) {
 	return code, stdout.String(), stderr.String()
 }
 
-// serving runs the server with a data directory until the test ends or stop is
-// called, and returns once it serves.
+// serving runs the server with a data directory until stop is called or the test
+// ends. It returns when the server serves.
 func serving(t *testing.T, data string, args ...string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -41,13 +40,14 @@ func serving(t *testing.T, data string, args ...string) (stop func()) {
 	p := &program{ctx: ctx, in: strings.NewReader(""), out: output, err: &stderr}
 	done := make(chan int, 1)
 	go func() {
-		done <- p.run(append([]string{"--data", data, "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0"}, args...))
+		done <- p.run(append([]string{"--data", data, "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0"},
+			args...))
 		output.Close()
 	}()
 	first := make([]byte, 1)
 	if _, err := ready.Read(first); err != nil {
 		cancel()
-		t.Fatalf("it ended: %d: %s", <-done, stderr.String())
+		t.Fatalf("the server ended: %d: %s", <-done, stderr.String())
 	}
 	drained := make(chan struct{})
 	go func() {
@@ -70,9 +70,10 @@ func serving(t *testing.T, data string, args ...string) (stop func()) {
 	return stop
 }
 
-// TestAnOpenServerSaysSo: to let anybody in is a choice that is shown.
-func TestAnOpenServerSaysSo(t *testing.T) {
-	for open, want := range map[bool]string{false: "keep it to those who may", true: "anybody who reaches it can join"} {
+// TestServerPrintsWhoCanJoin: an operator who opens the server to everybody sees that.
+func TestServerPrintsWhoCanJoin(t *testing.T) {
+	for open, want := range map[bool]string{false: "Anybody who has this link can join",
+		true: "anybody who can reach it can join"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		ready, output := io.Pipe()
 		p := &program{ctx: ctx, in: strings.NewReader(""), out: output, err: io.Discard}
@@ -85,10 +86,10 @@ func TestAnOpenServerSaysSo(t *testing.T) {
 			done <- p.run(args)
 			output.Close()
 		}()
-		said := make([]byte, 4096)
-		n, err := ready.Read(said) // the first of what it says, which is one write
-		if err != nil || !strings.Contains(string(said[:n]), want) {
-			t.Errorf("open %v: %s, %v", open, said[:n], err)
+		text := make([]byte, 4096)
+		n, err := ready.Read(text) // the first write is the text with the join link
+		if err != nil || !strings.Contains(string(text[:n]), want) {
+			t.Errorf("open %v: %s, %v", open, text[:n], err)
 		}
 		cancel()
 		if _, err := io.Copy(io.Discard, ready); err != nil {
@@ -100,12 +101,14 @@ func TestAnOpenServerSaysSo(t *testing.T) {
 	}
 }
 
-func TestLinks(t *testing.T) {
+func TestLinkCommands(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	if code, _, errs := run(t.Context(), "join-link", "--data", data); code != 1 || !strings.Contains(errs, "start the server once") {
+	if code, _, errs := run(t.Context(), "join-link", "--data", data); code != 1 ||
+		!strings.Contains(errs, "start the server once") {
 		t.Errorf("before the first start: %d, %s", code, errs)
 	}
-	if code, _, errs := run(t.Context(), "admin-link", "--data", data); code != 1 || !strings.Contains(errs, "start the server once") {
+	if code, _, errs := run(t.Context(), "admin-link", "--data", data); code != 1 ||
+		!strings.Contains(errs, "start the server once") {
 		t.Errorf("before the first start: %d, %s", code, errs)
 	}
 	stop := serving(t, data)
@@ -122,17 +125,19 @@ func TestLinks(t *testing.T) {
 		}
 		links[admin] = true
 		j, a := parse(t, join), parse(t, admin)
-		if j.Host != a.Host || a.Path != "/admin" || fragment(t, j).Get("pin") != fragment(t, a).Get("pin") || fragment(t, a).Get("link") == "" {
+		if j.Host != a.Host || a.Path != "/admin" || fragment(t, j).Get("pin") != fragment(t, a).Get("pin") ||
+			fragment(t, a).Get("link") == "" {
 			t.Errorf("%s does not belong to %s", admin, join)
 		}
 		stop()
 	}
 }
 
-func TestBackupAndRestore(t *testing.T) {
+func TestBackupAndRestoreCommands(t *testing.T) {
 	data, file := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "rendezvous.bak")
-	if code, _, errs := run(t.Context(), "backup", file, "--data", data); code != 1 || !strings.Contains(errs, "start the server once") {
-		t.Errorf("backup of nothing: %d, %s", code, errs)
+	if code, _, errs := run(t.Context(), "backup", file, "--data", data); code != 1 ||
+		!strings.Contains(errs, "start the server once") {
+		t.Errorf("backup before the first start: %d, %s", code, errs)
 	}
 	stop := serving(t, data)
 	link, err := rendezvous.KeptJoinLink(data)
@@ -144,21 +149,23 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Fatalf("backup: %d, %s", code, errs)
 		}
 	}
-	beside, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
 	info, errStat := os.Stat(file)
-	if err != nil || errStat != nil || len(beside) != 1 || info.Mode().Perm() != 0o600 {
-		t.Errorf("files %q, mode %v, %v, %v", beside, info.Mode(), err, errStat)
+	if err != nil || errStat != nil || len(files) != 1 || info.Mode().Perm() != 0o600 {
+		t.Errorf("files %q, mode %v, %v, %v", files, info.Mode(), err, errStat)
 	}
 	code, stream, errs := run(t.Context(), "--data", data, "backup", "-")
 	if code != 0 || !strings.HasPrefix(stream, "\x1f\x8b") {
 		t.Errorf("backup to the standard output: %d, %s", code, errs)
 	}
-	if code, _, errs := run(t.Context(), "restore", file, "--force", "--data", data); code != 1 || !strings.Contains(errs, "stop it") {
+	if code, _, errs := run(t.Context(), "restore", file, "--force", "--data", data); code != 1 ||
+		!strings.Contains(errs, "stop it") {
 		t.Errorf("restore while the server runs: %d, %s", code, errs)
 	}
 	stop()
 	other := filepath.Join(t.TempDir(), "other")
-	if code, out, errs := run(t.Context(), "restore", file, "--data", other); code != 0 || !strings.Contains(out, "Now start the server") {
+	if code, out, errs := run(t.Context(), "restore", file, "--data", other); code != 0 ||
+		!strings.Contains(out, "Now start the server") {
 		t.Errorf("restore: %d, %s, %s", code, out, errs)
 	}
 	if restored, err := rendezvous.KeptJoinLink(other); err != nil || restored != link {
@@ -171,11 +178,12 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
-// data is a data directory with a join link.
-func data(t *testing.T) string {
+// dataDir returns a data directory with a join link.
+func dataDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, rendezvous.JoinLinkFile), []byte("https://127.0.0.1:1/#pin=x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, rendezvous.JoinLinkFile), []byte("https://127.0.0.1:1/#pin=x"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -199,7 +207,7 @@ func fragment(t *testing.T, u *url.URL) url.Values {
 	return v
 }
 
-func TestHelpAndBadUsage(t *testing.T) {
+func TestHelpAndWrongUsage(t *testing.T) {
 	code, out, _ := run(t.Context(), "--help")
 	if code != 0 || !strings.Contains(out, "join-link") || !strings.Contains(out, "--public-url") {
 		t.Errorf("help: %d, %s", code, out)
@@ -218,9 +226,11 @@ func TestHelpAndBadUsage(t *testing.T) {
 		t.Errorf("a wrong setting: %d, %s", code, errs)
 	}
 	for _, command := range []string{"serve", "backup=-", "restore=" + file, "admin-link"} {
-		args := append(strings.Split(command, "="), "--database-url", "postgres://u:hunter2@127.0.0.1:1/d", "--data", data(t), "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0")
+		args := append(strings.Split(command, "="), "--database-url", "postgres://u:hunter2@127.0.0.1:1/d",
+			"--data", dataDir(t), "--listen", "127.0.0.1:0", "--stun-listen", "127.0.0.1:0")
 		code, _, errs = run(t.Context(), args...)
-		if code != 1 || strings.Contains(errs, "hunter2") || command != "restore="+file && !strings.Contains(errs, "check that Postgres runs there") {
+		explained := strings.Contains(errs, "check that Postgres runs there")
+		if code != 1 || strings.Contains(errs, "hunter2") || command != "restore="+file && !explained {
 			t.Errorf("%s without a database: %d, %s", command, code, errs)
 		}
 	}

@@ -14,43 +14,46 @@ import (
 
 type serveCommand struct{}
 
-// whoMayJoin says what the join link is worth.
-func whoMayJoin(open bool) string {
+// joinAdvice returns the text that says who can join.
+func joinAdvice(open bool) string {
 	if open {
-		return "The server is open: anybody who reaches it can join, with this link or without. Start it without --open to keep it to whom you invite."
+		return "The server is open: anybody who can reach it can join, even without this link.\n" +
+			"To require an invite, start it without --open."
 	}
-	return "Who has this link can join: keep it to those who may."
+	return "Anybody who has this link can join: give it only to people that you trust."
 }
 
 // Run serves until the program's context ends.
 func (*serveCommand) Run(p *program, c *commands) error {
 	data := c.Server.Data
 	c.Server.OnReady = func(link string) {
-		fmt.Fprintf(p.out, "\nJoin this rendezvous with:\n\n    easyfind up --rendezvous '%s'\n\n%s It is kept in %s.\n\n",
-			link, whoMayJoin(c.Server.Open), filepath.Join(data, rendezvous.JoinLinkFile))
+		fmt.Fprintf(p.out, "\nTo join this rendezvous, run:\n\n    easyfind up --rendezvous '%s'\n\n%s\nThe link " +
+			"is stored in %s.\n\n",
+			link, joinAdvice(c.Server.Open), filepath.Join(data, rendezvous.JoinLinkFile))
 		if admin := rendezvous.KeptAdminLink(data); admin != "" {
-			fmt.Fprintf(p.out, "Administer it with this link, which is good once and for a day:\n\n    %s\n\nIt is kept in %s.\n\n",
+			fmt.Fprintf(p.out, "To administer it, open this link, which works once and for a day:\n\n    %s\n\nThe " +
+				"link is stored in %s.\n\n",
 				admin, filepath.Join(data, rendezvous.AdminLinkFile))
 		}
-		p.tell(c, "READY=1")
+		p.notifyManager(c, "READY=1")
 	}
 	server, err := rendezvous.New(c.Server)
 	if err != nil {
 		return err
 	}
-	var beside sync.WaitGroup
-	defer beside.Wait()
+	var background sync.WaitGroup
+	defer background.Wait()
 	ctx, stop := context.WithCancel(p.ctx)
 	defer stop()
-	defer context.AfterFunc(p.ctx, func() { p.tell(c, "STOPPING=1") })()
-	beside.Go(func() { keepMemory(ctx) })
-	if !p.errTTY { // at a terminal it is the end of the terminal
+	defer context.AfterFunc(p.ctx, func() { p.notifyManager(c, "STOPPING=1") })()
+	background.Go(func() { keepMemory(ctx) })
+	if !p.errTTY { // at a terminal, SIGHUP means that the terminal was closed
 		defer onHangup(server.Reload)()
 	}
 	return server.Run(ctx)
 }
 
-// onHangup calls f at each hang-up signal until it is stopped.
+// onHangup calls f at each SIGHUP until stop is called.
 func onHangup(f func()) (stop func()) {
 	signals, ended := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(signals, syscall.SIGHUP)
@@ -67,10 +70,10 @@ func onHangup(f func()) (stop func()) {
 	}
 }
 
-// tell says to whom has started the service how it is.
-func (p *program) tell(c *commands, state string) {
+// notifyManager sends a state to the service manager.
+func (p *program) notifyManager(c *commands, state string) {
 	if err := notify(p.notify, state); err != nil {
-		c.Server.Logger.Warn("the service manager was not told", "state", state, "err", err)
+		c.Server.Logger.Warn("cannot notify the service manager", "state", state, "err", err)
 	}
 }
 
@@ -78,10 +81,11 @@ type joinLinkCommand struct{}
 
 // Help is shown below the command's flags.
 func (*joinLinkCommand) Help() string {
-	return "The link is kept in the data directory since the server was first started. Who has it can join."
+	return "The first start of the server creates the link and stores it in the data directory. Anybody who has it " +
+		"can join."
 }
 
-// Run prints the kept link.
+// Run prints the stored link.
 func (*joinLinkCommand) Run(p *program, c *commands) error {
 	link, err := rendezvous.KeptJoinLink(c.Server.Data)
 	if err != nil {
@@ -95,10 +99,11 @@ type adminLinkCommand struct{}
 
 // Help is shown below the command's flags.
 func (*adminLinkCommand) Help() string {
-	return "The link is good once and for a day, and kept in the data directory until then. The server may be running."
+	return "The link works once and for a day. It is stored in the data directory until it is used. The server may " +
+		"be running."
 }
 
-// Run makes a link and prints it.
+// Run creates a link and prints it.
 func (*adminLinkCommand) Run(p *program, c *commands) error {
 	link, err := rendezvous.NewAdminLink(p.ctx, c.Server)
 	if err != nil {
