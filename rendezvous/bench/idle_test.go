@@ -8,19 +8,19 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
 )
 
-// idleFigures is an instance with so many peers that do nothing but ping.
+// idleFigures holds the cost of peers that only send pings.
 type idleFigures struct {
 	peers     int
 	rss       int           // bytes
-	cpu       time.Duration // in the window
+	cpu       time.Duration // of the instance in the window
 	window    time.Duration
 	pings     int           // in the window
-	connected time.Duration // processor time of the instance for each connection that was added
-	perSecond float64       // connections that were added
+	connected time.Duration // processor time of the instance for each new connection
+	perSecond float64       // new connections
 }
 
-// idle measures what connected peers cost an instance that do nothing, by their
-// number.
+// idle measures the cost of connected peers that do nothing, for several numbers of
+// peers.
 func (b *bench) idle() {
 	i := b.cluster(1)[0]
 	s := b.swarm(i)

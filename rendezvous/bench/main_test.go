@@ -21,33 +21,35 @@ import (
 )
 
 var (
-	measure = flag.Bool("bench-rendezvous", false, "measure the rendezvous at full scale, for some ten minutes")
-	peers   = flag.Int("bench-peers", 20_000, "peers at most")
-	only    = flag.String("bench-only", "", "measure these alone, of registrations,signalling,handshakes,idle,storm")
+	measure = flag.Bool("bench-rendezvous", false, "measure the rendezvous at full scale, which takes about ten " +
+		"minutes")
+	peers   = flag.Int("bench-peers", 20_000, "maximum number of peers")
+	only    = flag.String("bench-only", "", "measure only some of registrations,signalling,handshakes,idle,storm")
 	write   = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks-rendezvous.md")
 )
 
-// scale is how much is measured.
+// scale holds the amounts that are measured.
 type scale struct {
-	sizes         []int // of the idle peers, rising
+	sizes         []int // numbers of idle peers, ascending
 	settle        time.Duration
-	window        time.Duration // in which idle processor time is counted
-	registrations int           // in a round
-	alone         int           // registrations over a connection each
+	window        time.Duration // of the measurement of idle processor time
+	registrations int           // in each round
+	alone         int           // registrations on a connection of their own
 	rounds        int
-	conns         int // that ask at once
+	conns         int // parallel connections
 	lookups       time.Duration
 	talkers       int   // peers that send or receive
-	rates         []int // messages a second
+	rates         []int // messages per second
 	talk          time.Duration
 	listeners     int // of NOTIFY
 	handshakes    time.Duration
 	steady        time.Duration // before an instance is killed
 }
 
-// spareFiles is for what an instance has open beside its peers.
+// spareFiles is the number of files that an instance has open for other things than peers.
 const spareFiles = 100
 
+// full returns the scale of measurements.
 func full() scale {
 	s := scale{
 		sizes: []int{1000, 5000, 10_000}, settle: 26 * time.Second, window: 30 * time.Second,
@@ -60,6 +62,7 @@ func full() scale {
 	return s
 }
 
+// small returns the scale of a test that does not measure.
 func small() scale {
 	return scale{
 		sizes: []int{20, 60}, settle: time.Second, window: 2 * time.Second,
@@ -78,7 +81,7 @@ type bench struct {
 	report   report
 }
 
-// TestRendezvous measures. At a small scale it shows that what is measured works.
+// TestRendezvous measures, or at a small scale tests that the measurements work.
 func TestRendezvous(t *testing.T) {
 	b := &bench{TB: t, scale: small()}
 	if *measure {
@@ -88,7 +91,7 @@ func TestRendezvous(t *testing.T) {
 	if b.program, err = processtest.Build(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	// As an operator runs it: what is committed is on the disk.
+	// These are the defaults of Postgres: a committed transaction is on the disk.
 	b.postgres = pgtest.Own(t, "fsync=on", "full_page_writes=on", "shared_buffers=128MB", "max_connections=300")
 	b.report.begin(b.scale, *measure)
 	for _, part := range []struct {
@@ -122,20 +125,21 @@ func TestRendezvous(t *testing.T) {
 	}
 }
 
-// cluster starts so many instances over one database. They share a certificate.
+// cluster starts n instances with one database and one certificate.
 func (b *bench) cluster(n int) []*processtest.Instance {
 	b.Helper()
 	url := b.postgres.Fresh(b)
-	all := []*processtest.Instance{processtest.Start(b, b.program, "--database-url", url, "--cluster-listen", "127.0.0.1:0")}
-	first := all[0]
+	args := []string{"--database-url", url, "--cluster-listen", "127.0.0.1:0"}
+	first := processtest.Start(b, b.program, args...)
+	args = append(args, "--tls-cert", first.Data+"/tls-cert.pem", "--tls-key", first.Data+"/tls-key.pem")
+	all := []*processtest.Instance{first}
 	for len(all) < n {
-		all = append(all, processtest.Start(b, b.program, "--database-url", url, "--cluster-listen", "127.0.0.1:0",
-			"--tls-cert", first.Data+"/tls-cert.pem", "--tls-key", first.Data+"/tls-key.pem"))
+		all = append(all, processtest.Start(b, b.program, args...))
 	}
 	return all
 }
 
-// swarm makes a swarm for instances that share the first one's join link.
+// swarm returns a swarm of peers for instances. It uses the first one's join link.
 func (b *bench) swarm(at ...*processtest.Instance) *swarm.Swarm {
 	b.Helper()
 	join, err := api.ParseJoinLink(at[0].Link)
@@ -154,7 +158,7 @@ func (b *bench) swarm(at ...*processtest.Instance) *swarm.Swarm {
 	return s
 }
 
-// peers registers so many peers.
+// peers registers n peers.
 func (b *bench) peers(s *swarm.Swarm, n int) []*swarm.Peer {
 	b.Helper()
 	all, _, err := s.Register(b.Context(), n, b.conns, swarm.PerConnection)
@@ -167,14 +171,15 @@ func (b *bench) peers(s *swarm.Swarm, n int) []*swarm.Peer {
 // online connects peers.
 func (b *bench) online(s *swarm.Swarm, peers []*swarm.Peer) {
 	b.Helper()
-	ctx, cancel := context.WithTimeoutCause(b.Context(), 3*time.Minute, errors.New("it takes too long"))
+	ctx, cancel := context.WithTimeoutCause(b.Context(), 3*time.Minute,
+		errors.New("connecting the peers takes too long"))
 	defer cancel()
 	if err := s.Connect(ctx, peers, 2*b.conns); err != nil {
 		b.Fatal(err)
 	}
 }
 
-// whole fails where a connection was lost.
+// whole fails if a connection was lost.
 func (b *bench) whole(s *swarm.Swarm, peers int) {
 	b.Helper()
 	if s.Online() != peers || s.Lost() > 0 {
@@ -182,7 +187,7 @@ func (b *bench) whole(s *swarm.Swarm, peers int) {
 	}
 }
 
-// median of what was measured in rounds.
+// median returns the median of the results of the rounds.
 func median[T int | float64 | time.Duration](values []T) T {
 	if len(values) == 0 {
 		return 0
@@ -190,7 +195,7 @@ func median[T int | float64 | time.Duration](values []T) T {
 	return slices.Sorted(slices.Values(values))[len(values)/2]
 }
 
-// load is the machine's load average over the last minute.
+// load returns the machine's load average of the last minute.
 func load() string {
 	raw, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -201,7 +206,7 @@ func load() string {
 	return one
 }
 
-// pause waits, for what is measured over time.
+// pause waits while something is measured over time.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

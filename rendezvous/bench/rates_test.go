@@ -9,15 +9,15 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/processtest"
 )
 
-// rate is the median of rounds, and what one cost the server.
+// rate is the median of all rounds.
 type rate struct {
 	perSecond float64
-	cpu       time.Duration // of the server, for one
+	cpu       time.Duration // of the server, for one operation
 	latency   swarm.Latencies
 	times     int
 }
 
-// rates gathers rounds of the same.
+// rates collects the results of rounds.
 type rates struct {
 	perSecond []float64
 	cpu       []time.Duration
@@ -34,7 +34,7 @@ func (r *rates) result() rate {
 	return rate{median(r.perSecond), median(r.cpu), r.latency, len(r.latency)}
 }
 
-// registrationsAndLookups measures the REST interface over both stores.
+// registrationsAndLookups measures the REST interface with both databases.
 func (b *bench) registrationsAndLookups() {
 	stores := []struct {
 		name string
@@ -78,7 +78,8 @@ func (b *bench) registrationsAndLookups() {
 			lookups.add(got, cpu)
 		}
 		b.whole(s, len(peers))
-		b.report.rest = append(b.report.rest, restFigures{store.name, many.result(), alone.result(), lookups.result()})
+		b.report.rest = append(b.report.rest,
+			restFigures{store.name, many.result(), alone.result(), lookups.result()})
 		s.Close()
 		i.Stop()
 	}

@@ -16,33 +16,33 @@ import (
 	"github.com/easyfind-usb/easyfind/deploy/load/swarm"
 )
 
-// messageBytes is that of an offer with a few candidates in its envelope.
+// messageBytes is the size of an offer with a few candidates in its envelope.
 const messageBytes = 416
 
-// talk is messages at one rate in one way, over all rounds.
+// talk holds the results of messages at one rate in one way, of all rounds.
 type talk struct {
 	way       string
-	offered   int // a second
+	offered   int // messages per second
 	sent      []float64
 	delivered swarm.Latencies
 	lost      int
 }
 
-// signalling measures messages between peers of one instance and of two, beside
-// NOTIFY on the same Postgres.
+// signalling measures messages between peers of one instance and of two instances, and
+// for comparison NOTIFY on the same Postgres.
 func (b *bench) signalling() {
 	both := b.cluster(2)
 	s := b.swarm(both...)
 	peers := b.peers(s, b.talkers)
-	near, far := peers[:len(peers)/2], peers[len(peers)/2:]
-	s.Bind(near, 0)
-	s.Bind(far, 1)
+	first, second := peers[:len(peers)/2], peers[len(peers)/2:]
+	s.Bind(first, 0)
+	s.Bind(second, 1)
 	b.online(s, peers)
-	quarter := len(near) / 2
-	same := swarm.Pairs(near, quarter)
+	quarter := len(first) / 2
+	same := swarm.Pairs(first, quarter)
 	var across []swarm.Pair
 	for i := range quarter {
-		across = append(across, swarm.Pair{From: near[i], To: far[i]})
+		across = append(across, swarm.Pair{From: first[i], To: second[i]})
 	}
 	for _, pairs := range [][]swarm.Pair{same, across} {
 		if err := s.Allow(b.Context(), pairs, b.conns); err != nil {
@@ -53,9 +53,14 @@ func (b *bench) signalling() {
 	talks := map[string]*talk{}
 	for range b.rounds {
 		for _, rate := range b.rates {
-			b.talk1(talks, "one instance", rate, func(l swarm.Load) (swarm.Messages, error) { return s.Send(b.Context(), same, l) })
-			b.talk1(talks, "two instances", rate, func(l swarm.Load) (swarm.Messages, error) { return s.Send(b.Context(), across, l) })
-			b.talk1(talks, "NOTIFY", rate, func(l swarm.Load) (swarm.Messages, error) { return notify.send(b.Context(), l) })
+			for way, pairs := range map[string][]swarm.Pair{"one instance": same, "two instances": across} {
+				b.round(talks, way, rate, func(l swarm.Load) (swarm.Messages, error) {
+					return s.Send(b.Context(), pairs, l)
+				})
+			}
+			b.round(talks, "NOTIFY", rate, func(l swarm.Load) (swarm.Messages, error) {
+				return notify.send(b.Context(), l)
+			})
 		}
 	}
 	b.whole(s, len(peers))
@@ -67,8 +72,8 @@ func (b *bench) signalling() {
 	b.report.listeners = b.listeners
 }
 
-// talk1 adds a round.
-func (b *bench) talk1(talks map[string]*talk, way string, rate int, send func(swarm.Load) (swarm.Messages, error)) {
+// round sends messages at a rate and adds the result to talks.
+func (b *bench) round(talks map[string]*talk, way string, rate int, send func(swarm.Load) (swarm.Messages, error)) {
 	b.Helper()
 	t := talks[way+strconv.Itoa(rate)]
 	if t == nil {
@@ -84,11 +89,12 @@ func (b *bench) talk1(talks map[string]*talk, way string, rate int, send func(sw
 	missing := m.Offered - len(m.Delivered)
 	t.lost += missing
 	if missing > 0 || m.Unwritten > 0 || len(m.Failed) > 0 {
-		b.Errorf("%s at %d/s: of %d messages %d were not delivered, %d not written, failed: %v", way, rate, m.Offered, missing, m.Unwritten, m.Failed)
+		b.Errorf("%s at %d/s: of %d messages %d were not delivered, %d not written, failed: %v",
+			way, rate, m.Offered, missing, m.Unwritten, m.Failed)
 	}
 }
 
-// notifier is Postgres' own way of telling others.
+// notifier sends messages by NOTIFY of Postgres.
 type notifier struct {
 	listeners []*pgx.Conn
 	senders   []*pgx.Conn
@@ -102,7 +108,7 @@ type arrival struct {
 
 const notifySenders = 8
 
-// notifier connects the listeners, each to a channel of its own, and the senders.
+// notifier connects the senders, and the listeners, each to a channel of its own.
 func (b *bench) notifier() *notifier {
 	b.Helper()
 	url := b.postgres.Fresh(b)
@@ -142,8 +148,8 @@ func (b *bench) notifier() *notifier {
 	return n
 }
 
-// send notifies at a rate, as far as the senders get through with it, and waits
-// for all to arrive.
+// send sends notifications at a rate, or as fast as the senders can, and waits until
+// all have arrived.
 func (n *notifier) send(ctx context.Context, l swarm.Load) (swarm.Messages, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*l.During+time.Minute)
 	defer cancel()
@@ -163,7 +169,8 @@ func (n *notifier) send(ctx context.Context, l swarm.Load) (swarm.Messages, erro
 				pause(ctx, due-time.Since(began))
 				stamp := strconv.FormatInt(int64(time.Since(began)), 10) + " "
 				payload := stamp + strings.Repeat("x", l.Bytes-len(stamp))
-				_, err := conn.Exec(ctx, "SELECT pg_notify($1, $2)", fmt.Sprintf("instance%d", i%len(n.listeners)), payload)
+				channel := fmt.Sprintf("instance%d", i%len(n.listeners))
+				_, err := conn.Exec(ctx, "SELECT pg_notify($1, $2)", channel, payload)
 				mu.Lock()
 				m.Offered++
 				failed = errors.Join(failed, err)
