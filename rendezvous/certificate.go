@@ -15,17 +15,6 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 )
 
-// ACME are the settings of a certificate from an authority.
-type ACME struct {
-	On         bool   `name:"acme" help:"Get a certificate for the host of --public-url from an authority by ACME, and renew it. Instances that share a database share it too."`
-	AgreeTerms bool   `name:"acme-agree-terms" help:"You have read and accept the authority's terms; Let's Encrypt's are at https://letsencrypt.org/repository/."`
-	Email      string `name:"acme-email" help:"Where the authority may write to about the certificate." placeholder:"ADDRESS"`
-	Directory  string `name:"acme-directory" help:"The authority." default:"https://acme-v02.api.letsencrypt.org/directory" placeholder:"URL"`
-	CA         string `name:"acme-ca" help:"File of the certificates (PEM) by which a private authority's own is checked. Default: the system's." placeholder:"FILE"`
-	Account    string `name:"acme-account" help:"File with the key identifier and the HMAC key of an account that you have with the authority, where it asks for one." placeholder:"FILE"`
-	Listen     string `name:"acme-http-listen" help:"Address of an HTTP port that answers the authority where it cannot use the HTTPS port, and sends everyone else there. The authority connects to port 80." placeholder:"HOST:PORT"`
-}
-
 // Bounds of the files that settings name, in bytes.
 const (
 	maxKeyFile     = 64 << 10

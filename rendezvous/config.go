@@ -16,51 +16,132 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/certs"
 )
 
-// Config is every setting of the rendezvous. The tags are those of its flags,
-// environment variables and file keys.
+// Config holds the settings of the rendezvous. The tags define the names of flags,
+// environment variables and file keys. HelpTexts returns the variables in its help
+// texts.
 type Config struct {
-	Listen    string `help:"Address of the HTTPS port: REST, signalling and TURN over TLS." default:":8443" placeholder:"HOST:PORT"`
-	PublicURL string `name:"public-url" help:"How peers reach that port, as https://host:port. Default: this machine's address." placeholder:"URL"`
-	Name      string `help:"What the server calls itself." default:"EasyFind"`
-	Open      bool   `help:"Let anybody register, without an invite."`
+	Listen    string `default:":8443" placeholder:"HOST:PORT" help:"${listen_help}"`
+	PublicURL string `name:"public-url" placeholder:"URL" help:"${public_url_help}"`
+	Name      string `default:"EasyFind" help:"Name of the server, for people."`
+	Open      bool   `help:"Let anybody register without an invite."`
 
-	ProxyProtocol  []string `name:"proxy-protocol" help:"Networks of load balancers that pass TCP on behind a PROXY protocol header (version 1 or 2), such as 192.0.2.7/32. Every connection from there must have one." placeholder:"CIDR"`
-	TrustedProxies []string `name:"trusted-proxies" help:"Networks of reverse proxies that end TLS, such as 127.0.0.0/8; their X-Forwarded-For is believed." placeholder:"CIDR"`
-	HTTPListen     string   `name:"http-listen" help:"Address of HTTP without TLS, for the reverse proxies of --trusted-proxies only." placeholder:"HOST:PORT"`
-	PublicCert     string   `name:"public-cert" help:"Certificate file (PEM) that those reverse proxies show, if no authority that agents know has signed it; its pin is then in the join link." placeholder:"FILE"`
-	PerSource      int      `name:"max-connections-per-source" help:"TCP connections that one IPv4 address or IPv6 /64 may have; behind one address there may be many agents." default:"1024"`
+	ProxyProtocol  []string `placeholder:"CIDR" help:"${proxy_protocol_help}"`
+	TrustedProxies []string `placeholder:"CIDR" help:"${trusted_proxies_help}"`
+	HTTPListen     string   `name:"http-listen" placeholder:"HOST:PORT" help:"${http_listen_help}"`
+	PublicCert     string   `placeholder:"FILE" help:"${public_cert_help}"`
+	PerSource      int      `name:"max-connections-per-source" default:"1024" help:"${per_source_help}"`
 
-	Data        string `help:"Directory for the database, the certificate and the links to join and to administer." default:"easyfind-rendezvous" placeholder:"DIR"`
-	DatabaseURL string `name:"database-url" help:"Postgres database that several instances share, as postgres://user:password@host:5432/database. Default: SQLite in the data directory." placeholder:"URL"`
-	DatabaseKey string `name:"database-key" help:"File of 32 or more random bytes by which private keys in the database are encrypted; the same for all instances. Default: they are not encrypted." placeholder:"FILE"`
-	TLSCert     string `name:"tls-cert" help:"Certificate file (PEM), which is read again when it changes. Default: a self-signed one, whose pin is in the join link." placeholder:"FILE"`
-	TLSKey      string `name:"tls-key" help:"Key file of the certificate (PEM)." placeholder:"FILE"`
+	Data        string `default:"easyfind-rendezvous" placeholder:"DIR" help:"${data_help}"`
+	DatabaseURL string `name:"database-url" placeholder:"URL" help:"${database_url_help}"`
+	DatabaseKey string `placeholder:"FILE" help:"${database_key_help}"`
+	TLSCert     string `name:"tls-cert" placeholder:"FILE" help:"${tls_cert_help}"`
+	TLSKey      string `name:"tls-key" placeholder:"FILE" help:"File of the certificate's key (PEM)."`
 	ACME        ACME   `embed:""`
 
-	STUNListen    string   `name:"stun-listen" help:"Address of STUN and TURN, UDP and TCP; the next UDP port is taken too." default:":3478" placeholder:"HOST:PORT"`
-	RelayIP       string   `name:"relay-ip" help:"IPv4 address of relayed addresses, as peers reach it. Default: that of the public URL, or this machine's." placeholder:"IP"`
-	RelayAllow    []string `name:"relay-allow" help:"Networks beside the public internet that peers may be relayed to, such as 192.168.1.0/24." placeholder:"CIDR"`
-	RelayPorts    string   `name:"relay-ports" help:"UDP ports of relayed addresses." default:"49152-65535" placeholder:"FIRST-LAST"`
-	STUNAlternate string   `name:"stun-alternate-ip" help:"Second IPv4 address of this machine, with which agents and others find out how their NAT behaves (RFC 5780); --stun-listen then names the first. PUBLIC/LOCAL where a gateway translates it." placeholder:"IP"`
+	STUNListen    string   `name:"stun-listen" default:":3478" placeholder:"HOST:PORT" help:"${stun_listen_help}"`
+	RelayIP       string   `name:"relay-ip" placeholder:"IP" help:"${relay_ip_help}"`
+	RelayAllow    []string `placeholder:"CIDR" help:"${relay_allow_help}"`
+	RelayPorts    string   `default:"49152-65535" placeholder:"FIRST-LAST" help:"UDP ports of relayed addresses."`
+	STUNAlternate string   `name:"stun-alternate-ip" placeholder:"IP" help:"${stun_alternate_help}"`
 
-	RelayPerPeer     int `name:"relay-per-peer" help:"Relayed addresses that one peer may have at a time." default:"8"`
-	RelayAllocations int `name:"relay-allocations" help:"Relayed addresses that all peers together may have at a time." default:"4096"`
-	RelayPeerRate    int `name:"relay-rate-per-peer" help:"Mbit/s that may be relayed for one peer, in both directions together; 0: any." default:"200"`
-	RelayPeerPackets int `name:"relay-packets-per-peer" help:"Packets a second that may be relayed for one peer, in both directions together; 0: any." default:"40000"`
-	RelayRate        int `name:"relay-rate" help:"Mbit/s that may be relayed for all peers together; 0: any." default:"0"`
-	RelayPackets     int `name:"relay-packets" help:"Packets a second that may be relayed for all peers together; 0: any." default:"0"`
+	RelayPerPeer     int `default:"8" help:"Maximum number of relayed addresses of one peer."`
+	RelayAllocations int `default:"4096" help:"Maximum number of relayed addresses of all peers together."`
+	RelayPeerRate    int `name:"relay-rate-per-peer" default:"200" help:"${relay_peer_rate_help}"`
+	RelayPeerPackets int `name:"relay-packets-per-peer" default:"40000" help:"${relay_peer_packets_help}"`
+	RelayRate        int `default:"0" help:"Maximum Mbit/s relayed for all peers together. 0: no limit."`
+	RelayPackets     int `default:"0" help:"Maximum packets per second relayed for all peers together. 0: no limit."`
 
-	ClusterListen  string `name:"cluster-listen" help:"Address of links from other instances; needs a Postgres database." placeholder:"HOST:PORT"`
-	ClusterAddress string `name:"cluster-address" help:"How other instances reach that address. Default: this machine's address." placeholder:"HOST:PORT"`
+	ClusterListen  string `placeholder:"HOST:PORT" help:"${cluster_listen_help}"`
+	ClusterAddress string `placeholder:"HOST:PORT" help:"${cluster_address_help}"`
 
-	MetricsListen string `name:"metrics-listen" help:"Address of /metrics for Prometheus, over plain HTTP: of an operator's network, not of the public. Default: none." placeholder:"HOST:PORT"`
-	NoPathReports bool   `name:"no-path-reports" help:"Do not ask agents whether their links are direct or relayed; the administrators' page then shows no pairs."`
+	MetricsListen string `placeholder:"HOST:PORT" help:"${metrics_listen_help}"`
+	NoPathReports bool   `name:"no-path-reports" help:"${no_path_reports_help}"`
 
-	Region string `help:"Where this instance stands, as you call it; shown to administrators and peers." placeholder:"NAME"`
+	Region string `placeholder:"NAME" help:"Location of this instance, for administrators and peers."`
 
 	Logger *slog.Logger `kong:"-"`
-	// OnReady is told the join link once the server answers. Nil is fine.
+	// OnReady is called with the join link once the server answers. It may be nil.
 	OnReady func(joinLink string) `kong:"-"`
+}
+
+// ACME holds the settings of a certificate from an authority.
+type ACME struct {
+	On         bool   `name:"acme" help:"${acme_help}"`
+	AgreeTerms bool   `name:"acme-agree-terms" help:"${acme_agree_terms_help}"`
+	Email      string `name:"acme-email" placeholder:"ADDRESS" help:"Address for messages from the authority."`
+	Directory  string `name:"acme-directory" default:"${acme_directory}" placeholder:"URL" help:"URL of the authority."`
+	CA         string `name:"acme-ca" placeholder:"FILE" help:"${acme_ca_help}"`
+	Account    string `name:"acme-account" placeholder:"FILE" help:"${acme_account_help}"`
+	Listen     string `name:"acme-http-listen" placeholder:"HOST:PORT" help:"${acme_http_listen_help}"`
+}
+
+// HelpTexts returns the variables in the tags of Config, by name.
+func HelpTexts() map[string]string {
+	return map[string]string{
+		"acme_directory": certs.LetsEncrypt,
+
+		"listen_help": "Address of the HTTPS port, which serves REST, signalling and TURN over TLS.",
+		"public_url_help": "URL at which peers reach that port, as https://host:port. Default: the address of this " +
+			"machine.",
+		"proxy_protocol_help": "Networks of load balancers that pass TCP through and send a PROXY protocol header " +
+			"(version 1 or 2), such as 192.0.2.7/32. Every connection from there must begin with the header.",
+		"trusted_proxies_help": "Networks of reverse proxies that terminate TLS, such as 127.0.0.0/8. Their " +
+			"X-Forwarded-For is trusted.",
+		"http_listen_help": "Address of an HTTP port without TLS, only for the reverse proxies of --trusted-proxies.",
+		"public_cert_help": "File of the certificate (PEM) of these reverse proxies. Needed only if no authority " +
+			"that " +
+			"agents trust has issued it: the join link then contains its pin.",
+		"per_source_help": "Maximum number of TCP connections from one IPv4 address or IPv6 /64. Many agents may " +
+			"share " +
+			"an address.",
+
+		"data_help": "Directory of the database, the certificate, the join link and the admin link.",
+		"database_url_help": "Postgres database that several instances share, as " +
+			"postgres://user:password@host:5432/database. Default: SQLite in the data directory.",
+		"database_key_help": "File of at least 32 random bytes with which private keys in the database are " +
+			"encrypted. " +
+			"All instances need the same file. Default: they are not encrypted.",
+		"tls_cert_help": "File of the certificate (PEM). The server reads it again when it changes. Default: a " +
+			"self-signed certificate, whose pin is in the join link.",
+
+		"acme_help": "Obtain and renew a certificate for the host of --public-url from an authority by ACME. " +
+			"Instances " +
+			"with the same database share it.",
+		"acme_agree_terms_help": "You have read and accept the terms of the authority. Those of Let's Encrypt are at " +
+			"https://letsencrypt.org/repository/.",
+		"acme_ca_help": "File of the root certificates (PEM) with which to verify the certificate of a private " +
+			"authority. Default: those of the system.",
+		"acme_account_help": "File with the key identifier and the HMAC key of your account with the authority, if " +
+			"it " +
+			"requires one.",
+		"acme_http_listen_help": "Address of an HTTP port for an authority that cannot use the HTTPS port. It " +
+			"redirects " +
+			"everybody else to HTTPS. The authority connects to port 80.",
+
+		"stun_listen_help": "Address of STUN and TURN over UDP and TCP. The next UDP port is used too.",
+		"relay_ip_help": "IPv4 address of relayed addresses, as peers reach it. Default: the address of the public " +
+			"URL " +
+			"or of this machine.",
+		"relay_allow_help": "Networks other than the public internet to which peers may relay packets, such as " +
+			"192.168.1.0/24.",
+		"stun_alternate_help": "Second IPv4 address of this machine, with which agents find out how their NAT " +
+			"behaves " +
+			"(RFC 5780). --stun-listen must then name the first one. PUBLIC/LOCAL if a gateway translates it.",
+		"relay_peer_rate_help": "Maximum Mbit/s relayed for one peer, in both directions together. 0: no limit.",
+		"relay_peer_packets_help": "Maximum packets per second relayed for one peer, in both directions together. " +
+			"0: no limit.",
+
+		"cluster_listen_help": "Address for links from other instances. Needs a Postgres database.",
+		"cluster_address_help": "Address at which other instances reach that port. Default: the address of this " +
+			"machine.",
+
+		"metrics_listen_help": "Address of /metrics for Prometheus, over HTTP without TLS. Keep it in a private " +
+			"network. " +
+			"Default: none.",
+		"no_path_reports_help": "Do not ask agents whether their links are direct or relayed. The admin page then " +
+			"shows " +
+			"no links.",
+	}
 }
 
 // settings is a Config that has been checked.
@@ -93,7 +174,8 @@ func (c Config) check() (settings, error) {
 	if c.ClusterListen != "" && c.DatabaseURL == "" {
 		return s, errors.New("--cluster-listen is for instances that share a Postgres database: set --database-url too")
 	}
-	if c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://") {
+	if c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") &&
+		!strings.HasPrefix(c.DatabaseURL, "postgresql://") {
 		return s, errors.New("--database-url: want postgres://host:5432/database, with user:password@ before the host")
 	}
 	if err := s.readPublicURL(); err != nil {
@@ -116,7 +198,8 @@ func (s *settings) readPublicURL() error {
 		return nil
 	}
 	u, err := url.Parse(s.PublicURL)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" ||
+		u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return fmt.Errorf("--public-url %q: want https://host:port", s.PublicURL)
 	}
 	s.publicHost, s.publicPort = u.Hostname(), u.Port()
@@ -139,7 +222,8 @@ func (s *settings) readRelay() error {
 		return err
 	}
 	for name, n := range map[string]int{
-		"--relay-per-peer": s.RelayPerPeer, "--relay-allocations": s.RelayAllocations, "--relay-rate-per-peer": s.RelayPeerRate,
+		"--relay-per-peer": s.RelayPerPeer, "--relay-allocations": s.RelayAllocations,
+		"--relay-rate-per-peer":    s.RelayPeerRate,
 		"--relay-packets-per-peer": s.RelayPeerPackets, "--relay-rate": s.RelayRate, "--relay-packets": s.RelayPackets,
 	} {
 		if n < 0 || n > maxRelaySetting {
