@@ -21,11 +21,11 @@ import (
 )
 
 var (
-	measure = flag.Bool("bench-rendezvous", false, "measure the rendezvous at full scale, which takes about ten " +
+	measure = flag.Bool("bench-rendezvous", false, "measure the rendezvous at full scale, which takes about ten "+
 		"minutes")
-	peers   = flag.Int("bench-peers", 20_000, "maximum number of peers")
-	only    = flag.String("bench-only", "", "measure only some of registrations,signalling,handshakes,idle,storm")
-	write   = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks-rendezvous.md")
+	peers = flag.Int("bench-peers", 20_000, "maximum number of peers")
+	only  = flag.String("bench-only", "", "measure only some of registrations,signalling,handshakes,idle,storm")
+	write = flag.Bool("bench-write", false, "write the figures to deploy/docs/benchmarks-rendezvous.md")
 )
 
 // scale holds the amounts that are measured.

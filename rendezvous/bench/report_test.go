@@ -121,7 +121,7 @@ func (r *report) writeConditions(b *strings.Builder) {
 		}
 		release = string(text)
 	}
-	paragraph(b, "", "Measured on %s, in %s: %d cores of %s, Linux %s, %s. The server, Postgres and the simulated " +
+	paragraph(b, "", "Measured on %s, in %s: %d cores of %s, Linux %s, %s. The server, Postgres and the simulated "+
 		"agents "+
 		"share the cores. Load average before: %s, after: %s.",
 		r.began.Format("2006-01-02 15:04"), time.Since(r.began).Round(time.Second), runtime.NumCPU(), cpuModel(),
@@ -170,7 +170,7 @@ func (r *report) writeIdle(b *strings.Builder) {
 	if len(r.idle) < 2 {
 		return
 	}
-	paragraph(b, "Idle peers", "One instance on Postgres. Each peer sends a ping every 30 s. Memory is the " +
+	paragraph(b, "Idle peers", "One instance on Postgres. Each peer sends a ping every 30 s. Memory is the "+
 		"resident memory "+
 		"of the process, %s after the last peer has connected.", r.scale.settle+r.scale.window)
 	table(b, "peers", "RSS MB", "KB per peer", "KB per added peer", "CPU ms per peer and hour", "% of a core",
@@ -192,10 +192,10 @@ func (r *report) writeREST(b *strings.Builder) {
 	if len(r.rest) == 0 {
 		return
 	}
-	paragraph(b, "Registrations and lookups", "REST over TLS, %d connections at a time. A registration is a " +
+	paragraph(b, "Registrations and lookups", "REST over TLS, %d connections at a time. A registration is a "+
 		"request for a "+
-		"challenge and the registration itself; the latency is that of both. It uses an invite, and every " +
-			"signature is "+
+		"challenge and the registration itself; the latency is that of both. It uses an invite, and every "+
+		"signature is "+
 		"verified. Postgres and SQLite commit as they do in production. The figures are medians of %d rounds; the "+
 		"latencies are p50 / p99 / p99.9 in ms of all rounds.", r.scale.conns, r.scale.rounds)
 	table(b, "operation", "database", "per second", "latency ms", "CPU µs of the server per operation")
@@ -218,7 +218,7 @@ func (r *report) writeTalks(b *strings.Builder) {
 	if len(r.talks) == 0 {
 		return
 	}
-	paragraph(b, "Signalling", "%d peers at two instances with one Postgres. Pairs exchange messages of %d bytes " +
+	paragraph(b, "Signalling", "%d peers at two instances with one Postgres. Pairs exchange messages of %d bytes "+
 		"at regular "+
 		"intervals. The latency lasts from just before the sender writes the message until the receiver has it. Each "+
 		"message is also confirmed to its sender. NOTIFY is Postgres alone: the same payload on the channels of %d "+
@@ -235,7 +235,7 @@ func (r *report) writeTalks(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "| %d | %s | %s | %s | **%s** | %s | %d | %s |\n", t.offered, t.way, digits(median(t.sent)),
 			ms(t.delivered.Quantile(0.5)), ms(t.delivered.Quantile(0.99)), ms(t.delivered.Quantile(0.999)), t.lost,
-				ratio)
+			ratio)
 	}
 }
 
@@ -244,7 +244,7 @@ func (r *report) writeHandshakes(b *strings.Builder) {
 		return
 	}
 	h := r.handshakes
-	paragraph(b, "New connections", "TCP, TLS 1.3 and the challenge of the rendezvous, then the connection is " +
+	paragraph(b, "New connections", "TCP, TLS 1.3 and the challenge of the rendezvous, then the connection is "+
 		"closed. %d "+
 		"connections at a time, medians of %d rounds. %s %% of the attempts to resume a TLS session succeeded.",
 		r.scale.conns, r.scale.rounds, digits(100*h.resumed))
@@ -263,11 +263,11 @@ func (r *report) writeStorms(b *strings.Builder) {
 	if len(r.storms) == 0 {
 		return
 	}
-	paragraph(b, "A killed instance", "Three instances. One is killed with SIGKILL %s after the last peer has " +
+	paragraph(b, "A killed instance", "Three instances. One is killed with SIGKILL %s after the last peer has "+
 		"connected; then "+
 		"it is started again, without peers, and another one is killed. The peers see the end of their connection and "+
-		"connect again: at once, and then with the retry intervals of an agent. They try the three addresses in " +
-			"turn, as "+
+		"connect again: at once, and then with the retry intervals of an agent. They try the three addresses in "+
+		"turn, as "+
 		"for a name with three addresses. The quantiles are of the peers that lost their instance, until they are "+
 		"connected again. Afterwards pairs of peers exchange messages.", r.scale.steady)
 	table(b, "peers", "lost", "half back after s", "90 %", "99 %", "all", "never", "messages afterwards", "confirmed",

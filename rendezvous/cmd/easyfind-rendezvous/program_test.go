@@ -72,8 +72,10 @@ func serving(t *testing.T, data string, args ...string) (stop func()) {
 
 // TestServerPrintsWhoCanJoin: an operator who opens the server to everybody sees that.
 func TestServerPrintsWhoCanJoin(t *testing.T) {
-	for open, want := range map[bool]string{false: "Anybody who has this link can join",
-		true: "anybody who can reach it can join"} {
+	for open, want := range map[bool]string{
+		false: "Anybody who has this link can join",
+		true:  "anybody who can reach it can join",
+	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		ready, output := io.Pipe()
 		p := &program{ctx: ctx, in: strings.NewReader(""), out: output, err: io.Discard}

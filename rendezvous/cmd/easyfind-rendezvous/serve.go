@@ -27,11 +27,11 @@ func joinAdvice(open bool) string {
 func (*serveCommand) Run(p *program, c *commands) error {
 	data := c.Server.Data
 	c.Server.OnReady = func(link string) {
-		fmt.Fprintf(p.out, "\nTo join this rendezvous, run:\n\n    easyfind up --rendezvous '%s'\n\n%s\nThe link " +
+		fmt.Fprintf(p.out, "\nTo join this rendezvous, run:\n\n    easyfind up --rendezvous '%s'\n\n%s\nThe link "+
 			"is stored in %s.\n\n",
 			link, joinAdvice(c.Server.Open), filepath.Join(data, rendezvous.JoinLinkFile))
 		if admin := rendezvous.KeptAdminLink(data); admin != "" {
-			fmt.Fprintf(p.out, "To administer it, open this link, which works once and for a day:\n\n    %s\n\nThe " +
+			fmt.Fprintf(p.out, "To administer it, open this link, which works once and for a day:\n\n    %s\n\nThe "+
 				"link is stored in %s.\n\n",
 				admin, filepath.Join(data, rendezvous.AdminLinkFile))
 		}
