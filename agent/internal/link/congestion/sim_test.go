@@ -1,0 +1,353 @@
+package congestion
+
+import (
+	"container/heap"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// simulation runs flows over one bottleneck in virtual time.
+//
+//	flow ──► jitter, loss ──► queue ──► rate ──► delay ──► receiver
+//	  ▲                                                       │
+//	  └───────────────── delay, jitter ◄── ACK ◄──────────────┘
+type simulation struct {
+	path
+	now              Time
+	events           eventQueue
+	seq              int
+	rng              *rand.Rand
+	idle             Time // when the bottleneck becomes idle
+	bad              bool // Gilbert state
+	up               wander
+	down             wander
+	lastUp, lastDown Time      // the latest arrival: order is kept
+	queue            quantiles // delay of each packet in the queue
+}
+
+// path describes the bottleneck.
+type path struct {
+	rate   float64 // Mbit/s
+	rtt    time.Duration
+	jitter time.Duration // of each direction, order kept
+	loss   float64
+	burst  float64 // mean length of a run of losses
+	depth  time.Duration
+}
+
+type event struct {
+	at  Time
+	seq int
+	run func()
+}
+
+type eventQueue []event
+
+func (q eventQueue) Len() int { return len(q) }
+func (q eventQueue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
+}
+func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
+func (q *eventQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return e
+}
+
+// wander is a jitter that moves linearly between random values, so that it keeps the
+// order of packets.
+type wander struct {
+	rng  *rand.Rand
+	size Time
+	at   Time
+	knot [2]Time
+}
+
+func (j *wander) now(now Time) Time {
+	if j.size == 0 {
+		return 0
+	}
+	draw := func() Time { return Time(j.rng.Int64N(int64(j.size) + 1)) }
+	if now-j.at > 2*j.size {
+		j.at, j.knot = now, [2]Time{draw(), draw()}
+	} else if now-j.at > j.size {
+		j.at, j.knot = j.at+j.size, [2]Time{j.knot[1], draw()}
+	}
+	return j.knot[0] + (j.knot[1]-j.knot[0])*(now-j.at)/j.size
+}
+
+type quantiles []float64
+
+func (q quantiles) at(p float64) float64 {
+	if len(q) == 0 {
+		return 0
+	}
+	s := append(quantiles(nil), q...)
+	slices.Sort(s)
+	return s[min(len(s)-1, int(p*float64(len(s))))]
+}
+
+func newSimulation(p path) *simulation {
+	rng := rand.New(rand.NewPCG(1, 2))
+	return &simulation{
+		path: p, rng: rng,
+		up:   wander{rng: rand.New(rand.NewPCG(3, 4)), size: Time(p.jitter)},
+		down: wander{rng: rand.New(rand.NewPCG(5, 6)), size: Time(p.jitter)},
+	}
+}
+
+func (s *simulation) after(d Time, run func()) {
+	s.seq++
+	heap.Push(&s.events, event{s.now + d, s.seq, run})
+}
+
+func (s *simulation) runUntil(end Time) {
+	for len(s.events) > 0 && s.events[0].at <= end {
+		e := heap.Pop(&s.events).(event)
+		s.now = e.at
+		e.run()
+	}
+	s.now = end
+}
+
+func (s *simulation) lost() bool {
+	switch draw := s.rng.Float64(); {
+	case s.burst <= 1:
+		s.bad = draw < s.loss
+	case s.bad:
+		s.bad = draw >= 1/s.burst
+	default:
+		s.bad = draw < s.loss/(s.burst*max(1-s.loss, 1e-9))
+	}
+	return s.bad
+}
+
+// send carries a packet to the receiver unless it is lost.
+func (s *simulation) send(bytes int, arrived func()) {
+	if s.lost() {
+		return
+	}
+	depart := max(s.idle, s.now)
+	if depart-s.now > Time(s.depth) {
+		return
+	}
+	s.queue = append(s.queue, float64(depart-s.now)/1e6)
+	s.idle = depart + Time(float64(bytes)*8000/s.rate)
+	s.lastUp = max(s.lastUp, s.idle+Time(s.rtt)/2+s.up.now(s.now))
+	s.after(s.lastUp-s.now, arrived)
+}
+
+// back carries an acknowledgement.
+func (s *simulation) back(arrived func()) {
+	s.lastDown = max(s.lastDown, s.now+Time(s.rtt)/2+s.down.now(s.now))
+	s.after(s.lastDown-s.now, arrived)
+}
+
+const packetBytes = 1250
+
+// control is a congestion controller as the simulated sender uses it.
+type control interface {
+	OnSent(now Time, number int64, bytes, inFlight int)
+	OnAck(Ack)
+	Window() int
+	NextSend(now Time) Time
+}
+
+// flow is a sender that always has data, or, with limit, at most that many bytes a second.
+type flow struct {
+	s         *simulation
+	cc        control
+	next      int64
+	inFlight  int
+	sent      map[int64]Time
+	order     []int64
+	largest   int64
+	srtt      time.Duration
+	delivered int // bytes at the receiver
+	timer     bool
+	unacked   []int64
+	ackTimer  bool
+	lastAcked Time
+	lossTimer bool
+	lostTotal int
+}
+
+func (s *simulation) start(cc control, at time.Duration) *flow {
+	f := &flow{s: s, cc: cc, sent: map[int64]Time{}, largest: -1}
+	s.after(Time(at)-s.now, f.pump)
+	return f
+}
+
+func (f *flow) pump() {
+	for f.inFlight+packetBytes <= f.cc.Window() {
+		if at := f.cc.NextSend(f.s.now); at > f.s.now {
+			if !f.timer {
+				f.timer = true
+				f.s.after(at-f.s.now, func() { f.timer = false; f.pump() })
+			}
+			return
+		}
+		n := f.next
+		f.next++
+		f.cc.OnSent(f.s.now, n, packetBytes, f.inFlight)
+		f.inFlight += packetBytes
+		f.sent[n] = f.s.now
+		f.order = append(f.order, n)
+		f.s.send(packetBytes, func() { f.receive(n) })
+	}
+	f.armLossTimer()
+}
+
+// receive is the receiver: it acknowledges every second packet, or after 5 ms.
+func (f *flow) receive(n int64) {
+	f.delivered += packetBytes
+	f.unacked = append(f.unacked, n)
+	if len(f.unacked) >= 2 {
+		f.ack()
+	} else if !f.ackTimer {
+		f.ackTimer = true
+		f.s.after(Time(5*time.Millisecond), func() { f.ackTimer = false; f.ack() })
+	}
+}
+
+func (f *flow) ack() {
+	if len(f.unacked) == 0 {
+		return
+	}
+	list := f.unacked
+	f.unacked = nil
+	f.s.back(func() { f.acked(list) })
+}
+
+func (f *flow) acked(list []int64) {
+	e := Ack{Now: f.s.now, PriorInFlight: f.inFlight}
+	for _, n := range list {
+		at, ok := f.sent[n]
+		if !ok {
+			continue
+		}
+		delete(f.sent, n)
+		f.inFlight -= packetBytes
+		e.Acked = append(e.Acked, Packet{n, packetBytes})
+		if n > f.largest {
+			f.largest = n
+			e.RTT = time.Duration(f.s.now - at)
+			if f.srtt == 0 {
+				f.srtt = e.RTT
+			}
+			f.srtt += (e.RTT - f.srtt) / 8
+		}
+	}
+	f.detect(&e)
+	if len(e.Acked)+len(e.Lost) > 0 {
+		f.cc.OnAck(e)
+	}
+	f.lastAcked = f.s.now
+	f.pump()
+}
+
+// detect finds lost packets as RFC 9002 section 6.1 does.
+func (f *flow) detect(e *Ack) {
+	limit := f.s.now - Time(max(f.srtt, e.RTT)*9/8)
+	for len(f.order) > 0 {
+		n := f.order[0]
+		at, ok := f.sent[n]
+		if ok && !(n < f.largest && (f.largest-n >= 3 || at <= limit)) {
+			return
+		}
+		f.order = f.order[1:]
+		if ok {
+			delete(f.sent, n)
+			f.inFlight -= packetBytes
+			f.lostTotal++
+			e.Lost = append(e.Lost, Packet{n, packetBytes})
+		}
+	}
+}
+
+// armLossTimer declares everything lost when nothing has been acknowledged for long.
+func (f *flow) armLossTimer() {
+	if f.lossTimer || f.inFlight == 0 {
+		return
+	}
+	f.lossTimer = true
+	wait := Time(max(3*f.srtt, 300*time.Millisecond))
+	f.s.after(wait, func() {
+		f.lossTimer = false
+		if f.s.now-f.lastAcked >= wait && f.inFlight > 0 {
+			e := Ack{Now: f.s.now, PriorInFlight: f.inFlight}
+			for _, n := range f.order {
+				if _, ok := f.sent[n]; ok {
+					delete(f.sent, n)
+					f.inFlight -= packetBytes
+					e.Lost = append(e.Lost, Packet{n, packetBytes})
+				}
+			}
+			f.order = nil
+			f.cc.OnAck(e)
+			f.lastAcked = f.s.now
+		}
+		f.pump()
+	})
+}
+
+// rate returns the goodput in Mbit/s since an earlier count of delivered bytes.
+func (f *flow) rateSince(delivered int, during time.Duration) float64 {
+	return float64(f.delivered-delivered) * 8 / during.Seconds() / 1e6
+}
+
+// cubic is a model of TCP with CUBIC (RFC 9438) and SACK.
+type cubic struct {
+	cwnd, ssthresh float64
+	wmax           float64
+	epoch          Time
+	k              float64
+	recoverTo      int64
+	last           int64
+	srtt           float64
+}
+
+func newCubic() *cubic { return &cubic{cwnd: 10, ssthresh: math.Inf(1), recoverTo: -1} }
+
+func (c *cubic) OnSent(_ Time, n int64, _, _ int) { c.last = n }
+func (c *cubic) Window() int                      { return int(c.cwnd) * packetBytes }
+func (c *cubic) NextSend(now Time) Time           { return now }
+
+func (c *cubic) OnAck(e Ack) {
+	if e.RTT > 0 {
+		c.srtt = e.RTT.Seconds()
+	}
+	for _, l := range e.Lost {
+		if l.Number > c.recoverTo {
+			c.recoverTo = c.last
+			c.wmax = c.cwnd
+			c.cwnd = max(2, c.cwnd*0.7)
+			c.ssthresh = c.cwnd
+			c.epoch = 0
+		}
+	}
+	for _, a := range e.Acked {
+		if a.Number <= c.recoverTo {
+			continue
+		}
+		if c.cwnd < c.ssthresh {
+			c.cwnd++
+			continue
+		}
+		if c.epoch == 0 {
+			c.epoch = e.Now
+			c.k = math.Cbrt(max(0, c.wmax-c.cwnd) / 0.4)
+		}
+		t := float64(e.Now-c.epoch)/1e9 + c.srtt
+		target := 0.4*math.Pow(t-c.k, 3) + max(c.wmax, c.ssthresh)
+		if target > c.cwnd {
+			c.cwnd += min((target-c.cwnd)/c.cwnd, 0.5)
+		} else {
+			c.cwnd += 0.01 / c.cwnd
+		}
+	}
+}
