@@ -14,7 +14,7 @@ CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 VULNDB ?= https://vuln.go.dev
 
 .PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz
-.PHONY: bench bench-rendezvous bench-peers bench-relay packages vulncheck sbom clean
+.PHONY: bench bench-rendezvous bench-peers bench-relay bench-link packages vulncheck sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -35,6 +35,7 @@ test: setup-test lint ## run every test that this machine permits
 	@echo "testing; the first results come after some minutes"
 	@GO="$(GO)" deploy/setup/test.sh $(RERUNS)
 	@$(GO) test -race -shuffle=on -tags libusb ./agent/internal/usb/libusb
+	@$(GO) test -race -shuffle=on -tags stockquic ./agent/internal/link/quiclink
 	@$(GO) test -count=1 -run '^TestChaos$$' ./agent/internal/session -args -chaos 2000
 	@$(GO) test -C deploy/helm/charttest -shuffle=on ./...
 
@@ -62,6 +63,9 @@ bench-peers: setup-test ## connect 20,000 simulated agents to an instance in a g
 
 bench-relay: setup-test ## measure the relay, with coturn in the same run
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchRelay$$' -v ./rendezvous -bench-relay $(BENCHFLAGS)
+
+bench-link: setup-test ## measure QUIC links over emulated links, with TCP in the same run (root)
+	@$(GO) test -count=1 -timeout 30m -run '^TestBenchLink$$' ./agent/internal/link/quiclink -bench-link $(BENCHFLAGS)
 
 packages: setup ## build .deb and .rpm of both programs in bin/packages
 	@deploy/packages/package.sh $(VERSION)

@@ -91,12 +91,12 @@ func (q quantiles) at(p float64) float64 {
 	return s[min(len(s)-1, int(p*float64(len(s))))]
 }
 
-func newSimulation(p path) *simulation {
-	rng := rand.New(rand.NewPCG(1, 2))
+func newSimulation(p path, seed uint64) *simulation {
+	rng := rand.New(rand.NewPCG(seed, 2))
 	return &simulation{
 		path: p, rng: rng,
-		up:   wander{rng: rand.New(rand.NewPCG(3, 4)), size: Time(p.jitter)},
-		down: wander{rng: rand.New(rand.NewPCG(5, 6)), size: Time(p.jitter)},
+		up:   wander{rng: rand.New(rand.NewPCG(seed, 4)), size: Time(p.jitter)},
+		down: wander{rng: rand.New(rand.NewPCG(seed, 6)), size: Time(p.jitter)},
 	}
 }
 
@@ -174,6 +174,7 @@ type flow struct {
 	lastAcked Time
 	lossTimer bool
 	lostTotal int
+	paused    bool // the application has nothing to send
 }
 
 func (s *simulation) start(cc control, at time.Duration) *flow {
@@ -182,8 +183,19 @@ func (s *simulation) start(cc control, at time.Duration) *flow {
 	return f
 }
 
+// sendOne sends a packet of an application that has no more.
+func (f *flow) sendOne() {
+	n := f.next
+	f.next++
+	f.cc.OnSent(f.s.now, n, packetBytes, f.inFlight)
+	f.inFlight += packetBytes
+	f.sent[n] = f.s.now
+	f.order = append(f.order, n)
+	f.s.send(packetBytes, func() { f.receive(n) })
+}
+
 func (f *flow) pump() {
-	for f.inFlight+packetBytes <= f.cc.Window() {
+	for !f.paused && f.inFlight+packetBytes <= f.cc.Window() {
 		if at := f.cc.NextSend(f.s.now); at > f.s.now {
 			if !f.timer {
 				f.timer = true
@@ -191,13 +203,7 @@ func (f *flow) pump() {
 			}
 			return
 		}
-		n := f.next
-		f.next++
-		f.cc.OnSent(f.s.now, n, packetBytes, f.inFlight)
-		f.inFlight += packetBytes
-		f.sent[n] = f.s.now
-		f.order = append(f.order, n)
-		f.s.send(packetBytes, func() { f.receive(n) })
+		f.sendOne()
 	}
 	f.armLossTimer()
 }
@@ -224,7 +230,7 @@ func (f *flow) ack() {
 }
 
 func (f *flow) acked(list []int64) {
-	e := Ack{Now: f.s.now, PriorInFlight: f.inFlight}
+	e := Ack{Now: f.s.now}
 	for _, n := range list {
 		at, ok := f.sent[n]
 		if !ok {
@@ -279,7 +285,7 @@ func (f *flow) armLossTimer() {
 	f.s.after(wait, func() {
 		f.lossTimer = false
 		if f.s.now-f.lastAcked >= wait && f.inFlight > 0 {
-			e := Ack{Now: f.s.now, PriorInFlight: f.inFlight}
+			e := Ack{Now: f.s.now}
 			for _, n := range f.order {
 				if _, ok := f.sent[n]; ok {
 					delete(f.sent, n)
@@ -300,8 +306,8 @@ func (f *flow) rateSince(delivered int, during time.Duration) float64 {
 	return float64(f.delivered-delivered) * 8 / during.Seconds() / 1e6
 }
 
-// cubic is a model of TCP with CUBIC (RFC 9438) and SACK.
-type cubic struct {
+// tcp is a model of TCP with CUBIC (RFC 9438) and SACK.
+type tcp struct {
 	cwnd, ssthresh float64
 	wmax           float64
 	epoch          Time
@@ -311,13 +317,13 @@ type cubic struct {
 	srtt           float64
 }
 
-func newCubic() *cubic { return &cubic{cwnd: 10, ssthresh: math.Inf(1), recoverTo: -1} }
+func newTCP() *tcp { return &tcp{cwnd: 10, ssthresh: math.Inf(1), recoverTo: -1} }
 
-func (c *cubic) OnSent(_ Time, n int64, _, _ int) { c.last = n }
-func (c *cubic) Window() int                      { return int(c.cwnd) * packetBytes }
-func (c *cubic) NextSend(now Time) Time           { return now }
+func (c *tcp) OnSent(_ Time, n int64, _, _ int) { c.last = n }
+func (c *tcp) Window() int                      { return int(c.cwnd) * packetBytes }
+func (c *tcp) NextSend(now Time) Time           { return now }
 
-func (c *cubic) OnAck(e Ack) {
+func (c *tcp) OnAck(e Ack) {
 	if e.RTT > 0 {
 		c.srtt = e.RTT.Seconds()
 	}

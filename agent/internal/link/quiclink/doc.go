@@ -27,13 +27,14 @@
 // when the acceptor has proved its key. If the acceptor does not trust the
 // dialer's key, the dialer's Run returns an error.
 //
-// # Congestion control
+// # Engine and congestion control
 //
-// All that the package takes from QUIC is named in engine.go. Stock quic-go has no
-// interface for another congestion controller. The fork
-// github.com/apernet/quic-go has one: (*Conn).SetCongestionControl takes a
-// congestion.CongestionControl after the handshake. To use it, import the fork in
-// engine.go and call SetCongestionControl in newLink, which every connection
-// passes. Stream priorities, also in engine.go, have an effect only if the engine
-// supports them.
+// The engine is github.com/apernet/quic-go, a fork of quic-go with an interface for
+// congestion controllers, and the controller is that of package congestion: quic-go's
+// CUBIC loses most of the bandwidth where packets are lost at random. All that the
+// package takes from the engine is named in engine_fork.go. The build tag stockquic
+// selects quic-go itself (engine_stock.go), which is also tested.
+//
+// Stream priorities (engine.go) have an effect only if the engine supports them; the
+// fork takes turns among streams, packet by packet.
 package quiclink

@@ -5,26 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
-)
-
-// These names are all that this package takes from QUIC. Another module with the
-// same API can replace it in the import above.
-type (
-	engineTransport = quic.Transport
-	engineConn      = quic.Conn
-	engineConfig    = quic.Config
-	sendStream      = quic.SendStream
-	receiveStream   = quic.ReceiveStream
-	connectionID    = quic.ConnectionID
-
-	applicationError      = quic.ApplicationError
-	idleTimeoutError      = quic.IdleTimeoutError
-	handshakeTimeoutError = quic.HandshakeTimeoutError
-	transportError        = quic.TransportError
 )
 
 const (
@@ -97,7 +79,7 @@ func (connectionIDs) GenerateConnectionID() (connectionID, error) {
 			return connectionID{}, fmt.Errorf("draw a random connection ID: %w", err)
 		}
 	}
-	return quic.ConnectionIDFromBytes(b[:]), nil
+	return connectionIDFromBytes(b[:]), nil
 }
 
 // ConnectionIDLen returns the length of all IDs in bytes.

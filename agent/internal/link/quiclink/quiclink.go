@@ -60,6 +60,7 @@ func newLink(conn *engineConn, dialed bool, path link.Path) (*quicLink, error) {
 	if path.Remote == "" {
 		path.Remote = conn.RemoteAddr().String()
 	}
+	control(conn)
 	return &quicLink{
 		conn: conn, info: link.Info{Peer: peer, Dialed: dialed, Path: path},
 		out: make(map[tunnel.Lane]*outLane), in: make(map[tunnel.Lane]chan struct{}),

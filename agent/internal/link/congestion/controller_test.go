@@ -1,0 +1,200 @@
+package congestion
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+const (
+	ms    = time.Millisecond
+	seeds = 3 // runs of each simulation, whose median counts
+)
+
+func ours() control { return New(packetBytes, 50*ms) }
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// alone runs one flow for a warm-up and then for a time, and returns medians of its
+// goodput in Mbit/s and of the median delay in the queue in ms.
+func alone(p path, warmUp, during time.Duration) (goodput, queue float64) {
+	var rates, queues []float64
+	for seed := range uint64(seeds) {
+		s := newSimulation(p, seed+1)
+		f := s.start(ours(), 0)
+		s.runUntil(Time(warmUp))
+		s.queue, f.delivered = nil, 0
+		s.runUntil(Time(warmUp + during))
+		rates = append(rates, f.rateSince(0, during))
+		queues = append(queues, s.queue.at(0.5))
+	}
+	return median(rates), median(queues)
+}
+
+func TestFillsLinkDespiteLossAndJitterWithShortQueue(t *testing.T) {
+	for name, c := range map[string]struct {
+		path
+		goodput, queue float64 // at least, in Mbit/s, and at most, in ms
+		warmUp         time.Duration
+	}{
+		"clean":                       {path{50, 50 * ms, 0, 0, 1, 50 * ms}, 47.5, 25, 0},
+		"1 % loss":                    {path{50, 50 * ms, 0, 0.01, 1, 50 * ms}, 47.5, 25, 0},
+		"2 % loss":                    {path{50, 50 * ms, 0, 0.02, 1, 50 * ms}, 45, 25, 0},
+		"5 % loss":                    {path{50, 50 * ms, 0, 0.05, 1, 50 * ms}, 42.5, 25, 0},
+		"jitter":                      {path{50, 60 * ms, 20 * ms, 0, 1, 50 * ms}, 45, 40, 0},
+		"jitter and bursts of loss":   {path{50, 60 * ms, 20 * ms, 0.01, 5, 50 * ms}, 40, 40, 0},
+		"shallow queue":               {path{50, 50 * ms, 0, 0, 1, 10 * ms}, 45, 10, 0},
+		"deep queue":                  {path{50, 50 * ms, 0, 0, 1, 500 * ms}, 47.5, 25, 0},
+		"slow link with a long queue": {path{0.2, 100 * ms, 0, 0, 1, 2000 * ms}, 0.19, 400, 15 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			goodput, queue := alone(c.path, c.warmUp+2*time.Second, 5*time.Second)
+			t.Logf("%.2f Mbit/s, queue %.1f ms", goodput, queue)
+			if goodput < c.goodput || queue > c.queue {
+				t.Errorf("%.2f Mbit/s with a queue of %.1f ms, want at least %v and at most %v",
+					goodput, queue, c.goodput, c.queue)
+			}
+		})
+	}
+}
+
+func TestReachesFastLinkWithinSecond(t *testing.T) {
+	s := newSimulation(path{500, 50 * ms, 0, 0, 1, 50 * ms}, 1)
+	f := s.start(ours(), 0)
+	s.runUntil(Time(time.Second))
+	before := f.delivered
+	s.runUntil(Time(1500 * ms))
+	if got := f.rateSince(before, 500*ms); got < 450 {
+		t.Errorf("%.0f of 500 Mbit/s in the half second after the first second", got)
+	}
+}
+
+func TestFollowsChangingBandwidth(t *testing.T) {
+	s := newSimulation(path{50, 50 * ms, 0, 0, 1, 100 * ms}, 1)
+	f := s.start(ours(), 0)
+	for _, rate := range []float64{50, 5, 50} {
+		s.path.rate = rate
+		s.runUntil(s.now + Time(5*time.Second))
+		before := f.delivered
+		s.runUntil(s.now + Time(5*time.Second))
+		if got := f.rateSince(before, 5*time.Second); got < 0.9*rate {
+			t.Errorf("%.1f Mbit/s after the link changed to %v", got, rate)
+		}
+	}
+}
+
+// An application that sends little does not make the controller forget the path.
+func TestIdleTimeDoesNotLowerRate(t *testing.T) {
+	s := newSimulation(path{50, 50 * ms, 0, 0, 1, 50 * ms}, 1)
+	f := s.start(ours(), 0)
+	s.runUntil(Time(3 * time.Second))
+	f.paused = true
+	for range 200 { // a small message every 50 ms
+		s.runUntil(s.now + Time(50*ms))
+		f.sendOne()
+	}
+	f.paused = false
+	f.pump()
+	before := f.delivered
+	s.runUntil(s.now + Time(500*ms))
+	if got := f.rateSince(before, 500*ms); got < 35 {
+		t.Errorf("%.1f Mbit/s right after the pause, want about 45", got)
+	}
+}
+
+// Which flow slows down first depends on a single lost packet, so shares are chaotic. The bounds
+// leave room for that; medians of many runs are closer to 1.
+func TestSharesLinkWithTCPAndWithItself(t *testing.T) {
+	tcp := func() control { return newTCP() }
+	for name, c := range map[string]struct {
+		other func() control
+		start time.Duration
+		queue time.Duration
+		most  float64 // ratio of the larger to the smaller share
+	}{
+		"TCP with CUBIC, queue 10 ms":  {tcp, 0, 10 * ms, 4},
+		"TCP with CUBIC, queue 50 ms":  {tcp, 0, 50 * ms, 3},
+		"TCP with CUBIC, queue 500 ms": {tcp, 0, 500 * ms, 3},
+		"itself, queue 50 ms":          {ours, 0, 50 * ms, 2},
+		"itself, queue 500 ms":         {ours, 0, 500 * ms, 2},
+		"a later flow, queue 200 ms":   {ours, 5 * time.Second, 200 * ms, 2.5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSimulation(path{50, 50 * ms, 0, 0, 1, c.queue}, 1)
+			a, b := s.start(ours(), 0), s.start(c.other(), c.start)
+			s.runUntil(Time(15 * time.Second))
+			a.delivered, b.delivered = 0, 0
+			s.runUntil(Time(45 * time.Second))
+			x, y := float64(a.delivered), float64(b.delivered)
+			t.Logf("1:%.2f", y/x)
+			if r := max(x, y) / min(x, y); r > c.most {
+				t.Errorf("the shares are 1:%.2f, want at most 1:%v", r, c.most)
+			}
+		})
+	}
+}
+
+// After any sequence of events the controller stays within its bounds and keeps sending.
+func TestAnyEventsLeaveControllerUsable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := New(1200, time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, "rtt")))
+		now, next, inFlight := Time(1), int64(0), 0
+		flight := map[int64]int{}
+		for range rapid.IntRange(1, 300).Draw(t, "events") {
+			now += Time(rapid.Int64Range(0, int64(200*ms)).Draw(t, "later"))
+			if rapid.Bool().Draw(t, "send") {
+				n := rapid.IntRange(1, 20).Draw(t, "packets")
+				for range n {
+					c.OnSent(now, next, 1200, inFlight)
+					flight[next], inFlight = 1200, inFlight+1200
+					next += rapid.Int64Range(1, 3).Draw(t, "gap")
+				}
+				continue
+			}
+			a := Ack{Now: now, RTT: time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, "sample"))}
+			for range rapid.IntRange(0, 20).Draw(t, "acknowledged") {
+				n := rapid.Int64Range(0, next+2).Draw(t, "number")
+				p := Packet{n, 1200}
+				if rapid.Bool().Draw(t, "lost") {
+					a.Lost = append(a.Lost, p)
+				} else {
+					a.Acked = append(a.Acked, p)
+				}
+				inFlight -= flight[n]
+				delete(flight, n)
+			}
+			c.OnAck(a)
+		}
+		if w := c.Window(); w < minWindow*1200 || w > maxWindow {
+			t.Fatalf("a window of %d bytes", w)
+		}
+		if at := c.NextSend(now); at-now > Time(2*time.Second) {
+			t.Fatalf("the next packet waits %v", time.Duration(at-now))
+		}
+		if c.sample.inFlight < 0 {
+			t.Fatalf("%d bytes in flight", c.sample.inFlight)
+		}
+	})
+}
+
+func BenchmarkPacket(b *testing.B) {
+	c := New(packetBytes, 50*ms)
+	b.ReportAllocs()
+	acked := make([]Packet, 1)
+	for i := range b.N {
+		now := Time(i) * Time(100*time.Microsecond)
+		c.NextSend(now)
+		c.OnSent(now, int64(i), packetBytes, 100*packetBytes)
+		if i >= 100 {
+			acked[0] = Packet{int64(i - 100), packetBytes}
+			c.OnAck(Ack{Now: now, RTT: 50 * ms, Acked: acked})
+		}
+	}
+}

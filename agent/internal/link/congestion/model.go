@@ -1,0 +1,162 @@
+package congestion
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	bandwidthRounds = 10 // round trips that the bandwidth remembers
+	rttPeriod       = Time(10 * time.Second)
+	rttPeriods      = 3 // periods that the least round-trip time remembers
+	queueRounds     = 4 // round trips whose least queue counts, so that jitter is no queue
+	lossMemory      = 16
+	topMemory       = 128
+	jitterPart      = 2
+
+	minEmptyQueue = 3 * time.Millisecond
+)
+
+// round collects the events of one round trip, which ends when a packet is acknowledged
+// that was sent after its beginning.
+type round struct {
+	end         int64 // delivered bytes at the beginning
+	least, most time.Duration
+	acked, lost int // bytes
+	lostInQueue int // packets that were lost while the queue was full
+	inFlight    int // the most bytes in flight
+	busy        bool
+}
+
+func (r *round) measure(rtt time.Duration) {
+	if r.least == 0 || rtt < r.least {
+		r.least = rtt
+	}
+	r.most = max(r.most, rtt)
+}
+
+// lossRate returns the share of the bytes that were lost.
+func (r *round) lossRate() float64 {
+	return float64(r.lost) / float64(max(1, r.lost+r.acked))
+}
+
+// mark records the delivered bytes at the end of a round trip.
+type mark struct {
+	at        Time
+	delivered int64
+}
+
+// model holds the estimates of the path.
+type model struct {
+	best  [bandwidthRounds]float64 // largest delivery rate of each round trip, bytes per second
+	marks [64]mark
+	index int // of the current round trip, in best and marks
+
+	least   [rttPeriods]time.Duration // least round-trip time of each period; 0 is none
+	period  Time                      // beginning of the current period
+	top     time.Duration             // largest round-trip time, slowly forgotten
+	recent  [queueRounds]time.Duration
+	rounds  int
+	spread  Time          // of the round-trip time within the last round trip
+	queue   time.Duration // delay in the queue
+	unknown time.Duration // round-trip time before the first measurement
+
+	emptiedAt Time    // when the queue was last empty
+	usualLoss float64 // loss rate
+}
+
+func newModel(rtt time.Duration) model {
+	if rtt <= 0 {
+		rtt = 100 * time.Millisecond // RFC 9002 section 6.2.2 begins with 333 ms
+	}
+	return model{unknown: rtt}
+}
+
+// bandwidth returns bytes per second, 0 if it is unknown.
+func (m *model) bandwidth() float64 { return slices.Max(m.best[:]) }
+
+// rtt returns the round-trip time without a queue.
+func (m *model) rtt() time.Duration {
+	least := time.Duration(0)
+	for _, d := range m.least {
+		if d > 0 && (least == 0 || d < least) {
+			least = d
+		}
+	}
+	if least == 0 {
+		return m.unknown
+	}
+	return least
+}
+
+func (m *model) measure(now Time, rtt time.Duration) {
+	if m.period == 0 || now-m.period > rttPeriod {
+		copy(m.least[1:], m.least[:])
+		m.least[0], m.period = 0, now
+	}
+	if m.least[0] == 0 || rtt < m.least[0] {
+		m.least[0] = rtt
+	}
+	m.top = max(m.top, rtt)
+}
+
+// offer adds a delivery rate. A rate that the application limited counts only if it is
+// larger than the estimate.
+func (m *model) offer(rate float64, limited bool) {
+	if !limited || rate > m.bandwidth() {
+		i := m.index % bandwidthRounds
+		m.best[i] = max(m.best[i], rate)
+	}
+}
+
+// emptyQueue returns the delay up to which the queue counts as empty.
+// Jitter hides a queue shorter than a part of the spread.
+func (m *model) emptyQueue() time.Duration {
+	return max(minEmptyQueue, m.rtt()/16, time.Duration(m.spread)/jitterPart)
+}
+
+// queueIsFull reports whether a round-trip time indicates a queue nearly as long as the
+// longest one seen. For 0 it uses the last round trips.
+func (m *model) queueIsFull(rtt time.Duration) bool {
+	if rtt == 0 {
+		rtt = m.rtt() + m.queue
+	}
+	longest := m.top - m.rtt()
+	return longest > 2*m.emptyQueue() && rtt-m.rtt() > longest*6/10
+}
+
+// endRound updates the estimate of the queue.
+func (m *model) endRound(now Time, r round) {
+	if r.least > 0 {
+		m.recent[m.rounds%queueRounds] = r.least
+		m.rounds++
+		m.queue = slices.Min(m.recent[:min(m.rounds, queueRounds)]) - m.rtt()
+		m.spread = Time(r.most - r.least)
+		if m.queue <= m.emptyQueue() {
+			m.emptiedAt = now
+		}
+	}
+	m.top -= (m.top - m.rtt()) / topMemory
+}
+
+func (m *model) learnLoss(loss float64) {
+	m.usualLoss += (min(loss, severeLoss) - m.usualLoss) / lossMemory
+}
+
+// nextRound starts a new entry of the bandwidth filter. If steady, it also offers the
+// delivery rate since the latest mark that is old enough for jitter not to matter.
+func (m *model) nextRound(now Time, delivered int64, steady bool) {
+	m.index++
+	m.best[m.index%bandwidthRounds] = 0
+	m.marks[m.index%len(m.marks)] = mark{now, delivered}
+	if !steady {
+		return
+	}
+	for back := 1; back < min(m.index, len(m.marks)); back++ {
+		old := m.marks[(m.index-back)%len(m.marks)]
+		if span := now - old.at; span > 0 && span >= 4*m.spread {
+			m.offer(float64(delivered-old.delivered)/float64(span)*1e9, false)
+			return
+		}
+	}
+}

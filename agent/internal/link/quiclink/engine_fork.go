@@ -1,0 +1,129 @@
+//go:build !stockquic
+
+package quiclink
+
+import (
+	"time"
+
+	"github.com/apernet/quic-go"
+	quiccc "github.com/apernet/quic-go/congestion"
+	"github.com/apernet/quic-go/monotime"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/link/congestion"
+)
+
+// These names are all that this package takes from QUIC.
+type (
+	engineTransport = quic.Transport
+	engineConn      = quic.Conn
+	engineConfig    = quic.Config
+	sendStream      = quic.SendStream
+	receiveStream   = quic.ReceiveStream
+	connectionID    = quic.ConnectionID
+
+	applicationError      = quic.ApplicationError
+	idleTimeoutError      = quic.IdleTimeoutError
+	handshakeTimeoutError = quic.HandshakeTimeoutError
+	transportError        = quic.TransportError
+)
+
+var connectionIDFromBytes = quic.ConnectionIDFromBytes
+
+// control replaces CUBIC by our congestion controller. The fork has an interface for
+// that; apart from it, its code is that of quic-go.
+func control(conn *engineConn) {
+	rtt := conn.ConnectionStats().MinRTT
+	conn.SetCongestionControl(&controller{
+		Controller: congestion.New(int(conn.InitialPacketSize()), rtt),
+	})
+}
+
+// controller adapts a congestion.Controller to the engine, which calls it from one
+// goroutine at a time.
+type controller struct {
+	*congestion.Controller
+	rtt         quiccc.RTTStatsProvider
+	acked, lost []congestion.Packet // reused
+	now         monotime.Time       // of the latest call
+}
+
+var _ quiccc.CongestionControlEx = (*controller)(nil)
+
+// SetRTTStatsProvider implements quiccc.CongestionControl. The engine calls it first.
+func (c *controller) SetRTTStatsProvider(p quiccc.RTTStatsProvider) { c.rtt = p }
+
+// HasPacingBudget implements quiccc.CongestionControl.
+func (c *controller) HasPacingBudget(now monotime.Time) bool {
+	c.now = now
+	return c.NextSend(congestion.Time(now)) <= congestion.Time(now)
+}
+
+// TimeUntilSend implements quiccc.CongestionControl. It returns 0 if a packet may be sent
+// now.
+func (c *controller) TimeUntilSend(quiccc.ByteCount) monotime.Time {
+	now := congestion.Time(c.now)
+	if at := c.NextSend(now); at > now {
+		return monotime.Time(at)
+	}
+	return 0
+}
+
+// OnPacketSent implements quiccc.CongestionControl. The engine counts the packet in
+// inFlight already.
+func (c *controller) OnPacketSent(now monotime.Time, inFlight quiccc.ByteCount, number quiccc.PacketNumber,
+	bytes quiccc.ByteCount, ackEliciting bool,
+) {
+	c.now = now
+	if ackEliciting {
+		c.OnSent(congestion.Time(now), int64(number), int(bytes), int(inFlight-bytes))
+	}
+}
+
+// CanSend implements quiccc.CongestionControl.
+func (c *controller) CanSend(inFlight quiccc.ByteCount) bool { return int(inFlight) < c.Window() }
+
+// OnCongestionEventEx implements quiccc.CongestionControlEx.
+func (c *controller) OnCongestionEventEx(_ quiccc.ByteCount, now monotime.Time,
+	acked []quiccc.AckedPacketInfo, lost []quiccc.LostPacketInfo,
+) {
+	c.now = now
+	c.acked, c.lost = c.acked[:0], c.lost[:0]
+	for _, p := range acked {
+		c.acked = append(c.acked, congestion.Packet{Number: int64(p.PacketNumber), Bytes: int(p.BytesAcked)})
+	}
+	for _, p := range lost {
+		c.lost = append(c.lost, congestion.Packet{Number: int64(p.PacketNumber), Bytes: int(p.BytesLost)})
+	}
+	var rtt time.Duration
+	if len(acked) > 0 {
+		rtt = c.rtt.LatestRTT()
+	}
+	c.OnAck(congestion.Ack{Now: congestion.Time(now), RTT: rtt, Acked: c.acked, Lost: c.lost})
+}
+
+// SetMaxDatagramSize implements quiccc.CongestionControl. The engine calls it when path
+// MTU discovery has found a larger size.
+func (c *controller) SetMaxDatagramSize(size quiccc.ByteCount) { c.SetPacketSize(int(size)) }
+
+// GetCongestionWindow implements quiccc.CongestionControl.
+func (c *controller) GetCongestionWindow() quiccc.ByteCount { return quiccc.ByteCount(c.Window()) }
+
+// InSlowStart implements quiccc.CongestionControl.
+func (c *controller) InSlowStart() bool { return c.Starting() }
+
+// InRecovery implements quiccc.CongestionControl. The engine only logs it.
+func (c *controller) InRecovery() bool { return false }
+
+// MaybeExitSlowStart implements quiccc.CongestionControl. OnCongestionEventEx does its
+// work, as for the following methods.
+func (c *controller) MaybeExitSlowStart() {}
+
+// OnPacketAcked implements quiccc.CongestionControl.
+func (c *controller) OnPacketAcked(quiccc.PacketNumber, quiccc.ByteCount, quiccc.ByteCount, monotime.Time) {
+}
+
+// OnCongestionEvent implements quiccc.CongestionControl.
+func (c *controller) OnCongestionEvent(quiccc.PacketNumber, quiccc.ByteCount, quiccc.ByteCount) {}
+
+// OnRetransmissionTimeout implements quiccc.CongestionControl.
+func (c *controller) OnRetransmissionTimeout(bool) {}
