@@ -137,7 +137,7 @@ var doors = map[string][]string{
 	"github.com/alecthomas/kong":         {"internal/settings", "agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous", "deploy/load/cmd/easyfind-load"},
 	"gopkg.in/yaml.v3":                   {"internal/settings"},
 	"github.com/lmittmann/tint":          {"internal/logging"},
-	"github.com/mattn/go-isatty":         {"agent/cmd/easyfind", "rendezvous/cmd/easyfind-rendezvous"},
+	"github.com/mattn/go-isatty":         {"rendezvous/cmd/easyfind-rendezvous"},
 	"rsc.io/qr":                          {"rendezvous/internal/web"},
 	"github.com/mdp/qrterminal/v3":       {"agent/cmd/easyfind"},
 	"golang.org/x/sys":                   {"agent/internal/usbip", "agent/internal/usb/uevent", "agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state", "rendezvous/internal/sqlitestore", "rendezvous/internal/relay", "deploy/e2e"},

@@ -104,7 +104,7 @@ func (w *pairWait) progress(now localapi.Progress) {
 	}
 }
 
-func (w *pairWait) show(o localapi.Offered) {
+func (w *pairWait) show(o localapi.Offer) {
 	if w.json {
 		_ = w.document(o) // if this fails, the result fails too
 		return
@@ -126,7 +126,7 @@ func (w *pairWait) show(o localapi.Offered) {
 }
 
 // joinCommand returns the command that accepts an offer.
-func joinCommand(o localapi.Offered) string {
+func joinCommand(o localapi.Offer) string {
 	return fmt.Sprintf("easyfind pair %s %s", clean(string(o.Address)), clean(string(o.PIN)))
 }
 

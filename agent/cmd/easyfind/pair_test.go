@@ -24,7 +24,7 @@ func offeringBackend() (b *localapitest.Backend, paired chan struct{}) {
 	b, paired = script(), make(chan struct{})
 	b.Progress = []localapi.Progress{
 		{Message: "asking the rendezvous"},
-		{Offered: &localapi.Offered{
+		{Offered: &localapi.Offer{
 			Address: "K7M-2Q2", PIN: "4821-9930", Expires: now.Add(9*time.Minute + 41*time.Second),
 		}},
 	}
@@ -65,7 +65,7 @@ func TestOfferWithoutTerminal(t *testing.T) {
 	}
 	code, out, _ = m.run(t, "pair", "--json")
 	d := json.NewDecoder(strings.NewReader(out))
-	var first localapi.Offered
+	var first localapi.Offer
 	var second localapi.Peer
 	err := errors.Join(d.Decode(&first), d.Decode(&second))
 	if err != nil || code != 0 || first.PIN != "4821-9930" || second.Name != "workshop" {

@@ -38,7 +38,7 @@ func (p Pairing) OfferPairing(ctx context.Context, progress func(localapi.Progre
 	if err != nil {
 		return localapi.Peer{}, p.problem(err)
 	}
-	progress(localapi.Progress{Offered: &localapi.Offered{
+	progress(localapi.Progress{Offered: &localapi.Offer{
 		Address: offer.Address, PIN: offer.PIN, Expires: offer.Expires,
 	}})
 	made, err := offer.Wait(ctx, func(left int) {

@@ -19,7 +19,7 @@ func (d *Demo) pair(ctx context.Context) error {
 		peer localapi.Peer
 		err  error
 	}
-	offers := make(chan localapi.Offered, 1)
+	offers := make(chan localapi.Offer, 1)
 	results := make(chan result, 1)
 	go func() {
 		peer, err := d.host.OfferPairing(ctx, func(p localapi.Progress) {
@@ -29,7 +29,7 @@ func (d *Demo) pair(ctx context.Context) error {
 		})
 		results <- result{peer, err}
 	}()
-	var offer localapi.Offered
+	var offer localapi.Offer
 	select {
 	case offer = <-offers:
 	case r := <-results:

@@ -26,7 +26,7 @@ func (n *narrator) line(format string, args ...any) {
 // printf writes a line of a step, which is indented.
 func (n *narrator) printf(format string, args ...any) { n.line("   "+format, args...) }
 
-// progress reports how much is done. On a terminal it overwrites one line ten times a
+// progress reports the progress of a long read. On a terminal it overwrites one line ten times a
 // second. Elsewhere it writes a line for each quarter.
 func (n *narrator) progress(done, total int64, format string, args ...any) {
 	if !n.terminal {

@@ -74,7 +74,7 @@ func script() *localapitest.Backend {
 		Used:   localapi.Use{ID: "workshop/1-1", State: localapi.UseAttached, Port: 3},
 		Paired: localapi.Peer{ID: id, Name: "workshop"},
 		Progress: []localapi.Progress{
-			{Message: "connecting"}, {Offered: &localapi.Offered{Address: "K7M-2QX", PIN: "4821-9930", Expires: now}},
+			{Message: "connecting"}, {Offered: &localapi.Offer{Address: "K7M-2QX", PIN: "4821-9930", Expires: now}},
 		},
 	}
 }

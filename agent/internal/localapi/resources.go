@@ -108,8 +108,8 @@ type Use struct {
 	Since    time.Time `json:"since,omitzero"`    // of this state
 }
 
-// Offered is an EasyFind address that the other machine can join.
-type Offered struct {
+// Offer is an EasyFind address that the other machine can join.
+type Offer struct {
 	Address ident.Address `json:"address"`
 	PIN     ident.PIN     `json:"pin"`
 	Expires time.Time     `json:"expires"`
@@ -130,6 +130,6 @@ type Event[T any] struct {
 
 // Progress informs a person who waits for an operation. One field is set.
 type Progress struct {
-	Message string   `json:"message,omitempty"` // "connecting to workshop"
-	Offered *Offered `json:"offered,omitempty"` // to be typed on the other machine
+	Message string `json:"message,omitempty"` // "connecting to workshop"
+	Offered *Offer `json:"offered,omitempty"` // to be typed on the other machine
 }

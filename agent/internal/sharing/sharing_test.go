@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/easyfind-usb/easyfind/agent/internal/session"
 	"github.com/easyfind-usb/easyfind/agent/internal/sharing"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
@@ -19,6 +21,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // holders stands for the sessions with the peers. Revoke closes the device.
 type holders struct {

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
@@ -18,6 +20,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // scriptedHost is a session with a host whose devices are made of software. Attach
 // returns refusal while it is set.
