@@ -90,7 +90,7 @@ var mayImport = map[string][]string{
 	"agent/internal/lifecycle":                    {},
 	"agent/internal/buses":                        {"agent/internal/usb"},
 	"agent/internal/diagnosis":                    {"proto/api", "proto/call", "agent/internal/rvclient", "internal/doctor"},
-	"agent/internal/backend":                      {"proto/call", "proto/ident", "proto/tunnel", "agent/internal/diagnosis", "agent/internal/localapi", "agent/internal/pairing", "agent/internal/peer", "agent/internal/peers", "agent/internal/rvclient", "agent/internal/session", "agent/internal/sharing", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip", "agent/internal/using", "internal/doctor"},
+	"agent/internal/backend":                      {"proto/ident", "proto/tunnel", "agent/internal/localapi", "agent/internal/pairing", "agent/internal/peer", "agent/internal/peers", "agent/internal/rvclient", "agent/internal/session", "agent/internal/sharing", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip", "agent/internal/using", "internal/doctor"},
 	"agent":                                       {"proto/ident", "agent/internal"},
 	"agent/internal/sharing":                      {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb"},
 	"agent/internal/using":                        {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},

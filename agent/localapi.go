@@ -32,8 +32,8 @@ func (a *Agent) addLocalAPI() error {
 		Uses: uses,
 		Reports: backend.Reports{
 			Self: self, Budget: a.cfg.Budget, Store: a.store, Set: a.peers, Uses: uses, Sharing: a.sharing,
-			Rendezvous: a.rendezvous, NAT: a.network.NAT,
-			Diagnosis: diagnosis.Diagnosis{Rendezvous: a.rendezvous, ProbeNAT: a.network.ProbeNAT},
+			Rendezvous: a.rendezvous, NAT: a.network.DescribeNAT,
+			Examine: diagnosis.Diagnosis{Rendezvous: a.rendezvous, ProbeNAT: a.network.ProbeNAT}.Examine,
 		},
 	}})
 	if err != nil {

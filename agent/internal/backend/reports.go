@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/easyfind-usb/easyfind/agent/internal/diagnosis"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/peer"
 	"github.com/easyfind-usb/easyfind/agent/internal/peers"
@@ -14,7 +13,6 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/sharing"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/internal/doctor"
-	"github.com/easyfind-usb/easyfind/proto/call"
 )
 
 // Reports implements localapi.Reports.
@@ -26,19 +24,19 @@ type Reports struct {
 	Uses       Uses
 	Sharing    *sharing.Manager
 	Rendezvous *rvclient.Client // nil: none
-	NAT        func() call.NAT
-	Diagnosis  diagnosis.Diagnosis
+	NAT        func() string    // describes the NAT
+	Examine    func(context.Context) []doctor.Finding
 }
 
 // Doctor implements localapi.Reports.
 func (r Reports) Doctor(ctx context.Context) ([]doctor.Finding, error) {
-	return r.Diagnosis.Examine(ctx), nil
+	return r.Examine(ctx), nil
 }
 
 // Status implements localapi.Reports.
 func (r Reports) Status(context.Context) (localapi.Status, error) {
 	st := localapi.Status{
-		Self: r.Self, Rendezvous: r.rendezvous(), NAT: r.NAT().Explain(), Uses: r.Uses.List(),
+		Self: r.Self, Rendezvous: r.rendezvous(), NAT: r.NAT(), Uses: r.Uses.List(),
 		Peers: []localapi.PeerStatus{}, Exports: []localapi.Export{},
 	}
 	for _, p := range r.Store.State().Peers {

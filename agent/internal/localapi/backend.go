@@ -48,7 +48,7 @@ type Pairing interface {
 	JoinPairing(ctx context.Context, r JoinRequest, progress func(Progress)) (Peer, error)
 }
 
-// Uses uses the devices of other machines.
+// Uses manages the devices of other machines that this machine uses.
 type Uses interface {
 	// RemoteDevices returns the devices that a peer shares with this machine. If
 	// peer is "", it returns the devices of all peers that it reaches.

@@ -44,8 +44,8 @@ func (n *Network) relayServers(ctx context.Context) ([]path.Server, error) {
 	return all, nil
 }
 
-// NAT returns the result of the last successful probe.
-func (n *Network) NAT() call.NAT { return n.paths.NAT() }
+// DescribeNAT returns the result of the last successful probe in words.
+func (n *Network) DescribeNAT() string { return n.paths.NAT().Explain() }
 
 // ProbeNAT finds out which kind of NAT is between this machine and the internet.
 func (n *Network) ProbeNAT(ctx context.Context) (call.NAT, error) {

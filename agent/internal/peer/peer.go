@@ -154,7 +154,7 @@ func (p *Peer) loop(ctx context.Context) {
 			p.handle(ctx, e)
 		case e := <-p.calls.ended:
 			p.calls.finish(e.call, e.err)
-			p.reportLink() // with its round trip, which is measured by now
+			p.reportLink() // the round trip has been measured by now
 		case <-p.woken:
 			p.calls.followSession()
 			p.reportLink()
@@ -184,7 +184,7 @@ func (p *Peer) post(event any) bool {
 	}
 }
 
-// wake makes the loop look at the session and at wants.
+// wake makes the loop check the session and wants.
 func (p *Peer) wake() {
 	select {
 	case p.woken <- struct{}{}:

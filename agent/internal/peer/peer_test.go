@@ -141,7 +141,7 @@ func (e *testAgent) run(t *testing.T, other ident.PeerID) {
 	t.Cleanup(e.stop)
 }
 
-// deliver passes the messages on that seem to come from the peer.
+// deliver passes on the messages whose sender is the peer.
 func (e *testAgent) deliver(ctx context.Context) error {
 	for {
 		select {

@@ -28,7 +28,7 @@ type testAgent struct {
 	net   *network.Network
 
 	mu   sync.Mutex            // guards down
-	down map[ident.PeerID]bool // no link is up, by LinkChanged
+	down map[ident.PeerID]bool // whether LinkChanged last reported no link
 }
 
 func newAgent(t *testing.T) *testAgent {
