@@ -88,6 +88,7 @@ func TestRevokedPeerIsDisconnected(t *testing.T) {
 // TestRevokedPeerThatStaysIsCutOff has a revoked peer that does not close its connection and goes on sending. Its
 // messages reach nobody, and the hub closes the connection.
 func TestRevokedPeerThatStaysIsCutOff(t *testing.T) {
+	t.Parallel() // waits for a timeout
 	s := start(t)
 	alice, bob := key(t, 1), key(t, 2)
 	s.allow(alice, bob)

@@ -74,6 +74,7 @@ func TestWithdrawnConsentCountsWithinSeconds(t *testing.T) {
 // TestHangingRegistryDelaysNoKnownPeer checks that messages to known peers arrive while the registry hangs, that
 // pings are answered, and that a message to an unknown peer fails and delays nothing else.
 func TestHangingRegistryDelaysNoKnownPeer(t *testing.T) {
+	t.Parallel() // waits for a timeout
 	var passed atomic.Int64
 	s := startAt(t, func() time.Time { return time.Now().Add(time.Duration(passed.Load())) })
 	alice, bob, carol := key(t, 1), key(t, 2), key(t, 3)

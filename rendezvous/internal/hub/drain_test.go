@@ -13,6 +13,7 @@ import (
 )
 
 func TestDrainNotifiesPeersAndRefusesNewOnes(t *testing.T) {
+	t.Parallel() // waits for a timeout
 	s := start(t)
 	a := s.connect(t, key(t, 1))
 	done := make(chan error, 1)
@@ -39,6 +40,7 @@ func TestDrainNotifiesPeersAndRefusesNewOnes(t *testing.T) {
 // TestDrainServesPeersUntilTheyHaveMoved has another instance. A peer is asked to move there, sends and receives
 // meanwhile, and gets a Bye once it has connected there.
 func TestDrainServesPeersUntilTheyHaveMoved(t *testing.T) {
+	t.Parallel() // waits for a timeout
 	s := startAs(t, time.Now, true)
 	alice, bob := key(t, 1), key(t, 2)
 	s.allow(alice, bob)
@@ -110,6 +112,7 @@ func TestConfirmationAfterByeCounts(t *testing.T) {
 // TestDrainAbortsConnectionsAfterItsTime has a peer that has moved and does not close its old connection, and one
 // that has not moved.
 func TestDrainAbortsConnectionsAfterItsTime(t *testing.T) {
+	t.Parallel() // waits for a timeout
 	s := startAs(t, time.Now, true)
 	alice, bob := key(t, 1), key(t, 2)
 	a, b := s.connect(t, alice), s.connect(t, bob)

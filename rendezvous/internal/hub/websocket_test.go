@@ -256,6 +256,7 @@ func TestRequestsThatAreNotSignallingAreRefused(t *testing.T) {
 }
 
 func TestDrainingHubSendsRetryAfter(t *testing.T) {
+	t.Parallel() // waits for a timeout
 	s := start(t)
 	h := s.web(t, here)
 	_, in, out, challenge := webAgent(t, h, signal.SubprotocolOrigin)

@@ -8,8 +8,8 @@
 //     up to 64 packets with one call.
 //   - The policy. pion/turn relays to any address for any client that has a password.
 //   - A layer in front of pion/turn. It checks the length of every attribute, because pion/stun reads some attributes
-//     without a check. It answers Binding requests, because pion/turn does not know RFC 5780. It bounds lifetimes, and it
-//     gives refusals the error code that belongs to their reason.
+//     without a check. It answers Binding requests, because pion/turn does not know RFC 5780. It bounds lifetimes, and
+//     it gives refusals the error code that belongs to their reason.
 //
 // The files are in three groups:
 //
