@@ -10,10 +10,7 @@
 //	                       │
 //	package transport: lanes, numbers, acknowledgement, links
 //
-// Locks are taken from the top of this list to its end. None of them is held while the Done of an URB or an OnEvent
-// runs, except exportedAttachment.order, which orders the URBs that a device receives.
-//
-//	exportedAttachment.order
-//	exportedAttachment.mu, remoteDevice.mu   one attachment
-//	Session.mu                               which attachments exist
+// Session.mu guards which attachments exist. Each attachment has a lock for its URBs. None of these locks is taken while
+// another one of them is held, or held while the Done of an URB or an OnEvent runs. Pushing frames is allowed under any
+// of them.
 package session

@@ -26,7 +26,7 @@ type exportedAttachment struct {
 	ending      chan struct{}      // closed by end
 	done        chan struct{}      // closed when the device was given back, or was not opened
 
-	order sync.Mutex // held while URBs are handed to the device, so that they keep their order
+	order sync.Mutex // held while URBs are handed to the device, so that they keep their order; taken before mu
 
 	mu sync.Mutex
 	// Guarded by mu.
