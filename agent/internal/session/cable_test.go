@@ -23,7 +23,6 @@ type cable struct {
 	rng    *rand.Rand
 	left   int // frames until it is cut; negative: never
 	delay  time.Duration
-	window int   // frames that a lane holds before Send blocks; 0: any number
 	mute   bool  // Send blocks
 	cutErr error // of Run when the cable is cut; nil: it was closed
 	acks   int   // frames of KindAck that were sent, by either end
@@ -40,7 +39,6 @@ type cableEnd struct {
 	mu     sync.Mutex
 	lanes  map[tunnel.Lane]chan tunnel.Frame // arriving here
 	fresh  chan chan tunnel.Frame
-	ended  map[tunnel.Lane]int
 	closed string
 }
 
@@ -59,20 +57,16 @@ func newCable(rng *rand.Rand, a, b ident.PeerID, rank link.Rank, cut int) *cable
 		c.ends[i] = &cableEnd{
 			c: c, remote: remote, dialed: i == 0, rank: rank,
 			lanes: make(map[tunnel.Lane]chan tunnel.Frame), fresh: make(chan chan tunnel.Frame, tunnel.MaxLanes),
-			ended: make(map[tunnel.Lane]int),
 		}
 	}
 	c.ends[0].other, c.ends[1].other = c.ends[1], c.ends[0]
 	return c
 }
 
+// cut ends the cable, as after a Close if it is orderly, else as after the loss of its path.
 func (c *cable) cut(orderly bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.cutLocked(orderly)
-}
-
-func (c *cable) cutLocked(orderly bool) {
 	if orderly {
 		c.end(nil)
 	} else {
@@ -125,7 +119,7 @@ func (p *cableEnd) Send(f tunnel.Frame) error {
 	c.mu.Lock()
 	lost := false // whether this frame is lost with the cable
 	if c.left == 0 && c.rng.IntN(2) == 0 {
-		c.cutLocked(false)
+		c.end(errCut)
 	}
 	if c.left == 0 {
 		lost = true
@@ -147,7 +141,7 @@ func (p *cableEnd) Send(f tunnel.Frame) error {
 	f.Body = bytes.Clone(f.Body)
 	if !lost {
 		select {
-		case p.other.lane(f.Lane, c.window) <- f:
+		case p.other.lane(f.Lane) <- f:
 		case <-c.over:
 			return errCut
 		}
@@ -158,26 +152,19 @@ func (p *cableEnd) Send(f tunnel.Frame) error {
 }
 
 // lane returns the queue of frames that arrive here on a lane.
-func (p *cableEnd) lane(l tunnel.Lane, window int) chan tunnel.Frame {
+func (p *cableEnd) lane(l tunnel.Lane) chan tunnel.Frame {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ch := p.lanes[l]
 	if ch == nil {
-		if window == 0 {
-			window = 4096
-		}
-		ch = make(chan tunnel.Frame, window)
+		ch = make(chan tunnel.Frame, 4096)
 		p.lanes[l] = ch
 		p.fresh <- ch
 	}
 	return ch
 }
 
-func (p *cableEnd) EndLane(l tunnel.Lane) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended[l]++
-}
+func (p *cableEnd) EndLane(tunnel.Lane) {}
 
 func (p *cableEnd) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
 	var lanes sync.WaitGroup

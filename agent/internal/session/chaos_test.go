@@ -156,8 +156,8 @@ func noReset(t *testing.T, seed uint64) func(Event) {
 // cutAndJoin joins and cuts links until done is closed. It leaves one that works.
 func cutAndJoin(p *sessionPair, rng *rand.Rand, done chan struct{}) {
 	ranks := []link.Rank{link.RankRelayTCP, link.RankRelayUDP, link.RankTLS, link.RankHost}
-	live := true
-	for n := 0; live; n++ {
+	running := true
+	for n := 0; running; n++ {
 		cut := rng.IntN(80)
 		if n > 25 || rng.IntN(8) == 0 {
 			cut = -1
@@ -169,13 +169,17 @@ func cutAndJoin(p *sessionPair, rng *rand.Rand, done chan struct{}) {
 		timer := time.NewTimer(time.Duration(rng.IntN(2000)) * time.Millisecond)
 		select {
 		case <-done:
-			live = false
+			running = false
 		case <-timer.C:
 		case <-c.over:
 		}
 		timer.Stop()
-		if live && n < 25 && rng.IntN(3) == 0 {
+		switch fate := rng.IntN(12); {
+		case !running || n >= 25:
+		case fate < 4:
 			c.cut(rng.IntN(2) == 0)
+		case fate < 6:
+			c.silence()
 		}
 	}
 }

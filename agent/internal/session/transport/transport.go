@@ -121,9 +121,6 @@ func New(c Config) *Transport {
 // this transport. A pushed body belongs to the transport.
 func (t *Transport) NewBody(n int) []byte { return t.bodies.Get(n) }
 
-// FreeBody gives back what NewBody returned and the caller did not push.
-func (t *Transport) FreeBody(b []byte) { t.bodies.Put(b) }
-
 // Join hands a link to the transport, which owns it from then on. It does not block.
 func (t *Transport) Join(l link.Link) {
 	if !t.inbox.post(joinEvent{l}) {
