@@ -48,7 +48,7 @@ type AdminToken struct {
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
 	Revoked bool      `json:"revoked"`
-	Session bool      `json:"session" doc:"true for a signed-in browser, which cannot use this interface"`
+	SignIn  bool      `json:"session" doc:"true for a signed-in browser, which cannot use this interface"`
 }
 
 // AdminTokens is a page of the administrators' tokens, oldest first.

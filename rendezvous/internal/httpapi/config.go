@@ -153,7 +153,8 @@ func (cfg *Config) complete() error {
 func mountAll(humaAPI huma.API, cfg Config, problems problems, proxies proxies) (documents, error) {
 	sources := newSourceLimits(cfg.Limits, cfg.Resources.Refusals, cfg.Now)
 	guards := &guards{
-		byPeer: cfg.Resources.PeerTokens, byAdmin: cfg.Resources.AdminTokens, refusals: cfg.Resources.Refusals, problems: problems,
+		byPeer: cfg.Resources.PeerTokens, byAdmin: cfg.Resources.AdminTokens,
+		refusals: cfg.Resources.Refusals, problems: problems,
 		tokens: sources.tokens, admin: cfg.Attempts.limit, peers: newPeerLimiter(cfg.Limits), now: cfg.Now,
 	}
 	e := &endpoints{api: humaAPI, guards: guards, problems: problems}

@@ -119,7 +119,7 @@ func adminExamples(id ident.PeerID) []any {
 		api.AdminToken{
 			ID: "9f0c2b7d41aa35e6", Token: "efa_nwwrfUGqNeZ3uBzv0m8kJm0Q2QmX7Jc1yTqPZr9sVw4hDdL6gE1aBQ",
 			Label: "helpdesk", Scopes: []api.Scope{api.ScopePeers, api.ScopeInvites}, Created: at(0),
-			Expires: at(90 * day), Revoked: false, Session: false,
+			Expires: at(90 * day), Revoked: false, SignIn: false,
 		},
 		api.AdminTokens{Next: "AAABnKy2aACfDCt9Qao15g"},
 		api.InviteRequest{Label: "the workshop", Uses: 1, Seconds: 86400},

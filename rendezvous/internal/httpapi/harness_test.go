@@ -167,7 +167,8 @@ func (b *bench) admin(scopes ...api.Scope) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	token, _, err := b.services.Administration.CreateToken(b.t.Context(), administration.TokenSpec{Label: "test", Scopes: set})
+	spec := administration.TokenSpec{Label: "test", Scopes: set}
+	token, _, err := b.services.Administration.CreateToken(b.t.Context(), spec)
 	if err != nil {
 		b.t.Fatal(err)
 	}

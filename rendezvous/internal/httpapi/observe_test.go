@@ -153,7 +153,8 @@ func TestRelayUseIsListed(t *testing.T) {
 				ReceivedBytes:   5,
 				ReceivedPackets: 1,
 			}
-			if err := store.History.AddRelayUse(t.Context(), today-history.Day(n), []history.RelayUse{use}); err != nil {
+			day := today - history.Day(n)
+			if err := store.History.AddRelayUse(t.Context(), day, []history.RelayUse{use}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -45,7 +45,8 @@ func (r Resources) missing() string {
 		"registration": r.Registration, "peers": r.Peers,
 		"tokens of peers": r.PeerTokens, "tokens of administrators": r.AdminTokens,
 		"allowances": r.Allowances, "mailboxes": r.Mailboxes, "tries": r.Tries,
-		"administration of peers": r.PeerAdmin, "revocations": r.Revocations, "approvals": r.Approvals, "join requests": r.JoinRequests,
+		"administration of peers": r.PeerAdmin, "revocations": r.Revocations,
+		"approvals": r.Approvals, "join requests": r.JoinRequests,
 		"invites": r.Invites, "tokens": r.Tokens, "audit log": r.Audit, "count of refusals": r.Refusals,
 		"instances": r.Instances, "pairs": r.Pairs, "history": r.History, "database": r.Database,
 	} {
@@ -71,7 +72,7 @@ type PeerTokens interface {
 	Authenticate(ctx context.Context, token string) (ident.PeerID, error)
 }
 
-// AdminTokens finds the administrator's token with a text.
+// AdminTokens finds the administrator that a token belongs to.
 type AdminTokens interface {
 	AuthenticateAdmin(ctx context.Context, token string) (administration.Token, error)
 }

@@ -73,7 +73,7 @@ func wireToken(secret string, t administration.Token) api.AdminToken {
 	return api.AdminToken{
 		ID: t.ID.String(), Token: secret, Label: t.Label, Scopes: t.Scopes.List(),
 		Created: t.Created.UTC(), Expires: t.Expires.UTC(), Revoked: t.Revoked,
-		Session: t.SignIn,
+		SignIn: t.SignIn,
 	}
 }
 

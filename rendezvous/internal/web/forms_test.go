@@ -68,7 +68,8 @@ func (b *bench) refused(t *testing.T) ident.PeerID {
 	}
 	r := api.Registration{Challenge: challenge, Name: "name", Expires: expires}
 	r.Sign(key, nil)
-	if _, err := b.services.Registration.Register(t.Context(), r, peers.Channel{}); !errors.Is(err, peers.ErrInviteNeeded) {
+	_, err = b.services.Registration.Register(t.Context(), r, peers.Channel{})
+	if !errors.Is(err, peers.ErrInviteNeeded) {
 		t.Fatalf("register: %v", err)
 	}
 	return key.ID()
@@ -143,7 +144,8 @@ func TestStreamSendsChangesOnly(t *testing.T) {
 		strings.Contains(data, "<html") {
 		t.Errorf("the first event is %s: %s", event, data)
 	}
-	if _, _, err := b.services.Invites.CreateInvite(t.Context(), peers.InviteSpec{Label: "the next event"}); err != nil {
+	spec := peers.InviteSpec{Label: "the next event"}
+	if _, _, err := b.services.Invites.CreateInvite(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
 	if event, data := next(); event != "page" || !strings.Contains(data, "the next event") {

@@ -34,8 +34,9 @@ type Resources struct {
 func (r Resources) missing() string {
 	for name, part := range map[string]any{
 		"sign-ins": r.SignIns, "membership": r.Membership, "peers": r.Peers, "revocations": r.Revocations,
-		"approvals": r.Approvals, "join requests": r.JoinRequests, "invites": r.Invites, "tokens": r.Tokens, "audit log": r.Audit,
-		"instances": r.Instances, "pairs": r.Pairs, "history": r.History,
+		"approvals": r.Approvals, "join requests": r.JoinRequests, "invites": r.Invites,
+		"tokens": r.Tokens, "audit log": r.Audit, "instances": r.Instances, "pairs": r.Pairs,
+		"history": r.History,
 	} {
 		if part == nil {
 			return name

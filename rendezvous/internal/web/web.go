@@ -132,7 +132,8 @@ func allPages(cfg Config) []page {
 			join: join, now: cfg.Now,
 		}).pages(),
 		(&peerPages{
-			peers: r.Peers, revocations: r.Revocations, membership: r.Membership, pairs: r.Pairs, audit: r.Audit, relay: relay, join: join,
+			peers: r.Peers, revocations: r.Revocations, membership: r.Membership,
+			pairs: r.Pairs, audit: r.Audit, relay: relay, join: join,
 		}).pages(),
 		(&revocationPages{r.Revocations}).pages(),
 		(&pairPages{r.Pairs}).pages(),
