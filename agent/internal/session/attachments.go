@@ -93,7 +93,7 @@ func decode[M any](body []byte, decode func([]byte) (M, error), handle func(M) e
 	return handle(m)
 }
 
-// Acknowledged has Run send the next list of devices if the last one has arrived.
+// Acknowledged wakes Run to send the next list of devices if the last one has arrived.
 func (a *attachments) Acknowledged(_ tunnel.Lane, next uint64, _ int) {
 	a.session.mu.Lock()
 	arrived := a.offer.acknowledge(next)

@@ -10,7 +10,8 @@
 //	                       │
 //	package transport: lanes, numbers, acknowledgement, links
 //
-// Session.mu guards which attachments exist. Each attachment has a lock for its URBs. None of these locks is taken while
-// another one of them is held, or held while the Done of an URB or an OnEvent runs. Pushing frames is allowed under any
-// of them.
+// Session.mu guards which attachments exist, and each attachment has a lock for its URBs. These locks are never held
+// together, and none of them is held while the Done of an URB or an OnEvent runs. Frames may be pushed under any of
+// them. exportedAttachment.order alone is different: it is taken before the mu of the same attachment, and held while
+// the device receives URBs.
 package session

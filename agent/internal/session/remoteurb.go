@@ -19,7 +19,7 @@ func endpointSlot(e usb.Endpoint) int {
 	return int(e.Number())
 }
 
-// pendingURB is an URB that the host has, or will have.
+// pendingURB is an URB that was submitted to the host and has not completed there.
 type pendingURB struct {
 	number    uint64
 	urb       *usb.URB // nil: it was completed here, cancelled and without a link
@@ -31,8 +31,8 @@ type pendingURB struct {
 // flow counts against the bounds of what a client may have in flight.
 type flow struct {
 	urbs    int // submitted and not completed
-	cost    int // of these
-	unacked int // cost of the frames that were sent and not acknowledged
+	cost    int // the sum of their costs
+	unacked int // the sum of the costs of the frames that the host has not acknowledged
 }
 
 // fits reports whether an URB of that cost may be submitted.
@@ -118,7 +118,7 @@ func (d *remoteDevice) Cancel(u *usb.URB) {
 	}
 }
 
-// cancel returns whether u completes at once.
+// cancel asks the host to end u early, and reports whether u completes at once.
 func (d *remoteDevice) cancel(u *usb.URB) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -135,7 +135,7 @@ func (d *remoteDevice) cancel(u *usb.URB) bool {
 	p.cancelled = true
 	d.push(e, tunnel.KindCancel, tunnel.Cancel{URB: p.number}.Encode())
 	if d.session.Linked() {
-		return false // or LinkDown, which comes after the end of linked, completes u
+		return false // if the link is lost now, abandonCancelled completes u
 	}
 	p.urb = nil
 	return true

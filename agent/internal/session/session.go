@@ -16,8 +16,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// DefaultBudget is the time that a device survives without a sign of life of the peer. Within it the kernel of the
-// device's user sees an unplug.
+// DefaultBudget is the time that a device survives without a frame from the peer. By its end, the kernel of the
+// device's user has seen an unplug.
 const DefaultBudget = time.Minute
 
 // unplugTimeout is the time that a client's kernel may need to remove a device that is gone. The budget includes it,
@@ -60,7 +60,7 @@ type Session struct {
 	isOver     bool // over is closed
 	current    *attachments
 	lastNumber uint16                           // of the last attachment of a remote device
-	holders    map[*exportedAttachment]struct{} // that have a device or are opening it, of earlier states too
+	holders    map[*exportedAttachment]struct{} // that have or open a device, also of states that were dropped
 	resets     uint64
 }
 
@@ -167,7 +167,7 @@ func (h *transportHandler) Begin(state *transport.State, reason string) transpor
 	return next
 }
 
-// LinkUp reports the link, and has Run send the list of devices.
+// LinkUp reports the link. The event also wakes Run, which sends the list of devices then.
 func (h *transportHandler) LinkUp(path link.Path) {
 	h.linked = true
 	h.s.events.add(Event{Kind: Linked, Path: path})

@@ -13,9 +13,9 @@ import (
 //	                 └────────cancelled──────────────────────────▲
 type urbTable struct {
 	endpoints  [endpointSlots]exportedEndpoint
-	parked     fifo.Queue[*exportedURB] // do not run, because too many results are kept
+	parked     fifo.Queue[*exportedURB] // not run yet, because too many results are kept
 	live       int                      // URBs that are parked or running
-	cost       int                      // of these
+	cost       int                      // the sum of their costs
 	held       int                      // bytes of results that are being made or wait to be acknowledged
 	free       []*exportedURB           // for reuse
 	cancelling *exportedURB             // the device's Cancel is being called with it, so it is not reused
@@ -36,7 +36,7 @@ type exportedURB struct {
 	urb      usb.URB
 	length   int
 	cost     int    // against tunnel.MaxInFlightSum
-	result   int    // bytes that its result is kept in
+	result   int    // bytes that its result needs
 	submit   []byte // body of its Submit, which holds the data of an OUT; nil for an IN
 	body     []byte // of its Complete, with room for the data; nil for an isochronous IN, and until it runs
 	isParked bool

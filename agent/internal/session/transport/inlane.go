@@ -44,7 +44,7 @@ func (in *inLane) receive(l *linkRunner, f tunnel.Frame) error {
 	in.next.Store(next + 1)
 	counters.received.Add(1)
 	if g.state.acks.add(in, tunnel.HeaderSize+len(f.Body)) {
-		l.noteLife()
+		l.noteFrame()
 	}
 	if err := g.receiver.Deliver(f); err != nil {
 		g.violate(err.Error())

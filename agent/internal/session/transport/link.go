@@ -14,8 +14,8 @@ import (
 
 const (
 	pingInterval  = 4 * time.Second
-	helloTimeout  = 10 * time.Second // until both Hellos fit
-	retireTimeout = 5 * time.Second  // that a replaced link is kept
+	helloTimeout  = 10 * time.Second // from the start of a link until both Hellos fit the state
+	retireTimeout = 5 * time.Second  // for which a replaced link is kept
 )
 
 // replaced is the reason for which a link ends that is no longer the active one.
@@ -36,7 +36,7 @@ type linkRunner struct {
 	ready     chan struct{}         // closed by Run when the link is ready
 	ended     chan struct{}         // closed by Run when the link has ended
 	state     atomic.Pointer[State] // that the link carries; set before ready is closed
-	heard     atomic.Int64          // see noteLife; in nanoseconds since 1970
+	heard     atomic.Int64          // see noteFrame; in nanoseconds since 1970
 
 	// Owned by Transport.Run.
 	order     linkOrder
@@ -52,14 +52,14 @@ func newLinkRunner(t *Transport, l link.Link) *linkRunner {
 		post:  linkPost{wake: make(chan struct{}, 1)},
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
-	r.noteLife()
+	r.noteFrame()
 	return r
 }
 
-// noteLife records that the peer is alive. To look at the clock takes a good part of the time that a small frame needs.
-// So it is called for the frames of lane 0 only, which include the acknowledgements, and for the first frame of a lane
-// that waits for an acknowledgement: the last sign of life is at most ackDelay later.
-func (l *linkRunner) noteLife() { l.heard.Store(time.Now().UnixNano()) }
+// noteFrame records that a frame has arrived now. Reading the clock is slow compared with the other work for a small
+// frame. So noteFrame is called only for frames of lane 0, and for a frame with which a lane begins to wait for an
+// acknowledgement. The recorded time is at most pingInterval too early, and at most ackDelay while data flows.
+func (l *linkRunner) noteFrame() { l.heard.Store(time.Now().UnixNano()) }
 
 func (l *linkRunner) isReady() bool { return l.state.Load() != nil }
 
@@ -75,8 +75,8 @@ func (l *linkRunner) isOver() bool {
 // fail reports that the link has ended.
 func (l *linkRunner) fail(reason string) { l.transport.inbox.post(endEvent{l, reason}) }
 
-// deadline returns when the link ends next, and why. The time is zero if it goes on. That the peer is silent is for the
-// link itself to notice.
+// deadline returns when the link has to end, and why. The time is zero if it has no deadline. A link notices by itself
+// when its peer is silent: its Run returns then.
 func (l *linkRunner) deadline() (at time.Time, reason string) {
 	switch {
 	case !l.isReady():
@@ -109,7 +109,7 @@ func (l *linkRunner) deliver(f tunnel.Frame) error {
 		return err
 	}
 	if f.Lane == tunnel.LaneLink {
-		l.noteLife()
+		l.noteFrame()
 		return l.deliverLink(f)
 	}
 	if s := l.state.Load(); s != nil {

@@ -12,13 +12,13 @@ import (
 // goodbyeTimeout bounds the time that a link stays open for the peer to answer a Goodbye by closing it.
 const goodbyeTimeout = time.Second
 
-// forever is the time until the next look at the clock while nothing is due.
+// forever bounds the time between two calls of expire.
 const forever = 24 * time.Hour
 
 // Run runs the transport until ctx ends. Then it says Goodbye to the peer, drops the state, closes all links, and
 // returns nil. It must be called once.
 func (t *Transport) Run(ctx context.Context) error {
-	// Links outlive ctx by the time that a Goodbye takes; Run closes each of them.
+	// Links stay open after ctx has ended, until the peer has had time for a Goodbye. Run closes each of them.
 	linkCtx, stop := context.WithoutCancel(ctx), ctx.Done()
 	timer := time.NewTimer(forever)
 	defer timer.Stop()
@@ -129,7 +129,7 @@ func (t *Transport) start(linkCtx context.Context, l link.Link) {
 	t.work.Go(r.write)
 }
 
-// end removes a link and closes it. Close may take a moment, so it has a goroutine of its own.
+// end removes a link and closes it. Close may take a moment, so it runs on its own goroutine.
 func (t *Transport) end(l *linkRunner, reason string) {
 	if l.isOver() {
 		return
@@ -173,7 +173,7 @@ func (t *Transport) choose() {
 	t.active = best
 	t.state.setActive(best)
 	if best == nil {
-		// The budget begins with the peer's last sign of life, not when the loss was noticed.
+		// The budget begins with the last frame from the peer, not when the loss was noticed.
 		t.lostAt = time.Unix(0, last.heard.Load())
 		t.counters.losses.Add(1)
 		t.publish()

@@ -43,7 +43,7 @@ type Receiver interface {
 // Config is the configuration of a Transport.
 type Config struct {
 	Handler Handler
-	Budget  time.Duration // how long a state is kept without a sign of life of the peer
+	Budget  time.Duration // the time that a state is kept without a frame from the peer
 	Logger  *slog.Logger
 }
 
@@ -72,7 +72,7 @@ type Transport struct {
 	since      time.Time   // when active became nil, or ceased to be nil
 	reason     string      // why the last active link ended
 	generation uint64      // the highest one seen
-	lostAt     time.Time   // the peer's last sign of life; zero while a link is up, and before the first one
+	lostAt     time.Time   // of the last frame from the peer; zero while a link is up, and before the first one
 	stopAt     time.Time   // when Run stops waiting for the peer to close its links; zero before Run stops
 	closers    sync.WaitGroup
 }
