@@ -20,7 +20,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-// Location says where a database is.
+// Location is the place of a database.
 type Location struct {
 	URL string // of a Postgres database; "" for SQLite
 	Dir string // data directory of a SQLite database
@@ -88,7 +88,8 @@ func Postgres(db *pgstore.DB) *Database {
 		return nil
 	}
 	return &Database{
-		Peers: db.Peers(), Admissions: db.Peers(), AllowList: db.AllowList(), Invites: db.Invites(), Approvals: db.Approvals(),
+		Peers: db.Peers(), Admissions: db.Peers(), AllowList: db.AllowList(), Invites: db.Invites(),
+		Approvals:    db.Approvals(),
 		JoinRequests: db.JoinRequests(), Revocations: db.Revocations(), Mailboxes: db.Mailboxes(),
 		Administration: db.Administration(), Audit: db.Audit(), Leases: db.Leases(), Presence: db.Presence(),
 		Links: db.Links(), History: db.History(), Blobs: db.Blobs(), Locks: db.Locks(), Secrets: db,
@@ -102,7 +103,8 @@ func SQLite(db *sqlitestore.DB) *Database {
 		return nil
 	}
 	return &Database{
-		Peers: db.Peers(), Admissions: db.Peers(), AllowList: db.AllowList(), Invites: db.Invites(), Approvals: db.Approvals(),
+		Peers: db.Peers(), Admissions: db.Peers(), AllowList: db.AllowList(), Invites: db.Invites(),
+		Approvals:    db.Approvals(),
 		JoinRequests: db.JoinRequests(), Revocations: db.Revocations(), Mailboxes: db.Mailboxes(),
 		Administration: db.Administration(), Audit: db.Audit(), Leases: db.Leases(), Presence: db.Presence(),
 		Links: db.Links(), History: db.History(), Blobs: db.Blobs(), Locks: db.Locks(), Secrets: db,

@@ -85,7 +85,8 @@ func (s Administration) PutAdminToken(
 			return err
 		}
 		var n int
-		err := tx.QueryRow(ctx, `SELECT count(*) FROM admin_tokens WHERE session = $1 AND parent = $2`, t.SignIn, t.Parent[:]).Scan(&n)
+		err := tx.QueryRow(ctx, `SELECT count(*) FROM admin_tokens WHERE session = $1 AND parent = $2`, t.SignIn,
+			t.Parent[:]).Scan(&n)
 		if err != nil {
 			return err
 		}
@@ -103,7 +104,8 @@ func (s Administration) PutAdminToken(
 
 func insertToken(ctx context.Context, tx pgx.Tx, t administration.Token) error {
 	_, err := tx.Exec(ctx, `INSERT INTO admin_tokens (`+tokenColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		t.ID[:], t.Hash[:], t.Label, int(t.Scopes), millis(t.Created), millis(t.Expires), t.Revoked, t.SignIn, t.Parent[:])
+		t.ID[:], t.Hash[:], t.Label, int(t.Scopes), millis(t.Created), millis(t.Expires), t.Revoked, t.SignIn,
+		t.Parent[:])
 	return err
 }
 
@@ -141,7 +143,8 @@ func (s Administration) AdminTokens(ctx context.Context, p registry.Page) ([]adm
 // RevokeAdminToken ends a token.
 func (s Administration) RevokeAdminToken(ctx context.Context, id registry.TokenPrefix, e audit.Event) error {
 	return s.db.tx(ctx, "revoke a token", func(tx pgx.Tx) error {
-		t, err := scanToken(tx.QueryRow(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = $1 FOR UPDATE`, id[:]))
+		t, err := scanToken(tx.QueryRow(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = $1 FOR UPDATE`,
+			id[:]))
 		if err != nil || t.Revoked {
 			return err
 		}

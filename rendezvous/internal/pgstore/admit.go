@@ -135,12 +135,14 @@ func (t admissions) lock(b *pgx.Batch) {
 	slices.SortFunc(t.all, byPeer)
 	keys := column(t.all, func(a *admission) int64 { return peerKey(a.Peer.ID) })
 	slices.Sort(keys)
-	b.Queue(`SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) WITH ORDINALITY AS k (key, n) ORDER BY n`, keys)
+	b.Queue(`SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) WITH ORDINALITY AS k (key, n) ORDER BY n`,
+		keys)
 }
 
 // lookUp finds the known and the revoked peers.
 func (t admissions) lookUp(b *pgx.Batch) {
-	b.Queue(`SELECT EXISTS (SELECT 1 FROM peers WHERE id = u.peer), EXISTS (SELECT 1 FROM revocations WHERE peer = u.peer)
+	b.Queue(`SELECT EXISTS (SELECT 1 FROM peers WHERE id = u.peer),
+			EXISTS (SELECT 1 FROM revocations WHERE peer = u.peer)
 		FROM unnest($1::bytea[]) WITH ORDINALITY AS u (peer, n) ORDER BY n`, column(t.all, peerOf),
 	).Query(func(rows pgx.Rows) error {
 		n := 0
@@ -190,7 +192,8 @@ func (t admissions) spendInvites(b *pgx.Batch) {
 	if len(shown) == 0 {
 		return
 	}
-	b.Queue(`SELECT hash, uses, expires FROM invites WHERE hash = ANY($1::bytea[]) AND NOT revoked ORDER BY hash FOR UPDATE`,
+	b.Queue(`SELECT hash, uses, expires FROM invites WHERE hash = ANY($1::bytea[]) AND NOT revoked
+		ORDER BY hash FOR UPDATE`,
 		shown).Query(func(rows pgx.Rows) error {
 		by := map[string][]*admission{}
 		for _, a := range t.good(needsInvite) {
@@ -273,7 +276,8 @@ func (t admissions) useInvites(b *pgx.Batch) {
 	for hash, n := range used {
 		hashes, counts = append(hashes, []byte(hash)), append(counts, n)
 	}
-	b.Queue(`UPDATE invites i SET uses = i.uses - u.n, used = i.used + u.n FROM unnest($1::bytea[], $2::integer[]) AS u (hash, n)
+	b.Queue(`UPDATE invites i SET uses = i.uses - u.n, used = i.used + u.n
+		FROM unnest($1::bytea[], $2::integer[]) AS u (hash, n)
 		WHERE i.hash = u.hash`, hashes, counts)
 }
 

@@ -18,7 +18,8 @@ func (s AllowList) Allow(ctx context.Context, a peers.Allowance, max int) (since
 			return err
 		}
 		var ms int64
-		err := tx.QueryRow(ctx, `SELECT since FROM allowed WHERE owner = $1 AND peer = $2`, a.Owner[:], a.Peer[:]).Scan(&ms)
+		err := tx.QueryRow(ctx, `SELECT since FROM allowed WHERE owner = $1 AND peer = $2`,
+			a.Owner[:], a.Peer[:]).Scan(&ms)
 		if !errors.Is(err, pgx.ErrNoRows) {
 			since = moment(ms)
 			return err
@@ -41,7 +42,8 @@ func (s AllowList) Disallow(ctx context.Context, p peers.Permission) error {
 // Allowed reports whether a permission exists.
 func (s AllowList) Allowed(ctx context.Context, p peers.Permission) (since time.Time, ok bool, err error) {
 	var ms int64
-	err = s.db.pool.QueryRow(ctx, `SELECT since FROM allowed WHERE owner = $1 AND peer = $2`, p.Owner[:], p.Peer[:]).Scan(&ms)
+	err = s.db.pool.QueryRow(ctx, `SELECT since FROM allowed WHERE owner = $1 AND peer = $2`,
+		p.Owner[:], p.Peer[:]).Scan(&ms)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return since, false, nil
 	}

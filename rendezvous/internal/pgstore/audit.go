@@ -18,7 +18,8 @@ func (s Audit) AddEvents(ctx context.Context, events []audit.Event) error {
 	return s.db.tx(ctx, what, func(tx pgx.Tx) error { return addEvents(ctx, tx, events...) })
 }
 
-const addEvent = `INSERT INTO audit (at, kind, actor, peer, other, source, detail, count) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+const addEvent = `INSERT INTO audit (at, kind, actor, peer, other, source, detail, count)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 
 func addEvents(ctx context.Context, tx pgx.Tx, events ...audit.Event) error {
 	if len(events) == 0 {
@@ -26,7 +27,8 @@ func addEvents(ctx context.Context, tx pgx.Tx, events ...audit.Event) error {
 	}
 	var b pgx.Batch
 	for _, e := range events {
-		b.Queue(addEvent, millis(e.At), string(e.Kind), e.Actor, orNull(e.Peer), orNull(e.Other), e.Source, e.Detail, e.Count)
+		b.Queue(addEvent, millis(e.At), string(e.Kind), e.Actor, orNull(e.Peer), orNull(e.Other), e.Source, e.Detail,
+			e.Count)
 	}
 	return tx.SendBatch(ctx, &b).Close()
 }
@@ -63,7 +65,10 @@ func (s Audit) Events(ctx context.Context, q audit.Query) ([]audit.Event, error)
 
 // sweepEvents removes the oldest events beyond the bounds of the log.
 func sweepEvents(ctx context.Context, db *DB) error {
-	for which, kept := range map[string]int64{`kind = 'refused'`: audit.MaxRefusals, `kind <> 'refused'`: audit.MaxEvents} {
+	for which, kept := range map[string]int64{
+		`kind = 'refused'`:  audit.MaxRefusals,
+		`kind <> 'refused'`: audit.MaxEvents,
+	} {
 		err := inChunks(ctx, db, `DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE `+which+
 			` AND seq <= (SELECT seq FROM audit WHERE `+which+` ORDER BY seq DESC LIMIT 1 OFFSET $1) LIMIT $2)`, kept)
 		if err != nil {

@@ -75,7 +75,8 @@ func (s Locks) TakeLock(ctx context.Context, name string, now time.Time, ttl tim
 
 // RenewLock extends a lock.
 func (s Locks) RenewLock(ctx context.Context, l blobs.Lock, now time.Time, ttl time.Duration) error {
-	return s.db.exec(ctx, statement{"renew a lock", blobs.ErrFenced, `UPDATE locks SET until = greatest($1, ` + clock + `) + $2
+	return s.db.exec(ctx, statement{"renew a lock", blobs.ErrFenced, `UPDATE locks
+		SET until = greatest($1, ` + clock + `) + $2
 		WHERE name = $3 AND fence = $4 AND until > greatest($1, ` + clock + `)`},
 		millis(now), ttl.Milliseconds(), l.Name, l.Fence)
 }

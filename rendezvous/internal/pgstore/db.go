@@ -57,7 +57,9 @@ func OpenExisting(ctx context.Context, url string) (*DB, error) {
 	return open(ctx, url, migrations.Check)
 }
 
-func open(ctx context.Context, url string, schema func(context.Context, *sql.DB, migrations.Engine) error) (*DB, error) {
+func open(
+	ctx context.Context, url string, schema func(context.Context, *sql.DB, migrations.Engine) error,
+) (*DB, error) {
 	db, err := connect(ctx, url)
 	if err != nil {
 		return nil, err
@@ -125,28 +127,31 @@ func explain(err error) error {
 			return fmt.Errorf("database: %w: %s", server, do)
 		}
 	case errors.As(err, &network):
-		return fmt.Errorf("database: %w: check that Postgres runs there and takes connections from this machine", network)
+		return fmt.Errorf("database: %w: check that Postgres runs there and takes connections from this machine",
+			network)
 	}
 	return fmt.Errorf("database: %w", err)
 }
 
-// poolerHint says what to do if a prepared statement is missing or is another
-// client's.
-const poolerHint = "a pooler in transaction mode, as pgbouncer, is in between: add default_query_exec_mode=exec to the database URL"
+// poolerHint is the remedy if a prepared statement is missing or belongs to another
+// client.
+const poolerHint = "a pooler in transaction mode, as pgbouncer, is in between: " +
+	"add default_query_exec_mode=exec to the database URL"
 
-// remedies says what to do about an SQLSTATE (Postgres documentation, appendix
-// A).
+// remedies holds the advice for each SQLSTATE (Postgres documentation, appendix A).
 var remedies = map[string]string{
-	"28P01":  "check the user and the password in the database URL",
-	"28000":  "check the user in the database URL, and that pg_hba.conf lets it in from here",
-	"3D000":  "create the database, or correct its name in the database URL",
-	"42501":  "the role may not create tables: GRANT CREATE, USAGE ON SCHEMA public to it, or make it the owner of the database",
-	"3F000":  "the role sees no schema to create tables in: set its search_path",
-	readOnly: "this server is read-only, a standby perhaps: use the primary's address, or name all servers, as host1:5432,host2:5432",
-	"53300":  "the server has no connection free: raise its max_connections, or lower pool_max_conns in the database URL",
-	"42P05":  poolerHint,
-	"26000":  poolerHint,
-	"57P03":  "the server is starting or stopping: try again",
+	"28P01": "check the user and the password in the database URL",
+	"28000": "check the user in the database URL, and that pg_hba.conf lets it in from here",
+	"3D000": "create the database, or correct its name in the database URL",
+	"42501": "the role may not create tables: " +
+		"GRANT CREATE, USAGE ON SCHEMA public to it, or make it the owner of the database",
+	"3F000": "the role sees no schema to create tables in: set its search_path",
+	readOnly: "this server is read-only, a standby perhaps: " +
+		"use the primary's address, or name all servers, as host1:5432,host2:5432",
+	"53300": "the server has no connection free: raise its max_connections, or lower pool_max_conns in the database URL",
+	"42P05": poolerHint,
+	"26000": poolerHint,
+	"57P03": "the server is starting or stopping: try again",
 }
 
 // SQL returns the database for programs that read or write it without the
@@ -161,7 +166,8 @@ func (db *DB) Ping(ctx context.Context) error {
 		return db.failed("ping", err)
 	}
 	if standby {
-		return db.failed("ping", &pgconn.PgError{Severity: "ERROR", Code: readOnly, Message: "the database takes no writes"})
+		err := &pgconn.PgError{Severity: "ERROR", Code: readOnly, Message: "the database takes no writes"}
+		return db.failed("ping", err)
 	}
 	return nil
 }

@@ -31,7 +31,10 @@ func open(t *testing.T, url string) *pgstore.DB {
 }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) *database.Database { return database.Postgres(open(t, pgtest.Shared(t).Fresh(t))) })
+	storetest.Run(t, func(t *testing.T) *database.Database {
+		return database.Postgres(open(t,
+			pgtest.Shared(t).Fresh(t)))
+	})
 }
 
 func TestInstancesStartTogether(t *testing.T) {
@@ -74,13 +77,22 @@ func TestWrongURLs(t *testing.T) {
 		url   string
 		words []string
 	}{
-		"no URL":         {"what is this hunter2", []string{"database URL", "postgres://host:5432/database with user:password@"}},
-		"another scheme": {"mysql://u:hunter2@localhost/db", []string{"database URL", "postgres://host:5432/database with user:password@"}},
-		"keywords":       {"host=localhost password=hunter2 port=x", []string{"database URL"}},
-		"bad escape":     {"postgres://u:hunter2%zz@localhost/db", []string{"database URL"}},
-		"bad setting":    {"postgres://u:hunter2@localhost/db?pool_max_conns=many", []string{"database URL"}},
-		"bad port":       {"postgres://u:hunter2@localhost:99999999/db", []string{"database URL"}},
-		"nobody there":   {"postgres://u:hunter2@127.0.0.1:1/db", []string{"127.0.0.1:1", "check that Postgres runs there"}},
+		"no URL": {"what is this hunter2", []string{
+			"database URL",
+			"postgres://host:5432/database with user:password@",
+		}},
+		"another scheme": {"mysql://u:hunter2@localhost/db", []string{
+			"database URL",
+			"postgres://host:5432/database with user:password@",
+		}},
+		"keywords":    {"host=localhost password=hunter2 port=x", []string{"database URL"}},
+		"bad escape":  {"postgres://u:hunter2%zz@localhost/db", []string{"database URL"}},
+		"bad setting": {"postgres://u:hunter2@localhost/db?pool_max_conns=many", []string{"database URL"}},
+		"bad port":    {"postgres://u:hunter2@localhost:99999999/db", []string{"database URL"}},
+		"nobody there": {"postgres://u:hunter2@127.0.0.1:1/db", []string{
+			"127.0.0.1:1",
+			"check that Postgres runs there",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := pgstore.Open(t.Context(), c.url)
@@ -120,7 +132,8 @@ func TestWrongPassword(t *testing.T) {
 func TestRoleWithoutRights(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	name := cluster.Database(t)
-	if err := cluster.Exec(t.Context(), name, "CREATE ROLE guest LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO guest"); err != nil {
+	if err := cluster.Exec(t.Context(), name,
+		"CREATE ROLE guest LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO guest"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := pgstore.Open(t.Context(), cluster.URLFor("guest", name))
@@ -136,7 +149,8 @@ func TestReadOnlyDatabase(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := cluster.Exec(t.Context(), name, "ALTER DATABASE "+name+" SET default_transaction_read_only = on"); err != nil {
+	if err := cluster.Exec(t.Context(), name,
+		"ALTER DATABASE "+name+" SET default_transaction_read_only = on"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := pgstore.Open(t.Context(), cluster.URL(name))
@@ -149,7 +163,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	if err := open(t, cluster.URL(name)).Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := cluster.Exec(t.Context(), name, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9000, true)"); err != nil {
+	if err := cluster.Exec(t.Context(), name,
+		"INSERT INTO goose_db_version (version_id, is_applied) VALUES (9000, true)"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := pgstore.Open(t.Context(), cluster.URL(name))

@@ -25,7 +25,8 @@ func held(t *testing.T, url string) (*pgstore.DB, presence.Holder) {
 		t.Fatal(err)
 	}
 	h := presence.Holder{Instance: "a", Epoch: epoch}
-	if _, err := s.Presence().PutPresence(t.Context(), h, time.Now(), []presence.Connection{{Since: time.Now()}}); err != nil {
+	if _, err := s.Presence().PutPresence(t.Context(), h, time.Now(),
+		[]presence.Connection{{Since: time.Now()}}); err != nil {
 		t.Fatal(err)
 	}
 	return s, h
@@ -111,7 +112,10 @@ func TestDemotedServerIsLeft(t *testing.T) {
 	s, h := held(t, c.URL("postgres"))
 	alter := func(value string) {
 		t.Helper()
-		for _, sql := range []string{"ALTER SYSTEM SET default_transaction_read_only = " + value, "SELECT pg_reload_conf()"} {
+		for _, sql := range []string{
+			"ALTER SYSTEM SET default_transaction_read_only = " + value,
+			"SELECT pg_reload_conf()",
+		} {
 			if err := c.Exec(t.Context(), "postgres", sql); err != nil {
 				t.Fatal(err)
 			}
@@ -138,8 +142,12 @@ func TestDemotedServerIsLeft(t *testing.T) {
 		t.Errorf("ping: %v", err)
 	}
 	waittest.Until(t, "every connection of before is given up", func() bool {
-		return c.Exec(t.Context(), "postgres", `DO $$ BEGIN IF EXISTS (SELECT 1 `+ours+` AND pid IN (SELECT pid FROM before)) THEN RAISE 'there is one'; END IF; END $$`) == nil
+		return c.Exec(t.Context(), "postgres", `DO $$ BEGIN IF EXISTS (SELECT 1 `+ours+` AND pid IN (SELECT pid
+			FROM before)) THEN RAISE 'there is one'; END IF; END $$`) == nil
 	})
 	alter("off")
-	waittest.Until(t, "writes are taken again", func() bool { return s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour) == nil })
+	waittest.Until(t, "writes are taken again", func() bool {
+		return s.Leases().RenewLease(t.Context(), h, time.Now(),
+			time.Hour) == nil
+	})
 }

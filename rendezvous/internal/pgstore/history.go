@@ -16,8 +16,9 @@ func (s History) AddMinute(ctx context.Context, m history.Minute) error {
 	return s.db.exec(ctx, statement{what: "keep the figures of a minute", sql: `INSERT INTO history AS h
 			(at, instance, peers, direct, relayed, relay_bytes, relay_packets, registrations, refusals)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-		ON CONFLICT (at, instance) DO UPDATE SET peers = excluded.peers, direct = excluded.direct, relayed = excluded.relayed,
-			relay_bytes = h.relay_bytes + excluded.relay_bytes, relay_packets = h.relay_packets + excluded.relay_packets,
+		ON CONFLICT (at, instance) DO UPDATE SET peers = excluded.peers, direct = excluded.direct,
+			relayed = excluded.relayed, relay_bytes = h.relay_bytes + excluded.relay_bytes,
+			relay_packets = h.relay_packets + excluded.relay_packets,
 			registrations = h.registrations + excluded.registrations, refusals = h.refusals + excluded.refusals`},
 		millis(m.At), m.Instance, m.Peers, m.Pairs.Direct, m.Pairs.Relayed,
 		m.RelayBytes, m.RelayPackets, m.Registrations, m.Refusals)
@@ -26,9 +27,12 @@ func (s History) AddMinute(ctx context.Context, m history.Minute) error {
 // History returns the figures of all instances, in steps.
 func (s History) History(ctx context.Context, from, to time.Time, step time.Duration) ([]history.Span, error) {
 	return collect(ctx, s.db, query{"read the history", `SELECT
-			$1::bigint + (at - $1) / $3::bigint * $3 AS step, max(peers)::bigint, max(direct)::bigint, max(relayed)::bigint,
-			sum(relay_bytes)::bigint, sum(relay_packets)::bigint, sum(registrations)::bigint, sum(refusals)::bigint FROM (
-				SELECT at, sum(peers) AS peers, sum(direct) AS direct, sum(relayed) AS relayed, sum(relay_bytes) AS relay_bytes,
+			$1::bigint + (at - $1) / $3::bigint * $3 AS step, max(peers)::bigint, max(direct)::bigint,
+			max(relayed)::bigint,
+			sum(relay_bytes)::bigint, sum(relay_packets)::bigint, sum(registrations)::bigint, sum(refusals)::bigint
+			FROM (
+				SELECT at, sum(peers) AS peers, sum(direct) AS direct, sum(relayed) AS relayed,
+				sum(relay_bytes) AS relay_bytes,
 					sum(relay_packets) AS relay_packets, sum(registrations) AS registrations, sum(refusals) AS refusals
 				FROM history WHERE at >= $1 AND at < $2 GROUP BY at
 			) m GROUP BY step ORDER BY step`, []any{millis(from), millis(to), step.Milliseconds()}},
@@ -75,7 +79,8 @@ func (s History) AddRelayUse(ctx context.Context, day history.Day, uses []histor
 		u := &sorted[i]
 		peers = append(peers, u.Peer[:])
 		sentBytes, sentPackets = append(sentBytes, u.SentBytes), append(sentPackets, u.SentPackets)
-		receivedBytes, receivedPackets = append(receivedBytes, u.ReceivedBytes), append(receivedPackets, u.ReceivedPackets)
+		receivedBytes = append(receivedBytes, u.ReceivedBytes)
+		receivedPackets = append(receivedPackets, u.ReceivedPackets)
 	}
 	return s.db.exec(ctx, statement{what: what, sql: `INSERT INTO relay_use AS r
 			(day, peer, sent_bytes, sent_packets, received_bytes, received_packets)

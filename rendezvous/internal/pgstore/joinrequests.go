@@ -25,14 +25,16 @@ func (s JoinRequests) PutJoinRequests(ctx context.Context, requests []peers.Join
 				ON CONFLICT (peer) DO UPDATE SET source = excluded.source, at = excluded.at WHERE j.at <= excluded.at`,
 				r.Peer[:], r.Source, millis(r.At))
 		}
-		b.Queue(`DELETE FROM join_requests WHERE peer IN (SELECT peer FROM join_requests ORDER BY at DESC, peer OFFSET $1)`, max)
+		b.Queue(`DELETE FROM join_requests
+			WHERE peer IN (SELECT peer FROM join_requests ORDER BY at DESC, peer OFFSET $1)`, max)
 		return tx.SendBatch(ctx, &b).Close()
 	})
 }
 
 // JoinRequests returns the join requests that an administrator can approve.
 func (s JoinRequests) JoinRequests(ctx context.Context, now time.Time, limit int) ([]peers.JoinRequest, error) {
-	return collect(ctx, s.db, query{"read the join requests", `SELECT peer, source, at FROM join_requests j WHERE at > $1
+	return collect(ctx, s.db, query{"read the join requests", `SELECT peer, source, at FROM join_requests j
+		WHERE at > $1
 		AND NOT EXISTS (SELECT 1 FROM peers p WHERE p.id = j.peer)
 		AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.peer = j.peer AND a.expires > $2)
 		ORDER BY at DESC, peer LIMIT $3`, []any{millis(now.Add(-peers.JoinRequestTTL)), millis(now), limit}},

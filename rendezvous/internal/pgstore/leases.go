@@ -52,7 +52,8 @@ func (s Leases) ReleaseLease(ctx context.Context, h presence.Holder) error {
 
 // Instances returns the instances that hold a lease.
 func (s Leases) Instances(ctx context.Context, now time.Time) ([]presence.Instance, error) {
-	return collect(ctx, s.db, query{"read the instances", `SELECT name, epoch, address, region, relay, lease_until, version
+	return collect(ctx, s.db, query{"read the instances", `SELECT
+			name, epoch, address, region, relay, lease_until, version
 		FROM instances WHERE lease_until > greatest($1, ` + clock + `) ORDER BY name`, []any{millis(now)}},
 		func(row pgx.CollectableRow) (presence.Instance, error) {
 			var i presence.Instance

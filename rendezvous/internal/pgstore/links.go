@@ -32,10 +32,12 @@ func (s Links) PutLinkReports(
 		), written AS (
 			INSERT INTO paths AS p (low, high, teller, epoch, session, kind, transport, rtt, since)
 			SELECT low, high, teller, $2, session, kind, transport, rtt, since FROM said WHERE kind <> 0
-			ON CONFLICT (low, high, teller) DO UPDATE SET epoch = excluded.epoch, session = excluded.session, kind = excluded.kind,
+			ON CONFLICT (low, high, teller) DO UPDATE SET epoch = excluded.epoch, session = excluded.session,
+				kind = excluded.kind,
 				transport = excluded.transport, rtt = excluded.rtt, since = excluded.since
 			WHERE p.session <= excluded.session
-				OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > greatest($3, `+clock+`))
+				OR NOT EXISTS (SELECT 1 FROM instances i
+					WHERE i.epoch = p.epoch AND i.lease_until > greatest($3, `+clock+`))
 		)
 		SELECT EXISTS (SELECT 1 FROM holder)`,
 		h.Instance, h.Epoch, millis(now),
@@ -93,9 +95,11 @@ func (s Links) Pairs(ctx context.Context, q presence.PairQuery, now time.Time) (
 	}
 	return collect(ctx, s.db, query{"read the pairs", `SELECT
 			l.low, l.high, coalesce(a.name, ''), coalesce(b.name, ''), l.kind, l.transport, l.rtt, l.since FROM (
-			SELECT DISTINCT ON (r.low, r.high) r.low, r.high, r.kind, r.transport, r.rtt, r.since FROM ` + validReports + `
+			SELECT DISTINCT ON (r.low, r.high) r.low, r.high, r.kind, r.transport, r.rtt, r.since
+			FROM ` + validReports + `
 			WHERE (r.low, r.high) > ($2, $3)` + of + ` ORDER BY r.low, r.high, r.since DESC
-		) l LEFT JOIN peers a ON a.id = l.low LEFT JOIN peers b ON b.id = l.high` + kind + ` ORDER BY l.low, l.high LIMIT $4`, args},
+		) l LEFT JOIN peers a ON a.id = l.low LEFT JOIN peers b ON b.id = l.high` + kind + `
+		ORDER BY l.low, l.high LIMIT $4`, args},
 		func(row pgx.CollectableRow) (presence.Pair, error) {
 			var p presence.Pair
 			var low, high []byte
@@ -114,7 +118,8 @@ func (s Links) CountPairs(ctx context.Context, now time.Time) (map[int64]presenc
 	counts := map[int64]presence.PairCount{}
 	err := each(ctx, s.db, query{"count the pairs", `SELECT
 			epoch, count(*) FILTER (WHERE kind <> $2), count(*) FILTER (WHERE kind = $2) FROM (
-			SELECT DISTINCT ON (r.low, r.high) r.epoch, r.kind FROM ` + validReports + ` ORDER BY r.low, r.high, r.since DESC
+			SELECT DISTINCT ON (r.low, r.high) r.epoch, r.kind FROM ` + validReports + `
+			ORDER BY r.low, r.high, r.since DESC
 		) l GROUP BY epoch`, []any{millis(now), int(presence.LinkRelayed)}},
 		func(row pgx.CollectableRow) error {
 			var epoch int64
@@ -131,6 +136,7 @@ func sweepLinks(ctx context.Context, db *DB) error {
 	const sql = `DELETE FROM paths WHERE ctid IN (
 		SELECT r.ctid FROM paths r WHERE $1 = 0 AND NOT EXISTS (
 			SELECT 1 FROM presence p WHERE p.peer = r.teller AND p.epoch = r.epoch AND p.since = r.session) LIMIT $2
-		) AND NOT EXISTS (SELECT 1 FROM presence p WHERE p.peer = paths.teller AND p.epoch = paths.epoch AND p.since = paths.session)`
+		) AND NOT EXISTS (SELECT 1 FROM presence p WHERE p.peer = paths.teller AND p.epoch = paths.epoch
+		AND p.since = paths.session)`
 	return inChunks(ctx, db, sql, 0)
 }

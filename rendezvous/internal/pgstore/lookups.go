@@ -23,7 +23,9 @@ const (
 
 // lookups returns a batch of lookups of peers by a column. raw returns the
 // column's value for a key, and of returns the key of a peer.
-func lookups[K comparable](db *DB, column string, raw func(*K) []byte, of func(*peers.Peer) K) *batch.Batch[K, peers.Peer] {
+func lookups[K comparable](
+	db *DB, column string, raw func(*K) []byte, of func(*peers.Peer) K,
+) *batch.Batch[K, peers.Peer] {
 	sql := `SELECT ` + peerColumns + ` FROM peers p WHERE p.` + column + ` = ANY($1::bytea[])`
 	do := func(ctx context.Context, keys []K) []batch.Result[peers.Peer] {
 		values := make([][]byte, len(keys))
@@ -47,7 +49,9 @@ func lookups[K comparable](db *DB, column string, raw func(*K) []byte, of func(*
 		}
 		return results
 	}
-	return batch.New(batch.Config[K, peers.Peer]{Do: do, MaxCalls: maxLookups, MaxRuns: maxLookupRuns, Timeout: lookupTimeout})
+	return batch.New(batch.Config[K, peers.Peer]{
+		Do: do, MaxCalls: maxLookups, MaxRuns: maxLookupRuns, Timeout: lookupTimeout,
+	})
 }
 
 // Peer returns a peer.

@@ -26,7 +26,8 @@ func (s Mailboxes) CreateMailbox(ctx context.Context, m mailboxes.Mailbox, limit
 		if open >= limit.Open || kept >= limit.Kept {
 			return mailboxes.ErrLimit
 		}
-		tag, err := tx.Exec(ctx, `INSERT INTO mailboxes (address, owner, created, expires, closed) VALUES ($1, $2, $3, $4, $5)
+		tag, err := tx.Exec(ctx, `INSERT INTO mailboxes (address, owner, created, expires, closed)
+			VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT DO NOTHING`, string(m.Address), m.Owner[:], millis(m.Created), millis(m.Expires), m.Closed)
 		return touched(tag, err, mailboxes.ErrExists)
 	})
@@ -68,7 +69,8 @@ func (s Mailboxes) AddTry(ctx context.Context, a ident.Address, t mailboxes.Try,
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		if err := tx.QueryRow(ctx, `SELECT count(*) + 1 FROM tries WHERE address = $1`, string(a)).Scan(&number); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT count(*) + 1 FROM tries WHERE address = $1`,
+			string(a)).Scan(&number); err != nil {
 			return err
 		}
 		if number > max {

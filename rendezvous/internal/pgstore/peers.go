@@ -57,7 +57,8 @@ func (s Peers) Rename(ctx context.Context, n peers.Naming) error {
 		if err := lockVersion(ctx, tx, n.ID, n.Version); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `UPDATE peers SET name = $1, version = version + (name <> $1)::int, named = $2 WHERE id = $3`,
+		_, err := tx.Exec(ctx, `UPDATE peers SET name = $1, version = version + (name <> $1)::int, named = $2
+			WHERE id = $3`,
 			n.Name, n.By != nil, n.ID[:])
 		if err != nil || n.By == nil {
 			return err

@@ -41,7 +41,8 @@ func (s Presence) PutPresence(
 			WHERE p.since < excluded.since OR (p.since = excluded.since AND p.epoch < excluded.epoch)
 				OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > $3)
 		)
-		SELECT h.held, o.peer, o.since, o.name FROM (SELECT EXISTS (SELECT 1 FROM holder) AS held) h LEFT JOIN older o ON true`,
+		SELECT h.held, o.peer, o.since, o.name FROM (SELECT EXISTS (SELECT 1 FROM holder) AS held) h
+		LEFT JOIN older o ON true`,
 		[]any{h.Instance, h.Epoch, millis(now), ids, since},
 	}, func(row pgx.CollectableRow) error {
 		var peer []byte
@@ -121,7 +122,8 @@ func (s Presence) LocatePeers(
 		return nil, err
 	}
 	at := make(map[ident.PeerID]presence.Location, len(ids))
-	err := each(ctx, s.db, query{what, `SELECT p.peer, i.name, i.epoch, p.since FROM presence p JOIN instances i ON i.epoch = p.epoch
+	err := each(ctx, s.db, query{what, `SELECT p.peer, i.name, i.epoch, p.since FROM presence p JOIN instances i
+		ON i.epoch = p.epoch
 		WHERE p.peer = ANY($1) AND i.lease_until > greatest($2, ` + clock + `)`, []any{rawIDs(ids), millis(now)}},
 		func(row pgx.CollectableRow) error {
 			var peer []byte
@@ -174,7 +176,10 @@ func rawIDs(ids []ident.PeerID) [][]byte {
 // CountPresence returns the number of connected peers by epoch.
 func (s Presence) CountPresence(ctx context.Context) (map[int64]int, error) {
 	counts := map[int64]int{}
-	err := each(ctx, s.db, query{"count the connected peers", `SELECT epoch, count(*) FROM presence GROUP BY epoch`, nil},
+	err := each(ctx, s.db, query{
+		"count the connected peers", `SELECT epoch, count(*) FROM presence GROUP BY epoch`,
+		nil,
+	},
 		func(row pgx.CollectableRow) error {
 			var epoch int64
 			var n int

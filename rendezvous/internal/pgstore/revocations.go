@@ -19,7 +19,8 @@ func (s Revocations) RevokePeer(ctx context.Context, r peers.Revocation, version
 		if err := removePeer(ctx, tx, r.Peer, version); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO revocations (peer, name, at) VALUES ($1, $2, $3)`, r.Peer[:], r.Name, millis(r.At))
+		_, err := tx.Exec(ctx, `INSERT INTO revocations (peer, name, at) VALUES ($1, $2, $3)`, r.Peer[:], r.Name,
+			millis(r.At))
 		if err != nil {
 			return err
 		}
@@ -74,7 +75,8 @@ func (s Revocations) Readmit(ctx context.Context, id ident.PeerID, e audit.Event
 // Revocations returns the revocations above a number.
 func (s Revocations) Revocations(ctx context.Context, since int64, limit int) ([]peers.Revocation, error) {
 	return collect(ctx, s.db, query{
-		"read the revocations", `SELECT seq, peer, name, at FROM revocations WHERE seq > $1 ORDER BY seq LIMIT $2`, []any{since, limit},
+		"read the revocations", `SELECT seq, peer, name, at FROM revocations WHERE seq > $1 ORDER BY seq LIMIT $2`,
+		[]any{since, limit},
 	}, func(row pgx.CollectableRow) (peers.Revocation, error) {
 		var r peers.Revocation
 		var peer []byte

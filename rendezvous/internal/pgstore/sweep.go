@@ -40,18 +40,23 @@ func (db *DB) Sweep(ctx context.Context, now time.Time) error {
 		},
 		{`DELETE FROM approvals WHERE peer IN (SELECT peer FROM approvals WHERE expires <= $1 LIMIT $2)`, now},
 		{
-			`DELETE FROM join_requests WHERE peer IN (SELECT peer FROM join_requests WHERE at <= $1 LIMIT $2) AND at <= $1`,
+			`DELETE FROM join_requests WHERE peer IN (SELECT peer FROM join_requests WHERE at <= $1 LIMIT $2)
+				AND at <= $1`,
 			now.Add(-peers.JoinRequestTTL),
 		},
 		{`DELETE FROM admin_links WHERE hash IN (SELECT hash FROM admin_links WHERE expires <= $1 LIMIT $2)`, now},
-		{`DELETE FROM history WHERE ctid IN (SELECT ctid FROM history WHERE at <= $1 LIMIT $2)`, now.Add(-history.Retention)},
+		{
+			`DELETE FROM history WHERE ctid IN (SELECT ctid FROM history WHERE at <= $1 LIMIT $2)`,
+			now.Add(-history.Retention),
+		},
 		{`DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 LIMIT $2)`, now.Add(-audit.Retention)},
 		{
 			`DELETE FROM locks WHERE name IN (SELECT name FROM locks WHERE until <= $1 LIMIT $2) AND until <= $1`,
 			now.Add(-blobs.LockRetention),
 		},
 		{
-			`DELETE FROM instances WHERE name IN (SELECT name FROM instances WHERE lease_until <= $1 LIMIT $2) AND lease_until <= $1`,
+			`DELETE FROM instances WHERE name IN (SELECT name FROM instances WHERE lease_until <= $1 LIMIT $2)
+				AND lease_until <= $1`,
 			now.Add(-presence.LeaseRetention),
 		},
 	} {
@@ -81,13 +86,15 @@ func sweepPresence(ctx context.Context, db *DB) error {
 			UNION ALL
 			SELECT (SELECT min(epoch) FROM presence p WHERE p.epoch > e.epoch) FROM e WHERE e.epoch IS NOT NULL
 		)
-		SELECT epoch FROM e WHERE epoch IS NOT NULL AND NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = e.epoch)`, nil},
+		SELECT epoch FROM e WHERE epoch IS NOT NULL AND NOT EXISTS (SELECT 1 FROM instances i
+		WHERE i.epoch = e.epoch)`, nil},
 		pgx.RowTo[int64])
 	if err != nil {
 		return err
 	}
 	for _, epoch := range epochs {
-		const sql = `DELETE FROM presence WHERE peer IN (SELECT peer FROM presence WHERE epoch = $1 LIMIT $2) AND epoch = $1`
+		const sql = `DELETE FROM presence WHERE peer IN (SELECT peer FROM presence WHERE epoch = $1 LIMIT $2)
+			AND epoch = $1`
 		if err := inChunks(ctx, db, sql, epoch); err != nil {
 			return err
 		}

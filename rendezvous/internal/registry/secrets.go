@@ -14,8 +14,8 @@ const secretLen = 32 // bytes
 
 // SecretStore keeps secrets that all instances share.
 type SecretStore interface {
-	// Secret returns the secret with a name. If there is none, it keeps and
-	// returns fresh. Every instance gets the same secret.
+	// Secret returns the secret with a name. If the store does not have it, the
+	// store keeps and returns fresh. Every instance gets the same secret.
 	Secret(ctx context.Context, name string, fresh []byte) ([]byte, error)
 }
 

@@ -86,7 +86,10 @@ func New(c Config) (*Services, error) {
 		History:   history.NewReader(db.History, c.Now),
 	}
 	secrets := registry.NewSecrets(db.Secrets, nil)
-	for _, step := range []func(*Config, *registry.Secrets) error{s.openLogs, s.openPeers, s.openRegistration, s.openRest} {
+	for _, step := range []func(*Config, *registry.Secrets) error{
+		s.openLogs, s.openPeers, s.openRegistration,
+		s.openRest,
+	} {
 		if err := step(&c, secrets); err != nil {
 			return nil, err
 		}
@@ -95,7 +98,10 @@ func New(c Config) (*Services, error) {
 }
 
 func (s *Services) openLogs(c *Config, _ *registry.Secrets) (err error) {
-	s.Audit, err = audit.NewLog(audit.Config{Store: c.Database.Audit, Now: c.Now, Logger: c.Logger, OnRefused: c.OnRefused})
+	s.Audit, err = audit.NewLog(audit.Config{
+		Store: c.Database.Audit, Now: c.Now, Logger: c.Logger,
+		OnRefused: c.OnRefused,
+	})
 	if err != nil {
 		return err
 	}
@@ -121,7 +127,8 @@ func (s *Services) openPeers(c *Config, secrets *registry.Secrets) (err error) {
 		return err
 	}
 	s.Revocations, err = peers.NewRevocations(peers.RevocationConfig{
-		Store: db.Revocations, Peers: db.Peers, Counter: s.Counter, Now: c.Now, Logger: c.Logger, OnRevoked: c.OnRevoked,
+		Store: db.Revocations, Peers: db.Peers, Counter: s.Counter, Now: c.Now, Logger: c.Logger,
+		OnRevoked: c.OnRevoked,
 	})
 	return err
 }
@@ -129,8 +136,9 @@ func (s *Services) openPeers(c *Config, secrets *registry.Secrets) (err error) {
 func (s *Services) openRegistration(c *Config, secrets *registry.Secrets) (err error) {
 	done := c.OnDone
 	s.Registration, err = peers.NewRegistration(peers.RegistrationConfig{
-		Store: c.Database.Admissions, Peers: c.Database.Peers, Secrets: secrets, Counter: s.Counter, JoinRequests: s.JoinRequests,
-		Open: c.Open, RequireBinding: c.RequireBinding, MaxPeers: c.MaxPeers, Now: c.Now, Refused: s.Audit.Refused,
+		Store: c.Database.Admissions, Peers: c.Database.Peers, Secrets: secrets, Counter: s.Counter,
+		JoinRequests: s.JoinRequests,
+		Open:         c.Open, RequireBinding: c.RequireBinding, MaxPeers: c.MaxPeers, Now: c.Now, Refused: s.Audit.Refused,
 		OnRegistered: func(created bool) {
 			if created {
 				done("register", "new")

@@ -31,7 +31,8 @@ func (s Administration) PutAdminLink(
 		if _, err := tx.ExecContext(ctx, `DELETE FROM admin_links`); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO admin_links (hash, expires) VALUES (?1, ?2)`, l.Hash[:], millis(l.Expires))
+		_, err = tx.ExecContext(ctx, `INSERT INTO admin_links (hash, expires) VALUES (?1, ?2)`, l.Hash[:],
+			millis(l.Expires))
 		return err
 	})
 	return valid, err
@@ -42,7 +43,8 @@ func (s Administration) RedeemAdminLink(
 	ctx context.Context, link registry.Digest, t administration.Token, e audit.Event,
 ) error {
 	return s.db.tx(ctx, "use an admin link", func(tx *transaction) error {
-		res, err := tx.ExecContext(ctx, `DELETE FROM admin_links WHERE hash = ?1 AND expires > ?2`, link[:], millis(t.Created))
+		res, err := tx.ExecContext(ctx, `DELETE FROM admin_links WHERE hash = ?1 AND expires > ?2`, link[:],
+			millis(t.Created))
 		if err := touched(res, err, administration.ErrAdminLink); err != nil {
 			return err
 		}
@@ -58,12 +60,14 @@ func (s Administration) PutAdminToken(
 	ctx context.Context, t administration.Token, max int, e audit.Event,
 ) (kept administration.Token, err error) {
 	err = s.db.tx(ctx, "keep a token", func(tx *transaction) error {
-		kept, err = scanToken(tx.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = ?1`, t.ID[:]))
+		kept, err = scanToken(tx.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = ?1`,
+			t.ID[:]))
 		if !errors.Is(err, administration.ErrTokenNotFound) {
 			return err
 		}
 		var n int
-		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM admin_tokens WHERE session = ?1 AND parent = ?2`, t.SignIn, t.Parent[:]).Scan(&n)
+		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM admin_tokens WHERE session = ?1 AND parent = ?2`,
+			t.SignIn, t.Parent[:]).Scan(&n)
 		if err != nil {
 			return err
 		}
@@ -80,8 +84,10 @@ func (s Administration) PutAdminToken(
 }
 
 func insertToken(ctx context.Context, tx *transaction, t administration.Token) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO admin_tokens (`+tokenColumns+`) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)`,
-		t.ID[:], t.Hash[:], t.Label, int(t.Scopes), millis(t.Created), millis(t.Expires), t.Revoked, t.SignIn, t.Parent[:])
+	_, err := tx.ExecContext(ctx, `INSERT INTO admin_tokens (`+tokenColumns+`) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+		?9)`,
+		t.ID[:], t.Hash[:], t.Label, int(t.Scopes), millis(t.Created), millis(t.Expires), t.Revoked, t.SignIn,
+		t.Parent[:])
 	return err
 }
 
@@ -103,7 +109,8 @@ func scanToken(row scanner) (administration.Token, error) {
 
 // AdminToken returns a token.
 func (s Administration) AdminToken(ctx context.Context, id registry.TokenPrefix) (administration.Token, error) {
-	t, err := scanToken(s.db.read.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = ?1`, id[:]))
+	t, err := scanToken(s.db.read.QueryRowContext(ctx, `SELECT `+tokenColumns+` FROM admin_tokens WHERE id = ?1`,
+		id[:]))
 	return t, failed("read a token", err)
 }
 

@@ -14,7 +14,8 @@ import (
 func (s AllowList) Allow(ctx context.Context, a peers.Allowance, max int) (since time.Time, err error) {
 	err = s.db.tx(ctx, "allow a peer", func(tx *transaction) error {
 		var ms int64
-		err := tx.QueryRowContext(ctx, `SELECT since FROM allowed WHERE owner = ?1 AND peer = ?2`, a.Owner[:], a.Peer[:]).Scan(&ms)
+		err := tx.QueryRowContext(ctx, `SELECT since FROM allowed WHERE owner = ?1 AND peer = ?2`,
+			a.Owner[:], a.Peer[:]).Scan(&ms)
 		if !errors.Is(err, sql.ErrNoRows) {
 			since = moment(ms)
 			return err
@@ -37,7 +38,8 @@ func (s AllowList) Disallow(ctx context.Context, p peers.Permission) error {
 // Allowed reports whether a permission exists.
 func (s AllowList) Allowed(ctx context.Context, p peers.Permission) (since time.Time, ok bool, err error) {
 	var ms int64
-	err = s.db.read.QueryRowContext(ctx, `SELECT since FROM allowed WHERE owner = ?1 AND peer = ?2`, p.Owner[:], p.Peer[:]).Scan(&ms)
+	err = s.db.read.QueryRowContext(ctx, `SELECT since FROM allowed WHERE owner = ?1 AND peer = ?2`,
+		p.Owner[:], p.Peer[:]).Scan(&ms)
 	if errors.Is(err, sql.ErrNoRows) {
 		return since, false, nil
 	}

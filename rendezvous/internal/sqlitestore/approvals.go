@@ -12,7 +12,8 @@ import (
 func (s Approvals) Approve(ctx context.Context, a peers.Approval, max int, e audit.Event) error {
 	return s.db.tx(ctx, "approve a peer", func(tx *transaction) error {
 		var others int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM approvals WHERE peer <> ?1`, a.Peer[:]).Scan(&others); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM approvals WHERE peer <> ?1`,
+			a.Peer[:]).Scan(&others); err != nil {
 			return err
 		}
 		if others >= max {
@@ -41,7 +42,8 @@ func (s Approvals) Disapprove(ctx context.Context, id ident.PeerID, e audit.Even
 // Approvals returns the approvals of peers with an ID above after.
 func (s Approvals) Approvals(ctx context.Context, after ident.PeerID, limit int) ([]peers.Approval, error) {
 	return collect(ctx, s.db, query{
-		"read the approvals", `SELECT peer, expires FROM approvals WHERE peer > ?1 ORDER BY peer LIMIT ?2`, []any{after[:], limit},
+		"read the approvals", `SELECT peer, expires FROM approvals WHERE peer > ?1 ORDER BY peer LIMIT ?2`,
+		[]any{after[:], limit},
 	}, func(row scanner) (peers.Approval, error) {
 		var a peers.Approval
 		var peer []byte

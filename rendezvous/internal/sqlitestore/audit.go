@@ -60,7 +60,10 @@ func (s Audit) Events(ctx context.Context, q audit.Query) ([]audit.Event, error)
 
 // sweepEvents removes the oldest events beyond the bounds of the log.
 func sweepEvents(ctx context.Context, tx *transaction) error {
-	for which, kept := range map[string]int{`kind = 'refused'`: audit.MaxRefusals, `kind <> 'refused'`: audit.MaxEvents} {
+	for which, kept := range map[string]int{
+		`kind = 'refused'`:  audit.MaxRefusals,
+		`kind <> 'refused'`: audit.MaxEvents,
+	} {
 		_, err := tx.ExecContext(ctx, `DELETE FROM audit WHERE `+which+
 			` AND seq <= (SELECT seq FROM audit WHERE `+which+` ORDER BY seq DESC LIMIT 1 OFFSET ?)`, kept)
 		if err != nil {

@@ -27,7 +27,7 @@ const FileName = "rendezvous.db"
 
 const lockName = "lock"
 
-// busyTimeout is how long a statement waits for a lock of the file. Only a
+// busyTimeout is the time that a statement waits for a lock of the file. Only a
 // reader, such as a backup, can hold one.
 const busyTimeout = 5 * time.Second
 

@@ -105,9 +105,13 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 
 func TestUnusableFilesAreExplained(t *testing.T) {
 	for name, prepare := range map[string]func(dir string) error{
-		"a directory in its place": func(dir string) error { return os.Mkdir(filepath.Join(dir, sqlitestore.FileName), 0o700) },
+		"a directory in its place": func(dir string) error {
+			return os.Mkdir(filepath.Join(dir, sqlitestore.FileName),
+				0o700)
+		},
 		"another kind of file": func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, sqlitestore.FileName), []byte(strings.Repeat("no database ", 1000)), 0o600)
+			return os.WriteFile(filepath.Join(dir, sqlitestore.FileName), []byte(strings.Repeat("no database ",
+				1000)), 0o600)
 		},
 		"not writable": func(dir string) error {
 			if os.Geteuid() == 0 {

@@ -49,7 +49,7 @@ func Create(ctx context.Context, file string, schema int64) (*sql.DB, error) {
 }
 
 // OpenAnySchema opens the database of a data directory without a check of its
-// schema. It returns nil if there is none. The caller holds the directory's lock.
+// schema. It returns nil if there is no database. The directory must be locked.
 func OpenAnySchema(dir string) (*sql.DB, error) {
 	file := filepath.Join(dir, FileName)
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -58,8 +58,8 @@ func OpenAnySchema(dir string) (*sql.DB, error) {
 	return openFile(file, 1)
 }
 
-// Install replaces the database of a data directory with a closed one. The caller
-// holds the directory's lock.
+// Install replaces the database of a data directory with a closed one. The
+// directory must be locked.
 func Install(file, dir string) error {
 	to := filepath.Join(dir, FileName)
 	// SQLite would replay the journal of the old database into the new one.

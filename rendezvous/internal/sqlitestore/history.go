@@ -13,7 +13,8 @@ func (s History) AddMinute(ctx context.Context, m history.Minute) error {
 	return s.db.exec(ctx, statement{what: "keep the figures of a minute", sql: `INSERT INTO history
 			(at, instance, peers, direct, relayed, relay_bytes, relay_packets, registrations, refusals)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (at, instance) DO UPDATE SET peers = excluded.peers, direct = excluded.direct, relayed = excluded.relayed,
+		ON CONFLICT (at, instance) DO UPDATE SET peers = excluded.peers, direct = excluded.direct,
+		relayed = excluded.relayed,
 			relay_bytes = relay_bytes + excluded.relay_bytes, relay_packets = relay_packets + excluded.relay_packets,
 			registrations = registrations + excluded.registrations, refusals = refusals + excluded.refusals`},
 		millis(m.At), m.Instance, m.Peers, m.Pairs.Direct, m.Pairs.Relayed,
@@ -25,7 +26,8 @@ func (s History) History(ctx context.Context, from, to time.Time, step time.Dura
 	return collect(ctx, s.db, query{"read the history", `SELECT
 			?1 + (at - ?1) / ?3 * ?3 AS step, max(peers), max(direct), max(relayed),
 			sum(relay_bytes), sum(relay_packets), sum(registrations), sum(refusals) FROM (
-				SELECT at, sum(peers) AS peers, sum(direct) AS direct, sum(relayed) AS relayed, sum(relay_bytes) AS relay_bytes,
+				SELECT at, sum(peers) AS peers, sum(direct) AS direct, sum(relayed) AS relayed,
+				sum(relay_bytes) AS relay_bytes,
 					sum(relay_packets) AS relay_packets, sum(registrations) AS registrations, sum(refusals) AS refusals
 				FROM history WHERE at >= ?1 AND at < ?2 GROUP BY at
 			) GROUP BY step ORDER BY step`, []any{millis(from), millis(to), step.Milliseconds()}},

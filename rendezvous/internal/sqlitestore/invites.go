@@ -26,7 +26,8 @@ func (s Invites) PutInvite(ctx context.Context, i peers.Invite, e audit.Event) (
 			kept = i
 			return addEvents(ctx, tx, e)
 		}
-		kept, err = scanInvite(tx.QueryRowContext(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash = ?1`, i.Hash[:]))
+		kept, err = scanInvite(tx.QueryRowContext(ctx, `SELECT `+inviteColumns+` FROM invites WHERE hash = ?1`,
+			i.Hash[:]))
 		return err
 	})
 	return kept, err

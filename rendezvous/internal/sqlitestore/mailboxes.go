@@ -14,7 +14,8 @@ import (
 func (s Mailboxes) CreateMailbox(ctx context.Context, m mailboxes.Mailbox, limit mailboxes.Limit) error {
 	return s.db.tx(ctx, "open a mailbox", func(tx *transaction) error {
 		var open, kept int
-		err := tx.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE NOT closed AND expires > ?1), count(*) FROM mailboxes
+		err := tx.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE NOT closed AND expires > ?1), count(*)
+			FROM mailboxes
 			WHERE owner = ?2`, millis(m.Created), m.Owner[:]).Scan(&open, &kept)
 		if err != nil {
 			return err
@@ -22,7 +23,8 @@ func (s Mailboxes) CreateMailbox(ctx context.Context, m mailboxes.Mailbox, limit
 		if open >= limit.Open || kept >= limit.Kept {
 			return mailboxes.ErrLimit
 		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO mailboxes (address, owner, created, expires, closed) VALUES (?1, ?2, ?3, ?4, ?5)
+		res, err := tx.ExecContext(ctx, `INSERT INTO mailboxes (address, owner, created, expires, closed) VALUES (?1,
+			?2, ?3, ?4, ?5)
 			ON CONFLICT DO NOTHING`, string(m.Address), m.Owner[:], millis(m.Created), millis(m.Expires), m.Closed)
 		return touched(res, err, mailboxes.ErrExists)
 	})
@@ -63,13 +65,15 @@ func (s Mailboxes) AddTry(ctx context.Context, a ident.Address, t mailboxes.Try,
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) + 1 FROM tries WHERE address = ?1`, string(a)).Scan(&number); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) + 1 FROM tries WHERE address = ?1`,
+			string(a)).Scan(&number); err != nil {
 			return err
 		}
 		if number > max {
 			return mailboxes.ErrBurned
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO tries (address, number, peer, made, opening) VALUES (?1, ?2, ?3, ?4, ?5)`,
+		_, err = tx.ExecContext(ctx, `INSERT INTO tries (address, number, peer, made, opening) VALUES (?1, ?2, ?3, ?4,
+			?5)`,
 			string(a), number, t.Peer[:], millis(t.Made), t.Opening)
 		return err
 	})
@@ -123,7 +127,8 @@ func (s Mailboxes) SetStep(ctx context.Context, a ident.Address, m mailboxes.Ste
 // CloseMailbox closes a mailbox and deletes its messages.
 func (s Mailboxes) CloseMailbox(ctx context.Context, a ident.Address) error {
 	return s.db.tx(ctx, "close a mailbox", func(tx *transaction) error {
-		if _, err := tx.ExecContext(ctx, `UPDATE mailboxes SET closed = true WHERE address = ?1`, string(a)); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE mailboxes SET closed = true WHERE address = ?1`,
+			string(a)); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM tries WHERE address = ?1`, string(a))

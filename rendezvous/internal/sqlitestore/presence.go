@@ -69,7 +69,8 @@ func (s Presence) RemovePresence(
 		for _, p := range peers {
 			_, err := tx.ExecContext(ctx, `INSERT INTO last_seen (peer, at)
 				SELECT peer, ?4 FROM presence WHERE peer = ?1 AND epoch = ?2 AND since <= ?3
-				ON CONFLICT (peer) DO UPDATE SET at = max(at, excluded.at)`, p.Peer[:], h.Epoch, millis(p.Since), millis(now))
+				ON CONFLICT (peer) DO UPDATE SET at = max(at, excluded.at)`, p.Peer[:], h.Epoch, millis(p.Since),
+				millis(now))
 			if err != nil {
 				return err
 			}
@@ -134,7 +135,10 @@ func (s Presence) LastSeen(ctx context.Context, ids []ident.PeerID) (map[ident.P
 // CountPresence returns the number of connected peers by epoch.
 func (s Presence) CountPresence(ctx context.Context) (map[int64]int, error) {
 	counts := map[int64]int{}
-	err := each(ctx, s.db, query{"count the connected peers", `SELECT epoch, count(*) FROM presence GROUP BY epoch`, nil},
+	err := each(ctx, s.db, query{
+		"count the connected peers", `SELECT epoch, count(*) FROM presence GROUP BY epoch`,
+		nil,
+	},
 		func(row scanner) error {
 			var epoch int64
 			var n int

@@ -43,7 +43,8 @@ func (db *DB) Sweep(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM presence WHERE epoch NOT IN (SELECT epoch FROM instances)`); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM presence WHERE epoch NOT IN (SELECT epoch
+			FROM instances)`); err != nil {
 			return err
 		}
 		return sweepLinks(ctx, tx)

@@ -64,7 +64,8 @@ func Start(ctx context.Context, settings ...string) (_ *Cluster, err error) {
 			err = fmt.Errorf("throw-away Postgres: %w", errors.Join(err, c.Stop()))
 		}
 	}()
-	if err := c.run(ctx, "initdb", "--pgdata", c.data(), "--username", superuser, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"); err != nil {
+	if err := c.run(ctx, "initdb", "--pgdata", c.data(), "--username", superuser, "--auth", "trust", "--encoding",
+		"UTF8", "--locale", "C", "--no-sync"); err != nil {
 		return nil, err
 	}
 	c.with = settings
@@ -313,7 +314,8 @@ func (c *Cluster) url(hosts, role, database string) string {
 
 // Exec runs SQL in a database as the superuser.
 func (c *Cluster) Exec(ctx context.Context, database, sql string) error {
-	return c.run(ctx, "psql", "--no-psqlrc", "--quiet", "--host", c.dir, "--username", superuser, "--dbname", database, "--set", "ON_ERROR_STOP=1", "--command", sql)
+	return c.run(ctx, "psql", "--no-psqlrc", "--quiet", "--host", c.dir, "--username", superuser, "--dbname",
+		database, "--set", "ON_ERROR_STOP=1", "--command", sql)
 }
 
 // Dump is a whole database as pg_dump tells it.
@@ -328,7 +330,8 @@ func (c *Cluster) Dump(ctx context.Context, database string) (string, error) {
 
 // Value is what a query of one value gives, as text.
 func (c *Cluster) Value(ctx context.Context, database, query string) (string, error) {
-	out, err := c.command(ctx, "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--host", c.dir, "--username", superuser, "--dbname", database, "--command", query).Output()
+	out, err := c.command(ctx, "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--host", c.dir,
+		"--username", superuser, "--dbname", database, "--command", query).Output()
 	if err != nil {
 		return "", fmt.Errorf("psql: %w", err)
 	}

@@ -50,7 +50,8 @@ func (c *Cluster) Pooler(ctx context.Context) (_ *Pooler, err error) {
 		return nil, err
 	}
 	if c.owner != nil {
-		if err := errors.Join(os.Chown(dir, int(c.owner.Uid), int(c.owner.Gid)), os.Chown(name, int(c.owner.Uid), int(c.owner.Gid))); err != nil {
+		if err := errors.Join(os.Chown(dir, int(c.owner.Uid), int(c.owner.Gid)), os.Chown(name, int(c.owner.Uid),
+			int(c.owner.Gid))); err != nil {
 			return nil, err
 		}
 	}

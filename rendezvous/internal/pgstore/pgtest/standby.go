@@ -21,7 +21,8 @@ func (c *Cluster) Standby(ctx context.Context) (_ *Cluster, err error) {
 			err = fmt.Errorf("throw-away standby: %w", errors.Join(err, s.Stop()))
 		}
 	}()
-	if err := s.run(ctx, "pg_basebackup", "--pgdata", s.data(), "--host", c.dir, "--username", superuser, "--checkpoint", "fast", "--write-recovery-conf", "--no-sync"); err != nil {
+	if err := s.run(ctx, "pg_basebackup", "--pgdata", s.data(), "--host", c.dir, "--username", superuser,
+		"--checkpoint", "fast", "--write-recovery-conf", "--no-sync"); err != nil {
 		return nil, err
 	}
 	return s, s.start(ctx)

@@ -20,15 +20,21 @@ import (
 
 // Errors. Each says what is wrong; the user interfaces say what to do.
 var (
-	ErrNotAdmin      = &registry.Error{Text: "the token is no administrator's", Code: api.CodeAdmin, Refusal: "not_admin"}
-	ErrAdminLink     = &registry.Error{Text: "the admin link is not good", Code: api.CodeAdminLink, Refusal: "admin_link"}
+	ErrNotAdmin = &registry.Error{
+		Text: "the token is no administrator's", Code: api.CodeAdmin,
+		Refusal: "not_admin",
+	}
+	ErrAdminLink = &registry.Error{
+		Text: "the admin link is not good", Code: api.CodeAdminLink,
+		Refusal: "admin_link",
+	}
 	ErrTokenSpec     = &registry.Error{Text: "a token's label, scopes or lifetime is out of bounds"}
 	ErrTokenNotFound = &registry.Error{Text: "no such token", Code: api.CodeTokenNotFound}
 	ErrTokenLimit    = &registry.Error{Text: "too many tokens", Code: api.CodeTokenLimit}
 )
 
-// TokenRetention is how long a token is kept after it expired, for administrators
-// to see.
+// TokenRetention is the time that a token is kept after it expired, for
+// administrators to see.
 const TokenRetention = 7 * 24 * time.Hour
 
 const (
@@ -144,7 +150,9 @@ func (s *Service) CreateToken(ctx context.Context, spec TokenSpec) (token string
 	return token, kept, nil
 }
 
-func (s *Service) newToken(ctx context.Context, mark registry.TokenMark, spec TokenSpec) (token string, t Token, err error) {
+func (s *Service) newToken(ctx context.Context, mark registry.TokenMark, spec TokenSpec) (token string, t Token,
+	err error,
+) {
 	if spec.TTL == 0 {
 		spec.TTL = defaultTokenTTL
 	}
@@ -255,7 +263,10 @@ func linkDigest(code string) registry.Digest { return sha256.Sum256([]byte("admi
 // RedeemAdminLink uses up a link's code and returns a token with every scope,
 // valid for a year. Errors: ErrAdminLink, ErrTokenSpec.
 func (s *Service) RedeemAdminLink(ctx context.Context, code, label string) (token string, t Token, err error) {
-	token, t, err = s.newToken(ctx, registry.AdminMark, TokenSpec{Label: label, Scopes: AllScopes, TTL: api.MaxTokenTTL})
+	token, t, err = s.newToken(ctx, registry.AdminMark, TokenSpec{
+		Label: label, Scopes: AllScopes,
+		TTL: api.MaxTokenTTL,
+	})
 	if err != nil {
 		return "", t, err
 	}

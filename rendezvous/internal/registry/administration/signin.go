@@ -14,7 +14,7 @@ import (
 // and revoked with the tokens, and has the scopes of its parent for as long as
 // the parent is valid.
 const (
-	// SignInTTL is how long a sign-in is valid, unless its parent ends before.
+	// SignInTTL is the time that a sign-in is valid, unless its parent ends before.
 	SignInTTL  = 7 * 24 * time.Hour
 	maxSignIns = 50 // of one parent
 )

@@ -19,16 +19,15 @@ var (
 
 // Store keeps values by name. Names are paths: "a/b" is below "a", "ab" is not.
 type Store interface {
-	// PutBlob replaces a value. With a lock, it does so only if the lock is held
-	// at b.Changed. Errors: ErrFenced, ErrSize.
+	// PutBlob replaces a value. With a lock, it does so only if the caller holds
+	// the lock at b.Changed. Errors: ErrFenced, ErrSize.
 	PutBlob(ctx context.Context, b Blob, under *Lock) error
 	// Blob returns a value. Errors: ErrNotFound.
 	Blob(ctx context.Context, name string) (Blob, error)
 	// Blobs lists the value of a name and those below it, ordered by name, at
 	// most MaxList. The name "" lists all.
 	Blobs(ctx context.Context, name string) ([]Info, error)
-	// DeleteBlobs removes the value of a name and those below it. It is not an
-	// error if there are none.
+	// DeleteBlobs removes the value of a name and those below it, if any.
 	DeleteBlobs(ctx context.Context, name string) error
 }
 
@@ -52,8 +51,8 @@ const (
 	MaxList  = 10_000    // values in one list
 )
 
-// LockRetention is how long a lapsed lock is kept: an instance whose clock runs
-// ahead must not remove a lock that is still held.
+// LockRetention is the time that a lapsed lock is kept. An instance whose clock
+// runs ahead must not remove a lock that another instance still holds.
 const LockRetention = time.Minute
 
 // Blob is a value.

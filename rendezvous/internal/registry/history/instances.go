@@ -31,7 +31,7 @@ type (
 type InstanceAt struct {
 	presence.Instance
 	Peers int
-	Last  *Minute // nil if there are none of the last minutes
+	Last  *Minute // nil without figures of the last minutes
 }
 
 // Instances lists the running instances with their figures.

@@ -67,7 +67,8 @@ func (f *figures) AddRelayUse(_ context.Context, _ history.Day, uses []history.R
 		sum := f.use[u.Peer]
 		sum.Peer = u.Peer
 		sum.SentBytes, sum.SentPackets = sum.SentBytes+u.SentBytes, sum.SentPackets+u.SentPackets
-		sum.ReceivedBytes, sum.ReceivedPackets = sum.ReceivedBytes+u.ReceivedBytes, sum.ReceivedPackets+u.ReceivedPackets
+		sum.ReceivedBytes, sum.ReceivedPackets = sum.ReceivedBytes+u.ReceivedBytes,
+			sum.ReceivedPackets+u.ReceivedPackets
 		f.use[u.Peer] = sum
 	}
 	return nil

@@ -25,11 +25,14 @@ import (
 
 // Errors. Each says what is wrong; the user interfaces say what to do.
 var (
-	ErrNotFound    = &registry.Error{Text: "no such mailbox", Code: api.CodeMailboxNotFound, Refusal: "no_mailbox"}
-	ErrExists      = &registry.Error{Text: "the mailbox exists"}
-	ErrExpired     = &registry.Error{Text: "the mailbox has expired", Code: api.CodeMailboxExpired}
-	ErrClosed      = &registry.Error{Text: "the mailbox is closed", Code: api.CodeMailboxClosed}
-	ErrBurned      = &registry.Error{Text: "the mailbox has had its tries", Code: api.CodeMailboxBurned, Refusal: "burned"}
+	ErrNotFound = &registry.Error{Text: "no such mailbox", Code: api.CodeMailboxNotFound, Refusal: "no_mailbox"}
+	ErrExists   = &registry.Error{Text: "the mailbox exists"}
+	ErrExpired  = &registry.Error{Text: "the mailbox has expired", Code: api.CodeMailboxExpired}
+	ErrClosed   = &registry.Error{Text: "the mailbox is closed", Code: api.CodeMailboxClosed}
+	ErrBurned   = &registry.Error{
+		Text: "the mailbox has had its tries", Code: api.CodeMailboxBurned,
+		Refusal: "burned",
+	}
 	ErrOwn         = &registry.Error{Text: "the mailbox is the caller's own", Code: api.CodeMailboxOwn}
 	ErrLimit       = &registry.Error{Text: "too many mailboxes open", Code: api.CodeMailboxLimit}
 	ErrMessage     = &registry.Error{Text: "a message is 1 to 4096 bytes"}
@@ -37,8 +40,8 @@ var (
 	ErrTryState    = &registry.Error{Text: "the try is not at this step", Code: api.CodeTryState}
 )
 
-// Retention is how long a mailbox is kept after it expired, so that a late peer
-// learns that it expired and not that it never existed.
+// Retention is the time that a mailbox is kept after it expired, so that a late
+// peer learns that the mailbox expired and not that it never existed.
 const Retention = api.MailboxTTL
 
 // Store keeps mailboxes.

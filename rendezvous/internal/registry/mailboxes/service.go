@@ -113,7 +113,9 @@ func (s *Service) Try(ctx context.Context, caller ident.PeerID, a ident.Address,
 // Tries returns to the owner the tries of a mailbox with a number above after,
 // and waits up to wait for one. Errors: ErrNotFound for other callers,
 // ErrExpired, ErrClosed.
-func (s *Service) Tries(ctx context.Context, owner ident.PeerID, a ident.Address, after int, wait time.Duration) ([]Try, error) {
+func (s *Service) Tries(ctx context.Context, owner ident.PeerID, a ident.Address, after int,
+	wait time.Duration,
+) ([]Try, error) {
 	var found []Try
 	err := s.poll(ctx, wait, func() (bool, error) {
 		if err := s.usableByOwner(ctx, owner, a); err != nil {

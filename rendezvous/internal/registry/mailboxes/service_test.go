@@ -33,7 +33,9 @@ func TestWaitingForATryEnds(t *testing.T) {
 		}
 	}()
 	s, err := mailboxes.New(mailboxes.Config{
-		Store: db.Mailboxes(), PollInterval: time.Millisecond, Refused: func(context.Context, string, ident.PeerID, error) {},
+		Store: db.Mailboxes(), PollInterval: time.Millisecond, Refused: func(context.Context, string, ident.PeerID,
+			error) {
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

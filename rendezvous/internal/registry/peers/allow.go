@@ -16,7 +16,7 @@ type AllowStore interface {
 	// peer need not be registered: the answer must not reveal whether it is.
 	// Errors: ErrAllowedLimit if the owner allows max other peers already.
 	Allow(ctx context.Context, a Allowance, max int) (since time.Time, err error)
-	// Disallow removes a permission. It is not an error if there is none.
+	// Disallow removes a permission if it exists.
 	Disallow(ctx context.Context, p Permission) error
 	// Allowed reports whether a permission exists, and since when.
 	Allowed(ctx context.Context, p Permission) (since time.Time, ok bool, err error)
@@ -57,7 +57,7 @@ func (l *AllowList) Allow(ctx context.Context, p Permission) (since time.Time, e
 	return l.store.Allow(ctx, Allowance{Permission: p, Since: l.now()}, api.MaxAllowed)
 }
 
-// Disallow removes a permission. It is not an error if there is none.
+// Disallow removes a permission if it exists.
 func (l *AllowList) Disallow(ctx context.Context, p Permission) error {
 	return l.store.Disallow(ctx, p)
 }

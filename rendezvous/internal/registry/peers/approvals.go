@@ -10,7 +10,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
 )
 
-// ApprovalTTL is how long an approval is valid.
+// ApprovalTTL is the time that an approval is valid.
 const ApprovalTTL = 7 * 24 * time.Hour
 
 const maxApprovals = 10_000 // that are not used yet
@@ -21,7 +21,7 @@ type ApprovalStore interface {
 	// Approve keeps an approval in place of an earlier one of the same peer.
 	// Errors: ErrApprovalLimit beyond max approvals.
 	Approve(ctx context.Context, a Approval, max int, e audit.Event) error
-	// Disapprove removes an approval. Errors: ErrNotFound if there is none.
+	// Disapprove removes an approval. Errors: ErrNotFound if the peer is not approved.
 	Disapprove(ctx context.Context, id ident.PeerID, e audit.Event) error
 	// Approvals returns at most limit approvals of peers with an ID above after,
 	// in order, including those that have just expired.

@@ -44,7 +44,9 @@ func (r *Registration) Challenge(ctx context.Context) (challenge []byte, expires
 
 // checkChallenge returns the nonce and the expiry of a challenge of this
 // rendezvous that has not expired. Errors: ErrChallenge.
-func (r *Registration) checkChallenge(ctx context.Context, c []byte) (nonce ChallengeNonce, expires time.Time, err error) {
+func (r *Registration) checkChallenge(ctx context.Context, c []byte) (nonce ChallengeNonce, expires time.Time,
+	err error,
+) {
 	key, err := r.cfg.Secrets.Secret(ctx, "challenge")
 	if err != nil {
 		return nonce, expires, err

@@ -16,7 +16,7 @@ import (
 
 const defaultInviteTTL = 24 * time.Hour
 
-// InviteRetention is how long an invite is kept after it expired, for
+// InviteRetention is the time that an invite is kept after it expired, for
 // administrators to see.
 const InviteRetention = 7 * 24 * time.Hour
 

@@ -12,7 +12,8 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/audit"
 )
 
-// JoinRequestTTL is how long a join request is kept after the peer's last try.
+// JoinRequestTTL is the time that a join request is kept after the peer's last
+// try.
 const JoinRequestTTL = 24 * time.Hour
 
 // Requests are collected in memory and written once per interval, at most one

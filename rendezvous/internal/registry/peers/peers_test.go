@@ -48,8 +48,9 @@ func newFixture(t testing.TB, change func(*peers.RegistrationConfig)) fixture {
 		t.Fatal(err)
 	}
 	config := peers.RegistrationConfig{
-		Store: db.Peers(), Peers: db.Peers(), Secrets: registry.NewSecrets(db, nil), Counter: counter, JoinRequests: requests,
-		Open: true, Refused: func(context.Context, string, ident.PeerID, error) {},
+		Store: db.Peers(), Peers: db.Peers(), Secrets: registry.NewSecrets(db, nil), Counter: counter,
+		JoinRequests: requests,
+		Open:         true, Refused: func(context.Context, string, ident.PeerID, error) {},
 	}
 	if change != nil {
 		change(&config)
@@ -91,7 +92,8 @@ func TestInviteSpecs(t *testing.T) {
 	for name, s := range map[string]peers.InviteSpec{
 		"negative uses": {Uses: -1}, "too many uses": {Uses: api.MaxInviteUses + 1},
 		"too short": {TTL: time.Millisecond}, "too long": {TTL: api.MaxInviteTTL + 1},
-		"long label": {Label: string(make([]byte, 129))}, "not text": {Label: "\xff"}, "long code": {Code: string(make([]byte, 65))},
+		"long label": {Label: string(make([]byte, 129))}, "not text": {Label: "\xff"},
+		"long code": {Code: string(make([]byte, 65))},
 	} {
 		if _, _, err := invites.CreateInvite(t.Context(), s); !errors.Is(err, peers.ErrInviteSpec) {
 			t.Errorf("%s: error %v", name, err)

@@ -78,7 +78,8 @@ type Registration struct {
 
 // NewRegistration returns a registration.
 func NewRegistration(c RegistrationConfig) (*Registration, error) {
-	if c.Store == nil || c.Peers == nil || c.Secrets == nil || c.Counter == nil || c.JoinRequests == nil || c.Refused == nil {
+	if c.Store == nil || c.Peers == nil || c.Secrets == nil || c.Counter == nil || c.JoinRequests == nil ||
+		c.Refused == nil {
 		return nil, errors.New("registration: stores, secrets, a counter, join requests and a count of refusals are needed")
 	}
 	if c.MaxPeers <= 0 {

@@ -17,8 +17,8 @@ import (
 // ErrFenced is the error of a holder that has lost its lease.
 var ErrFenced = &registry.Error{Text: "the lease is lost"}
 
-// LeaseRetention is how long a lapsed lease is kept: an instance whose clock runs
-// ahead must not remove a lease that is still held.
+// LeaseRetention is the time that a lapsed lease is kept. An instance whose clock
+// runs ahead must not remove a lease that another instance still holds.
 const LeaseRetention = time.Minute
 
 // LeaseStore keeps the leases of the instances, one row each. If instances on
@@ -96,7 +96,7 @@ type Replaced struct {
 	Instance   string // that has the older connection
 }
 
-// Location is where a peer is connected.
+// Location is the connection of a peer and its instance.
 type Location struct {
 	Instance string
 	Epoch    int64

@@ -24,7 +24,9 @@ func listJoinRequests(t *testing.T, db *database.Database, now time.Time, limit 
 	return all
 }
 
-func joinRequestsAreKept(t *testing.T, db *database.Database) {
+// joinRequestsAreListed checks that the requests of peers that can be approved are listed, newest
+// first, for a day.
+func joinRequestsAreListed(t *testing.T, db *database.Database) {
 	ctx := t.Context()
 	put := func(max int, all ...peers.JoinRequest) {
 		t.Helper()
@@ -40,7 +42,8 @@ func joinRequestsAreKept(t *testing.T, db *database.Database) {
 	put(10)
 	put(10, joinRequest(1, 0), joinRequest(2, time.Second), joinRequest(3, 2*time.Second))
 	check("newest first", start, joinRequest(3, 2*time.Second), joinRequest(2, time.Second), joinRequest(1, 0))
-	if got := listJoinRequests(t, db, start, 1); !slices.Equal(got, []peers.JoinRequest{joinRequest(3, 2*time.Second)}) {
+	if got := listJoinRequests(t, db, start, 1); !slices.Equal(got, []peers.JoinRequest{joinRequest(3,
+		2*time.Second)}) {
 		t.Errorf("with a limit of 1: got %+v", got)
 	}
 	again := joinRequest(1, 3*time.Second)
@@ -63,6 +66,7 @@ func joinRequestsAreKept(t *testing.T, db *database.Database) {
 	check("after the sweep", start, again)
 }
 
+// joinRequestsAreBounded checks that only the newest requests are kept.
 func joinRequestsAreBounded(t *testing.T, db *database.Database) {
 	var all []peers.JoinRequest
 	for n := range 8 {
@@ -73,10 +77,14 @@ func joinRequestsAreBounded(t *testing.T, db *database.Database) {
 		t.Errorf("concurrent writes: %v", failed)
 	}
 	must(t, "put", db.JoinRequests.PutJoinRequests(t.Context(), all, 3))
-	if got, want := listJoinRequests(t, db, start, 10), []peers.JoinRequest{all[7], all[6], all[5]}; !slices.Equal(got, want) {
+	if got, want := listJoinRequests(t, db, start, 10), []peers.JoinRequest{
+		all[7], all[6],
+		all[5],
+	}; !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if err := db.JoinRequests.PutJoinRequests(t.Context(), make([]peers.JoinRequest, registry.MaxBatch+1), 3); err == nil {
+	if err := db.JoinRequests.PutJoinRequests(t.Context(), make([]peers.JoinRequest, registry.MaxBatch+1),
+		3); err == nil {
 		t.Error("a batch beyond the bound was accepted")
 	}
 }

@@ -1,4 +1,5 @@
-// Package storetest is the contract that every registry.Store must pass.
+// Package storetest holds the contracts of the stores of a rendezvous, one for each
+// store. Both engines run all of them.
 package storetest
 
 import (
@@ -19,77 +20,117 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
-// Run holds the stores that open makes to the contract. open gives a fresh,
-// empty store each time, which Run closes.
-func Run(t *testing.T, open func(t *testing.T) *database.Database) {
-	for name, test := range map[string]func(*testing.T, *database.Database){
-		"AdmitNewAndKnown":          admitNewAndKnown,
-		"AdmitWantsAnInvite":        admitWantsAnInvite,
-		"AdmitRefusesReplay":        admitRefusesReplay,
-		"AdmitFailsWhole":           admitFailsWhole,
-		"InviteRacedIsUsedUp":       inviteRacedIsUsedUp,
-		"InviteLife":                inviteLife,
-		"NamesAreVersioned":         namesAreVersioned,
-		"PeersAreListed":            peersAreListed,
-		"RevokedPeerIsGone":         revokedPeerIsGone,
-		"RemovedPeerMayComeBack":    removedPeerMayComeBack,
-		"ApprovedPeerNeedsNoInvite": approvedPeerNeedsNoInvite,
-		"RevocationsAreInOrder":     revocationsAreInOrder,
-		"JoinRequestsAreKept":       joinRequestsAreKept,
-		"JoinRequestsAreBounded":    joinRequestsAreBounded,
-		"RevokedPeerIsRefused":      revokedPeerIsRefused,
-		"TokensFindTheirPeer":       tokensFindTheirPeer,
-		"OnlyTheAllowedFind":        onlyTheAllowedFind,
-		"AllowedIsBounded":          allowedIsBounded,
-		"AllowedRacedIsBounded":     allowedRacedIsBounded,
-		"MailboxLife":               mailboxLife,
+// contracts are the tests of each store.
+var contracts = map[string]map[string]func(*testing.T, *database.Database){
+	"Peers": {
+		"NewAndKnownPeersAreAdmitted":     newAndKnownPeersAreAdmitted,
+		"ChallengeIsUsedOnce":             challengeIsUsedOnce,
+		"RefusedAdmissionLeavesNothing":   refusedAdmissionLeavesNothing,
+		"CancelledAdmissionLeavesNothing": cancelledAdmissionLeavesNothing,
+		"TokensFindTheirPeer":             tokensFindTheirPeer,
+		"NamesAreVersioned":               namesAreVersioned,
+		"PeersAreListed":                  peersAreListed,
+	},
+	"Invites": {
+		"NewPeerNeedsAnInvite":         newPeerNeedsAnInvite,
+		"ConcurrentPeersUseUpAnInvite": concurrentPeersUseUpAnInvite,
+		"InvitesAreListedAndRevoked":   invitesAreListedAndRevoked,
+	},
+	"AllowList": {
+		"OnlyAllowedPeersFindAnOwner":     onlyAllowedPeersFindAnOwner,
+		"PermissionsAreBounded":           permissionsAreBounded,
+		"ConcurrentPermissionsAreBounded": concurrentPermissionsAreBounded,
+	},
+	"Approvals": {
+		"ApprovedPeerRegistersOnce": approvedPeerRegistersOnce,
+	},
+	"JoinRequests": {
+		"JoinRequestsAreListed":  joinRequestsAreListed,
+		"JoinRequestsAreBounded": joinRequestsAreBounded,
+	},
+	"Revocations": {
+		"RevokedPeerIsRemoved":        revokedPeerIsRemoved,
+		"RevokedPeerIsRefused":        revokedPeerIsRefused,
+		"RemovedPeerCanRegisterAgain": removedPeerCanRegisterAgain,
+		"PollMissesNoRevocation":      pollMissesNoRevocation,
+	},
+	"Mailboxes": {
+		"MailboxIsOpenedAndClosed":  mailboxIsOpenedAndClosed,
 		"MailboxesAreBounded":       mailboxesAreBounded,
-		"TriesRacedAreThree":        triesRacedAreThree,
-		"TryAgainIsTheSame":         tryAgainIsTheSame,
-		"StepsAreOrderedAndOnce":    stepsAreOrderedAndOnce,
+		"ConcurrentTriesAreBounded": concurrentTriesAreBounded,
+		"RepeatedTryIsTheSame":      repeatedTryIsTheSame,
+		"StepsAreOrdered":           stepsAreOrdered,
 		"MailboxExpires":            mailboxExpires,
-		"AdminLinkIsGoodOnce":       adminLinkIsGoodOnce,
-		"AdminTokenLife":            adminTokenLife,
-		"AdminTokensAreBounded":     adminTokensAreBounded,
-		"SessionsAreTokensTheirOwn": sessionsAreTokensOfTheirOwn,
-		"EventsAreOrdered":          eventsAreOrdered,
-		"EventsAreBounded":          eventsAreBounded,
-		"LeaseIsFenced":             leaseIsFenced,
-		"PresenceFollowsLease":      presenceFollowsLease,
-		"LastSeenIsKept":            lastSeenIsKept,
-		"NewestConnectionWins":      newestConnectionWins,
-		"ReplacedAreTold":           replacedAreTold,
-		"PresenceInBatches":         presenceInBatches,
-		"StaleHolderWritesNothing":  staleHolderWritesNothing,
-		"BlobsArePaths":             blobsArePaths,
-		"BlobsAreBounded":           blobsAreBounded,
-		"LocksAreFenced":            locksAreFenced,
-		"PathsFollowPresence":       pathsFollowPresence,
-		"PathsAreFenced":            pathsAreFenced,
-		"PairsAreListed":            pairsAreListed,
-		"HistoryIsInSpans":          historyIsInSpans,
-		"RelayUseAddsUp":            relayUseAddsUp,
-		"SweepRemovesWhatIsOver":    sweepRemovesWhatIsOver,
-		"SecretIsTheFirst":          secretIsTheFirst,
-		"CancelledContext":          cancelledContext,
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := open(t)
-			t.Cleanup(func() {
-				if err := s.Close(); err != nil {
-					t.Errorf("close: %v", err)
-				}
-			})
-			test(t, s)
+	},
+	"Administration": {
+		"AdminLinkIsUsedOnce":            adminLinkIsUsedOnce,
+		"AdminTokensAreListedAndRevoked": adminTokensAreListedAndRevoked,
+		"AdminTokensAreBounded":          adminTokensAreBounded,
+		"SignInsAreBoundedByParent":      signInsAreBoundedByParent,
+	},
+	"Audit": {
+		"EventsAreOrdered":              eventsAreOrdered,
+		"RefusalsDisplaceNoOtherEvents": refusalsDisplaceNoOtherEvents,
+	},
+	"Leases": {
+		"LeaseIsFenced": leaseIsFenced,
+	},
+	"Presence": {
+		"PresenceEndsWithItsLease":       presenceEndsWithItsLease,
+		"LastSeenIsKept":                 lastSeenIsKept,
+		"NewestConnectionWins":           newestConnectionWins,
+		"ReplacedConnectionsAreReturned": replacedConnectionsAreReturned,
+		"PresenceIsWrittenInBatches":     presenceIsWrittenInBatches,
+		"StaleHolderWritesNothing":       staleHolderWritesNothing,
+	},
+	"Links": {
+		"ReportsEndWithTheirConnection": reportsEndWithTheirConnection,
+		"StaleHolderReportsNothing":     staleHolderReportsNothing,
+		"PairsAreListed":                pairsAreListed,
+	},
+	"History": {
+		"MinutesAreSummedInSpans": minutesAreSummedInSpans,
+		"RelayUseAddsUp":          relayUseAddsUp,
+	},
+	"Blobs": {
+		"BlobNamesArePaths": blobNamesArePaths,
+		"BlobsAreBounded":   blobsAreBounded,
+		"LockIsFenced":      lockIsFenced,
+	},
+	"Secrets": {
+		"FirstSecretIsKept": firstSecretIsKept,
+	},
+	"Sweep": {
+		"SweepRemovesExpiredRows": sweepRemovesExpiredRows,
+	},
+}
+
+// Run runs the contract of every store on the databases that open returns: a new,
+// empty database for each call. Run closes them.
+func Run(t *testing.T, open func(t *testing.T) *database.Database) {
+	for noun, tests := range contracts {
+		t.Run(noun, func(t *testing.T) {
+			for name, test := range tests {
+				t.Run(name, func(t *testing.T) {
+					db := open(t)
+					t.Cleanup(func() {
+						if err := db.Close(); err != nil {
+							t.Errorf("close: %v", err)
+						}
+					})
+					test(t, db)
+				})
+			}
 		})
 	}
 }
 
-// start is when every test begins: not on a whole second, so that truncation
-// shows, and far ahead of any clock, which a store may compare it with.
+// start is the time at which every test begins. It is not a whole second, so that
+// tests notice truncation, and it is later than the time of any clock that a store
+// may compare it with.
 var start = time.UnixMilli(4_000_000_000_123).UTC()
 
-// id makes the nth peer's ID.
+// id returns the ID of the nth peer.
 func id(n int) ident.PeerID { return ident.IDOf(key(n)) }
 
 func key(n int) ed25519.PublicKey {
@@ -97,7 +138,8 @@ func key(n int) ed25519.PublicKey {
 	return ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
 }
 
-// admission registers the nth peer with a challenge and a token of that number.
+// admission returns an admission of the nth peer, with a challenge and a token that
+// have a number.
 func admission(n, challenge int) peers.Admission {
 	a := peers.Admission{
 		Peer: peers.Peer{ID: id(n), PublicKey: key(n), Name: "péer \u4e16", Created: start},
@@ -110,9 +152,9 @@ func admission(n, challenge int) peers.Admission {
 	return a
 }
 
-func admit(t *testing.T, s *database.Database, n int) {
+func admit(t *testing.T, db *database.Database, n int) {
 	t.Helper()
-	if _, err := s.Admissions.Admit(t.Context(), admission(n, 1_000_000+n)); err != nil {
+	if _, err := db.Admissions.Admit(t.Context(), admission(n, 1_000_000+n)); err != nil {
 		t.Fatalf("admit peer %d: %v", n, err)
 	}
 }
@@ -123,7 +165,7 @@ func is(t *testing.T, what string, err, want error) {
 		t.Errorf("%s: error %v, want %v", what, err, want)
 	}
 	if want != nil && errors.Is(err, registry.ErrUnavailable) {
-		t.Errorf("%s: %v reads as a failure of the database", what, err)
+		t.Errorf("%s: %v counts as a failure of the database", what, err)
 	}
 }
 
@@ -141,7 +183,8 @@ func equal[T comparable](t *testing.T, what string, got, want T) {
 	}
 }
 
-// race runs f n times at once and counts what each error was returned.
+// race calls f n times concurrently. It returns how many calls succeeded, and the
+// errors of the others.
 func race(n int, f func(i int) error) (ok int, failed []error) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -164,27 +207,29 @@ func race(n int, f func(i int) error) (ok int, failed []error) {
 	return ok, failed
 }
 
-func secretIsTheFirst(t *testing.T, s *database.Database) {
+// firstSecretIsKept checks that every caller gets the secret that was kept first.
+func firstSecretIsKept(t *testing.T, db *database.Database) {
 	ctx := t.Context()
-	first, err := s.Secrets.Secret(ctx, "a", []byte("one"))
+	first, err := db.Secrets.Secret(ctx, "a", []byte("one"))
 	must(t, "secret", err)
-	again, err := s.Secrets.Secret(ctx, "a", []byte("two"))
+	again, err := db.Secrets.Secret(ctx, "a", []byte("two"))
 	must(t, "secret again", err)
-	other, err := s.Secrets.Secret(ctx, "b", []byte("three"))
+	other, err := db.Secrets.Secret(ctx, "b", []byte("three"))
 	must(t, "another secret", err)
 	if string(first) != "one" || !bytes.Equal(first, again) || string(other) != "three" {
 		t.Errorf("got %q, %q and %q", first, again, other)
 	}
-	must(t, "ping", s.Ping(ctx))
+	must(t, "ping", db.Ping(ctx))
 }
 
-func cancelledContext(t *testing.T, s *database.Database) {
+// cancelledAdmissionLeavesNothing checks that an admission with a cancelled context has no effect.
+func cancelledAdmissionLeavesNothing(t *testing.T, db *database.Database) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Admissions.Admit(ctx, admission(1, 1)); !errors.Is(err, context.Canceled) {
+	if _, err := db.Admissions.Admit(ctx, admission(1, 1)); !errors.Is(err, context.Canceled) {
 		t.Errorf("admit: error %v, want %v", err, context.Canceled)
 	}
-	if _, err := s.Peers.Peer(t.Context(), id(1)); !errors.Is(err, peers.ErrNotFound) {
-		t.Errorf("the cancelled admission left something: %v", err)
+	if _, err := db.Peers.Peer(t.Context(), id(1)); !errors.Is(err, peers.ErrNotFound) {
+		t.Errorf("after the cancelled admission: %v", err)
 	}
 }
