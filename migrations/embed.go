@@ -1,5 +1,5 @@
-// Package migrations is the schema of the rendezvous' database, as plain SQL
-// for each engine, and brings a database up to it.
+// Package migrations holds the schema of the rendezvous' database, as SQL for each
+// engine, and upgrades databases to it.
 package migrations
 
 import (
@@ -17,40 +17,42 @@ import (
 //go:embed sqlite/*.sql postgres/*.sql
 var files embed.FS
 
-// Engine is a database engine for which there is a schema.
+// Engine is a database engine with a schema.
 type Engine string
 
-// The engines. Each is the name of the folder with its files.
+// The engines. Each is the name of the directory with the engine's files.
 const (
 	SQLite   Engine = "sqlite"
 	Postgres Engine = "postgres"
 )
 
-// Errors of a database whose schema is not this version's.
+// Errors of a database with another version of the schema.
 var (
-	// ErrNewer is that of one that newer software has brought further than this
-	// one can live with.
-	ErrNewer = errors.New("the database's schema is too new for this version of the software: start the newer version, or restore a backup made before it")
-	// ErrOlder is that of one that was not brought up to date yet, or is empty.
+	// ErrNewer is the error of a schema that this version of the software cannot
+	// use.
+	ErrNewer = errors.New("the database's schema is too new for this version of the software: " +
+		"start the newer version, or restore a backup made before it")
+	// ErrOlder is the error of a schema that was not upgraded yet, or of an empty
+	// database.
 	ErrOlder = errors.New("the database's schema is not this version's yet: start the server once")
 )
 
-// ahead is how many steps a schema may be ahead of the software. A migration
-// only adds what the version before can leave aside (columns with a default,
-// tables, indices), so that an instance goes on, and starts, beside a newer one
-// while a cluster is upgraded.
-const ahead = 1
+// maxAhead is the number of versions that a schema may be ahead of the software. A
+// migration only adds objects that the previous version can ignore (columns with a
+// default, tables, indexes). So instances of the previous version keep running, and
+// can start, while a cluster is upgraded.
+const maxAhead = 1
 
-// Up brings the schema of db to this version's, from any older one, and leaves
-// one that is a step newer as it is. Instances that start together on Postgres
-// wait for each other (an advisory lock); db must have a second connection for
-// that. Errors: ErrNewer; then nothing is changed.
+// Up upgrades the schema of db to this version. It accepts a schema that is maxAhead
+// versions newer unchanged. Instances that start on Postgres at the same time wait
+// for each other (an advisory lock), for which db needs a second connection. Errors:
+// ErrNewer; then nothing is changed.
 func Up(ctx context.Context, db *sql.DB, engine Engine) error {
 	has, knows, err := versions(ctx, db, engine)
 	switch {
 	case err != nil:
 		return err
-	case has > knows+ahead:
+	case has > knows+maxAhead:
 		return fmt.Errorf("schema: version %d, this software knows %d: %w", has, knows, ErrNewer)
 	case has > knows:
 		return nil
@@ -59,32 +61,31 @@ func Up(ctx context.Context, db *sql.DB, engine Engine) error {
 	if err != nil {
 		return fmt.Errorf("schema: %w", err)
 	}
-	unlock, err := lockOut(ctx, db, engine)
+	unlock, err := lockSchema(ctx, db, engine)
 	if err != nil {
-		return fmt.Errorf("schema: wait for another instance that brings it up to date: %w", err)
+		return fmt.Errorf("schema: wait for an upgrade by another instance: %w", err)
 	}
 	defer unlock()
 	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("schema: bring it up to date: %w", err)
+		return fmt.Errorf("schema: upgrade: %w", err)
 	}
 	return nil
 }
 
-// UpTo brings the schema of an empty database to a version that this software
-// knows.
+// UpTo creates a version of the schema in an empty database.
 func UpTo(ctx context.Context, db *sql.DB, engine Engine, version int64) error {
 	p, err := provider(db, engine)
 	if err != nil {
 		return fmt.Errorf("schema: %w", err)
 	}
 	if _, err := p.UpTo(ctx, version); err != nil {
-		return fmt.Errorf("schema: bring it to version %d: %w", version, err)
+		return fmt.Errorf("schema: create version %d: %w", version, err)
 	}
 	return nil
 }
 
-// Check reports whether the schema of db is exactly this version's, for a
-// program that works beside a server. Errors: ErrNewer, ErrOlder.
+// Check checks that the schema of db has exactly this version, for programs that use
+// the database while a server runs. Errors: ErrNewer, ErrOlder.
 func Check(ctx context.Context, db *sql.DB, engine Engine) error {
 	has, knows, err := versions(ctx, db, engine)
 	switch {
@@ -98,13 +99,13 @@ func Check(ctx context.Context, db *sql.DB, engine Engine) error {
 	return nil
 }
 
-// Version is the version of the schema of db, 0 where there is none.
+// Version returns the version of the schema of db, 0 for an empty database.
 func Version(ctx context.Context, db *sql.DB, engine Engine) (int64, error) {
 	has, _, err := versions(ctx, db, engine)
 	return has, err
 }
 
-// Latest is the newest version of the schema that this software knows.
+// Latest returns the newest version of the schema that this software knows.
 func Latest(engine Engine) (int64, error) {
 	names, err := fs.Glob(files, string(engine)+"/*.sql")
 	if err != nil || len(names) == 0 {
@@ -117,7 +118,8 @@ func Latest(engine Engine) (int64, error) {
 	return latest, nil
 }
 
-// versions are those that db has and that this software knows. It only reads.
+// versions returns the version of the schema of db and the newest version that this
+// software knows.
 func versions(ctx context.Context, db *sql.DB, engine Engine) (has, knows int64, err error) {
 	if knows, err = Latest(engine); err != nil {
 		return 0, 0, err
@@ -141,18 +143,18 @@ func wrap(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// lockOut keeps other instances from changing a Postgres schema until unlock, or
-// waits until they have done so. The lock belongs to a transaction and not to a
-// session, which behind a pooler (pgbouncer) is no one's in particular.
-func lockOut(ctx context.Context, db *sql.DB, engine Engine) (unlock func(), err error) {
+// lockSchema waits until no other instance changes a Postgres schema, and prevents
+// others from changing it until unlock is called. The lock belongs to a transaction
+// and not to a connection, which a pooler (pgbouncer) shares between clients.
+func lockSchema(ctx context.Context, db *sql.DB, engine Engine) (unlock func(), err error) {
 	if engine == SQLite {
-		return func() {}, nil // the file has one user
+		return func() {}, nil // only one instance uses the file
 	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	unlock = func() { _ = tx.Rollback() } // nothing was written, and the lock ends either way
+	unlock = func() { _ = tx.Rollback() } // the transaction has written nothing; its end releases the lock
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lock.DefaultLockID); err != nil {
 		unlock()
 		return nil, err

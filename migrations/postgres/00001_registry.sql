@@ -1,4 +1,4 @@
--- Times are milliseconds since 1970; peers and digests are 32 bytes.
+-- Times are in milliseconds since 1970. PeerIDs and digests have 32 bytes.
 
 -- +goose Up
 CREATE TABLE peers (
@@ -10,8 +10,8 @@ CREATE TABLE peers (
     token_hash   bytea NOT NULL
 );
 
--- The challenges that were used and whose time is not over. After a crash of
--- the database the table is empty: what is lost is two minutes of memory.
+-- Used challenges that have not expired. A crash of the database empties the table:
+-- challenges of the last two minutes could then be used a second time.
 CREATE UNLOGGED TABLE challenges (
     random  bytea PRIMARY KEY,
     expires bigint NOT NULL
@@ -21,13 +21,13 @@ CREATE INDEX challenges_expires ON challenges (expires);
 CREATE TABLE invites (
     hash    bytea PRIMARY KEY,
     label   text NOT NULL,
-    uses    integer, -- left; NULL is any number
+    uses    integer, -- left; NULL: unlimited
     created bigint NOT NULL,
     expires bigint NOT NULL,
     revoked boolean NOT NULL DEFAULT false
 );
 
--- owner lets peer find and signal it. peer need not be registered.
+-- owner allows peer to find and signal it. peer need not be registered.
 CREATE TABLE allowed (
     owner bytea NOT NULL,
     peer  bytea NOT NULL,
@@ -65,8 +65,8 @@ CREATE TABLE instances (
     lease_until bigint NOT NULL
 ) WITH (fillfactor = 50);
 
--- A row counts while the lease with its epoch does. After a crash of the
--- database the table is empty: each instance writes its peers again.
+-- A row counts while the lease with its epoch is held. A crash of the database
+-- empties the table; each instance then writes its peers again.
 CREATE UNLOGGED TABLE presence (
     peer  bytea PRIMARY KEY,
     epoch bigint NOT NULL,

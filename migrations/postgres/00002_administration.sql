@@ -1,16 +1,16 @@
--- What administrators see and do. Everything is added, so that instances of the
--- version before go on beside.
+-- Administration. All changes are additions, so that instances of the previous
+-- version keep running during an upgrade.
 
 -- +goose Up
-ALTER TABLE peers ADD COLUMN version bigint NOT NULL DEFAULT 1; -- counts the changes of the name
-ALTER TABLE peers ADD COLUMN named boolean NOT NULL DEFAULT false; -- an administrator gave the name
+ALTER TABLE peers ADD COLUMN version bigint NOT NULL DEFAULT 1; -- number of changes of the name, from 1
+ALTER TABLE peers ADD COLUMN named boolean NOT NULL DEFAULT false; -- whether an administrator gave the name
 ALTER TABLE invites ADD COLUMN used integer NOT NULL DEFAULT 0;
 CREATE INDEX invites_created ON invites (created, hash);
 CREATE INDEX allowed_peer ON allowed (peer);
 ALTER TABLE instances ADD COLUMN region text NOT NULL DEFAULT '';
 
 CREATE TABLE admin_tokens (
-    id      bytea PRIMARY KEY, -- the public beginning of the token
+    id      bytea PRIMARY KEY, -- public prefix of the token
     hash    bytea NOT NULL,
     label   text NOT NULL,
     scopes  integer NOT NULL, -- bits
@@ -19,13 +19,13 @@ CREATE TABLE admin_tokens (
     revoked boolean NOT NULL DEFAULT false
 );
 
--- At most one row: the link for who has no token yet.
+-- At most one row: the one-time link for the first administrator.
 CREATE TABLE admin_links (
     hash    bytea PRIMARY KEY,
     expires bigint NOT NULL
 );
 
--- The peers that may not register, in the order in which they were revoked.
+-- The peers that cannot register, in the order of their revocation.
 CREATE TABLE revocations (
     seq  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     peer bytea NOT NULL UNIQUE,
@@ -33,7 +33,7 @@ CREATE TABLE revocations (
     at   bigint NOT NULL
 );
 
--- The peers that may register once without an invite.
+-- The peers that can register once without an invite.
 CREATE TABLE approvals (
     peer    bytea PRIMARY KEY,
     expires bigint NOT NULL
@@ -44,7 +44,7 @@ CREATE TABLE audit (
     at     bigint NOT NULL,
     kind   text NOT NULL,
     actor  text NOT NULL,
-    peer   bytea, -- NULL if it is about no peer
+    peer   bytea, -- NULL if the event concerns no peer
     other  bytea,
     source text NOT NULL,
     detail text NOT NULL,

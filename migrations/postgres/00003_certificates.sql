@@ -1,15 +1,15 @@
--- What instances share besides peers: certificates, and who is getting one.
+-- Certificates, which instances share, and locks for requesting them.
 
 -- +goose Up
 CREATE TABLE blobs (
-    name    text COLLATE "C" PRIMARY KEY, -- a path, such as a/b/c
+    name    text COLLATE "C" PRIMARY KEY, -- a path such as a/b/c
     value   bytea NOT NULL,
     changed bigint NOT NULL
 );
 
 CREATE TABLE locks (
     name  text COLLATE "C" PRIMARY KEY,
-    fence bigint NOT NULL, -- of the sequence epochs: no two holders have the same
+    fence bigint NOT NULL, -- from the sequence epochs: different for each holder
     until bigint NOT NULL
 );
 

@@ -1,5 +1,5 @@
--- Where each instance relays, so that the others let their peers reach it. An
--- instance of the version before has none, and reads past it.
+-- The relay addresses of each instance, so that the other instances let their peers
+-- reach them. Instances of the previous version leave the column empty.
 
 -- +goose Up
 ALTER TABLE instances ADD COLUMN relay text NOT NULL DEFAULT ''; -- ip:first-last

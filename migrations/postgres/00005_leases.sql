@@ -1,7 +1,7 @@
--- Leases are lost together with the presence under them, whatever the database
--- went through: a crash of one of its processes, a fail-over to a standby, a
--- restore. An instance that finds no lease takes another and writes its peers
--- anew; nothing else would tell it that the presence is gone.
+-- Leases are lost together with the presence under them when a process of the
+-- database crashes, a standby takes over, or a backup is restored. An instance
+-- that finds no lease takes a new one and writes its peers again. Nothing else
+-- would tell the instance that the presence is lost.
 
 -- +goose Up
 ALTER TABLE instances SET UNLOGGED;

@@ -1,13 +1,13 @@
--- Browsers that are signed in are tokens of another kind, and peers leave the
--- time of their last connection. Everything is added, so that instances of the
--- version before go on beside.
+-- Sign-ins of browsers, which are stored as tokens with session set, and the time
+-- of the last connection of each peer. All changes are additions, so that
+-- instances of the previous version keep running during an upgrade.
 
 -- +goose Up
 ALTER TABLE admin_tokens ADD COLUMN session boolean NOT NULL DEFAULT false;
-ALTER TABLE admin_tokens ADD COLUMN parent bytea NOT NULL DEFAULT '\x0000000000000000'; -- id of the token that opened the session
+ALTER TABLE admin_tokens ADD COLUMN parent bytea NOT NULL DEFAULT '\x0000000000000000'; -- token that signed in
 CREATE INDEX admin_tokens_parent ON admin_tokens (session, parent);
 
--- When a peer's last connection ended. A row of a peer that is connected is old.
+-- The end of each peer's last connection. The row of a connected peer is outdated.
 CREATE TABLE last_seen (
     peer bytea PRIMARY KEY,
     at   bigint NOT NULL

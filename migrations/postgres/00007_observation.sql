@@ -1,28 +1,28 @@
--- What links are like, figures by the minute and relayed bytes by the day.
--- Everything is added, so that instances of the version before go
--- on beside.
+-- Link reports of peers, figures by the minute and relayed bytes by the day.
+-- All changes are additions, so that instances of the previous version keep
+-- running during an upgrade.
 
 -- +goose Up
 ALTER TABLE instances ADD COLUMN version text NOT NULL DEFAULT '';
 
--- What the peer teller says of its link to the other of the two. A row counts
--- while the teller's presence has its epoch and began at session. After a crash of
--- the database the table is empty: each instance writes it again.
+-- A report of the peer teller about its link to the other of the two peers. A row
+-- counts while teller is connected under epoch since session. A crash of the
+-- database empties the table; each instance then writes its rows again.
 CREATE UNLOGGED TABLE paths (
-    low       bytea NOT NULL, -- the lower ID of the two
+    low       bytea NOT NULL, -- lower ID of the two peers
     high      bytea NOT NULL,
     teller    bytea NOT NULL,
     epoch     bigint NOT NULL,
     session   bigint NOT NULL,
     kind      integer NOT NULL,
     transport integer NOT NULL,
-    rtt       integer NOT NULL, -- milliseconds, 0 if not measured
+    rtt       integer NOT NULL, -- in milliseconds; 0 if not measured
     since     bigint NOT NULL,
     PRIMARY KEY (low, high, teller)
 );
 CREATE INDEX paths_high ON paths (high);
 
--- at is the minute's beginning.
+-- at is the beginning of the minute.
 CREATE TABLE history (
     at            bigint NOT NULL,
     instance      text COLLATE "C" NOT NULL,
@@ -36,7 +36,7 @@ CREATE TABLE history (
     PRIMARY KEY (at, instance)
 );
 
--- day is counted from 1970, in UTC.
+-- day counts the days since 1970, in UTC.
 CREATE TABLE relay_use (
     day              bigint NOT NULL,
     peer             bytea NOT NULL,

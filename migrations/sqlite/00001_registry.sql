@@ -1,4 +1,4 @@
--- Times are milliseconds since 1970; peers and digests are 32 bytes.
+-- Times are in milliseconds since 1970. PeerIDs and digests have 32 bytes.
 
 -- +goose Up
 CREATE TABLE peers (
@@ -10,7 +10,7 @@ CREATE TABLE peers (
     token_hash   BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The challenges that were used and whose time is not over.
+-- Used challenges that have not expired.
 CREATE TABLE challenges (
     random  BLOB PRIMARY KEY,
     expires INTEGER NOT NULL
@@ -20,13 +20,13 @@ CREATE INDEX challenges_expires ON challenges (expires);
 CREATE TABLE invites (
     hash    BLOB PRIMARY KEY,
     label   TEXT NOT NULL,
-    uses    INTEGER, -- left; NULL is any number
+    uses    INTEGER, -- left; NULL: unlimited
     created INTEGER NOT NULL,
     expires INTEGER NOT NULL,
     revoked INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- owner lets peer find and signal it. peer need not be registered.
+-- owner allows peer to find and signal it. peer need not be registered.
 CREATE TABLE allowed (
     owner BLOB NOT NULL,
     peer  BLOB NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE tries (
     PRIMARY KEY (address, number)
 ) STRICT, WITHOUT ROWID;
 
--- AUTOINCREMENT so that an epoch is never given twice.
+-- AUTOINCREMENT, so that no epoch is used twice.
 CREATE TABLE epochs (epoch INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;
 
 CREATE TABLE instances (
@@ -65,7 +65,7 @@ CREATE TABLE instances (
     lease_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A row counts while the lease with its epoch does.
+-- A row counts while the lease with its epoch is held.
 CREATE TABLE presence (
     peer  BLOB PRIMARY KEY,
     epoch INTEGER NOT NULL,

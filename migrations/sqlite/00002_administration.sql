@@ -1,15 +1,15 @@
--- What administrators see and do. Everything is added to what stands.
+-- Administration.
 
 -- +goose Up
-ALTER TABLE peers ADD COLUMN version INTEGER NOT NULL DEFAULT 1; -- counts the changes of the name
-ALTER TABLE peers ADD COLUMN named INTEGER NOT NULL DEFAULT 0; -- an administrator gave the name
+ALTER TABLE peers ADD COLUMN version INTEGER NOT NULL DEFAULT 1; -- number of changes of the name, from 1
+ALTER TABLE peers ADD COLUMN named INTEGER NOT NULL DEFAULT 0; -- whether an administrator gave the name
 ALTER TABLE invites ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX invites_created ON invites (created, hash);
 CREATE INDEX allowed_peer ON allowed (peer);
 ALTER TABLE instances ADD COLUMN region TEXT NOT NULL DEFAULT '';
 
 CREATE TABLE admin_tokens (
-    id      BLOB PRIMARY KEY, -- the public beginning of the token
+    id      BLOB PRIMARY KEY, -- public prefix of the token
     hash    BLOB NOT NULL,
     label   TEXT NOT NULL,
     scopes  INTEGER NOT NULL, -- bits
@@ -18,14 +18,14 @@ CREATE TABLE admin_tokens (
     revoked INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- At most one row: the link for who has no token yet.
+-- At most one row: the one-time link for the first administrator.
 CREATE TABLE admin_links (
     hash    BLOB PRIMARY KEY,
     expires INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The peers that may not register, in the order in which they were revoked.
--- AUTOINCREMENT so that a number is never given twice.
+-- The peers that cannot register, in the order of their revocation.
+-- AUTOINCREMENT, so that no number is used twice.
 CREATE TABLE revocations (
     seq  INTEGER PRIMARY KEY AUTOINCREMENT,
     peer BLOB NOT NULL UNIQUE,
@@ -33,7 +33,7 @@ CREATE TABLE revocations (
     at   INTEGER NOT NULL
 ) STRICT;
 
--- The peers that may register once without an invite.
+-- The peers that can register once without an invite.
 CREATE TABLE approvals (
     peer    BLOB PRIMARY KEY,
     expires INTEGER NOT NULL
@@ -44,7 +44,7 @@ CREATE TABLE audit (
     at     INTEGER NOT NULL,
     kind   TEXT NOT NULL,
     actor  TEXT NOT NULL,
-    peer   BLOB, -- NULL if it is about no peer
+    peer   BLOB, -- NULL if the event concerns no peer
     other  BLOB,
     source TEXT NOT NULL,
     detail TEXT NOT NULL,

@@ -1,15 +1,15 @@
--- What outlives the process besides peers: certificates, and who is getting one.
+-- Certificates, and locks for requesting them.
 
 -- +goose Up
 CREATE TABLE blobs (
-    name    TEXT PRIMARY KEY, -- a path, such as a/b/c
+    name    TEXT PRIMARY KEY, -- a path such as a/b/c
     value   BLOB NOT NULL,
     changed INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE locks (
     name  TEXT PRIMARY KEY,
-    fence INTEGER NOT NULL, -- of the table epochs: no two holders have the same
+    fence INTEGER NOT NULL, -- from the table epochs: different for each holder
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

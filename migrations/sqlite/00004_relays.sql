@@ -1,4 +1,4 @@
--- Where each instance relays, so that the others let their peers reach it.
+-- The relay addresses of each instance.
 
 -- +goose Up
 ALTER TABLE instances ADD COLUMN relay TEXT NOT NULL DEFAULT ''; -- ip:first-last

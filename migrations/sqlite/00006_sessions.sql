@@ -1,12 +1,12 @@
--- Browsers that are signed in are tokens of another kind, and peers leave the
--- time of their last connection. Everything is added to what stands.
+-- Sign-ins of browsers, which are stored as tokens with session set, and the time
+-- of the last connection of each peer.
 
 -- +goose Up
 ALTER TABLE admin_tokens ADD COLUMN session INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE admin_tokens ADD COLUMN parent BLOB NOT NULL DEFAULT x'0000000000000000'; -- id of the token that opened the session
+ALTER TABLE admin_tokens ADD COLUMN parent BLOB NOT NULL DEFAULT x'0000000000000000'; -- token that signed in
 CREATE INDEX admin_tokens_parent ON admin_tokens (session, parent);
 
--- When a peer's last connection ended. A row of a peer that is connected is old.
+-- The end of each peer's last connection. The row of a connected peer is outdated.
 CREATE TABLE last_seen (
     peer BLOB PRIMARY KEY,
     at   INTEGER NOT NULL

@@ -1,26 +1,25 @@
--- What links are like, figures by the minute and relayed bytes by the day.
--- Everything is added to what stands.
+-- Link reports of peers, figures by the minute and relayed bytes by the day.
 
 -- +goose Up
 ALTER TABLE instances ADD COLUMN version TEXT NOT NULL DEFAULT '';
 
--- What the peer teller says of its link to the other of the two. A row counts
--- while the teller's presence has its epoch and began at session.
+-- A report of the peer teller about its link to the other of the two peers. A row
+-- counts while teller is connected under epoch since session.
 CREATE TABLE paths (
-    low       BLOB NOT NULL, -- the lower ID of the two
+    low       BLOB NOT NULL, -- lower ID of the two peers
     high      BLOB NOT NULL,
     teller    BLOB NOT NULL,
     epoch     INTEGER NOT NULL,
     session   INTEGER NOT NULL,
     kind      INTEGER NOT NULL,
     transport INTEGER NOT NULL,
-    rtt       INTEGER NOT NULL, -- milliseconds, 0 if not measured
+    rtt       INTEGER NOT NULL, -- in milliseconds; 0 if not measured
     since     INTEGER NOT NULL,
     PRIMARY KEY (low, high, teller)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX paths_high ON paths (high);
 
--- at is the minute's beginning.
+-- at is the beginning of the minute.
 CREATE TABLE history (
     at            INTEGER NOT NULL,
     instance      TEXT NOT NULL,
@@ -34,7 +33,7 @@ CREATE TABLE history (
     PRIMARY KEY (at, instance)
 ) STRICT, WITHOUT ROWID;
 
--- day is counted from 1970, in UTC.
+-- day counts the days since 1970, in UTC.
 CREATE TABLE relay_use (
     day              INTEGER NOT NULL,
     peer             BLOB NOT NULL,

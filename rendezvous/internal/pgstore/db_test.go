@@ -37,7 +37,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-func TestInstancesStartTogether(t *testing.T) {
+func TestInstancesStartAtTheSameTime(t *testing.T) {
 	url := pgtest.Shared(t).Fresh(t)
 	var all sync.WaitGroup
 	for range 5 {
@@ -55,7 +55,7 @@ func TestInstancesStartTogether(t *testing.T) {
 	all.Wait()
 }
 
-// says reports an error that does not hold all of the words, or holds a secret.
+// says checks that an error contains all of the words and not the password.
 func says(t *testing.T, err error, words ...string) {
 	t.Helper()
 	if err == nil {
@@ -63,16 +63,16 @@ func says(t *testing.T, err error, words ...string) {
 	}
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
-			t.Errorf("error %q does not say %q", err, w)
+			t.Errorf("error %q does not contain %q", err, w)
 		}
 	}
 	if strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("error %q holds the password", err)
+		t.Errorf("error %q contains the password", err)
 	}
 	t.Log(err)
 }
 
-func TestWrongURLs(t *testing.T) {
+func TestWrongURLsAreExplained(t *testing.T) {
 	for name, c := range map[string]struct {
 		url   string
 		words []string
@@ -101,7 +101,7 @@ func TestWrongURLs(t *testing.T) {
 	}
 }
 
-func TestDatabaseThatIsNotThere(t *testing.T) {
+func TestMissingDatabaseIsExplained(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	_, err := pgstore.Open(t.Context(), cluster.URL("nowhere"))
 	says(t, err, "nowhere", "create the database")
@@ -109,14 +109,14 @@ func TestDatabaseThatIsNotThere(t *testing.T) {
 	says(t, err, "nobody", "check the user")
 }
 
-func TestWrongPassword(t *testing.T) {
+func TestWrongPasswordIsExplained(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	url := cluster.Fresh(t)
 	if _, err := cluster.RoleWithPassword(t.Context(), "locked", "hunter3", "postgres"); err != nil {
 		t.Fatal(err)
 	}
 	wrong := strings.Replace(url, "user=easyfind", "user=locked&password=hunter2", 1)
-	// The new rule counts a moment after the server was told of it.
+	// The server applies the new rule some time after the reload.
 	for deadline := time.Now().Add(time.Minute); ; {
 		s, err := pgstore.Open(t.Context(), wrong)
 		if err == nil {
@@ -129,7 +129,7 @@ func TestWrongPassword(t *testing.T) {
 	}
 }
 
-func TestRoleWithoutRights(t *testing.T) {
+func TestRoleWithoutPrivilegesIsExplained(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	name := cluster.Database(t)
 	if err := cluster.Exec(t.Context(), name,
@@ -140,7 +140,7 @@ func TestRoleWithoutRights(t *testing.T) {
 	says(t, err, "permission denied", "GRANT CREATE")
 }
 
-func TestReadOnlyDatabase(t *testing.T) {
+func TestReadOnlyDatabaseIsRefused(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	name := cluster.Database(t)
 	s := open(t, cluster.URL(name))
@@ -173,9 +173,9 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// TestServerCrash: while the server is gone every call says so, and the same
-// store works again once it is back.
-func TestServerCrash(t *testing.T) {
+// TestDatabaseSurvivesServerCrash checks that calls fail with ErrUnavailable while
+// the server is down, and that the same DB works again after its restart.
+func TestDatabaseSurvivesServerCrash(t *testing.T) {
 	c := pgtest.Own(t)
 	s := open(t, c.URL("postgres"))
 	defer s.Close()

@@ -15,8 +15,8 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 )
 
-// held is a store with a lease and a peer connected under it.
-func held(t *testing.T, url string) (*pgstore.DB, presence.Holder) {
+// leased opens a database, takes a lease and connects a peer under it.
+func leased(t *testing.T, url string) (*pgstore.DB, presence.Holder) {
 	t.Helper()
 	s := open(t, url)
 	t.Cleanup(func() { s.Close() })
@@ -32,32 +32,32 @@ func held(t *testing.T, url string) (*pgstore.DB, presence.Holder) {
 	return s, h
 }
 
-// TestLeaseIsLostWithThePresence: whatever empties the unlogged tables, also
-// where the server itself runs on, is noticed by who renews its lease.
+// TestLeaseIsLostWithThePresence checks that a crash of one server process, which
+// empties the unlogged tables, also ends the lease: its renewal fails.
 func TestLeaseIsLostWithThePresence(t *testing.T) {
 	c := pgtest.Own(t)
-	s, h := held(t, c.URL("postgres"))
+	s, h := leased(t, c.URL("postgres"))
 	if err := s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, "the server is back, and the lease is lost", func() bool {
+	waittest.Until(t, "the server has recovered, and the lease is lost", func() bool {
 		err := s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour)
 		if err == nil {
 			counts, err := s.Presence().CountPresence(t.Context())
 			if err == nil && len(counts) == 0 {
-				t.Fatal("the presence is gone and the lease is not")
+				t.Fatal("the presence is lost, but not the lease")
 			}
 		}
 		return errors.Is(err, presence.ErrFenced)
 	})
 }
 
-// TestFailOver: the primary dies and its standby takes over. Between the two
-// every write says that the database is away.
-func TestFailOver(t *testing.T) {
+// TestStandbyTakesOver checks that writes fail with ErrUnavailable after the primary
+// has crashed, and that the DB uses the standby once it is promoted.
+func TestStandbyTakesOver(t *testing.T) {
 	primary := pgtest.Own(t)
 	standby, err := primary.Standby(t.Context())
 	if err != nil {
@@ -71,7 +71,7 @@ func TestFailOver(t *testing.T) {
 	_, err = pgstore.Open(t.Context(), standby.URL("postgres"))
 	says(t, err, "use the primary's address")
 
-	s, h := held(t, standby.Both(primary, "postgres")) // the standby first
+	s, h := leased(t, standby.Both(primary, "postgres")) // the URL names the standby first
 	if _, err := s.Secret(t.Context(), "name", []byte("kept")); err != nil {
 		t.Fatal(err)
 	}
@@ -84,9 +84,9 @@ func TestFailOver(t *testing.T) {
 	if err := primary.Crash(); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // connections that stand, and then new ones
+	for range 3 { // existing connections, then new ones
 		if _, err := s.Secret(t.Context(), "other", nil); !errors.Is(err, registry.ErrUnavailable) {
-			t.Errorf("while no server takes writes: %v", err)
+			t.Errorf("while no server accepts writes: %v", err)
 		}
 	}
 	if err := standby.Promote(t.Context()); err != nil {
@@ -105,11 +105,11 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
-// TestDemotedServerIsLeft: connections that stand to a server that has become
-// read-only, as a managed database's do, are given up for new ones.
-func TestDemotedServerIsLeft(t *testing.T) {
+// TestReadOnlyServerIsLeft checks that existing connections are closed when their
+// server becomes read-only, as in a managed database.
+func TestReadOnlyServerIsLeft(t *testing.T) {
 	c := pgtest.Own(t)
-	s, h := held(t, c.URL("postgres"))
+	s, h := leased(t, c.URL("postgres"))
 	alter := func(value string) {
 		t.Helper()
 		for _, sql := range []string{
@@ -122,7 +122,7 @@ func TestDemotedServerIsLeft(t *testing.T) {
 		}
 	}
 	var all sync.WaitGroup
-	for range 8 { // so that several connections stand
+	for range 8 { // so that there are several connections
 		all.Go(func() {
 			if _, err := s.Peers().CountPeers(t.Context()); err != nil {
 				t.Error(err)
@@ -141,12 +141,12 @@ func TestDemotedServerIsLeft(t *testing.T) {
 	if err := s.Ping(t.Context()); !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("ping: %v", err)
 	}
-	waittest.Until(t, "every connection of before is given up", func() bool {
+	waittest.Until(t, "every earlier connection is closed", func() bool {
 		return c.Exec(t.Context(), "postgres", `DO $$ BEGIN IF EXISTS (SELECT 1 `+ours+` AND pid IN (SELECT pid
 			FROM before)) THEN RAISE 'there is one'; END IF; END $$`) == nil
 	})
 	alter("off")
-	waittest.Until(t, "writes are taken again", func() bool {
+	waittest.Until(t, "writes are accepted again", func() bool {
 		return s.Leases().RenewLease(t.Context(), h, time.Now(),
 			time.Hour) == nil
 	})

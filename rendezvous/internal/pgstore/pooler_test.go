@@ -13,10 +13,10 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
 )
 
-// TestContractThroughAPooler: behind a pgbouncer that gives each transaction
-// another connection nothing depends on a session, neither the statements nor
-// the lock of the migrations.
-func TestContractThroughAPooler(t *testing.T) {
+// TestContractThroughPooler runs the contract behind a pgbouncer that may give each
+// transaction another connection: neither a statement nor the lock of the migrations
+// may depend on the connection.
+func TestContractThroughPooler(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	p, err := cluster.Pooler(t.Context())
 	if errors.Is(err, pgtest.ErrNoPooler) {

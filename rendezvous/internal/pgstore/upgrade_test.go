@@ -15,9 +15,10 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/storetest"
 )
 
-// TestUpgradeKeepsEverything: what the version before wrote, before the upgrade
-// and after it, as an instance that runs on beside does, is read by this one.
-func TestUpgradeKeepsEverything(t *testing.T) {
+// TestUpgradeKeepsOldRows checks that this version reads the rows of the first
+// version, whether they were written before the upgrade or after it, by an old
+// instance that is still running.
+func TestUpgradeKeepsOldRows(t *testing.T) {
 	url := pgtest.Shared(t).Fresh(t)
 	if err := open(t, url).Close(); err != nil {
 		t.Fatal(err)

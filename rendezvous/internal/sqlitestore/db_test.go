@@ -34,7 +34,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-func TestStateSurvivesARestart(t *testing.T) {
+func TestRowsSurviveARestart(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	if _, err := s.Secret(t.Context(), "name", []byte("kept")); err != nil {
@@ -75,14 +75,14 @@ func TestFilesArePrivate(t *testing.T) {
 	}
 }
 
-func TestDataDirectoryInUse(t *testing.T) {
+func TestDataDirectoryInUseIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	if _, err := sqlitestore.Open(t.Context(), dir); !errors.Is(err, sqlitestore.ErrInUse) {
 		t.Errorf("error %v, want %v", err, sqlitestore.ErrInUse)
 	}
 	closed(t, s)
-	closed(t, open(t, dir)) // the refused one holds nothing
+	closed(t, open(t, dir)) // the refused call has released everything
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {
@@ -137,7 +137,7 @@ func TestUnusableFilesAreExplained(t *testing.T) {
 
 var errRoot = errors.New("root may write everywhere: run as another user to see this")
 
-func TestDataDirectoryThatIsAFile(t *testing.T) {
+func TestFileInPlaceOfDataDirectoryIsExplained(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestDataDirectoryThatIsAFile(t *testing.T) {
 	}
 }
 
-func TestClosedStoreIsUnavailable(t *testing.T) {
+func TestClosedDatabaseIsUnavailable(t *testing.T) {
 	s := open(t, t.TempDir())
 	closed(t, s)
 	if _, err := s.Peers().CountPeers(t.Context()); !errors.Is(err, registry.ErrUnavailable) {

@@ -11,16 +11,16 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
 
-// TestWhoGivesUpReadingWaitsForNobody: while all connections are in use, one
-// waits for one to parse its statement; another gives up when it said it would.
-func TestWhoGivesUpReadingWaitsForNobody(t *testing.T) {
+// TestCancelledReadDoesNotWait checks that a cancelled read returns although another
+// read waits for a free connection to prepare its statement.
+func TestCancelledReadDoesNotWait(t *testing.T) {
 	s := open(t, t.TempDir())
 	defer closed(t, s)
-	if _, err := s.Peers().CountPeers(t.Context()); err != nil { // parses its statement
+	if _, err := s.Peers().CountPeers(t.Context()); err != nil { // prepares its statement
 		t.Fatal(err)
 	}
 	var held []interface{ Close() error }
-	for range s.Pool().Max - 1 { // but for the one that writes
+	for range s.Pool().Max - 1 { // without the writing one
 		conn, err := s.SQL().Conn(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -31,7 +31,7 @@ func TestWhoGivesUpReadingWaitsForNobody(t *testing.T) {
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
 		if _, err := s.Peers().Peer(t.Context(), ident.PeerID{1}); !errors.Is(err, peers.ErrNotFound) {
-			t.Errorf("who waits reads %v", err)
+			t.Errorf("the waiting read: %v", err)
 		}
 	})
 	tick := time.NewTicker(time.Millisecond)
@@ -41,20 +41,20 @@ func TestWhoGivesUpReadingWaitsForNobody(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	gaveUp := make(chan error, 1)
+	cancelled := make(chan error, 1)
 	go func() {
 		_, err := s.Peers().CountPeers(ctx)
-		gaveUp <- err
+		cancelled <- err
 	}()
 	over := time.NewTimer(10 * time.Second)
 	defer over.Stop()
 	select {
-	case err := <-gaveUp:
+	case err := <-cancelled:
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("who gives up reads %v", err)
+			t.Errorf("the cancelled read: %v", err)
 		}
 	case <-over.C:
-		t.Error("who gives up waits for the one before")
+		t.Error("the cancelled read waits for the other read")
 	}
 	for _, conn := range held {
 		if err := conn.Close(); err != nil {
@@ -63,6 +63,6 @@ func TestWhoGivesUpReadingWaitsForNobody(t *testing.T) {
 	}
 	waiting.Wait()
 	if n, err := s.Peers().CountPeers(t.Context()); err != nil || n != 0 {
-		t.Errorf("afterwards there are %d peers, %v", n, err)
+		t.Errorf("after that: %d peers, %v", n, err)
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-// TestUpgradeKeepsEverything: what the version before wrote, before the upgrade
-// and after it, is read by this one.
-func TestUpgradeKeepsEverything(t *testing.T) {
+// TestUpgradeKeepsOldRows checks that this version reads the rows of the first
+// version, whether they were written before the upgrade or after it.
+func TestUpgradeKeepsOldRows(t *testing.T) {
 	dir := t.TempDir()
 	closed(t, open(t, dir))
 	db, err := sql.Open("sqlite", filepath.Join(dir, sqlitestore.FileName))

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package pgtest starts a throw-away Postgres cluster from the binaries that
-// are installed on the machine, for tests.
+// Package pgtest starts temporary Postgres servers for tests, from the binaries
+// that are installed on the machine.
 package pgtest
 
 import (
@@ -23,20 +23,20 @@ import (
 	"time"
 )
 
-// Cluster is a Postgres server of its own, on a unix socket in a temporary
-// directory. It keeps nothing: fsync is off.
+// Cluster is a Postgres server with a unix socket in a temporary directory. fsync
+// is off.
 type Cluster struct {
-	with  []string // settings, as "name=value", in place of what is usual here
+	with  []string // settings as "name=value", which override those of start
 	bin   string
 	dir   string
-	owner *syscall.Credential // whom the server runs as; nil for this user
+	owner *syscall.Credential // user of the server; nil for the current user
 	cmd   *exec.Cmd
 	log   *os.File
-	// alive is the server's input: closing it is a fast shutdown.
+	// alive is the input of keeper: closing it shuts the server down.
 	alive io.Closer
-	last  atomic.Int64 // the number of the last database
+	last  atomic.Int64 // number of the last database
 
-	exited chan error // what the server ended with, once
+	exited chan error // receives the server's exit once
 }
 
 // ErrNone is the error where no Postgres is installed.
@@ -48,8 +48,8 @@ const (
 	stopTime  = 20 * time.Second
 )
 
-// Start starts a cluster, with settings such as "fsync=on" in place of those
-// that tests want. Stop ends it. Errors: ErrNone.
+// Start starts a cluster. Settings such as "fsync=on" override the defaults of
+// this package. Stop stops it. Errors: ErrNone.
 func Start(ctx context.Context, settings ...string) (_ *Cluster, err error) {
 	bin, err := binaries()
 	if err != nil {
@@ -61,7 +61,7 @@ func Start(ctx context.Context, settings ...string) (_ *Cluster, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("throw-away Postgres: %w", errors.Join(err, c.Stop()))
+			err = fmt.Errorf("temporary Postgres: %w", errors.Join(err, c.Stop()))
 		}
 	}()
 	if err := c.run(ctx, "initdb", "--pgdata", c.data(), "--username", superuser, "--auth", "trust", "--encoding",
@@ -72,16 +72,16 @@ func Start(ctx context.Context, settings ...string) (_ *Cluster, err error) {
 	return c, c.start(ctx)
 }
 
-// prepare makes the folder of a cluster.
+// prepare creates the directory of a cluster.
 func prepare(bin string) (*Cluster, error) {
 	owner, err := ordinaryUser()
 	if err != nil {
 		return nil, err
 	}
-	// A short path: that of a unix socket is at most 107 bytes.
+	// The path is short, since that of a unix socket has at most 107 bytes.
 	dir, err := os.MkdirTemp("", "easyfind-pg-")
 	if err != nil {
-		return nil, fmt.Errorf("throw-away Postgres: %w", err)
+		return nil, fmt.Errorf("temporary Postgres: %w", err)
 	}
 	c := &Cluster{bin: bin, dir: dir, owner: owner, exited: make(chan error, 1)}
 	if owner != nil {
@@ -92,7 +92,8 @@ func prepare(bin string) (*Cluster, error) {
 	return c, nil
 }
 
-// binaries returns the folder of the newest Postgres on the machine.
+// binaries returns the directory of the newest Postgres on the machine. Errors:
+// ErrNone.
 func binaries() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
@@ -118,8 +119,8 @@ func version(initdb string) int {
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
-// command prepares one of Postgres' programs: as an ordinary user, for they
-// refuse root.
+// command returns a command that runs a program of Postgres as an ordinary user:
+// the programs refuse to run as root.
 func (c *Cluster) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, name), args...)
 	cmd.Dir = c.dir
@@ -130,7 +131,8 @@ func (c *Cluster) command(ctx context.Context, name string, args ...string) *exe
 	return cmd
 }
 
-// ordinaryUser is whom root runs Postgres as, and nil for everyone else.
+// ordinaryUser returns the user as which root runs Postgres, and nil if the
+// current user is not root.
 func ordinaryUser() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -150,7 +152,7 @@ func ordinaryUser() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("no user for Postgres, which refuses root: there is neither a user postgres nor nobody to run it as")
+	return nil, errors.New("Postgres refuses to run as root: add a user postgres or nobody")
 }
 
 func (c *Cluster) run(ctx context.Context, name string, args ...string) error {
@@ -161,7 +163,7 @@ func (c *Cluster) run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// start runs the server until it takes connections.
+// start starts the server and waits until it accepts connections.
 func (c *Cluster) start(ctx context.Context) error {
 	cmd := c.command(context.WithoutCancel(ctx), "postgres", "-D", c.data(), "-k", c.dir, "-h", "",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=32MB", "-c", "max_connections=200")
@@ -186,8 +188,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	return c.await(ctx)
 }
 
-// keeper runs the server and ends it when its input ends: also when the test
-// that started it was killed.
+// keeper is a script that runs the server and stops it when the script's input
+// ends, which also happens if the test process is killed.
 const keeper = `exec 3<&0
 "$@" </dev/null 3<&- & server=$!
 (read -r _ <&3; kill -INT $server) & reader=$!
@@ -217,7 +219,7 @@ func (c *Cluster) await(ctx context.Context) error {
 	}
 }
 
-// Stop ends the server and removes what it left.
+// Stop stops the server and removes its files.
 func (c *Cluster) Stop() error {
 	var errs []error
 	if c.cmd != nil {
@@ -236,7 +238,8 @@ func (c *Cluster) Stop() error {
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }
 
-// Crash ends the server at once, without a shutdown. Restart brings it back.
+// Crash stops the server immediately, without a checkpoint. Restart starts it
+// again.
 func (c *Cluster) Crash() error {
 	pid, err := c.postmaster()
 	if err != nil {
@@ -250,7 +253,7 @@ func (c *Cluster) Crash() error {
 	return nil
 }
 
-// postmaster is the server's first process.
+// postmaster returns the ID of the server's first process.
 func (c *Cluster) postmaster() (pid int, err error) {
 	written, err := os.ReadFile(filepath.Join(c.data(), "postmaster.pid"))
 	if err != nil {
@@ -260,7 +263,7 @@ func (c *Cluster) postmaster() (pid int, err error) {
 	return strconv.Atoi(first)
 }
 
-// processes are all of the server's.
+// processes returns the IDs of the server's processes.
 func (c *Cluster) processes() ([]int, error) {
 	first, err := c.postmaster()
 	if err != nil {
@@ -281,8 +284,8 @@ func (c *Cluster) processes() ([]int, error) {
 	return pids, nil
 }
 
-// Kill ends one of the server's processes with -9, as the kernel does when
-// memory runs out: the server ends the others, recovers, and goes on.
+// Kill kills one of the server's processes with SIGKILL, as the kernel does when
+// memory runs out. The server then ends the others, recovers and continues.
 func (c *Cluster) Kill() error {
 	pids, err := c.processes()
 	if err != nil {
@@ -299,10 +302,10 @@ func (c *Cluster) Restart(ctx context.Context) error {
 	return c.start(ctx)
 }
 
-// URL is the address of a database of the cluster, for the superuser.
+// URL returns the URL of a database of the cluster for the superuser.
 func (c *Cluster) URL(database string) string { return c.URLFor(superuser, database) }
 
-// URLFor is the address of a database for a role.
+// URLFor returns the URL of a database for a role.
 func (c *Cluster) URLFor(role, database string) string {
 	return c.url(c.dir, role, database)
 }
@@ -312,13 +315,13 @@ func (c *Cluster) url(hosts, role, database string) string {
 	return "postgres:///" + url.PathEscape(database) + "?" + q.Encode()
 }
 
-// Exec runs SQL in a database as the superuser.
+// Exec executes SQL in a database as the superuser.
 func (c *Cluster) Exec(ctx context.Context, database, sql string) error {
 	return c.run(ctx, "psql", "--no-psqlrc", "--quiet", "--host", c.dir, "--username", superuser, "--dbname",
 		database, "--set", "ON_ERROR_STOP=1", "--command", sql)
 }
 
-// Dump is a whole database as pg_dump tells it.
+// Dump returns the output of pg_dump for a database.
 func (c *Cluster) Dump(ctx context.Context, database string) (string, error) {
 	cmd := c.command(ctx, "pg_dump", "--host", c.dir, "--username", superuser, "--dbname", database)
 	out, err := cmd.Output()
@@ -328,7 +331,7 @@ func (c *Cluster) Dump(ctx context.Context, database string) (string, error) {
 	return string(out), nil
 }
 
-// Value is what a query of one value gives, as text.
+// Value returns the result of a query for one value, as text.
 func (c *Cluster) Value(ctx context.Context, database, query string) (string, error) {
 	out, err := c.command(ctx, "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--host", c.dir,
 		"--username", superuser, "--dbname", database, "--command", query).Output()

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// RoleWithPassword makes a role that must say its password, and returns the URL
-// of a database for it. Other roles go on without.
+// RoleWithPassword creates a role that must authenticate with its password, and
+// returns the URL of a database for it. Other roles need no password.
 func (c *Cluster) RoleWithPassword(ctx context.Context, role, password, database string) (string, error) {
 	if err := c.Exec(ctx, "postgres", fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", role, password)); err != nil {
 		return "", err

@@ -16,15 +16,15 @@ import (
 // ErrNoPooler is the error where no pgbouncer is installed.
 var ErrNoPooler = errors.New("no pgbouncer is installed here: it is the Debian package pgbouncer")
 
-// Pooler is a pgbouncer before a cluster, in transaction mode: each transaction
-// has another connection to the server.
+// Pooler is a pgbouncer in front of a cluster, in transaction mode: each
+// transaction may use another connection to the server.
 type Pooler struct {
 	dir    string
 	cmd    *exec.Cmd
 	exited chan error
 }
 
-// Pooler starts a pgbouncer. Stop ends it. Errors: ErrNoPooler.
+// Pooler starts a pgbouncer. Stop stops it. Errors: ErrNoPooler.
 func (c *Cluster) Pooler(ctx context.Context) (_ *Pooler, err error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -83,21 +83,21 @@ func (p *Pooler) await(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-over.C:
-			return errors.New("it does not listen")
+			return errors.New("it does not listen in time")
 		case <-again.C:
 		}
 	}
 	return nil
 }
 
-// URL is the address of a database through the pooler. Statements are sent as a
-// pooler in transaction mode needs it.
+// URL returns the URL of a database through the pooler, with the query mode that a
+// pooler in transaction mode requires.
 func (p *Pooler) URL(database string) string {
 	q := url.Values{"host": {p.dir}, "user": {superuser}, "default_query_exec_mode": {"exec"}}
 	return "postgres:///" + url.PathEscape(database) + "?" + q.Encode()
 }
 
-// Stop ends the pooler and removes what it left.
+// Stop stops the pooler and removes its files.
 func (p *Pooler) Stop() error {
 	var err error
 	if p.cmd != nil && p.cmd.Process != nil {

@@ -11,18 +11,19 @@ import (
 	"testing"
 )
 
-// shared is the cluster of all tests of a process, from the first that wants it.
+// shared is the cluster that the tests of a process share. The first call of
+// Shared starts it.
 var shared struct {
 	once    sync.Once
-	cluster *Cluster // nil: none was wanted, or none could be started
+	cluster *Cluster // nil if it was not started
 	err     error
 }
 
-// Main is a package's tests, of which some share a cluster: it is stopped behind
-// the last test, before goleak.VerifyTestMain looks for what is left.
+// Main runs the tests of a package that share a cluster. It stops the cluster after
+// the last test, before goleak.VerifyTestMain searches for leaks.
 type Main struct{ *testing.M }
 
-// Run runs the tests and returns the process's exit code.
+// Run runs the tests and returns the exit code of the process.
 func (m Main) Run() (code int) {
 	code = m.M.Run()
 	if shared.cluster == nil {
@@ -35,9 +36,9 @@ func (m Main) Run() (code int) {
 	return code
 }
 
-// Shared is the cluster that the tests of a package share, who do it no harm.
-// The package's TestMain runs them by Main. Where no Postgres is installed, the
-// test is skipped.
+// Shared returns the cluster that the tests of a package share. A test must not
+// stop or damage it. TestMain of the package must use Main. Without an installed
+// Postgres the test is skipped.
 func Shared(t testing.TB) *Cluster {
 	t.Helper()
 	shared.once.Do(func() { shared.cluster, shared.err = Start(context.Background()) })
@@ -45,9 +46,9 @@ func Shared(t testing.TB) *Cluster {
 	return shared.cluster
 }
 
-// Own starts a cluster of the test's own, to be ill-treated or with settings as
-// Start takes them. It is stopped when the test ends. Where no Postgres is
-// installed, the test is skipped.
+// Own starts a cluster for one test, which may stop or damage it, with settings as
+// for Start. The cluster is stopped when the test ends. Without an installed
+// Postgres the test is skipped.
 func Own(t testing.TB, settings ...string) *Cluster {
 	t.Helper()
 	c, err := Start(t.Context(), settings...)
@@ -60,8 +61,8 @@ func Own(t testing.TB, settings ...string) *Cluster {
 	return c
 }
 
-// need skips a test where start failed for want of Postgres, and fails it where
-// it failed otherwise.
+// need skips a test if no Postgres is installed, and fails it if start failed for
+// another reason.
 func need(t testing.TB, start error) {
 	t.Helper()
 	if errors.Is(start, ErrNone) {
@@ -72,7 +73,7 @@ func need(t testing.TB, start error) {
 	}
 }
 
-// Database makes an empty database for a test and returns its name.
+// Database creates an empty database for a test and returns its name.
 func (c *Cluster) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("d%d", c.last.Add(1))
@@ -82,7 +83,7 @@ func (c *Cluster) Database(t testing.TB) string {
 	return name
 }
 
-// Fresh makes an empty database for a test and returns its URL.
+// Fresh creates an empty database for a test and returns its URL.
 func (c *Cluster) Fresh(t testing.TB) string {
 	t.Helper()
 	return c.URL(c.Database(t))

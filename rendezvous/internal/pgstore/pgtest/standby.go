@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Standby starts a cluster that follows c by streaming replication. Stop ends
-// it, Promote makes it a primary.
+// Standby starts a cluster that follows c by streaming replication. Stop stops it,
+// Promote makes it a primary.
 func (c *Cluster) Standby(ctx context.Context) (_ *Cluster, err error) {
 	s, err := prepare(c.bin)
 	if err != nil {
@@ -18,7 +18,7 @@ func (c *Cluster) Standby(ctx context.Context) (_ *Cluster, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("throw-away standby: %w", errors.Join(err, s.Stop()))
+			err = fmt.Errorf("temporary standby: %w", errors.Join(err, s.Stop()))
 		}
 	}()
 	if err := s.run(ctx, "pg_basebackup", "--pgdata", s.data(), "--host", c.dir, "--username", superuser,
@@ -28,19 +28,19 @@ func (c *Cluster) Standby(ctx context.Context) (_ *Cluster, err error) {
 	return s, s.start(ctx)
 }
 
-// Promote ends following, and waits until the cluster takes writes.
+// Promote ends the replication and waits until the cluster accepts writes.
 func (c *Cluster) Promote(ctx context.Context) error {
 	return c.run(ctx, "pg_ctl", "promote", "--pgdata", c.data(), "--wait")
 }
 
-// Both is the address of a database that is at one of two clusters, whichever
-// takes writes.
+// Both returns the URL of a database on two clusters. Clients use the cluster that
+// accepts writes.
 func (c *Cluster) Both(other *Cluster, database string) string {
 	return c.url(c.dir+","+other.dir, superuser, database)
 }
 
-// Hang stops all of the server's processes, so that it answers nobody and
-// refuses nobody, until resume.
+// Hang suspends all of the server's processes until resume is called: the server
+// neither answers nor refuses anything.
 func (c *Cluster) Hang() (resume func() error, err error) {
 	pids, err := c.processes()
 	if err != nil {
