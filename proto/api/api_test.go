@@ -22,7 +22,7 @@ func signed(t *testing.T, exporter []byte) api.Registration {
 	return r
 }
 
-func TestRegistrationCoversEveryPart(t *testing.T) {
+func TestSignatureCoversEveryField(t *testing.T) {
 	exporter := bytes.Repeat([]byte{9}, api.ExporterBytes)
 	for name, change := range map[string]func(*api.Registration){
 		"challenge": func(r *api.Registration) { r.Challenge = []byte("challengf") },
@@ -37,7 +37,7 @@ func TestRegistrationCoversEveryPart(t *testing.T) {
 		for _, bind := range [][]byte{nil, exporter} {
 			r := signed(t, bind)
 			if !r.Verify(exporter) {
-				t.Fatalf("%s: a good registration does not verify (bound %v)", name, r.Bound)
+				t.Fatalf("%s: an unchanged registration does not verify (bound %v)", name, r.Bound)
 			}
 			change(&r)
 			if r.Verify(exporter) {
@@ -47,16 +47,16 @@ func TestRegistrationCoversEveryPart(t *testing.T) {
 	}
 }
 
-func TestBoundRegistrationRefusesAnotherConnection(t *testing.T) {
+func TestBoundRegistrationIsInvalidOnAnotherConnection(t *testing.T) {
 	r := signed(t, bytes.Repeat([]byte{9}, api.ExporterBytes))
 	for _, other := range [][]byte{nil, {}, bytes.Repeat([]byte{8}, api.ExporterBytes)} {
 		if r.Verify(other) {
-			t.Errorf("verifies with exporter %x", other)
+			t.Errorf("it verifies with exporter %x", other)
 		}
 	}
 }
 
-func TestRegistrationForAnOriginIsForNothingElse(t *testing.T) {
+func TestRegistrationForOriginIsInvalidElsewhere(t *testing.T) {
 	here := ident.OriginOf("rendezvous.example.org")
 	good := func() api.Registration {
 		r := signed(t, nil)
@@ -68,7 +68,7 @@ func TestRegistrationForAnOriginIsForNothingElse(t *testing.T) {
 		return r
 	}
 	if r := good(); !r.VerifyForOrigin(here) || r.Verify(nil) || r.Verify(bytes.Repeat([]byte{9}, api.ExporterBytes)) {
-		t.Fatal("a good one does not verify, or verifies for a connection")
+		t.Fatal("an unchanged registration does not verify, or verifies for a connection")
 	}
 	for name, change := range map[string]func(*api.Registration){
 		"another origin": func(r *api.Registration) { r.Origin = "https://rendezvous.example.net:443" },
@@ -87,7 +87,7 @@ func TestRegistrationForAnOriginIsForNothingElse(t *testing.T) {
 	r := signed(t, nil)
 	r.Origin = string(here)
 	if r.VerifyForOrigin(here) || r.Verify(nil) {
-		t.Error("an unbound one verifies for an origin")
+		t.Error("an unbound registration verifies for an origin")
 	}
 }
 
@@ -95,11 +95,11 @@ func TestProblemTypesAreComplete(t *testing.T) {
 	seen := map[api.Code]bool{}
 	for _, k := range api.ProblemTypes {
 		if seen[k.Code] {
-			t.Errorf("%s stands twice", k.Code)
+			t.Errorf("%s is listed twice", k.Code)
 		}
 		seen[k.Code] = true
 		if http.StatusText(k.Status) == "" || k.Status < 400 || k.Means == "" || k.Remedy == "" || len(k.Code) > 32 {
-			t.Errorf("incomplete: %+v", k)
+			t.Errorf("incomplete row: %+v", k)
 		}
 		p := api.NewProblem(k.Code)
 		if p.Code != k.Code || p.Status != k.Status || len(p.Detail) > 512 {
@@ -107,14 +107,14 @@ func TestProblemTypesAreComplete(t *testing.T) {
 		}
 	}
 	if got := api.TypeOf("no such code").Code; got != api.CodeInternal {
-		t.Errorf("unknown code is %s", got)
+		t.Errorf("an unknown code has the type %s", got)
 	}
 }
 
 func TestProblemsMatchByCode(t *testing.T) {
 	var err error = &api.Problem{Code: api.CodeInvite, Detail: "other words"}
 	if !errors.Is(err, api.NewProblem(api.CodeInvite)) || errors.Is(err, api.NewProblem(api.CodeFull)) {
-		t.Error("errors.Is does not go by the code")
+		t.Error("errors.Is does not compare the codes")
 	}
 }
 

@@ -76,7 +76,7 @@ func TestForwardedAddressIsBelievedFromTrustedProxies(t *testing.T) {
 		{"::ffff:192.0.2.1", false},
 		{"192.0.2.2", true},
 		{"2001:db8:0:1::1", true},
-		{"2001:db8:0:1::2", false}, // the same /64
+		{"2001:db8:0:1::2", false}, // the same /64 as the address above
 		{"2001:db8:0:2::1", true},
 		{"nonsense", true}, // unknown clients share one limit
 		{"other nonsense", false},
@@ -92,7 +92,7 @@ func TestForwardedAddressIsBelievedFromTrustedProxies(t *testing.T) {
 func TestOpenServerIsNotFilled(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store *database.Database) {
 		b := newBench(t, store, func(_ *services.Config, hc *httpapi.Config) {
-			hc.Limits.NewPeers = httpapi.Limit{} // as it is by default
+			hc.Limits.NewPeers = httpapi.Limit{} // the default
 			hc.Origin = "https://rendezvous.example.org:443"
 			hc.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 		})

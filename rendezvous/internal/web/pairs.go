@@ -38,8 +38,8 @@ func (p pairRow) Name(side int) string {
 // Relayed reports whether the link of the pair is relayed.
 func (p pairRow) Relayed() bool { return p.Kind == presence.LinkRelayed }
 
-// PathWords returns the kind of path, in words.
-func (p pairRow) PathWords() string {
+// KindWords returns the kind of link, in words.
+func (p pairRow) KindWords() string {
 	return map[presence.LinkKind]string{
 		presence.LinkLAN: "same network", presence.LinkDirect: "direct", presence.LinkRelayed: "relayed",
 	}[p.Kind]

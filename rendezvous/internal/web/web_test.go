@@ -276,6 +276,14 @@ func TestForgedRequestsAreRefused(t *testing.T) {
 	if a.status != http.StatusSeeOther {
 		t.Errorf("from the public origin: %d %s", a.status, a.body)
 	}
+	// Older browsers send Origin, but not Sec-Fetch-Site.
+	for _, origin := range []string{publicOrigin, b.server.URL} {
+		form := url.Values{"secret": {b.token(api.ScopeAdmin)}}
+		a := b.post("/admin/sign-in", nil, form, "Origin", origin, "Sec-Fetch-Site", "")
+		if a.status != http.StatusSeeOther {
+			t.Errorf("from %s without Sec-Fetch-Site: %d %s", origin, a.status, a.body)
+		}
+	}
 }
 
 func TestOtherMethodsChangeNothing(t *testing.T) {
