@@ -106,7 +106,8 @@ func TestRelayCredentialsAreUsedUntilShortlyBeforeTheirEnd(t *testing.T) {
 
 func TestProbeNeedsRendezvous(t *testing.T) {
 	cfg := testConfig(t)
-	if _, err := newNetwork(t, cfg).ProbeNAT(t.Context()); err == nil || !strings.Contains(err.Error(), "--rendezvous") {
+	_, err := newNetwork(t, cfg).ProbeNAT(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "--rendezvous") {
 		t.Errorf("without a rendezvous: %v, want advice", err)
 	}
 	broken := errors.New("the rendezvous is down")
