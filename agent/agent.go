@@ -75,7 +75,7 @@ func (a *Agent) Close() {
 // exist, and sessions say goodbye while their links are still up.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.Close()
-	a.log.Info("agent starts", "name", a.cfg.Name, "peer", a.store.Key().ID().String(), "addr", a.addrs)
+	a.log.Info("agent starts", "name", a.cfg.Name, "peer", a.store.Key().ID().Short(), "addr", a.addrs)
 	return lifecycle.Run(ctx, a.parts...)
 }
 

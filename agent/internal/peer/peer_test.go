@@ -71,12 +71,12 @@ type testAgent struct {
 }
 
 // Send implements Signaller.
-func (e *testAgent) Send(_ context.Context, to ident.PeerID, body []byte) error {
-	return e.exchange.send(e.key.ID(), to, body)
+func (a *testAgent) Send(_ context.Context, to ident.PeerID, body []byte) error {
+	return a.exchange.send(a.key.ID(), to, body)
 }
 
 // Probe implements Signaller.
-func (e *testAgent) Probe() {}
+func (a *testAgent) Probe() {}
 
 func newAgent(t *testing.T, x *exchange) *testAgent {
 	t.Helper()
@@ -84,45 +84,45 @@ func newAgent(t *testing.T, x *exchange) *testAgent {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &testAgent{key: key, exchange: x, inbox: make(chan message, 64)}
-	x.agents[key.ID()] = e
-	return e
+	a := &testAgent{key: key, exchange: x, inbox: make(chan message, 64)}
+	x.agents[key.ID()] = a
+	return a
 }
 
 // run starts the agent with one peer. It trusts no other.
-func (e *testAgent) run(t *testing.T, other ident.PeerID) {
+func (a *testAgent) run(t *testing.T, other ident.PeerID) {
 	t.Helper()
 	var err error
-	e.quic, err = quiclink.NewEndpoint(quiclink.Config{
-		Key: e.key, Listen: "127.0.0.1:0",
+	a.quic, err = quiclink.NewEndpoint(quiclink.Config{
+		Key: a.key, Listen: "127.0.0.1:0",
 		Trust: func(id ident.PeerID) error {
 			if id != other {
 				return errors.New("not paired")
 			}
 			return nil
 		},
-		Accept: func(l link.Link) { e.peer.Accept(l) },
+		Accept: func(l link.Link) { a.peer.Accept(l) },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	paths, err := path.New(path.Config{Conn: e.quic.NonQUIC(), AllowLoopback: true})
+	paths, err := path.New(path.Config{Conn: a.quic.NonQUIC(), AllowLoopback: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.network = &Network{
-		Self: e.key.ID(), Paths: paths, QUIC: e.quic, Signal: e,
+	a.network = &Network{
+		Self: a.key.ID(), Paths: paths, QUIC: a.quic, Signal: a,
 		DialDirect: func(context.Context, string, ident.PeerID) (link.Link, error) { return nil, net.ErrClosed },
 		Servers:    func(context.Context) ([]path.Server, error) { return nil, nil },
 		Direct:     func() []string { return nil },
 	}
-	e.peer, err = New(Config{
-		Peer: other, Network: e.network, Addresses: func() []string { return nil },
+	a.peer, err = New(Config{
+		Peer: other, Network: a.network, Addresses: func() []string { return nil },
 		Logger: slog.New(slog.DiscardHandler), DevicesChanged: func() {},
 		LinkChanged: func(_ session.LinkStatus, up bool) {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			e.links = append(e.links, up)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.links = append(a.links, up)
 		},
 	})
 	if err != nil {
@@ -130,24 +130,24 @@ func (e *testAgent) run(t *testing.T, other ident.PeerID) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var joined sync.WaitGroup
-	for _, part := range []func(context.Context) error{e.quic.Run, paths.Run, e.peer.Run, e.deliver} {
+	for _, part := range []func(context.Context) error{a.quic.Run, paths.Run, a.peer.Run, a.deliver} {
 		joined.Go(func() {
 			if err := part(ctx); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	e.stop = func() { cancel(); joined.Wait() }
-	t.Cleanup(e.stop)
+	a.stop = func() { cancel(); joined.Wait() }
+	t.Cleanup(a.stop)
 }
 
 // deliver passes on the messages whose sender is the peer.
-func (e *testAgent) deliver(ctx context.Context) error {
+func (a *testAgent) deliver(ctx context.Context) error {
 	for {
 		select {
-		case l := <-e.inbox:
-			if l.from == e.peer.cfg.Peer {
-				e.peer.Deliver(l.body)
+		case m := <-a.inbox:
+			if m.from == a.peer.cfg.Peer {
+				a.peer.Deliver(m.body)
 			}
 		case <-ctx.Done():
 			return nil
@@ -155,10 +155,11 @@ func (e *testAgent) deliver(ctx context.Context) error {
 	}
 }
 
-func (e *testAgent) until(t *testing.T, what string, so func(Status) bool) {
+// until waits until the status meets a condition.
+func (a *testAgent) until(t *testing.T, what string, condition func(Status) bool) {
 	t.Helper()
-	if !waittest.Eventually(func() bool { return so(e.peer.Status()) }) {
-		t.Fatalf("never: %s; status %+v", what, e.peer.Status())
+	if !waittest.Eventually(func() bool { return condition(a.peer.Status()) }) {
+		t.Fatalf("timeout: %s; status %+v", what, a.peer.Status())
 	}
 }
 
@@ -186,8 +187,8 @@ func TestEitherPeerMayCall(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
-			for _, e := range callers(a, b) {
-				defer e.peer.Want()()
+			for _, caller := range callers(a, b) {
+				defer caller.peer.Want()()
 			}
 			a.until(t, "linked", linked)
 			b.until(t, "linked", linked)
@@ -272,3 +273,24 @@ func TestMaliciousRendezvousCannotImpersonatePeer(t *testing.T) {
 		t.Errorf("the reason does not mention the wrong key: %s", why)
 	}
 }
+
+// TestLinkAfterEndIsClosed accepts a link for a peer that has just been forgotten.
+func TestLinkAfterEndIsClosed(t *testing.T) {
+	a, b := pair(t)
+	a.stop()
+	l := &closableLink{info: link.Info{Peer: b.key.ID()}}
+	a.peer.Accept(l)
+	if l.reason == "" {
+		t.Error("the link is still open")
+	}
+}
+
+// closableLink records the reason of Close.
+type closableLink struct {
+	link.Link
+	info   link.Info
+	reason string
+}
+
+func (l *closableLink) Info() link.Info     { return l.info }
+func (l *closableLink) Close(reason string) { l.reason = reason }
