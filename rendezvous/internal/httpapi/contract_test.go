@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -96,27 +97,41 @@ func TestBodyMustBeJSON(t *testing.T) {
 
 // TestBrokenTransferIsMalformed: the client or the network is at fault, not the server.
 func TestBrokenTransferIsMalformed(t *testing.T) {
-	b := newBench(t, sqlite(t), nil)
+	a := newBench(t, sqlite(t), nil).rawRename("Transfer-Encoding: chunked\r\n\r\nno length\r\n")
+	refused(t, "a broken chunk", a, api.CodeMalformed)
+}
+
+// TestStalledBodyTimesOut takes as long as the server waits for a body: 5 seconds.
+func TestStalledBodyTimesOut(t *testing.T) {
+	a := newBench(t, sqlite(t), nil).rawRename("Content-Length: 100\r\n\r\n{")
+	refused(t, "a stalled body", a, api.CodeTimeout)
+}
+
+// rawRename registers a peer and renames it with a request whose header ends with rest.
+func (b *bench) rawRename(rest string) answer {
+	b.t.Helper()
 	p := b.join(1)
 	transport, _ := b.client.Transport.(*http.Transport)
 	conn, err := tls.Dial("tcp", b.server.Listener.Addr().String(), transport.TLSClientConfig)
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	defer conn.Close()
 	_, err = conn.Write([]byte("PATCH " + api.PathSelf + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + p.token +
-		"\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"))
+		"\r\nContent-Type: application/json\r\n" + rest))
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusBadRequest || resp.Header.Get("Content-Type") != api.ContentType {
-		t.Errorf("%s %s", resp.Status, resp.Header.Get("Content-Type"))
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
 	}
+	return answer{resp.StatusCode, resp.Header, raw}
 }
 
 func TestAllowHeaderListsMethods(t *testing.T) {
