@@ -11,7 +11,7 @@ import (
 // Version is the version of the protocol. Both Hellos of a link must have the same one.
 const Version = 1
 
-// Bounds, checked before allocation.
+// Bounds. The decoders check them before they allocate memory.
 const (
 	MaxTransfer    = 4 << 20 // bytes of data of one URB
 	MaxIsoPackets  = 1024    // of one URB
@@ -26,7 +26,7 @@ const (
 
 const (
 	isoPacketSize = 8
-	urbHeaderSize = 36 // the longer one of Submit's and Complete's
+	urbHeaderSize = 36 // the longer one of the headers of Submit and Complete
 )
 
 // Lane is the number of an ordered sequence of frames; see the package comment.
@@ -77,12 +77,12 @@ const (
 	KindAck     Kind = 4 // L    n × { lane 4, next 8 }
 	KindGoodbye Kind = 5 // L    UTF-8 reason, at most 256 bytes
 
-	KindDevices      Kind = 16 // S H  JSON Devices: the whole list, whenever it changed
+	KindDevices      Kind = 16 // S H  JSON Devices: the whole list, after each change
 	KindAttach       Kind = 17 // S C  JSON Attach
-	KindAttached     Kind = 18 // S H  JSON Attached
-	KindAttachFailed Kind = 19 // S H  JSON AttachFailed
+	KindAttached     Kind = 18 // S H  JSON AttachReply
+	KindAttachFailed Kind = 19 // S H  JSON AttachFailure
 	KindDetach       Kind = 20 // S C  JSON Detach
-	KindDetached     Kind = 21 // S H  JSON Detached
+	KindDetached     Kind = 21 // S H  JSON DetachReply
 
 	KindSubmit   Kind = 32 // E C  Submit, see its type
 	KindCancel   Kind = 33 // E C  { urb 8 }

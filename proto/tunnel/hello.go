@@ -11,7 +11,7 @@ const (
 	MaxWord     = 64 // bytes of one feature
 )
 
-// Hello is the first frame of each end on a link; see the package comment.
+// Hello is the first frame of each peer on a link; see the package comment.
 type Hello struct {
 	Version     int      `json:"version"`
 	Features    []string `json:"features,omitempty"` // that the sender has beyond the version, at most MaxFeatures
