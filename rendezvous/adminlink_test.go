@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/proto/api"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/accesslink"
 )
 
 func TestFirstRunGivesAnAdminLink(t *testing.T) {
@@ -49,7 +50,7 @@ func TestFirstRunGivesAnAdminLink(t *testing.T) {
 	}
 	start(t, c)
 	kept := KeptAdminLink(c.Data) // at the port that the server has now
-	if parameter(kept, "link") != parameter(again, "link") {
+	if accesslink.Parameter(kept, "link") != accesslink.Parameter(again, "link") {
 		t.Error("a restart makes another link while one waits")
 	}
 	newAdmin(t, kept)

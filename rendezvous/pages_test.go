@@ -15,6 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/signal"
+	"github.com/easyfind-usb/easyfind/rendezvous/internal/accesslink"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/history"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/presence"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
@@ -38,7 +39,7 @@ func browse(t *testing.T, i *instance) *webtest.Browser {
 func (i *instance) page(t *testing.T, path string) string {
 	t.Helper()
 	p, _ := follow(t, i.link)
-	return "https://" + p.host + pathAdmin + path
+	return "https://" + p.host + accesslink.AdminPath + path
 }
 
 // signIn signs a browser in with a token, and waits until its page is live.
@@ -76,7 +77,7 @@ func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
 	b.Sees("This link is not valid: it was used before")
 	b.Accessible()
 	b.Shoot(*shots, "link-used")
-	if log := i.log.String(); strings.Contains(log, parameter(link, "link")) {
+	if log := i.log.String(); strings.Contains(log, accesslink.Parameter(link, "link")) {
 		t.Error("the log holds the link's secret")
 	}
 }

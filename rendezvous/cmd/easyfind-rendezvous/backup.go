@@ -16,10 +16,9 @@ type backupCommand struct {
 
 // Help is shown below the command's flags.
 func (*backupCommand) Help() string {
-	return `The backup contains the database at one moment, the self-signed certificate with its key, and the links. Anybody
-who has it can impersonate this server: keep it secret. Only its owner can read the file, which appears when it is
-complete.
-The backup does not contain the certificate of --tls-cert, the key of --database-key, or the settings.
+	return `The backup contains the database at one moment, the self-signed certificate with its key, and the links.
+Anybody who has it can impersonate this server: keep it secret. Only its owner can read the file, which appears when
+it is complete. It does not contain the certificate of --tls-cert, the key of --database-key, or the settings.
 
   easyfind-rendezvous --config /etc/easyfind/rendezvous.yaml backup /var/backups/rendezvous.bak`
 }
@@ -54,8 +53,8 @@ type restoreCommand struct {
 
 // Help is shown below the command's flags.
 func (*restoreCommand) Help() string {
-	return `Stop every instance first. The command verifies the whole backup before it changes anything. Then it restores
-everything or nothing. The backup may come from an older version and from the other database engine: with
+	return `Stop every instance first. The command verifies the whole backup before it changes anything. Then it
+restores everything or nothing. The backup may come from an older version and from the other database engine: with
 --database-url it is restored to Postgres, otherwise to the data directory. If the public URL stays the same, agents
 reconnect by themselves.`
 }

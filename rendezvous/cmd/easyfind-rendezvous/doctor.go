@@ -9,16 +9,16 @@ import (
 )
 
 type doctorCommand struct {
-	JoinLink string `name:"join-link" env:"-" placeholder:"LINK" help:"Check another server, by join link or https:// address."`
+	JoinLink string `name:"join-link" env:"-" placeholder:"LINK" help:"Check another server, by its link or address."`
 	JSON     bool   `name:"json" env:"-" help:"Write JSON."`
 }
 
 // Help is shown below the command's flags.
 func (*doctorCommand) Help() string {
 	return `The doctor checks the settings, the data directory, the database, the other instances and the ports. It then
-connects to the public address as an agent does: HTTPS, certificate, signalling, STUN, and a packet through the relay over UDP, TCP
-and TLS. Run it with the settings of the server. ✓ means that a check passed, ✗ that something is wrong, with advice,
-and – that the result is unknown or not important.
+connects to the public address as an agent does: HTTPS, certificate, signalling, STUN, and a packet through the relay
+over UDP, TCP and TLS. Run it with the settings of the server. ✓ means that a check passed, ✗ that something is wrong,
+with advice, and – that the result is unknown or not important.
 
 This machine cannot see what firewalls do to others: run "easyfind doctor" on an agent in another network.
 

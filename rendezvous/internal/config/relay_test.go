@@ -1,4 +1,4 @@
-package rendezvous
+package config
 
 import (
 	"net"
@@ -14,25 +14,22 @@ func TestRelaySettingsAreChecked(t *testing.T) {
 		"PUBLIC/LOCAL":                 func(c *Config) { c.STUNAlternate = "203.0.113.8/host" },
 		"--relay-allocations -1: want": func(c *Config) { c.RelayAllocations = -1 },
 	} {
-		c := local(t)
+		c := Config{Data: t.TempDir()}
 		change(&c)
-		if _, err := New(c); err == nil || !strings.Contains(err.Error(), wrong) {
-			t.Errorf("%v, want it to say %q", err, wrong)
+		if _, err := c.Check(); err == nil || !strings.Contains(err.Error(), wrong) {
+			t.Errorf("%v, want %q", err, wrong)
 		}
 	}
-	c := local(t)
+	c := Config{Data: t.TempDir()}
 	c.STUNAlternate = "203.0.113.8/10.0.0.5"
-	s, err := New(c)
-	if err != nil || s.settings.alternate[0].String() != "203.0.113.8" ||
-		s.settings.alternate[1].String() != "10.0.0.5" {
+	s, err := c.Check()
+	if err != nil || s.Alternate[0].String() != "203.0.113.8" ||
+		s.Alternate[1].String() != "10.0.0.5" {
 		t.Errorf("%v: %v", c.STUNAlternate, err)
-	}
-	if r := rate(8, 100); r.Bytes != 1_000_000 || r.Packets != 100 {
-		t.Errorf("8 Mbit/s are %d bytes", r.Bytes)
 	}
 }
 
-func TestWhatEtcHostsSaysIsNotRelayedAt(t *testing.T) {
+func TestLoopbackAddressOfEtcHostsIsNotRelayed(t *testing.T) {
 	own, public, six := net.ParseIP("127.0.1.1"), net.ParseIP("203.0.113.7"), net.ParseIP("2001:db8::7")
 	for _, c := range []struct {
 		host string
@@ -43,7 +40,7 @@ func TestWhatEtcHostsSaysIsNotRelayedAt(t *testing.T) {
 		{"rendezvous.example.org", []net.IP{own}, "invalid IP"},
 		{"localhost", []net.IP{net.ParseIP("127.0.0.1")}, "127.0.0.1"},
 	} {
-		if got := relayed(c.host, c.ips).String(); got != c.want {
+		if got := relayable(c.host, c.ips).String(); got != c.want {
 			t.Errorf("%s at %v: relayed at %s, want %s", c.host, c.ips, got, c.want)
 		}
 	}

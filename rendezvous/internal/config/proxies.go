@@ -1,4 +1,4 @@
-package rendezvous
+package config
 
 import (
 	"crypto/x509"
@@ -10,29 +10,30 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// readProxies reads who may stand between agents and this server.
-func (s *settings) readProxies() (err error) {
+// readProxies checks the settings of load balancers and reverse proxies.
+func (s *Settings) readProxies() (err error) {
 	if s.PerSource < 0 {
 		return errors.New("--max-connections-per-source: want at least 1")
 	}
-	if s.balancers, err = networks("--proxy-protocol", s.ProxyProtocol); err != nil {
+	if s.Balancers, err = networks("--proxy-protocol", s.ProxyProtocol); err != nil {
 		return err
 	}
-	if s.proxies, err = networks("--trusted-proxies", s.TrustedProxies); err != nil {
+	if s.Proxies, err = networks("--trusted-proxies", s.TrustedProxies); err != nil {
 		return err
 	}
 	switch {
-	case s.HTTPListen != "" && len(s.proxies) == 0:
-		return errors.New("--http-listen is for reverse proxies only: say with --trusted-proxies where they are")
-	case s.PublicCert != "" && len(s.proxies) == 0:
-		return errors.New("--public-cert is the certificate of a reverse proxy: say with --trusted-proxies where that is")
-	case len(s.proxies) > 0 && s.PublicURL == "":
-		return errors.New("--trusted-proxies: set --public-url too, to the address of the reverse proxy as agents dial it: their signatures name it")
+	case s.HTTPListen != "" && len(s.Proxies) == 0:
+		return errors.New("--http-listen is for reverse proxies only: set --trusted-proxies to their addresses")
+	case s.PublicCert != "" && len(s.Proxies) == 0:
+		return errors.New("--public-cert is the certificate of a reverse proxy: set --trusted-proxies to its address")
+	case len(s.Proxies) > 0 && s.PublicURL == "":
+		return errors.New("--trusted-proxies: set --public-url too, to the address of the reverse proxy as agents " +
+			"dial it: their signatures name it")
 	}
 	return s.readPublicCert()
 }
 
-// networks reads a list of networks or single addresses.
+// networks parses a list of networks or single addresses.
 func networks(flag string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, text := range list {
@@ -48,21 +49,11 @@ func networks(flag string, list []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// shownPin is the pin of the certificate that agents see at the public URL:
-// this server's own, or where a reverse proxy ends TLS that one's, if no
-// authority has signed it. Nil: agents check the certificate as browsers do.
-func (s *settings) shownPin(p *parts) *ident.Pin {
-	if len(s.proxies) == 0 {
-		return p.certs.Pin()
-	}
-	return s.proxyPin
-}
-
 // maxCertFile bounds the certificate of a reverse proxy, in bytes.
 const maxCertFile = 256 << 10
 
-// readPublicCert reads the pin of the certificate that reverse proxies show.
-func (s *settings) readPublicCert() error {
+// readPublicCert reads the pin of the certificate that reverse proxies use.
+func (s *Settings) readPublicCert() error {
 	if s.PublicCert == "" {
 		return nil
 	}
@@ -79,7 +70,7 @@ func (s *settings) readPublicCert() error {
 			return fmt.Errorf("--public-cert %s: %w", s.PublicCert, err)
 		}
 		pin := ident.PinOf(c)
-		s.proxyPin = &pin
+		s.ProxyPin = &pin
 		return nil
 	}
 	return fmt.Errorf("--public-cert %s: want a certificate in PEM", s.PublicCert)

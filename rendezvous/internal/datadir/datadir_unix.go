@@ -1,16 +1,16 @@
 //go:build unix
 
-package rendezvous
+package datadir
 
 import (
 	"os"
 	"syscall"
 )
 
-// likeItsDirectory gives a file that root has made to the owner of the directory
-// it is in: an operator's command must not leave behind what the server, which
+// ShareOwner gives a file that root has created to the owner of its directory. A
+// command that an operator runs as root must not leave a file that the server, which
 // is not root, cannot read.
-func likeItsDirectory(path, dir string) error {
+func ShareOwner(path, dir string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -22,8 +22,9 @@ func likeItsDirectory(path, dir string) error {
 	return os.Chown(path, int(owner.Uid), int(owner.Gid))
 }
 
-// freeSpace is what a user may still write in a directory's file system.
-func freeSpace(dir string) (bytes uint64, known bool) {
+// FreeSpace returns the number of bytes that a user can still write to the file system
+// of a directory, and whether it is known.
+func FreeSpace(dir string) (bytes uint64, known bool) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return 0, false
