@@ -9,7 +9,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/accesslink"
 )
 
-func TestFirstRunGivesAnAdminLink(t *testing.T) {
+func TestFirstStartCreatesAdminLink(t *testing.T) {
 	c := local(t)
 	first := start(t, c)
 	link := KeptAdminLink(c.Data)
@@ -21,7 +21,7 @@ func TestFirstRunGivesAnAdminLink(t *testing.T) {
 	_, before := follow(t, link)
 	_, now := follow(t, KeptAdminLink(c.Data))
 	if now.Get("link") != before.Get("link") {
-		t.Error("a restart makes another link while one waits")
+		t.Error("a restart replaces a link that was not used")
 	}
 	admin := newAdmin(t, KeptAdminLink(c.Data))
 	var self api.AdminToken
@@ -31,17 +31,17 @@ func TestFirstRunGivesAnAdminLink(t *testing.T) {
 	}
 	for _, log := range []string{first.log.String(), second.log.String()} {
 		if strings.Contains(log, admin.token) || strings.Contains(log, before.Get("link")) {
-			t.Error("the log holds a secret")
+			t.Error("the log contains a secret")
 		}
 	}
 	second.stop()
 	third := start(t, c)
 	if link := KeptAdminLink(c.Data); link != "" {
-		t.Errorf("a link is kept although somebody administers the server: %q", link)
+		t.Errorf("there is a link although the server has an administrator: %q", link)
 	}
-	again, err := NewAdminLink(t.Context(), c) // beside the server, which runs
+	again, err := NewAdminLink(t.Context(), c) // while the server runs
 	if err != nil || again != KeptAdminLink(c.Data) {
-		t.Fatalf("another link: %v", err)
+		t.Fatalf("new link: %v", err)
 	}
 	newAdmin(t, again)
 	third.stop()
@@ -49,14 +49,14 @@ func TestFirstRunGivesAnAdminLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, c)
-	kept := KeptAdminLink(c.Data) // at the port that the server has now
+	kept := KeptAdminLink(c.Data) // it has the new port of the server
 	if accesslink.Parameter(kept, "link") != accesslink.Parameter(again, "link") {
-		t.Error("a restart makes another link while one waits")
+		t.Error("a restart replaces a link that was not used")
 	}
 	newAdmin(t, kept)
 }
 
-func TestARevokedJoinLinkIsReplaced(t *testing.T) {
+func TestRevokedJoinLinkIsReplaced(t *testing.T) {
 	c := local(t)
 	first := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))

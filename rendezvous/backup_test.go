@@ -16,20 +16,20 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-// TestAgentsGoOnWithARestoredServer backs a server up while it runs, loses it,
-// and restores it elsewhere: from SQLite into SQLite, into Postgres, and from
-// there into SQLite again. Each time two peers connect to it with their keys
-// and tokens, see each other, and signal, and an administrator's token is good.
-func TestAgentsGoOnWithARestoredServer(t *testing.T) {
+// TestAgentsReconnectToRestoredServer backs up a running server and restores it
+// elsewhere: from SQLite to SQLite, to Postgres, and back to SQLite. Each time two peers
+// connect with their keys and tokens, see each other and exchange a message, and an
+// administrator's token is valid.
+func TestAgentsReconnectToRestoredServer(t *testing.T) {
 	url := postgres(t)
-	address := freePort(t)
+	public := newForwarder(t)
 	at := func(database string) Config {
 		c := local(t)
-		c.Listen, c.DatabaseURL = address, database
+		c.PublicURL, c.RelayIP, c.DatabaseURL = "https://"+public.address(), "127.0.0.1", database
 		return c
 	}
 	c := at("")
-	i := start(t, c)
+	i := startBehind(t, public, c)
 	a, b := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
 	b.allow(a)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -43,7 +43,7 @@ func TestAgentsGoOnWithARestoredServer(t *testing.T) {
 		if _, err := Restore(t.Context(), c, &raw, false); err != nil {
 			t.Fatal(err)
 		}
-		again := start(t, c)
+		again := startBehind(t, public, c)
 		if again.link != i.link {
 			t.Error("the join link has changed")
 		}
@@ -57,13 +57,13 @@ func TestAgentsGoOnWithARestoredServer(t *testing.T) {
 		if len(all.Peers) != 2 {
 			t.Errorf("peers %+v", all)
 		}
-		third := newPeer(t, i.link, 3).key.ID() // the invite is good too
+		third := newPeer(t, i.link, 3).key.ID() // with the invite of the join link
 		admin.call(http.MethodDelete, api.AdminPeerPath(third), nil)
 		admin.call(http.MethodDelete, api.RevocationPath(third), nil)
 	}
 }
 
-func TestRestoreIsRefused(t *testing.T) {
+func TestRestoreRefusesInvalidBackupsAndUsedDatabases(t *testing.T) {
 	c := local(t)
 	first := start(t, c)
 	var raw bytes.Buffer
@@ -81,32 +81,32 @@ func TestRestoreIsRefused(t *testing.T) {
 	first.stop()
 	before := snapshotOf(t, c.Data)
 	if err := restore(c, false); !errors.Is(err, backup.ErrNotEmpty) {
-		t.Errorf("a database in use: %v", err)
+		t.Errorf("a database with data: %v", err)
 	}
 	for name, damaged := range map[string][]byte{"cut": raw.Bytes()[:raw.Len()/2], "none": []byte("hello")} {
 		if _, err := Restore(t.Context(), c, bytes.NewReader(damaged), true); err == nil {
-			t.Errorf("%s: restored", name)
+			t.Errorf("%s: the backup was restored", name)
 		}
 	}
 	if after := snapshotOf(t, c.Data); after != before {
-		t.Errorf("refused, but the data directory has changed:\n%s\n%s", before, after)
+		t.Errorf("the data directory has changed in spite of an error:\n%s\n%s", before, after)
 	}
 	if err := restore(c, true); err != nil {
 		t.Errorf("with force: %v", err)
 	}
 	start(t, c).stop()
 	fresh := local(t)
-	start(t, fresh).stop() // it has been started, and nobody has used it
+	start(t, fresh).stop() // it has no data of users
 	if err := restore(fresh, false); err != nil {
-		t.Errorf("a database that nobody has used: %v", err)
+		t.Errorf("a database without data: %v", err)
 	}
 	missing := local(t)
 	if err := Backup(t.Context(), missing, &raw); !errors.Is(err, sqlitestore.ErrNone) {
-		t.Errorf("backup of nothing: %v", err)
+		t.Errorf("backup before the first start: %v", err)
 	}
 }
 
-func TestRestoreIntoARunningClusterIsRefused(t *testing.T) {
+func TestRestoreRefusesRunningCluster(t *testing.T) {
 	c := local(t)
 	c.DatabaseURL = postgres(t)
 	i := start(t, c)
@@ -122,7 +122,7 @@ func TestRestoreIntoARunningClusterIsRefused(t *testing.T) {
 	}
 }
 
-// snapshotOf is the files of a directory and what is in them.
+// snapshotOf returns the names and contents of the files of a directory.
 func snapshotOf(t *testing.T, dir string) string {
 	t.Helper()
 	files, err := os.ReadDir(dir)

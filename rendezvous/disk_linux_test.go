@@ -19,17 +19,17 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-// ownDisk is the variable that tells a test which directory it may mount a file
-// system at: it runs in a mount namespace of its own then.
+// ownDisk is the environment variable that names the directory of a small file system.
+// It is set when the test runs in its own mount namespace.
 const ownDisk = "EASYFIND_TEST_DISK"
 
-// onOwnDisk runs the test anew in a mount namespace of its own, where a small
-// file system is mounted at the directory that it returns. Where it returns
-// false the test has been run.
+// onOwnDisk runs the test again in its own mount namespace, in which a small file system
+// is mounted at the directory that it returns. It returns false in the first process,
+// after that run.
 func onOwnDisk(t *testing.T) (dir string, here bool) {
 	t.Helper()
 	if dir := os.Getenv(ownDisk); dir != "" {
-		// Nothing that is mounted now is seen outside.
+		// Mounts of this process are not visible outside.
 		if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func onOwnDisk(t *testing.T) (dir string, here bool) {
 	return "", false
 }
 
-// fill writes a file until there is no space.
+// fill writes a file until no space is left.
 func fill(t *testing.T, file string) {
 	t.Helper()
 	f, err := os.Create(file)
@@ -77,9 +77,8 @@ func fill(t *testing.T, file string) {
 	}
 }
 
-// TestFullDisk: what cannot be written is refused with a code that says when to
-// try again, the log says so once, signalling goes on, and all is well once
-// there is space.
+// TestFullDisk: writes are refused with a code and the time of the next attempt. The log
+// reports it once, signalling works, and everything works again when there is space.
 func TestFullDisk(t *testing.T) {
 	dir, here := onOwnDisk(t)
 	if !here {
@@ -95,7 +94,7 @@ func TestFullDisk(t *testing.T) {
 		status, _ := p.asks(http.MethodGet, path, nil)
 		return status
 	}
-	waittest.Until(t, "it is ready", func() bool { return status(a, api.PathReady) == http.StatusOK })
+	waittest.Until(t, "the server is ready", func() bool { return status(a, api.PathReady) == http.StatusOK })
 
 	filler := filepath.Join(dir, "filler")
 	fill(t, filler)
@@ -116,27 +115,27 @@ func TestFullDisk(t *testing.T) {
 	}
 	signals(t, a, b, "while the disk is full")
 	if status(a, api.PeerPath(b.key.ID())) != http.StatusOK {
-		t.Error("what is known cannot be read")
+		t.Error("known data cannot be read")
 	}
-	waittest.Until(t, "it is not ready", func() bool {
+	waittest.Until(t, "the server is not ready", func() bool {
 		return status(a,
 			api.PathReady) == http.StatusServiceUnavailable
 	})
 	if status(a, api.PathLive) != http.StatusOK {
-		t.Error("it is not alive")
+		t.Error("the server is not alive")
 	}
 	saysSparingly(t, log.String(), "full")
 
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	waittest.Until(t, "it is ready again", func() bool { return status(a, api.PathReady) == http.StatusOK })
+	waittest.Until(t, "the server is ready again", func() bool { return status(a, api.PathReady) == http.StatusOK })
 	a.allow(b)
 	newPeer(t, i.link, 3)
 	signals(t, a, b, "and after")
 }
 
-// saysSparingly wants a log to say a word, and no sentence with it more than a few
+// saysSparingly checks that a log contains a word, and no message with it more than a few
 // times.
 func saysSparingly(t *testing.T, log, word string) {
 	t.Helper()
@@ -148,17 +147,17 @@ func saysSparingly(t *testing.T, log, word string) {
 		}
 	}
 	if len(lines) == 0 {
-		t.Errorf("the log does not say %q", word)
+		t.Errorf("the log does not contain %q", word)
 	}
 	for msg, n := range lines {
 		if n > 3 { // once for each kind of write
-			t.Errorf("the log says %d times: %s", n, msg)
+			t.Errorf("the log contains %d times: %s", n, msg)
 		}
 	}
 }
 
-// TestReadOnlyDisk: a data directory that cannot be written is refused, whether
-// there is a database in it or not.
+// TestReadOnlyDisk: the server does not start with a data directory that it cannot write,
+// with or without a database.
 func TestReadOnlyDisk(t *testing.T) {
 	dir, here := onOwnDisk(t)
 	if !here {

@@ -16,7 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-// pick returns the findings of a check whose name begins so.
+// pick returns the findings of checks whose name begins with check.
 func pick(found []doctor.Finding, check string) (list []doctor.Finding) {
 	for _, f := range found {
 		if strings.HasPrefix(f.Check, check) {
@@ -26,8 +26,7 @@ func pick(found []doctor.Finding, check string) (list []doctor.Finding) {
 	return list
 }
 
-// expect wants a finding of a check with this verdict, and that it says
-// something.
+// expect checks that there is a finding of a check with a verdict and a text.
 func expect(t *testing.T, found []doctor.Finding, check string, v doctor.Verdict, says string) {
 	t.Helper()
 	for _, f := range pick(found, check) {
@@ -37,15 +36,15 @@ func expect(t *testing.T, found []doctor.Finding, check string, v doctor.Verdict
 	}
 	var all bytes.Buffer
 	doctor.Write(&all, found)
-	t.Errorf("no %s of %q that says %q:\n%s", v, check, says, all.String())
+	t.Errorf("no finding of %q with verdict %s and text %q:\n%s", check, v, says, all.String())
 }
 
-// fixed gives a configuration ports that stay.
+// fixed returns a configuration with fixed ports, as the doctor needs them.
 func fixed(t *testing.T) Config {
 	t.Helper()
 	c := local(t)
 	c.Listen, c.MetricsListen = freePort(t), freePort(t)
-	for { // and one with a free one above it
+	for { // the port above must be free too
 		a, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -67,7 +66,7 @@ func fixed(t *testing.T) Config {
 	}
 }
 
-func TestDoctorOfAHealthyServer(t *testing.T) {
+func TestDoctorOfHealthyServer(t *testing.T) {
 	c := fixed(t)
 	c.DatabaseURL, c.ClusterListen = postgres(t), freePort(t)
 	i := start(t, c)
@@ -76,11 +75,11 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 	if doctor.Failed(found) {
 		var all bytes.Buffer
 		doctor.Write(&all, found)
-		t.Errorf("it is healthy, but:\n%s", all.String())
+		t.Errorf("findings about a healthy server:\n%s", all.String())
 	}
 	for check, says := range map[string]string{
 		"settings": "", "data directory": "", "database": "Postgres", "clock": "the database's",
-		"instances": "takes links", "port": "the server has it",
+		"instances": "accepts links", "port": "the server uses it",
 		"address": "", "certificate": "pins", "HTTPS": "test 0.", "signalling": "ALPN easyfind/1",
 		"STUN/UDP": "sees this machine at 127.0.0.1",
 		"STUN/TCP": "", "TURN/UDP": "a packet went through", "TURN/TCP": "a packet went through",
@@ -89,12 +88,12 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 		expect(t, found, check, doctor.OK, says)
 	}
 	expect(t, found, "from outside", doctor.Unknown, "easyfind doctor")
-	expect(t, found, "public URL", doctor.Unknown, "nobody but this machine reaches 127.0.0.1")
+	expect(t, found, "public URL", doctor.Unknown, "only this machine can reach 127.0.0.1")
 	if !strings.Contains(i.log.String(), "works on this machine only; set --public-url") {
 		t.Error("the log does not say that others cannot reach it")
 	}
 	if strings.Contains(i.log.String(), `level=ERROR`) {
-		t.Error("the doctor has made the server log an error")
+		t.Error("the doctor has caused an error in the server's log")
 	}
 
 	changed := c
@@ -104,7 +103,7 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 	found = Doctor(t.Context(), c, "")
 	expect(t, found, "address", doctor.Wrong, "start the server")
 	expect(t, found, "port", doctor.Unknown, "the server does not run")
-	expect(t, found, "instances", doctor.Unknown, "none runs")
+	expect(t, found, "instances", doctor.Unknown, "no instance is running")
 	busy, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +112,7 @@ func TestDoctorOfAHealthyServer(t *testing.T) {
 	expect(t, Doctor(t.Context(), c, ""), "port", doctor.Wrong, "another program has it")
 }
 
-func TestDoctorFindsWhatIsWrong(t *testing.T) {
+func TestDoctorFindsProblems(t *testing.T) {
 	c := local(t)
 	c.DatabaseURL = "mysql://u:hunter2@h/d"
 	expect(t, Doctor(t.Context(), c, ""), "settings", doctor.Wrong, "--database-url: want")
@@ -134,30 +133,30 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		"not the one that the join link pins")
 	expect(t, Doctor(t.Context(), local(t), address), "certificate", doctor.Wrong, "no known authority")
 	expect(t, Doctor(t.Context(), local(t), one.link), "TURN", doctor.Unknown, "easyfind doctor")
-	expect(t, Doctor(t.Context(), local(t), "https://"+freePort(t)), "address", doctor.Wrong, "cannot be reached")
+	expect(t, Doctor(t.Context(), local(t), "https://127.0.0.1:1"), "address", doctor.Wrong, "cannot be reached")
 	expect(t, Doctor(t.Context(), local(t), "nonsense"), "server", doctor.Unknown, "not a join link")
 }
 
-func TestDoctorOfInstancesThatDoNotReachEachOther(t *testing.T) {
+func TestDoctorFindsUnreachableInstance(t *testing.T) {
 	url := postgres(t)
 	var configs [2]Config
 	for n := range configs {
 		configs[n] = local(t)
 		configs[n].DatabaseURL, configs[n].ClusterListen = url, "127.0.0.1:0"
 	}
-	configs[1].ClusterAddress = freePort(t) // where it does not listen
+	configs[1].ClusterAddress = "127.0.0.1:1" // nothing listens there
 	for _, c := range configs {
 		i := start(t, c)
 		i.log.Await(t, "this instance has its lease")
 	}
 	found := Doctor(t.Context(), configs[0], "")
-	expect(t, found, "instances", doctor.OK, "takes links")
+	expect(t, found, "instances", doctor.OK, "accepts links")
 	expect(t, found, "instances", doctor.Wrong, "--cluster-address")
 }
 
-func TestDoctorFindsARelayThatDoesNotRelay(t *testing.T) {
+func TestDoctorFindsBrokenRelay(t *testing.T) {
 	c := local(t)
-	c.RelayIP = "192.0.2.1" // of documentation: nothing comes from there
+	c.RelayIP = "192.0.2.1" // an address for documentation (RFC 5737): no packet arrives
 	i := start(t, c)
 	link, err := api.ParseJoinLink(i.link)
 	if err != nil {

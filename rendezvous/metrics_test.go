@@ -42,9 +42,9 @@ func scrape(t *testing.T, address string) string {
 	return string(text)
 }
 
-// TestMetrics has two peers do what is counted, and looks for it, for every name
-// that the dashboard and the alerts use, and for what must not be there.
-func TestMetrics(t *testing.T) {
+// TestMetricsCountEvents checks the metrics after some events of two peers: their values,
+// that every name in the dashboard and the alerts exists, and that no label names a peer.
+func TestMetricsCountEvents(t *testing.T) {
 	c := local(t)
 	c.MetricsListen = "127.0.0.1:0"
 	i := start(t, c)
@@ -58,7 +58,7 @@ func TestMetrics(t *testing.T) {
 	stranger, _ := follow(t, i.link)
 	stranger.token = "ef_of-nobody"
 	if status, _ := stranger.asks(http.MethodGet, api.PathInvites, nil); status != http.StatusUnauthorized {
-		t.Fatalf("a stranger administers: %d", status)
+		t.Fatalf("a stranger is an administrator: %d", status)
 	}
 	var text string
 	address := i.address("serving metrics")
@@ -67,13 +67,19 @@ func TestMetrics(t *testing.T) {
 		return strings.Contains(text, "\neasyfind_lease_held 1\n")
 	})
 	for _, line := range []string{
-		`easyfind_peers_connected 2`, `easyfind_connections{kind="signalling"} 2`, `easyfind_instances 1`, `easyfind_database_up 1`,
-		`easyfind_signal_messages_total{path="local",result="delivered"} 1`, `easyfind_signal_messages_total{path="local",result="not_allowed"} 1`,
-		`easyfind_signal_delivery_seconds_count{path="local"} 1`, `easyfind_outcomes_total{request="register",result="new"} 2`,
-		`easyfind_refusals_total{reason="token",request="administer"} 1`, `easyfind_http_requests_total{code="201",method="POST",route="/v1/peers"} 2`,
+		`easyfind_peers_connected 2`,
+		`easyfind_connections{kind="signalling"} 2`,
+		`easyfind_instances 1`,
+		`easyfind_database_up 1`,
+		`easyfind_signal_messages_total{path="local",result="delivered"} 1`,
+		`easyfind_signal_messages_total{path="local",result="not_allowed"} 1`,
+		`easyfind_signal_delivery_seconds_count{path="local"} 1`,
+		`easyfind_outcomes_total{request="register",result="new"} 2`,
+		`easyfind_refusals_total{reason="token",request="administer"} 1`,
+		`easyfind_http_requests_total{code="201",method="POST",route="/v1/peers"} 2`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
-			t.Errorf("no %q", line)
+			t.Errorf("%q is missing", line)
 		}
 	}
 	if strings.Contains(text, a.key.ID().String()) || strings.Contains(text, a.key.ID().Short()) ||
@@ -83,10 +89,10 @@ func TestMetrics(t *testing.T) {
 	for _, file := range []string{"../deploy/grafana/easyfind-rendezvous.json", "../deploy/grafana/alerts.yaml"} {
 		names := metricsIn(t, file)
 		if len(names) < 8 {
-			t.Errorf("%s uses %d metrics: the test looks in the wrong place", file, len(names))
+			t.Errorf("%s uses %d metrics: the test does not find the metrics", file, len(names))
 		}
 		for _, name := range names {
-			// Counters with labels have no line before their first event.
+			// A counter with labels has no line before its first event.
 			if !strings.Contains(text, "\n# TYPE "+name+" ") && !strings.Contains(text, "\n"+name+"{") &&
 				!strings.Contains(text, "\n"+name+" ") {
 				t.Errorf("%s uses %s, which does not exist", file, name)
@@ -97,7 +103,7 @@ func TestMetrics(t *testing.T) {
 
 var metricName = regexp.MustCompile(`\b(easyfind|process|go)_[a-z_]+\b`)
 
-// metricsIn lists the metrics that a dashboard or a file of alerts uses.
+// metricsIn returns the metrics that a dashboard or a file of alerts uses.
 func metricsIn(t *testing.T, file string) []string {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -105,7 +111,7 @@ func metricsIn(t *testing.T, file string) []string {
 		t.Fatal(err)
 	}
 	if strings.HasSuffix(file, ".json") && !json.Valid(raw) {
-		t.Errorf("%s is no JSON", file)
+		t.Errorf("%s is not JSON", file)
 	}
 	seen := map[string]bool{}
 	var names []string
@@ -118,7 +124,7 @@ func metricsIn(t *testing.T, file string) []string {
 	return names
 }
 
-func TestMetricsPort(t *testing.T) {
+func TestWrongMetricsPortIsExplained(t *testing.T) {
 	c := local(t)
 	for want, address := range map[string]string{
 		"want HOST:PORT":                       "9464",

@@ -22,10 +22,10 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/web/webtest"
 )
 
-// shots is where screenshots are kept, to be looked at.
+// shots is the directory for screenshots, for a person to look at.
 var shots = flag.String("screenshots", "", "directory for screenshots of the administrators' page")
 
-// browse opens a browser that trusts one server's certificate.
+// browse opens a browser that trusts the certificate of a server.
 func browse(t *testing.T, i *instance) *webtest.Browser {
 	t.Helper()
 	p, _ := follow(t, i.link)
@@ -35,7 +35,7 @@ func browse(t *testing.T, i *instance) *webtest.Browser {
 	return webtest.Open(t, base64.StdEncoding.EncodeToString(spki[:]), os.Getenv("EASYFIND_E2E_MUST_RUN") == "1")
 }
 
-// page is the address of one of the administrators' pages.
+// page returns the address of a page of the administrators.
 func (i *instance) page(t *testing.T, path string) string {
 	t.Helper()
 	p, _ := follow(t, i.link)
@@ -55,7 +55,7 @@ func (*instance) live(b *webtest.Browser) {
 	b.Until("it is live", `document.querySelector("#live")?.dataset.state === "on"`)
 }
 
-func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
+func TestAdminLinkSignsInOneBrowserOnce(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
 	link := KeptAdminLink(c.Data)
@@ -63,7 +63,7 @@ func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
 	b.Go(link)
 	b.Sees("Peers online")
 	if left := webtest.Eval[string](b, `location.href`); strings.Contains(left, "link") {
-		t.Errorf("the link is left in the address: %s", left)
+		t.Errorf("the link is still in the address bar: %s", left)
 	}
 	b.Click(`form[action="/admin/sign-out"] button`)
 	b.Sees("You are signed out.")
@@ -78,11 +78,11 @@ func TestAdminLinkSignsABrowserInOnce(t *testing.T) {
 	b.Accessible()
 	b.Shoot(*shots, "link-used")
 	if log := i.log.String(); strings.Contains(log, accesslink.Parameter(link, "link")) {
-		t.Error("the log holds the link's secret")
+		t.Error("the log contains the link's secret")
 	}
 }
 
-func TestAPeerIsSeenToComeAndSentAway(t *testing.T) {
+func TestAdministratorSeesAndRevokesPeer(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -96,7 +96,7 @@ func TestAPeerIsSeenToComeAndSentAway(t *testing.T) {
 	p.connect()
 	b.Sees("1 online")
 	if typed := webtest.Eval[string](b, `document.activeElement.value`); typed != "half ty" {
-		t.Errorf("an update leaves %q of what was typed", typed)
+		t.Errorf("after an update the field contains %q", typed)
 	}
 
 	b.Click(`table a[href*="/admin/peers/"]`)
@@ -117,7 +117,7 @@ func TestAPeerIsSeenToComeAndSentAway(t *testing.T) {
 	b.Sees("Workshop PC")
 }
 
-func TestAnInviteIsMadeAndUsed(t *testing.T) {
+func TestAdministratorCreatesInvite(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -141,24 +141,24 @@ func TestAnInviteIsMadeAndUsed(t *testing.T) {
 	newPeer(t, link, 1)
 	b.Sees("used up")
 	if again := b.Text("#join-link"); again != link {
-		t.Errorf("an update took the link away: %q", again)
+		t.Errorf("an update removed the link: %q", again)
 	}
-	b.Click("#label") // a form that is filled in while others work
+	b.Click("#label") // the form is filled in while the page is updated
 	b.Type("#label", "the cellar")
 	newPeer(t, i.link, 2)
 	b.Sees("1 of any number")
 	if typed := webtest.Eval[string](b, `document.querySelector("#label").value`); typed != "the cellar" {
-		t.Errorf("an update leaves %q of what was typed", typed)
+		t.Errorf("after an update the field contains %q", typed)
 	}
-	b.Click(`tr:has(.badge.good) a.button`) // the join link's own
+	b.Click(`tr:has(.badge.good) a.button`) // the invite of the join link
 	b.Sees("Revoke the invite")
 	b.Click("button.grave")
 	b.Sees("The invite is revoked.")
 	b.Go(i.page(t, "/audit?kind=invite_revoked"))
-	b.Until("the log tells of it", `document.querySelectorAll("tbody tr").length === 1`)
+	b.Until("the audit log contains it", `document.querySelectorAll("tbody tr").length === 1`)
 }
 
-func TestPairsAreSeenToBecomeDirect(t *testing.T) {
+func TestAdministratorSeesLinkBecomeDirect(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -182,7 +182,7 @@ func TestPairsAreSeenToBecomeDirect(t *testing.T) {
 	b.Sees("No pair has a link now")
 }
 
-func TestAPageConnectsAgainAfterARestart(t *testing.T) {
+func TestPageReconnectsAfterRestart(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -191,14 +191,14 @@ func TestAPageConnectsAgainAfterARestart(t *testing.T) {
 	c.Listen = admin.host
 	i.stop()
 	b.Allow("net::ERR_")
-	b.Until("it says that it is not live", `document.querySelector("#live").dataset.state === "lost"`)
+	b.Until("the page says that it is not live", `document.querySelector("#live").dataset.state === "lost"`)
 	i = start(t, c)
 	i.live(b)
 	newPeer(t, i.link, 7)
 	b.Sees("1 peer, 0 online")
 }
 
-func TestALimitedTokenSeesItsPart(t *testing.T) {
+func TestLimitedTokenSeesOnlyItsPages(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -211,7 +211,7 @@ func TestALimitedTokenSeesItsPart(t *testing.T) {
 	i.signIn(t, b, limited.Token, "")
 	links := webtest.Eval[string](b, `[...document.querySelectorAll("nav a")].map((a) => a.textContent).join()`)
 	if links != "Overview,Invites" {
-		t.Errorf("offered: %s", links)
+		t.Errorf("the page links to: %s", links)
 	}
 	b.Allow("status of 403")
 	b.Go(i.page(t, "/peers"))
@@ -221,7 +221,7 @@ func TestALimitedTokenSeesItsPart(t *testing.T) {
 	b.Sees("Sign in to administer")
 }
 
-func TestAPageWorksByKeyboard(t *testing.T) {
+func TestPageWorksWithKeyboard(t *testing.T) {
 	c := local(t)
 	i := start(t, c)
 	admin := newAdmin(t, KeptAdminLink(c.Data))
@@ -229,16 +229,16 @@ func TestAPageWorksByKeyboard(t *testing.T) {
 	i.signIn(t, b, admin.token, "/access")
 	b.Press("\t")
 	if first := webtest.Eval[string](b, `document.activeElement.textContent`); first != "Skip to the contents" {
-		t.Errorf("the first key goes to %q", first)
+		t.Errorf("the first Tab goes to %q", first)
 	}
 	b.Press("\r")
-	b.Until("the focus is behind the navigation", `location.hash === "#main"`)
+	b.Until("the focus is after the navigation", `location.hash === "#main"`)
 	b.Press("\t")
-	b.Until("it is in the form", `document.activeElement.id === "label"`)
+	b.Until("the focus is in the form", `document.activeElement.id === "label"`)
 	b.Press("Ada\t \t")
-	b.Until("the first scope is chosen", `document.querySelector("[name=scopes]").checked`)
+	b.Until("the first scope is selected", `document.querySelector("[name=scopes]").checked`)
 	if outline := webtest.Eval[string](b, `getComputedStyle(document.activeElement).outlineStyle`); outline != "solid" {
-		t.Errorf("what has the focus has an outline that is %s", outline)
+		t.Errorf("the outline of the focused element is %s", outline)
 	}
 	b.Type("#label", "\r")
 	b.Sees("It is shown only now.")
@@ -247,9 +247,9 @@ func TestAPageWorksByKeyboard(t *testing.T) {
 	}
 }
 
-// TestEveryPage looks at all of them, in the light, in the dark and on a phone,
-// with a day of history and with peers.
-func TestEveryPage(t *testing.T) {
+// TestEveryPageRenders opens all pages in light and dark colours and on a phone, with
+// a day of history and with peers.
+func TestEveryPageRenders(t *testing.T) {
 	c := local(t)
 	c.Name, c.Region = "Home", "eu-west"
 	names := []string{
@@ -283,7 +283,7 @@ func TestEveryPage(t *testing.T) {
 		for name, path := range paths {
 			b.Go(i.page(t, path))
 			i.live(b)
-			b.Until("it has contents", `document.querySelector("main h1")`)
+			b.Until("the page has contents", `document.querySelector("main h1")`)
 			b.NoWiderThanWindow()
 			b.Accessible()
 			b.Shoot(*shots, name+"-"+look.name)
@@ -295,21 +295,23 @@ func TestEveryPage(t *testing.T) {
 	b.Go(i.page(t, "/peers?q=nobody"))
 	b.Sees("No peer matches")
 	b.Go(i.page(t, ""))
-	b.Until("the charts have a day", `document.querySelectorAll(".plot path.line").length === 6`)
+	b.Until("the charts show a day", `document.querySelectorAll(".plot path.line").length === 6`)
 	b.Do("point at a chart", webtest.Point(".plot svg"))
-	b.Until("the figures are told", `/Peers \d/.test(document.querySelector(".tip")?.textContent)`)
-	// The server counts by UTC's days.
+	b.Until("the figures are shown", `/Peers \d/.test(document.querySelector(".tip")?.textContent)`)
+	// The server counts days in UTC.
 	b.Zone("Pacific/Honolulu")
 	b.Go(i.page(t, "/relay"))
 	i.live(b)
-	b.Until("the charts have days", `document.querySelector("time[data-form=date]")`)
+	b.Until("the charts show days", `document.querySelector("time[data-form=date]")`)
 	last := `[...document.querySelectorAll(".ticks time[data-form=date]")].at(-1)`
-	if day := webtest.Eval[bool](b, last+`.textContent === new Date(`+last+`.dateTime).toLocaleDateString(undefined, {day: "numeric", month: "short", timeZone: "UTC"})`); !day {
-		t.Errorf("in Honolulu the last day is called %s", webtest.Eval[string](b, last+`.textContent`))
+	local := `new Date(` + last + `.dateTime).toLocaleDateString(undefined, ` +
+		`{day: "numeric", month: "short", timeZone: "UTC"})`
+	if day := webtest.Eval[bool](b, last+`.textContent === `+local); !day {
+		t.Errorf("in Honolulu the last day is %s", webtest.Eval[string](b, last+`.textContent`))
 	}
 }
 
-// remember writes a day of history and what some peers have had relayed.
+// remember writes a day of history and relay usage of some peers.
 func remember(t *testing.T, data string, peers int) {
 	t.Helper()
 	store, err := sqlitestore.Open(t.Context(), data)
@@ -331,7 +333,7 @@ func remember(t *testing.T, data string, peers int) {
 		if n%41 == 0 {
 			m.Refusals = int64(n % 5)
 		}
-		if n > 500 && n < 560 { // nobody ran
+		if n > 500 && n < 560 { // no instance was running
 			continue
 		}
 		if err := store.History().AddMinute(t.Context(), m); err != nil {
@@ -354,7 +356,7 @@ func remember(t *testing.T, data string, peers int) {
 	}
 }
 
-// seeded is the ID of the peer that newPeer makes of a seed.
+// seeded returns the ID of the peer that newPeer creates from a seed.
 func seeded(t *testing.T, seed byte) ident.PeerID {
 	t.Helper()
 	key, err := ident.KeyFromSeed([]byte(strings.Repeat(string(rune(seed)), 32)))
@@ -364,8 +366,8 @@ func seeded(t *testing.T, seed byte) ident.PeerID {
 	return key.ID()
 }
 
-// populate has peers join, connect and make links, and an administrator do a bit
-// of everything.
+// populate lets peers join, connect and report links, and an administrator use every
+// feature.
 func populate(t *testing.T, i *instance, admin *peer, names []string) []*peer {
 	t.Helper()
 	var all []*peer
@@ -396,7 +398,7 @@ func populate(t *testing.T, i *instance, admin *peer, names []string) []*peer {
 	return all
 }
 
-// change makes a request for whatever version is there.
+// change sends a request that matches any version.
 func (p *peer) change(method, path string, in any) {
 	p.t.Helper()
 	client := over(p.dial("http/1.1"))
@@ -405,7 +407,7 @@ func (p *peer) change(method, path string, in any) {
 	p.request(client, method, path, in, nil)
 }
 
-// whatever sends If-Match: * along.
+// whatever adds If-Match: * to requests.
 type whatever struct{ http.RoundTripper }
 
 func (w whatever) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -19,7 +19,7 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// peer speaks to a rendezvous as an agent does, message by message.
+// peer is a client of a rendezvous that sends and receives single messages.
 type peer struct {
 	t      *testing.T
 	key    ident.Key
@@ -59,7 +59,7 @@ func newAdmin(t *testing.T, link string) *peer {
 	return p
 }
 
-// follow reads whom a link leads to, and its parameters.
+// follow returns the server of a link and the parameters of the link.
 func follow(t *testing.T, link string) (*peer, url.Values) {
 	t.Helper()
 	u, err := url.Parse(link)
@@ -135,7 +135,7 @@ func (p *peer) do(method, path string, in, out any) {
 	p.request(client, method, path, in, out)
 }
 
-// over is a client of one connection.
+// over returns an HTTP client that uses one connection.
 func over(conn net.Conn) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
@@ -155,7 +155,7 @@ func (p *peer) request(client *http.Client, method, path string, in, out any) {
 	}
 }
 
-// asks makes a request on a connection of its own, whatever comes of it.
+// asks sends a request on a connection of its own and returns any answer.
 func (p *peer) asks(method, path string, in any) (status int, answer []byte) {
 	p.t.Helper()
 	client := over(p.dial("http/1.1"))
@@ -166,7 +166,7 @@ func (p *peer) asks(method, path string, in any) (status int, answer []byte) {
 func (p *peer) try(client *http.Client, method, path string, in any) (status int, answer []byte) {
 	p.t.Helper()
 	var body bytes.Buffer
-	if text, is := in.(string); is { // as it stands
+	if text, is := in.(string); is { // sent unchanged
 		body.WriteString(text)
 	} else if in != nil {
 		if err := json.NewEncoder(&body).Encode(in); err != nil {
@@ -203,13 +203,13 @@ func (p *peer) connect() *peer {
 	return p
 }
 
-// hello opens a signalling connection as far as its answer.
+// hello opens a signalling connection and returns the answer to its hello.
 func (p *peer) hello() signal.FromRendezvous {
 	p.t.Helper()
 	return p.helloOf(nil)
 }
 
-// helloOf does that with a proof that was made for another connection, if any.
+// helloOf is hello with a proof for another connection, unless that is nil.
 func (p *peer) helloOf(other *tls.ConnectionState) signal.FromRendezvous {
 	p.t.Helper()
 	p.conn = p.dial(signal.ALPN)
@@ -252,7 +252,7 @@ func (p *peer) allow(other *peer) {
 	p.call(http.MethodPut, api.AllowedPath(other.key.ID()), nil)
 }
 
-// online reports whether another peer is seen to be connected.
+// online reports whether the server says that another peer is connected.
 func (p *peer) online(other *peer) bool {
 	p.t.Helper()
 	var got api.Peer
@@ -260,5 +260,5 @@ func (p *peer) online(other *peer) bool {
 	return got.Online
 }
 
-// secrets are what must stand in no log.
+// secrets returns texts that no log may contain.
 func (p *peer) secrets() []string { return []string{p.token, strings.TrimSpace(p.invite)} }

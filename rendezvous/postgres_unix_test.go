@@ -11,11 +11,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// certmagic's limit of requests to an authority outlives what it limits.
-	goleak.VerifyTestMain(pgtest.Main{M: m}, goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"))
+	// A rate limiter of certmagic keeps its goroutine after its client was stopped.
+	const limiter = "github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"
+	goleak.VerifyTestMain(pgtest.Main{M: m}, goleak.IgnoreAnyFunction(limiter))
 }
 
-// postgres returns the URL of a fresh database of a throw-away cluster.
+// postgres returns the URL of an empty database of the shared Postgres server.
 func postgres(t *testing.T) string {
 	t.Helper()
 	return pgtest.Shared(t).Fresh(t)

@@ -26,17 +26,18 @@ import (
 )
 
 var (
-	benchRelay  = flag.Bool("bench-relay", false, "measure the relay beside coturn at full load, for some ten minutes")
-	benchRounds = flag.Int("bench-rounds", 3, "rounds of -bench-relay; the median of them counts")
+	benchRelay = flag.Bool("bench-relay", false, "measure the relay and coturn at full load, which takes about "+
+		"ten minutes")
+	benchRounds = flag.Int("bench-rounds", 3, "rounds of -bench-relay; the median counts")
 	benchWrite  = flag.Bool("bench-relay-write", false, "write the figures of -bench-relay into the guide")
 )
 
-// benchScale is what both servers are asked to do.
+// benchScale holds the load for both servers.
 type benchScale struct {
 	cells   []benchCell
-	offered int // packets a second, of all allocations together
+	offered int // packets per second of all allocations together
 	steady  time.Duration
-	rates   []int // that are tried, from below, for the most that a server delivers
+	rates   []int // ascending; they are tried to find the maximum that a server delivers
 	short   time.Duration
 	rounds  int
 }
@@ -70,14 +71,14 @@ var benchCells = []benchCell{
 	{160, true, 1},
 }
 
-// benchSample is what one server did with a cell in one round.
+// benchSample is the result of one server for a cell in one round.
 type benchSample struct {
-	delivered float64 // of what was sent at the offered rate, 0 to 1
-	cost      float64 // µs of processor time for a packet delivered at that rate
-	best      float64 // packets delivered in a second, whatever was offered
+	delivered float64 // fraction of the packets sent at the offered rate
+	cost      float64 // µs of processor time for each packet delivered at that rate
+	best      float64 // maximum of packets delivered per second
 }
 
-// turnServer is a server in a process of its own.
+// turnServer is a TURN server in a process of its own.
 type turnServer struct {
 	name    string
 	cpu     func() (time.Duration, error)
@@ -91,7 +92,7 @@ func startOurs(t *testing.T) *turnServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The rates are bounds that this machine does not reach: they are counted.
+	// This machine does not reach the limits, but the relay has to count against them.
 	i := processtest.Start(t, program, "--listen", "127.0.0.1:0", "--relay-ip", "127.0.0.1", "--relay-allow",
 		"127.0.0.2/32",
 		"--relay-rate-per-peer", "100000", "--relay-packets-per-peer", "10000000", "--relay-rate", "100000",
@@ -102,7 +103,7 @@ func startOurs(t *testing.T) *turnServer {
 		peers = append(peers, newPeer(t, i.Link, byte(seed+1)))
 	}
 	s.logins = func() (all []relayload.Login) {
-		for _, p := range peers { // they are good for ten minutes
+		for _, p := range peers { // credentials are valid for ten minutes
 			var c api.RelayCredentials
 			p.call(http.MethodPost, api.PathRelay, &c)
 			address, _, _ := strings.Cut(strings.TrimPrefix(c.URIs[0], "turn:"), "?")
@@ -175,15 +176,15 @@ func (s *turnServer) sample(t *testing.T, c benchCell, scale benchScale) benchSa
 	for _, load.Rate = range scale.rates {
 		got := rate(run())
 		if got < out.best*0.9 {
-			break // it only becomes worse
+			break // higher rates are only worse
 		}
 		out.best = max(out.best, got)
 	}
 	return out
 }
 
-// TestBenchRelay measures this relay and coturn in turns, in one run. Unless it
-// is asked to measure, it shows at a small scale that it could.
+// TestBenchRelay measures this relay and coturn alternately. By default it runs at a
+// small scale and shows that the measurement works.
 func TestBenchRelay(t *testing.T) {
 	scale := benchScale{cells: benchCells[:2], offered: 2000, steady: 500 * time.Millisecond, rounds: 1}
 	if *benchRelay {
@@ -216,7 +217,7 @@ func TestBenchRelay(t *testing.T) {
 	}
 }
 
-// benchReport is what was seen.
+// benchReport holds all results.
 type benchReport struct {
 	began      time.Time
 	scale      benchScale
@@ -224,7 +225,7 @@ type benchReport struct {
 	samples    [2][6][]benchSample // of EasyFind and of coturn, by cell
 }
 
-// median takes the median of one figure of samples.
+// median returns the median of a figure of samples.
 func median(samples []benchSample, of func(benchSample) float64) float64 {
 	var values []float64
 	for _, s := range samples {
@@ -246,7 +247,7 @@ func loadAverage() string {
 	return first
 }
 
-// markdown is the tables.
+// markdown returns the tables.
 func (r *benchReport) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nMeasured on %s in %s, %d rounds, whose medians count: %d cores, which servers and load "+
@@ -269,7 +270,7 @@ func (r *benchReport) markdown() string {
 	return b.String()
 }
 
-// write puts the tables into the guide.
+// write writes the tables to the guide.
 func (r *benchReport) write() error {
 	const begin, end = "<!-- figures of make bench-relay -->\n", "<!-- end of the relay's figures -->\n"
 	name := filepath.Join("..", "deploy", "docs", "benchmarks-rendezvous.md")

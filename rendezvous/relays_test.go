@@ -40,11 +40,11 @@ func TestRelaysOfTwoInstancesReachEachOther(t *testing.T) {
 		relayed = append(relayed, a)
 	}
 	a, b := relayed[0], relayed[1]
-	// Each instance hears of the other within a second or so. Until then what is
-	// for the other's ports is dropped.
+	// Each instance learns of the other within about a second. Until then it drops
+	// packets for the ports of the other.
 	buf := make([]byte, 100)
 	for _, pair := range [][2]net.PacketConn{{a, b}, {b, a}, {a, b}} {
-		waittest.Until(t, "a packet arrives", func() bool {
+		waittest.Until(t, "a packet arrives at the other relay", func() bool {
 			if _, err := pair[0].WriteTo([]byte("hello"), pair[1].LocalAddr()); err != nil {
 				t.Fatal(err)
 			}

@@ -106,7 +106,7 @@ func (i *instance) address(message string) string {
 	return strings.Fields(rest)[0]
 }
 
-// signals has a send a message to b, which confirms it.
+// signals sends a message from a to b, which confirms it.
 func signals(t *testing.T, a, b *peer, body string) {
 	t.Helper()
 	a.write(signal.Send{ID: 1, To: b.key.ID(), Body: []byte(body)})
@@ -120,7 +120,7 @@ func signals(t *testing.T, a, b *peer, body string) {
 	}
 }
 
-func TestOneInstance(t *testing.T) {
+func TestPeersSignalThroughOneInstance(t *testing.T) {
 	i := start(t, local(t))
 	a, b := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
 	b.allow(a)
@@ -128,12 +128,12 @@ func TestOneInstance(t *testing.T) {
 	signals(t, a, b, "hello")
 	for _, secret := range append(a.secrets(), b.secrets()...) {
 		if strings.Contains(i.log.String(), secret) {
-			t.Errorf("the log holds a secret")
+			t.Errorf("the log contains a secret")
 		}
 	}
 }
 
-func TestTwoInstancesAreOneRendezvous(t *testing.T) {
+func TestPeersSignalThroughTwoInstances(t *testing.T) {
 	url := postgres(t)
 	var both [2]*instance
 	for n := range both {
@@ -152,14 +152,14 @@ func TestTwoInstancesAreOneRendezvous(t *testing.T) {
 	both[1].stop()
 	a.write(signal.Send{ID: 9, To: b.key.ID(), Body: []byte("too late")})
 	if m, ok := a.read().(signal.SendFailed); !ok || m.ID != 9 {
-		t.Errorf("a message to a peer whose instance stopped: %#v", m)
+		t.Errorf("message to a peer whose instance has stopped: %#v", m)
 	}
 }
 
-func TestTURNOverTLSSharesThePort(t *testing.T) {
+func TestTURNOverTLSUsesHTTPSPort(t *testing.T) {
 	i := start(t, local(t))
 	p := newPeer(t, i.link, 1)
-	for name, alpn := range map[string]string{"by its name": "stun.turn", "by its first byte": ""} {
+	for name, alpn := range map[string]string{"by ALPN": "stun.turn", "by its first byte": ""} {
 		t.Run(name, func(t *testing.T) {
 			conn := p.dial(alpn)
 			// A Binding request without attributes (RFC 8489 section 5).
@@ -181,26 +181,22 @@ func TestTURNOverTLSSharesThePort(t *testing.T) {
 	}
 }
 
-func TestHTTPSWithoutALPNIsWholeHTTPS(t *testing.T) {
+func TestRegistrationWorksWithoutALPN(t *testing.T) {
 	i := start(t, local(t))
 	p := newPeer(t, i.link, 1)
-	p.registerOver("") // bound to its TLS connection
+	p.registerOver("") // the registration is bound to the TLS connection
 	p.connect()
 }
 
-func TestWhatIsKeptIsPrivateAndSurvivesARestart(t *testing.T) {
+func TestFilesArePrivateAndSurviveRestart(t *testing.T) {
 	c := local(t)
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Listen = probe.Addr().String()
-	probe.Close()
-	first := start(t, c)
+	public := newForwarder(t)
+	c.PublicURL, c.RelayIP = "https://"+public.address(), "127.0.0.1"
+	first := startBehind(t, public, c)
 	p := newPeer(t, first.link, 1)
 	kept, err := KeptJoinLink(c.Data)
 	if err != nil || kept != first.link {
-		t.Errorf("kept %q, %v", kept, err)
+		t.Errorf("stored link %q, %v", kept, err)
 	}
 	first.stop()
 	files, err := os.ReadDir(c.Data)
@@ -216,30 +212,30 @@ func TestWhatIsKeptIsPrivateAndSurvivesARestart(t *testing.T) {
 			t.Errorf("%s has mode %s", f.Name(), info.Mode())
 		}
 	}
-	if second := start(t, c); second.link != first.link {
+	if second := startBehind(t, public, c); second.link != first.link {
 		t.Error("the join link changed")
 	}
-	p.connect() // known without registering again
+	p.connect() // it need not register again
 }
 
-func TestAnOpenServersLinkHasNoInvite(t *testing.T) {
+func TestJoinLinkOfOpenServerHasNoInvite(t *testing.T) {
 	c := local(t)
 	c.Open = true
 	i := start(t, c)
 	if strings.Contains(i.link, "invite") {
-		t.Error("it has one")
+		t.Error("the link has an invite")
 	}
 	newPeer(t, i.link, 1).connect()
 }
 
-func TestAStopIsLogged(t *testing.T) {
+func TestStopIsLogged(t *testing.T) {
 	i := start(t, local(t))
 	newPeer(t, i.link, 1).connect()
 	i.stop()
 	log := i.log.String()
 	began, ended := strings.Index(log, "the rendezvous is stopping"), strings.Index(log, "has stopped")
 	if began < 0 || ended < began || !strings.Contains(log[began:ended], "peers=1") {
-		t.Errorf("the log says:\n%s", log)
+		t.Errorf("the log is:\n%s", log)
 	}
 }
 
@@ -272,7 +268,7 @@ func TestWrongSettingsAreExplained(t *testing.T) {
 	}
 }
 
-func TestWhatPreventsAStartIsExplained(t *testing.T) {
+func TestFailedStartIsExplained(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

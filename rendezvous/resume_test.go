@@ -8,9 +8,9 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// TestHelloIsBoundToAResumedConnection: what a peer proves on a resumed connection
-// is good there only.
-func TestHelloIsBoundToAResumedConnection(t *testing.T) {
+// TestHelloIsBoundToResumedConnection: the proof of a peer on a resumed TLS session is not
+// valid on another connection.
+func TestHelloIsBoundToResumedConnection(t *testing.T) {
 	i := start(t, local(t))
 	p := newPeer(t, i.link, 1)
 	p.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -21,7 +21,7 @@ func TestHelloIsBoundToAResumedConnection(t *testing.T) {
 	if first.DidResume || !second.DidResume {
 		t.Fatalf("resumed: %v, then %v", first.DidResume, second.DidResume)
 	}
-	// What was made for the first connection is shown on another, resumed one.
+	// The proof for the first connection is sent on another one, which was resumed.
 	if m, ok := p.helloOf(&first).(signal.Bye); !ok || !p.conn.ConnectionState().DidResume {
 		t.Errorf("a proof for another connection: %#v", m)
 	}
@@ -29,12 +29,12 @@ func TestHelloIsBoundToAResumedConnection(t *testing.T) {
 		ClientSessionCache: p.tls.ClientSessionCache,
 		ServerName:         "x",
 	}); err == nil {
-		t.Error("who checks certificates accepted a self-signed one")
+		t.Error("a client that verifies certificates accepted a self-signed one")
 	}
 	wrong := ident.PinnedTLS(ident.Pin{1})
 	wrong.ClientSessionCache = p.tls.ClientSessionCache
 	if conn, err := tls.Dial("tcp", p.host, wrong); err == nil {
 		conn.Close()
-		t.Error("a resumption gets around the pin")
+		t.Error("a resumption bypasses the pin")
 	}
 }

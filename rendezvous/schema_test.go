@@ -17,7 +17,7 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/sqlitestore"
 )
 
-// next is a migration as a version to come may have it: it only adds.
+// next is a migration of the next version. It only adds columns and tables.
 const next = `-- +goose Up
 ALTER TABLE peers ADD COLUMN colour %[1]s NOT NULL DEFAULT 'none';
 ALTER TABLE instances ADD COLUMN colour %[1]s NOT NULL DEFAULT 'none';
@@ -25,8 +25,8 @@ CREATE TABLE colours (name %[1]s PRIMARY KEY);
 CREATE INDEX peers_colour ON peers (colour);
 `
 
-// upgrade brings a database n steps further than this version of the software
-// knows, as the ones to come would.
+// upgrade migrates a database n steps further than this version of the software knows,
+// as later versions do.
 func upgrade(t *testing.T, c Config, n int) {
 	t.Helper()
 	driver, source, dialect, engine := "sqlite", filepath.Join(c.Data, sqlitestore.FileName), goose.DialectSQLite3,
@@ -57,10 +57,9 @@ func upgrade(t *testing.T, c Config, n int) {
 	}
 }
 
-// TestOneStepAhead: an instance goes on with a schema that is one step newer,
-// and starts with it; what is beside it refuses, and so does everything two
-// steps on.
-func TestOneStepAhead(t *testing.T) {
+// TestSchemaOneStepAhead: an instance keeps running, and starts, with a schema that is one
+// step newer. A backup refuses it. With two steps everything refuses.
+func TestSchemaOneStepAhead(t *testing.T) {
 	for name, c := range map[string]Config{"SQLite": local(t), "Postgres": local(t)} {
 		t.Run(name, func(t *testing.T) {
 			if name == "Postgres" {
@@ -70,7 +69,7 @@ func TestOneStepAhead(t *testing.T) {
 			a, b := newPeer(t, i.link, 1).connect(), newPeer(t, i.link, 2).connect()
 			b.allow(a)
 			if name == "SQLite" {
-				i.stop() // it is the only one that may use the file
+				i.stop() // only one process may use the file
 			}
 			upgrade(t, c, 1)
 			works := func(i *instance, a, b *peer) {
@@ -89,7 +88,7 @@ func TestOneStepAhead(t *testing.T) {
 			a.allow(b)
 			signals(t, a, b, "after a restart")
 			if err := Backup(t.Context(), c, &bytes.Buffer{}); !errors.Is(err, migrations.ErrNewer) {
-				t.Errorf("a backup that would lack what it does not know: %v", err)
+				t.Errorf("a backup of a newer schema: %v", err)
 			}
 			again.stop()
 			upgrade(t, c, 2)

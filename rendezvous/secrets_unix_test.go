@@ -20,11 +20,11 @@ import (
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/pgstore/pgtest"
 )
 
-// secrets gathers what a server gives out that must be kept nowhere.
+// secrets are the secrets of a server that must not be stored or logged, by value.
 type secrets map[string]string
 
-// add remembers a secret. What is public of a token, its first eight bytes, is
-// not looked for: the rest is, as text and as what the text stands for.
+// add adds a secret. The first eight bytes of a token are public: only the rest is
+// searched for, as text and in decoded form.
 func (s secrets) add(t *testing.T, what, secret string) {
 	t.Helper()
 	if len(secret) < 16 {
@@ -33,7 +33,7 @@ func (s secrets) add(t *testing.T, what, secret string) {
 	s[what] = secret
 }
 
-// in lists the secrets that stand in a text.
+// in returns the secrets that a text contains.
 func (s secrets) in(text string) (found []string) {
 	for what, secret := range s {
 		tail := secret
@@ -57,11 +57,11 @@ func (s secrets) in(text string) (found []string) {
 	return found
 }
 
-// TestSecretsAreKeptNowhere has a server at its most talkative register, refuse,
-// pair, sign in, and be asked wrongly with every secret that it has given out,
-// and looks for these in its log as it is before anything is taken out of it, in
-// every refusal, and in all of its database.
-func TestSecretsAreKeptNowhere(t *testing.T) {
+// TestSecretsAreNotStoredOrLogged lets a server with debug logging register peers, refuse
+// requests, pair and sign in, and sends wrong requests with every secret that it has
+// issued. The secrets must not be in the log before redaction, in any error answer, or
+// in the database.
+func TestSecretsAreNotStoredOrLogged(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
 		c := local(t)
 		keepsNothing(t, c, func() string {
@@ -96,7 +96,7 @@ func keepsNothing(t *testing.T, c Config, database func() string) {
 	log := &logtest.Journal{}
 	i := startLogging(t, c, slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	given := secrets{}
-	p := givesOut(t, c, i, given)
+	p := issueSecrets(t, c, i, given)
 	answers := refusals(t, p, given)
 	if len(answers) < 10*len(given) {
 		t.Fatalf("%d refusals of %d secrets", len(answers), len(given))
@@ -108,7 +108,7 @@ func keepsNothing(t *testing.T, c Config, database func() string) {
 	}
 	dump := database()
 	if !strings.Contains(dump, "a label of one's own") {
-		t.Fatal("the database does not hold what was written: the test looks in the wrong place")
+		t.Fatal("the database does not contain what was written: the test reads the wrong files")
 	}
 	if found := given.in(dump); len(found) > 0 {
 		t.Errorf("%q is in the database", found)
@@ -116,15 +116,15 @@ func keepsNothing(t *testing.T, c Config, database func() string) {
 	i.stop()
 	text := log.String()
 	if !strings.Contains(text, "refused a signalling connection") {
-		t.Error("the log is not at its most talkative: the test looks in the wrong place")
+		t.Error("the log has no debug records: the test reads the wrong log")
 	}
 	if found := given.in(text); len(found) > 0 {
 		t.Errorf("%q is in the log", found)
 	}
 }
 
-// givesOut has the server give out one of each secret.
-func givesOut(t *testing.T, c Config, i *instance, given secrets) *peer {
+// issueSecrets lets the server issue one secret of each kind.
+func issueSecrets(t *testing.T, c Config, i *instance, given secrets) *peer {
 	t.Helper()
 	_, join := follow(t, i.link)
 	given.add(t, "invite of the join link", join.Get("invite"))
@@ -143,7 +143,7 @@ func givesOut(t *testing.T, c Config, i *instance, given secrets) *peer {
 
 	a, b := newPeer(t, i.link, 1), newPeer(t, i.link, 2)
 	given.add(t, "a peer's token", a.token)
-	a.register() // again: another token
+	a.register() // returns another token
 	given.add(t, "a peer's next token", a.token)
 	given.add(t, "another peer's token", b.token)
 	var relay api.RelayCredentials
@@ -164,7 +164,7 @@ func givesOut(t *testing.T, c Config, i *instance, given secrets) *peer {
 	return a
 }
 
-// refusals asks wrongly with every secret and returns every answer that refuses.
+// refusals sends wrong requests with every secret and returns the error answers.
 func refusals(t *testing.T, p *peer, given secrets) (answers []string) {
 	t.Helper()
 	good := p.token
@@ -190,7 +190,7 @@ func refusals(t *testing.T, p *peer, given secrets) (answers []string) {
 		ask(http.MethodPost, api.PathPeers, fmt.Sprintf(`{"invite":%s,"public_key":%s,"name":1}`, quoted, quoted))
 		ask(http.MethodPost, api.PathAdminLink, fmt.Sprintf(`{"code":%s,"label":2}`, quoted))
 		ask(http.MethodPost, api.PathAdminLink, fmt.Sprintf(`{"code":%s}`, quoted))
-		ask(secret[:8], api.PathServer, nil) // a method that is none
+		ask(secret[:8], api.PathServer, nil) // an unknown method
 		for _, token := range []string{secret + "x", "x" + secret, secret + "\t" + secret} {
 			p.token = token
 			ask(http.MethodGet, api.PathInvites, nil)

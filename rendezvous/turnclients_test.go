@@ -20,10 +20,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
-// programTime bounds one run of a program that is not ours.
+// programTime bounds one run of another program.
 const programTime = 2 * time.Minute
 
-// installed skips the test where a program is not.
+// installed skips the test if a program is not installed.
 func installed(t *testing.T, program string) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err == nil {
@@ -50,8 +50,7 @@ func program(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// relayOf returns the credentials of a peer, and the ports of TURN and of TURN
-// over TLS.
+// relayOf returns the credentials of a peer, and the ports of TURN and of TURN over TLS.
 func relayOf(t *testing.T, link string, seed byte) (c api.RelayCredentials, turn, turns string) {
 	t.Helper()
 	newPeer(t, link, seed).call(http.MethodPost, api.PathRelay, &c)
@@ -76,9 +75,9 @@ var (
 	uclientLost   = regexp.MustCompile(`Total lost packets (\d+) .*total send dropped (\d+)`)
 )
 
-// TestCoturnsClientLosesNothing has coturn's TURN client relay in all the ways
-// it has: through the ports of TURN, and through that of HTTPS.
-func TestCoturnsClientLosesNothing(t *testing.T) {
+// TestCoturnClientLosesNoMessages lets coturn's TURN client relay messages in all its
+// ways, through the TURN port and the HTTPS port.
+func TestCoturnClientLosesNoMessages(t *testing.T) {
 	installed(t, "turnutils_uclient")
 	const messages, clients = 100, 2
 	c := local(t)
@@ -96,8 +95,8 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 		{name: "TCP", args: []string{"-t"}},
 		{name: "TCP, by indications", args: []string{"-t", "-s"}},
 		{name: "TLS at the HTTPS port", args: []string{"-t", "-S"}, tls: true},
-		{name: "UDP, to a peer that echoes", echo: true},
-		{name: "TLS, to a peer that echoes", args: []string{"-t", "-S"}, tls: true, echo: true},
+		{name: "UDP, to an echo peer", echo: true},
+		{name: "TLS, to an echo peer", args: []string{"-t", "-S"}, tls: true, echo: true},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +116,7 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 			out := program(t, "turnutils_uclient", append(args, "-p", port, "127.0.0.1")...)
 			counts, lost := uclientCounts.FindAllStringSubmatch(out, -1), uclientLost.FindStringSubmatch(out)
 			if len(counts) == 0 || lost == nil {
-				t.Fatalf("no figures in:\n%s", out)
+				t.Fatalf("no figures in the output:\n%s", out)
 			}
 			last := counts[len(counts)-1]
 			if sent := strconv.Itoa(messages * clients); last[1] != sent || last[2] != sent || lost[1] != "0" ||
@@ -129,8 +128,8 @@ func TestCoturnsClientLosesNothing(t *testing.T) {
 	}
 }
 
-// startEcho runs coturn's peer, which sends back what it receives, and returns
-// its port.
+// startEcho runs coturn's echo peer and returns its port. The peer cannot report a port
+// that the system chose.
 func startEcho(t *testing.T) string {
 	t.Helper()
 	installed(t, "turnutils_peer")
@@ -164,9 +163,8 @@ func startEcho(t *testing.T) string {
 	return port
 }
 
-// TestOthersFindOutAboutTheirNAT has programs that are not ours ask a server
-// with two addresses.
-func TestOthersFindOutAboutTheirNAT(t *testing.T) {
+// TestOtherProgramsDetectNAT lets other STUN clients query a server with two addresses.
+func TestOtherProgramsDetectNAT(t *testing.T) {
 	c := local(t)
 	c.STUNAlternate = "127.0.0.2"
 	_, port, _ := relayOf(t, start(t, c).link, 1)
@@ -193,12 +191,12 @@ func TestOthersFindOutAboutTheirNAT(t *testing.T) {
 	})
 }
 
-// prints wants an output to have all of some phrases.
+// prints checks that an output contains phrases.
 func prints(t *testing.T, out string, phrases ...string) {
 	t.Helper()
 	for _, phrase := range phrases {
 		if !strings.Contains(out, phrase) {
-			t.Errorf("it does not print %q but:\n%s", phrase, out)
+			t.Errorf("the output does not contain %q:\n%s", phrase, out)
 		}
 	}
 }

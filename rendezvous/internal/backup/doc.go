@@ -67,7 +67,8 @@ type sink interface {
 // tables are the tables in a backup, in an order in which they can be filled.
 var tables = []string{
 	"secrets", "peers", "challenges", "invites", "allowed", "mailboxes", "tries",
-	"admin_tokens", "admin_links", "revocations", "approvals", "join_requests", "audit", "blobs", "last_seen", "history", "relay_use",
+	"admin_tokens", "admin_links", "revocations", "approvals", "join_requests", "audit", "blobs", "last_seen",
+	"history", "relay_use",
 }
 
 // left are the tables that are not in a backup, with the reason. A restore empties

@@ -208,7 +208,10 @@ func (broken) PutBlob(context.Context, blobs.Blob, *blobs.Lock) error {
 func TestBrokenDatabaseIsReported(t *testing.T) {
 	c, log := newConfig(t)
 	db := store(t)
-	c.ACME = &ACME{Directory: "https://127.0.0.1:1/dir", HTTPS: address("127.0.0.1:1"), Store: Store{broken{}, db.Locks}}
+	c.ACME = &ACME{
+		Directory: "https://127.0.0.1:1/dir", HTTPS: address("127.0.0.1:1"),
+		Store: Store{broken{}, db.Locks},
+	}
 	if _, err := New(t.Context(), c); err == nil || !errors.Is(err, registry.ErrUnavailable) {
 		t.Errorf("at the start: %v", err)
 	}

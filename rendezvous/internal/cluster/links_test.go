@@ -21,7 +21,10 @@ func newSQLite(t *testing.T) testStore {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return testStore{LeaseStore: store.Leases(), PresenceStore: store.Presence(), ReportStore: store.Links(), links: store.Links()}
+	return testStore{
+		LeaseStore: store.Leases(), PresenceStore: store.Presence(), ReportStore: store.Links(),
+		links: store.Links(),
+	}
 }
 
 // TestNewConnectionEndsOlderOneAtOtherInstance: a peer whose connection broke

@@ -21,5 +21,8 @@ func newPostgres(t *testing.T) testStore {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return testStore{LeaseStore: store.Leases(), PresenceStore: store.Presence(), ReportStore: store.Links(), links: store.Links()}
+	return testStore{
+		LeaseStore: store.Leases(), PresenceStore: store.Presence(), ReportStore: store.Links(),
+		links: store.Links(),
+	}
 }
