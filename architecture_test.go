@@ -132,7 +132,7 @@ var doors = map[string][]string{
 	"github.com/coder/websocket":         {"rendezvous/internal/hub", "agent/internal/rvclient"},
 	"github.com/jackc/pgx/v5":            {"rendezvous/internal/pgstore"},
 	"modernc.org/sqlite":                 {"rendezvous/internal/sqlitestore"},
-	"github.com/pressly/goose/v3":        {"rendezvous/internal/pgstore", "rendezvous/internal/sqlitestore", "migrations"},
+	"github.com/pressly/goose/v3":        {"migrations"},
 	"github.com/pion/turn/v2":            {"rendezvous/internal/relay", "internal/doctor"},
 	"github.com/pion/logging":            {"internal/doctor", "rendezvous/internal/relay", "agent/internal/path"},
 	"github.com/pion/stun":               {"agent/internal/path", "rendezvous/internal/relay"},

@@ -31,7 +31,7 @@ type PresenceStore interface {
 	// their older connections at other instances. It returns presence.ErrFenced
 	// if the holder has no lease at now.
 	PutPresence(ctx context.Context, h presence.Holder, now time.Time,
-		peers []presence.Connection) ([]presence.Replaced, error)
+		peers []presence.Connection) ([]presence.Replacement, error)
 	// RemovePresence stores that connections at the holder have ended. It returns
 	// presence.ErrFenced if the holder has no lease at now.
 	RemovePresence(ctx context.Context, h presence.Holder, now time.Time, peers []presence.Connection) error

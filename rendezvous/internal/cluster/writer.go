@@ -66,7 +66,7 @@ func (w *writer) writePresence(ctx context.Context) (more bool) {
 	defer cancel()
 	var putErr, removeErr error
 	if len(put) > 0 {
-		var replaced []presence.Replaced
+		var replaced []presence.Replacement
 		if replaced, putErr = w.presenceStore.PutPresence(ctx, h, w.clock.now(), put); putErr != nil {
 			w.changes.putBackRows(put, true)
 		}
@@ -88,7 +88,7 @@ func (w *writer) writePresence(ctx context.Context) (more bool) {
 // notifyMoved notifies the instances that have older connections of peers that
 // have connected here. An older connection may be dead, and messages sent to it
 // are lost until it times out.
-func (w *writer) notifyMoved(replaced []presence.Replaced) {
+func (w *writer) notifyMoved(replaced []presence.Replacement) {
 	byInstance := map[string]moves{}
 	for _, r := range replaced {
 		byInstance[r.Instance] = append(byInstance[r.Instance], r.Connection)

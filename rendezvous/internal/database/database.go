@@ -89,11 +89,10 @@ func Postgres(db *pgstore.DB) *Database {
 	}
 	return &Database{
 		Peers: db.Peers(), Admissions: db.Peers(), AllowList: db.AllowList(), Invites: db.Invites(),
-		Approvals:    db.Approvals(),
-		JoinRequests: db.JoinRequests(), Revocations: db.Revocations(), Mailboxes: db.Mailboxes(),
-		Administration: db.Administration(), Audit: db.Audit(), Leases: db.Leases(), Presence: db.Presence(),
-		Links: db.Links(), History: db.History(), Blobs: db.Blobs(), Locks: db.Locks(), Secrets: db,
-		Engine: migrations.Postgres, handle: db,
+		Approvals: db.Approvals(), JoinRequests: db.JoinRequests(), Revocations: db.Revocations(),
+		Mailboxes: db.Mailboxes(), Administration: db.Administration(), Audit: db.Audit(), Leases: db.Leases(),
+		Presence: db.Presence(), Links: db.Links(), History: db.History(), Blobs: db.Blobs(), Locks: db.Locks(),
+		Secrets: db, Engine: migrations.Postgres, handle: db,
 	}
 }
 
@@ -104,11 +103,10 @@ func SQLite(db *sqlitestore.DB) *Database {
 	}
 	return &Database{
 		Peers: db.Peers(), Admissions: db.Peers(), AllowList: db.AllowList(), Invites: db.Invites(),
-		Approvals:    db.Approvals(),
-		JoinRequests: db.JoinRequests(), Revocations: db.Revocations(), Mailboxes: db.Mailboxes(),
-		Administration: db.Administration(), Audit: db.Audit(), Leases: db.Leases(), Presence: db.Presence(),
-		Links: db.Links(), History: db.History(), Blobs: db.Blobs(), Locks: db.Locks(), Secrets: db,
-		Engine: migrations.SQLite, handle: db,
+		Approvals: db.Approvals(), JoinRequests: db.JoinRequests(), Revocations: db.Revocations(),
+		Mailboxes: db.Mailboxes(), Administration: db.Administration(), Audit: db.Audit(), Leases: db.Leases(),
+		Presence: db.Presence(), Links: db.Links(), History: db.History(), Blobs: db.Blobs(), Locks: db.Locks(),
+		Secrets: db, Engine: migrations.SQLite, handle: db,
 	}
 }
 

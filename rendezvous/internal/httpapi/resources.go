@@ -64,7 +64,7 @@ type Registration interface {
 	// Challenge returns a challenge that a registration must sign.
 	Challenge(ctx context.Context) (challenge []byte, expires time.Time, err error)
 	// Register registers a peer or renews its token.
-	Register(ctx context.Context, r api.Registration, by peers.Channel) (peers.Registered, error)
+	Register(ctx context.Context, r api.Registration, by peers.Channel) (peers.RegistrationResult, error)
 }
 
 // PeerTokens finds the peer that a token belongs to.

@@ -24,14 +24,14 @@ const (
 )
 
 // Admit registers or renews a peer.
-func (s Peers) Admit(ctx context.Context, a peers.Admission) (peers.Admitted, error) {
+func (s Peers) Admit(ctx context.Context, a peers.Admission) (peers.AdmissionResult, error) {
 	return s.db.admits.Call(ctx, a)
 }
 
 // admit executes a batch of admissions, in as many transactions as are needed for
 // each to have every peer and every challenge at most once.
-func (s Peers) admit(ctx context.Context, all []peers.Admission) []batch.Result[peers.Admitted] {
-	results := make([]batch.Result[peers.Admitted], len(all))
+func (s Peers) admit(ctx context.Context, all []peers.Admission) []batch.Result[peers.AdmissionResult] {
+	results := make([]batch.Result[peers.AdmissionResult], len(all))
 	left := make([]int, len(all))
 	for i := range all {
 		left[i] = i
@@ -51,7 +51,7 @@ func (s Peers) admit(ctx context.Context, all []peers.Admission) []batch.Result[
 		}
 		err := s.db.tx(ctx, "admit peers", func(tx pgx.Tx) error { return admissions{tx, now}.run(ctx) })
 		for n, a := range now {
-			results[places[n]] = batch.Result[peers.Admitted]{Value: a.admitted, Err: cmp.Or(err, a.err)}
+			results[places[n]] = batch.Result[peers.AdmissionResult]{Value: a.admitted, Err: cmp.Or(err, a.err)}
 		}
 		left = later
 	}
@@ -63,7 +63,7 @@ type admission struct {
 	peers.Admission
 	known    bool
 	spent    bool // this transaction has used its challenge up
-	admitted peers.Admitted
+	admitted peers.AdmissionResult
 	err      error
 }
 
@@ -310,7 +310,7 @@ func (t admissions) renew(b *pgx.Batch) {
 // insert writes new peers and their events.
 func (t admissions) insert(b *pgx.Batch, created []*admission) {
 	for _, a := range created {
-		a.admitted = peers.Admitted{Created: true, Name: a.Peer.Name}
+		a.admitted = peers.AdmissionResult{Created: true, Name: a.Peer.Name}
 	}
 	b.Queue(`INSERT INTO peers (id, public_key, name, created, token_prefix, token_hash)
 		SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::text[], $4::bigint[], $5::bytea[], $6::bytea[])`,

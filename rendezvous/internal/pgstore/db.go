@@ -27,7 +27,7 @@ import (
 // connections. Their methods may be called concurrently.
 type DB struct {
 	pool    *pgxpool.Pool
-	admits  *batch.Batch[peers.Admission, peers.Admitted]
+	admits  *batch.Batch[peers.Admission, peers.AdmissionResult]
 	byID    *batch.Batch[ident.PeerID, peers.Peer]
 	byToken *batch.Batch[registry.TokenPrefix, peers.Peer]
 }
@@ -101,7 +101,7 @@ func connect(ctx context.Context, url string) (*DB, error) {
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	db := &DB{pool: pool}
-	db.admits = batch.New(batch.Config[peers.Admission, peers.Admitted]{
+	db.admits = batch.New(batch.Config[peers.Admission, peers.AdmissionResult]{
 		Do: db.Peers().admit, MaxCalls: maxAdmissions, MaxRuns: 1, Timeout: admitTimeout,
 	})
 	db.byID = lookups(db, "id",
@@ -148,7 +148,8 @@ var remedies = map[string]string{
 	"3F000": "the role sees no schema to create tables in: set its search_path",
 	readOnly: "this server is read-only, a standby perhaps: " +
 		"use the primary's address, or name all servers, as host1:5432,host2:5432",
-	"53300": "the server has no connection free: raise its max_connections, or lower pool_max_conns in the database URL",
+	"53300": "the server has no connection free: " +
+		"raise its max_connections, or lower pool_max_conns in the database URL",
 	"42P05": poolerHint,
 	"26000": poolerHint,
 	"57P03": "the server is starting or stopping: try again",

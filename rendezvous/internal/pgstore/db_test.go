@@ -32,8 +32,7 @@ func open(t *testing.T, url string) *pgstore.DB {
 
 func TestContract(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *database.Database {
-		return database.Postgres(open(t,
-			pgtest.Shared(t).Fresh(t)))
+		return database.Postgres(open(t, pgtest.Shared(t).Fresh(t)))
 	})
 }
 
@@ -133,7 +132,8 @@ func TestRoleWithoutPrivilegesIsExplained(t *testing.T) {
 	cluster := pgtest.Shared(t)
 	name := cluster.Database(t)
 	if err := cluster.Exec(t.Context(), name,
-		"CREATE ROLE guest LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO guest"); err != nil {
+		"CREATE ROLE guest LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC; "+
+			"GRANT USAGE ON SCHEMA public TO guest"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := pgstore.Open(t.Context(), cluster.URLFor("guest", name))

@@ -147,7 +147,6 @@ func TestReadOnlyServerIsLeft(t *testing.T) {
 	})
 	alter("off")
 	waittest.Until(t, "writes are accepted again", func() bool {
-		return s.Leases().RenewLease(t.Context(), h, time.Now(),
-			time.Hour) == nil
+		return s.Leases().RenewLease(t.Context(), h, time.Now(), time.Hour) == nil
 	})
 }

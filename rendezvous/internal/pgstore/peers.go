@@ -52,7 +52,7 @@ func (s Peers) Peers(ctx context.Context, q peers.Query) ([]peers.Peer, error) {
 }
 
 // Rename changes a peer's name.
-func (s Peers) Rename(ctx context.Context, n peers.Naming) error {
+func (s Peers) Rename(ctx context.Context, n peers.NameChange) error {
 	return s.db.tx(ctx, "rename a peer", func(tx pgx.Tx) error {
 		if err := lockVersion(ctx, tx, n.ID, n.Version); err != nil {
 			return err

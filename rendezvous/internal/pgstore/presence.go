@@ -22,7 +22,7 @@ const holding = `WITH holder AS (
 // up to date.
 func (s Presence) PutPresence(
 	ctx context.Context, h presence.Holder, now time.Time, peers []presence.Connection,
-) (replaced []presence.Replaced, err error) {
+) (replaced []presence.Replacement, err error) {
 	const what = "write presence"
 	if err := checkBatch(what, len(peers)); err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (s Presence) PutPresence(
 		err := row.Scan(&held, &peer, &since, &at)
 		if err == nil && since != nil && at != nil && len(peer) == len(ident.PeerID{}) {
 			c := presence.Connection{Peer: ident.PeerID(peer), Since: moment(*since)}
-			replaced = append(replaced, presence.Replaced{Connection: c, Instance: *at})
+			replaced = append(replaced, presence.Replacement{Connection: c, Instance: *at})
 		}
 		return err
 	})

@@ -137,8 +137,8 @@ func (s *Services) openRegistration(c *Config, secrets *registry.Secrets) (err e
 	done := c.OnDone
 	s.Registration, err = peers.NewRegistration(peers.RegistrationConfig{
 		Store: c.Database.Admissions, Peers: c.Database.Peers, Secrets: secrets, Counter: s.Counter,
-		JoinRequests: s.JoinRequests,
-		Open:         c.Open, RequireBinding: c.RequireBinding, MaxPeers: c.MaxPeers, Now: c.Now, Refused: s.Audit.Refused,
+		JoinRequests: s.JoinRequests, Open: c.Open, RequireBinding: c.RequireBinding, MaxPeers: c.MaxPeers, Now: c.Now,
+		Refused: s.Audit.Refused,
 		OnRegistered: func(created bool) {
 			if created {
 				done("register", "new")

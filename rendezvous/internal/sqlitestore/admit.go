@@ -19,21 +19,21 @@ const (
 )
 
 // Admit registers or renews a peer.
-func (s Peers) Admit(ctx context.Context, a peers.Admission) (peers.Admitted, error) {
+func (s Peers) Admit(ctx context.Context, a peers.Admission) (peers.AdmissionResult, error) {
 	return s.db.admits.Call(ctx, a)
 }
 
 // admit executes a batch of admissions. An error of one admission leaves nothing
 // of it in the database; an error of the database fails all.
-func (s Peers) admit(ctx context.Context, all []peers.Admission) []batch.Result[peers.Admitted] {
-	results := make([]batch.Result[peers.Admitted], len(all))
+func (s Peers) admit(ctx context.Context, all []peers.Admission) []batch.Result[peers.AdmissionResult] {
+	results := make([]batch.Result[peers.AdmissionResult], len(all))
 	err := s.db.tx(ctx, "admit peers", func(tx *transaction) error {
 		for i, a := range all {
 			if _, err := tx.ExecContext(ctx, `SAVEPOINT one`); err != nil {
 				return err
 			}
 			admitted, err := admitOne(ctx, tx, a)
-			results[i] = batch.Result[peers.Admitted]{Value: admitted, Err: err}
+			results[i] = batch.Result[peers.AdmissionResult]{Value: admitted, Err: err}
 			end := `RELEASE one`
 			if err != nil {
 				if !registry.Expected(err) {
@@ -48,12 +48,12 @@ func (s Peers) admit(ctx context.Context, all []peers.Admission) []batch.Result[
 		return nil
 	})
 	if err != nil {
-		return batch.Failed[peers.Admitted](len(all), err)
+		return batch.Failed[peers.AdmissionResult](len(all), err)
 	}
 	return results
 }
 
-func admitOne(ctx context.Context, tx *transaction, a peers.Admission) (admitted peers.Admitted, err error) {
+func admitOne(ctx context.Context, tx *transaction, a peers.Admission) (admitted peers.AdmissionResult, err error) {
 	p := a.Peer
 	var revoked bool
 	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM revocations WHERE peer = ?)`, p.ID[:]).Scan(&revoked)
@@ -84,7 +84,7 @@ func admitOne(ctx context.Context, tx *transaction, a peers.Admission) (admitted
 	if err != nil {
 		return admitted, err
 	}
-	return peers.Admitted{Created: true, Name: p.Name}, addEvents(ctx, tx, a.Event)
+	return peers.AdmissionResult{Created: true, Name: p.Name}, addEvents(ctx, tx, a.Event)
 }
 
 // useInvite uses up the invite or the approval of a new peer, if it needs one.

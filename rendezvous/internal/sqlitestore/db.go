@@ -40,7 +40,7 @@ type DB struct {
 	write *sql.DB // one connection, since SQLite has one writer
 	read  *reader
 
-	admits *batch.Batch[peers.Admission, peers.Admitted]
+	admits *batch.Batch[peers.Admission, peers.AdmissionResult]
 }
 
 // ErrInUse is the error of a data directory that another process uses.
@@ -106,7 +106,7 @@ func OpenExisting(ctx context.Context, dir string) (_ *DB, err error) {
 
 func newDB() *DB {
 	db := &DB{}
-	db.admits = batch.New(batch.Config[peers.Admission, peers.Admitted]{
+	db.admits = batch.New(batch.Config[peers.Admission, peers.AdmissionResult]{
 		Do: db.Peers().admit, MaxCalls: maxAdmissions, MaxRuns: 1, Timeout: admitTimeout,
 	})
 	return db

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/registry/peers"
 )
@@ -34,11 +34,7 @@ func TestCancelledReadDoesNotWait(t *testing.T) {
 			t.Errorf("the waiting read: %v", err)
 		}
 	})
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for s.Pool().Waits == waits {
-		<-tick.C
-	}
+	waittest.Until(t, "the read waits for a connection", func() bool { return s.Pool().Waits > waits })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	cancelled := make(chan error, 1)
@@ -46,15 +42,8 @@ func TestCancelledReadDoesNotWait(t *testing.T) {
 		_, err := s.Peers().CountPeers(ctx)
 		cancelled <- err
 	}()
-	over := time.NewTimer(10 * time.Second)
-	defer over.Stop()
-	select {
-	case err := <-cancelled:
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("the cancelled read: %v", err)
-		}
-	case <-over.C:
-		t.Error("the cancelled read waits for the other read")
+	if err := waittest.Receive(t, "the result of the cancelled read", cancelled); !errors.Is(err, context.Canceled) {
+		t.Errorf("the cancelled read: %v", err)
 	}
 	for _, conn := range held {
 		if err := conn.Close(); err != nil {

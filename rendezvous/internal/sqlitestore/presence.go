@@ -13,7 +13,7 @@ import (
 // PutPresence records connections to the holder.
 func (s Presence) PutPresence(
 	ctx context.Context, h presence.Holder, now time.Time, peers []presence.Connection,
-) (replaced []presence.Replaced, err error) {
+) (replaced []presence.Replacement, err error) {
 	const what = "write presence"
 	if err := checkBatch(what, len(peers)); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (s Presence) PutPresence(
 				return err
 			}
 			if instance != "" {
-				replaced = append(replaced, presence.Replaced{Connection: p, Instance: instance})
+				replaced = append(replaced, presence.Replacement{Connection: p, Instance: instance})
 			}
 		}
 		return nil

@@ -42,8 +42,9 @@ func (c *Cluster) Pooler(ctx context.Context) (_ *Pooler, err error) {
 			err = fmt.Errorf("pgbouncer: %w", errors.Join(err, p.Stop()))
 		}
 	}()
-	config := fmt.Sprintf("[databases]\n* = host=%s user=%s\n[pgbouncer]\nunix_socket_dir=%s\nlisten_addr=\nlisten_port=5432\n"+
-		"auth_type=any\npool_mode=transaction\ndefault_pool_size=20\nmax_client_conn=500\nserver_round_robin=1\nlogfile=%s\n",
+	config := fmt.Sprintf("[databases]\n* = host=%s user=%s\n[pgbouncer]\n"+
+		"unix_socket_dir=%s\nlisten_addr=\nlisten_port=5432\nauth_type=any\npool_mode=transaction\n"+
+		"default_pool_size=20\nmax_client_conn=500\nserver_round_robin=1\nlogfile=%s\n",
 		c.dir, superuser, dir, filepath.Join(dir, "log"))
 	name := filepath.Join(dir, "pgbouncer.ini")
 	if err := os.WriteFile(name, []byte(config), 0o600); err != nil {

@@ -19,8 +19,8 @@ var (
 
 // Store keeps values by name. Names are paths: "a/b" is below "a", "ab" is not.
 type Store interface {
-	// PutBlob replaces a value. With a lock, it does so only if the caller holds
-	// the lock at b.Changed. Errors: ErrFenced, ErrSize.
+	// PutBlob replaces a value. With a lock, it does so only while that
+	// lock has not lapsed at b.Changed. Errors: ErrFenced, ErrSize.
 	PutBlob(ctx context.Context, b Blob, under *Lock) error
 	// Blob returns a value. Errors: ErrNotFound.
 	Blob(ctx context.Context, name string) (Blob, error)

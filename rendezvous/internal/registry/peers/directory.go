@@ -28,7 +28,7 @@ type Store interface {
 	// Peers returns peers, ordered by ID.
 	Peers(ctx context.Context, q Query) ([]Peer, error)
 	// Rename changes a peer's name. Errors: ErrNotFound, ErrChanged.
-	Rename(ctx context.Context, n Naming) error
+	Rename(ctx context.Context, n NameChange) error
 }
 
 // Locator finds connected peers; see presence.Store.
@@ -68,8 +68,8 @@ type Query struct {
 // Everyone reports whether the query selects all peers.
 func (q Query) Everyone() bool { return q.Name == "" && q.Last.IsZero() }
 
-// Naming is a change of a peer's name.
-type Naming struct {
+// NameChange is a change of a peer's name.
+type NameChange struct {
 	ID      ident.PeerID
 	Name    string
 	Version int64 // the peer's expected version; 0 accepts any
@@ -179,7 +179,7 @@ func (d *Directory) Rename(ctx context.Context, id ident.PeerID, name string) (P
 	if err := checkName(name); err != nil {
 		return Peer{}, err
 	}
-	if err := d.store.Rename(ctx, Naming{ID: id, Name: name}); err != nil {
+	if err := d.store.Rename(ctx, NameChange{ID: id, Name: name}); err != nil {
 		return Peer{}, err
 	}
 	return d.store.Peer(ctx, id)
@@ -194,7 +194,7 @@ func (d *Directory) NamePeer(ctx context.Context, id ident.PeerID, name string, 
 	}
 	e := audit.NewEvent(ctx, d.now(), audit.KindPeerRenamed)
 	e.Peer, e.Detail = id, audit.Detail(name)
-	if err := d.store.Rename(ctx, Naming{ID: id, Name: name, Version: version, By: &e}); err != nil {
+	if err := d.store.Rename(ctx, NameChange{ID: id, Name: name, Version: version, By: &e}); err != nil {
 		return PeerAt{}, err
 	}
 	return d.PeerAt(ctx, id)

@@ -72,7 +72,7 @@ func key(t testing.TB, n byte) ident.Key {
 }
 
 // register registers the nth peer.
-func (f fixture) register(t testing.TB, ctx context.Context, n byte) (peers.Registered, error) {
+func (f fixture) register(t testing.TB, ctx context.Context, n byte) (peers.RegistrationResult, error) {
 	t.Helper()
 	challenge, expires, err := f.registration.Challenge(ctx)
 	if err != nil {

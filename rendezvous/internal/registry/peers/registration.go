@@ -21,7 +21,7 @@ type AdmissionStore interface {
 	// Only a new peer needs an invite or an approval, and only a new peer writes
 	// the event. Errors: ErrReplayed, ErrInviteNeeded, ErrInvite, ErrRevoked;
 	// then neither the challenge nor an invite is used up.
-	Admit(ctx context.Context, a Admission) (Admitted, error)
+	Admit(ctx context.Context, a Admission) (AdmissionResult, error)
 }
 
 // PeerReader reads a peer.
@@ -41,8 +41,8 @@ type Admission struct {
 	Event            audit.Event      // of a new peer
 }
 
-// Admitted is the result of an admission.
-type Admitted struct {
+// AdmissionResult is the result of an admission.
+type AdmissionResult struct {
 	Created bool // the peer was not known before
 	Name    string
 }
@@ -80,7 +80,8 @@ type Registration struct {
 func NewRegistration(c RegistrationConfig) (*Registration, error) {
 	if c.Store == nil || c.Peers == nil || c.Secrets == nil || c.Counter == nil || c.JoinRequests == nil ||
 		c.Refused == nil {
-		return nil, errors.New("registration: stores, secrets, a counter, join requests and a count of refusals are needed")
+		return nil, errors.New(
+			"registration: stores, secrets, a counter, join requests and a count of refusals are needed")
 	}
 	if c.MaxPeers <= 0 {
 		c.MaxPeers = defaultMaxPeers
@@ -98,8 +99,8 @@ func (r *Registration) Open() bool { return r.cfg.Open }
 // Registered returns the number of registered peers, see Counter.
 func (r *Registration) Registered() int { return r.cfg.Counter.Registered() }
 
-// Registered is a registered peer and its new token, which is not kept.
-type Registered struct {
+// RegistrationResult is a registered peer and its new token, which is not kept.
+type RegistrationResult struct {
 	Peer    Peer
 	Token   string
 	Created bool // the peer was not known before
@@ -118,7 +119,7 @@ type Channel struct {
 //
 // Errors: ErrName, ErrChallenge, ErrReplayed, ErrBinding, ErrOrigin,
 // ErrSignature, ErrInviteNeeded, ErrInvite, ErrRevoked, ErrFull.
-func (r *Registration) Register(ctx context.Context, reg api.Registration, by Channel) (Registered, error) {
+func (r *Registration) Register(ctx context.Context, reg api.Registration, by Channel) (RegistrationResult, error) {
 	got, err := r.register(ctx, reg, by)
 	if err != nil {
 		id := ident.IDOf(reg.PublicKey)
@@ -132,8 +133,8 @@ func (r *Registration) Register(ctx context.Context, reg api.Registration, by Ch
 	return got, nil
 }
 
-func (r *Registration) register(ctx context.Context, reg api.Registration, by Channel) (Registered, error) {
-	var none Registered
+func (r *Registration) register(ctx context.Context, reg api.Registration, by Channel) (RegistrationResult, error) {
+	var none RegistrationResult
 	if err := checkName(reg.Name); err != nil {
 		return none, err
 	}
@@ -169,15 +170,15 @@ func (r *Registration) register(ctx context.Context, reg api.Registration, by Ch
 		return none, err
 	}
 	p.Name = admitted.Name
-	return Registered{Peer: p, Token: token, Created: admitted.Created}, nil
+	return RegistrationResult{Peer: p, Token: token, Created: admitted.Created}, nil
 }
 
 // admit admits a peer unless the registry is full. A known peer can renew its
 // registration even then.
-func (r *Registration) admit(ctx context.Context, a Admission) (Admitted, error) {
+func (r *Registration) admit(ctx context.Context, a Admission) (AdmissionResult, error) {
 	if r.cfg.Counter.Registered() >= r.cfg.MaxPeers {
 		if _, err := r.cfg.Peers.Peer(ctx, a.Peer.ID); err != nil {
-			return Admitted{}, registry.Replace(err, ErrNotFound, ErrFull)
+			return AdmissionResult{}, registry.Replace(err, ErrNotFound, ErrFull)
 		}
 	}
 	admitted, err := r.cfg.Store.Admit(ctx, a)

@@ -51,7 +51,7 @@ type Store interface {
 	// connections at other instances that hold a lease, which do not know yet
 	// that they were replaced. Errors: ErrFenced if the holder has no lease at
 	// now; then nothing is written.
-	PutPresence(ctx context.Context, h Holder, now time.Time, peers []Connection) ([]Replaced, error)
+	PutPresence(ctx context.Context, h Holder, now time.Time, peers []Connection) ([]Replacement, error)
 	// RemovePresence records that connections have ended. It removes only rows
 	// of the holder for these or older connections, and keeps now as the time
 	// when those peers were last seen. Errors: ErrFenced.
@@ -90,8 +90,8 @@ type Connection struct {
 	Since time.Time
 }
 
-// Replaced is an older connection of a peer that a new one replaced.
-type Replaced struct {
+// Replacement is an older connection of a peer that a new one replaced.
+type Replacement struct {
 	Connection        // the new connection
 	Instance   string // that has the older connection
 }

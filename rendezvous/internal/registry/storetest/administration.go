@@ -59,7 +59,8 @@ func adminLinkIsUsedOnce(t *testing.T, db *database.Database) {
 	is(t, "redeem an expired link", db.Administration.RedeemAdminLink(ctx, registry.Digest{3}, late,
 		event(audit.KindTokenCreated)), administration.ErrAdminLink)
 	must(t, "revoke", db.Administration.RevokeAdminToken(ctx, adminToken(1).ID, event(audit.KindTokenRevoked)))
-	equal(t, "a first link after the last administrator was revoked", put(5, start.Add(time.Hour), false), registry.Digest{5})
+	equal(t, "a first link after the last administrator was revoked",
+		put(5, start.Add(time.Hour), false), registry.Digest{5})
 	if got, want := events(t, db), []audit.Kind{audit.KindTokenRevoked, audit.KindTokenCreated}; !slices.Equal(got,
 		want) {
 		t.Errorf("events %v, want %v", got, want)

@@ -40,7 +40,8 @@ func minutesAreSummedInSpans(t *testing.T, db *database.Database) {
 	must(t, "history", err)
 	want := []history.Span{
 		{
-			At: from, Peers: 31, Pairs: presence.PairCount{Direct: 2, Relayed: 4}, RelayBytes: 4 << 40, RelayPackets: 28,
+			At: from, Peers: 31, Pairs: presence.PairCount{Direct: 2, Relayed: 4},
+			RelayBytes: 4 << 40, RelayPackets: 28,
 			Registrations: 4, Refusals: 8,
 		},
 		{

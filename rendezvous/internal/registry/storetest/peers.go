@@ -24,7 +24,7 @@ func newAndKnownPeersAreAdmitted(t *testing.T, db *database.Database) {
 	a := admission(1, 1)
 	created, err := db.Admissions.Admit(ctx, a)
 	must(t, "admit", err)
-	equal(t, "result", created, peers.Admitted{Created: true, Name: a.Peer.Name})
+	equal(t, "result", created, peers.AdmissionResult{Created: true, Name: a.Peer.Name})
 	p, err := db.Peers.Peer(ctx, id(1))
 	must(t, "peer", err)
 	if p.ID != a.Peer.ID || !bytes.Equal(p.PublicKey, a.Peer.PublicKey) || p.Name != a.Peer.Name ||
@@ -37,7 +37,7 @@ func newAndKnownPeersAreAdmitted(t *testing.T, db *database.Database) {
 	b.Open, b.Peer.Name, b.Peer.Created = false, "renamed", start.Add(time.Hour)
 	created, err = db.Admissions.Admit(ctx, b)
 	must(t, "admit a known peer without an invite", err)
-	equal(t, "result for a known peer", created, peers.Admitted{Name: "renamed"})
+	equal(t, "result for a known peer", created, peers.AdmissionResult{Name: "renamed"})
 	p, err = db.Peers.Peer(ctx, id(1))
 	must(t, "peer", err)
 	if p.Name != "renamed" || p.TokenHash != b.Peer.TokenHash || !p.Created.Equal(start) {
@@ -143,17 +143,17 @@ func namesAreVersioned(t *testing.T, db *database.Database) {
 	check("renewed", first, 1)
 	renew(12, "other")
 	check("renewed with another name", "other", 2)
-	is(t, "by the peer", db.Peers.Rename(ctx, peers.Naming{ID: id(1), Name: "own"}), nil)
+	is(t, "by the peer", db.Peers.Rename(ctx, peers.NameChange{ID: id(1), Name: "own"}), nil)
 	check("by the peer", "own", 3)
-	is(t, "the same again", db.Peers.Rename(ctx, peers.Naming{ID: id(1), Name: "own"}), nil)
+	is(t, "the same again", db.Peers.Rename(ctx, peers.NameChange{ID: id(1), Name: "own"}), nil)
 	check("the same again", "own", 3)
 
 	e := event(audit.KindPeerRenamed)
-	given := peers.Naming{ID: id(1), Name: "given", Version: 2, By: &e}
+	given := peers.NameChange{ID: id(1), Name: "given", Version: 2, By: &e}
 	is(t, "at another version", db.Peers.Rename(ctx, given), peers.ErrChanged)
 	check("at another version", "own", 3)
 	ok, failed := race(8, func(int) error {
-		return db.Peers.Rename(ctx, peers.Naming{ID: id(1), Name: "given", Version: 3, By: &e})
+		return db.Peers.Rename(ctx, peers.NameChange{ID: id(1), Name: "given", Version: 3, By: &e})
 	})
 	equal(t, "concurrent requests that succeeded", ok, 1)
 	for _, err := range failed {
@@ -162,9 +162,9 @@ func namesAreVersioned(t *testing.T, db *database.Database) {
 	check("by an administrator", "given", 4)
 	equal(t, "renewed after that", renew(13, "own"), "given")
 	check("renewed after that", "given", 4)
-	is(t, "by the peer again", db.Peers.Rename(ctx, peers.Naming{ID: id(1), Name: "own"}), nil)
+	is(t, "by the peer again", db.Peers.Rename(ctx, peers.NameChange{ID: id(1), Name: "own"}), nil)
 	equal(t, "renewed after the peer changed its name", renew(14, "last"), "last")
-	is(t, "an unknown peer", db.Peers.Rename(ctx, peers.Naming{ID: id(9), Name: "x", By: &e}), peers.ErrNotFound)
+	is(t, "an unknown peer", db.Peers.Rename(ctx, peers.NameChange{ID: id(9), Name: "x", By: &e}), peers.ErrNotFound)
 	equal(t, "events", len(events(t, db)), 2) // registered and renamed
 }
 

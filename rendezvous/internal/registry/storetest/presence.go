@@ -129,19 +129,19 @@ func replacedConnectionsAreReturned(t *testing.T, db *database.Database) {
 	ctx := t.Context()
 	a, b, c := take(t, db, "a", start), take(t, db, "b", start), take(t, db, "c", start)
 	check := func(what string, h presence.Holder, now time.Time, peers []presence.Connection,
-		want ...presence.Replaced,
+		want ...presence.Replacement,
 	) {
 		t.Helper()
 		got, err := db.Presence.PutPresence(ctx, h, now, peers)
 		must(t, what, err)
-		slices.SortFunc(got, func(x, y presence.Replaced) int { return x.Peer.Compare(y.Peer) })
-		slices.SortFunc(want, func(x, y presence.Replaced) int { return x.Peer.Compare(y.Peer) })
+		slices.SortFunc(got, func(x, y presence.Replacement) int { return x.Peer.Compare(y.Peer) })
+		slices.SortFunc(want, func(x, y presence.Replacement) int { return x.Peer.Compare(y.Peer) })
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: replaced %+v, want %+v", what, got, want)
 		}
 	}
-	was := func(instance string, since time.Time, peer int) presence.Replaced {
-		return presence.Replaced{Connection: presence.Connection{Peer: id(peer), Since: since}, Instance: instance}
+	was := func(instance string, since time.Time, peer int) presence.Replacement {
+		return presence.Replacement{Connection: presence.Connection{Peer: id(peer), Since: since}, Instance: instance}
 	}
 	later := start.Add(time.Second)
 	check("new connections", a, start, at(start, 1, 2))
@@ -150,7 +150,8 @@ func replacedConnectionsAreReturned(t *testing.T, db *database.Database) {
 	check("an older connection to another instance", b, start, at(start, 2))
 	check("one newer and one new connection", b, start, at(later, 1, 3), was("a", later, 1))
 	later = later.Add(time.Second)
-	check("newer than those of two instances", c, start, at(later, 1, 2, 3), was("b", later, 1), was("a", later, 2), was("b", later, 3))
+	check("newer than those of two instances", c, start, at(later, 1, 2, 3),
+		was("b", later, 1), was("a", later, 2), was("b", later, 3))
 	must(t, "release", db.Leases.ReleaseLease(ctx, c))
 	check("newer than that of an instance without a lease", a, start, at(later.Add(time.Second), 1))
 }
@@ -215,7 +216,8 @@ func staleHolderWritesNothing(t *testing.T, db *database.Database) {
 	}
 	now := take(t, db, "a", start)
 	is(t, "write after it was replaced", putPresence(t, db, paused, start, at(start, 2)), presence.ErrFenced)
-	is(t, "write as an unknown instance", putPresence(t, db, presence.Holder{Instance: "z", Epoch: now.Epoch}, start, at(start, 2)),
+	unknown := presence.Holder{Instance: "z", Epoch: now.Epoch}
+	is(t, "write as an unknown instance", putPresence(t, db, unknown, start, at(start, 2)),
 		presence.ErrFenced)
 	for _, when := range []time.Time{start, late} {
 		equal(t, "peer 2", locate(t, db, 2, when), "")

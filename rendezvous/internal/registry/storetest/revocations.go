@@ -18,7 +18,8 @@ func revoke(t *testing.T, db *database.Database, n int, version int64) error {
 	t.Helper()
 	e := event(audit.KindPeerRevoked)
 	e.Peer = id(n)
-	return db.Revocations.RevokePeer(t.Context(), peers.Revocation{Peer: id(n), Name: "last name", At: start}, version, e)
+	r := peers.Revocation{Peer: id(n), Name: "last name", At: start}
+	return db.Revocations.RevokePeer(t.Context(), r, version, e)
 }
 
 // revokedPeerIsRemoved checks that a revocation removes everything that belongs to the peer, and

@@ -47,7 +47,7 @@ func (b BeforeAdministration) Check(t *testing.T, s *database.Database, written 
 		must(t, "invite", err)
 		equal(t, "uses left", i.Uses, 2)
 		e := event(audit.KindPeerRenamed)
-		must(t, "rename", s.Peers.Rename(ctx, peers.Naming{ID: id(n), Name: "given", Version: 1, By: &e}))
+		must(t, "rename", s.Peers.Rename(ctx, peers.NameChange{ID: id(n), Name: "given", Version: 1, By: &e}))
 		must(t, "revoke", revoke(t, s, n, 2))
 	}
 	must(t, "write to a new table", s.JoinRequests.PutJoinRequests(ctx, []peers.JoinRequest{joinRequest(99, 0)}, 10))
