@@ -85,8 +85,8 @@ func (s Administration) PutAdminToken(
 			return err
 		}
 		var n int
-		err := tx.QueryRow(ctx, `SELECT count(*) FROM admin_tokens WHERE session = $1 AND parent = $2`, t.SignIn,
-			t.Parent[:]).Scan(&n)
+		err := tx.QueryRow(ctx, `SELECT count(*) FROM admin_tokens WHERE session = $1 AND parent = $2`,
+			t.SignIn, t.Parent[:]).Scan(&n)
 		if err != nil {
 			return err
 		}

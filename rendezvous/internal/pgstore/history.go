@@ -28,12 +28,11 @@ func (s History) AddMinute(ctx context.Context, m history.Minute) error {
 func (s History) History(ctx context.Context, from, to time.Time, step time.Duration) ([]history.Span, error) {
 	return collect(ctx, s.db, query{"read the history", `SELECT
 			$1::bigint + (at - $1) / $3::bigint * $3 AS step, max(peers)::bigint, max(direct)::bigint,
-			max(relayed)::bigint,
-			sum(relay_bytes)::bigint, sum(relay_packets)::bigint, sum(registrations)::bigint, sum(refusals)::bigint
-			FROM (
+			max(relayed)::bigint, sum(relay_bytes)::bigint, sum(relay_packets)::bigint,
+			sum(registrations)::bigint, sum(refusals)::bigint FROM (
 				SELECT at, sum(peers) AS peers, sum(direct) AS direct, sum(relayed) AS relayed,
-				sum(relay_bytes) AS relay_bytes,
-					sum(relay_packets) AS relay_packets, sum(registrations) AS registrations, sum(refusals) AS refusals
+					sum(relay_bytes) AS relay_bytes, sum(relay_packets) AS relay_packets,
+					sum(registrations) AS registrations, sum(refusals) AS refusals
 				FROM history WHERE at >= $1 AND at < $2 GROUP BY at
 			) m GROUP BY step ORDER BY step`, []any{millis(from), millis(to), step.Milliseconds()}},
 		func(row pgx.CollectableRow) (history.Span, error) {

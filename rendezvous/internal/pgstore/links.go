@@ -16,7 +16,7 @@ import (
 func (s Links) PutLinkReports(
 	ctx context.Context, h presence.Holder, now time.Time, reports []presence.LinkReport,
 ) error {
-	const what = "write what links are like"
+	const what = "write link reports"
 	if err := checkBatch(what, len(reports)); err != nil {
 		return err
 	}
@@ -33,8 +33,7 @@ func (s Links) PutLinkReports(
 			INSERT INTO paths AS p (low, high, teller, epoch, session, kind, transport, rtt, since)
 			SELECT low, high, teller, $2, session, kind, transport, rtt, since FROM said WHERE kind <> 0
 			ON CONFLICT (low, high, teller) DO UPDATE SET epoch = excluded.epoch, session = excluded.session,
-				kind = excluded.kind,
-				transport = excluded.transport, rtt = excluded.rtt, since = excluded.since
+				kind = excluded.kind, transport = excluded.transport, rtt = excluded.rtt, since = excluded.since
 			WHERE p.session <= excluded.session
 				OR NOT EXISTS (SELECT 1 FROM instances i
 					WHERE i.epoch = p.epoch AND i.lease_until > greatest($3, `+clock+`))
@@ -137,6 +136,6 @@ func sweepLinks(ctx context.Context, db *DB) error {
 		SELECT r.ctid FROM paths r WHERE $1 = 0 AND NOT EXISTS (
 			SELECT 1 FROM presence p WHERE p.peer = r.teller AND p.epoch = r.epoch AND p.since = r.session) LIMIT $2
 		) AND NOT EXISTS (SELECT 1 FROM presence p WHERE p.peer = paths.teller AND p.epoch = paths.epoch
-		AND p.since = paths.session)`
+			AND p.since = paths.session)`
 	return inChunks(ctx, db, sql, 0)
 }

@@ -19,8 +19,8 @@ func (s Revocations) RevokePeer(ctx context.Context, r peers.Revocation, version
 		if err := removePeer(ctx, tx, r.Peer, version); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO revocations (peer, name, at) VALUES ($1, $2, $3)`, r.Peer[:], r.Name,
-			millis(r.At))
+		_, err := tx.Exec(ctx, `INSERT INTO revocations (peer, name, at) VALUES ($1, $2, $3)`,
+			r.Peer[:], r.Name, millis(r.At))
 		if err != nil {
 			return err
 		}

@@ -86,8 +86,8 @@ func sweepPresence(ctx context.Context, db *DB) error {
 			UNION ALL
 			SELECT (SELECT min(epoch) FROM presence p WHERE p.epoch > e.epoch) FROM e WHERE e.epoch IS NOT NULL
 		)
-		SELECT epoch FROM e WHERE epoch IS NOT NULL AND NOT EXISTS (SELECT 1 FROM instances i
-		WHERE i.epoch = e.epoch)`, nil},
+		SELECT epoch FROM e WHERE epoch IS NOT NULL AND NOT EXISTS (
+			SELECT 1 FROM instances i WHERE i.epoch = e.epoch)`, nil},
 		pgx.RowTo[int64])
 	if err != nil {
 		return err

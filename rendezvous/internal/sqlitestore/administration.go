@@ -31,8 +31,8 @@ func (s Administration) PutAdminLink(
 		if _, err := tx.ExecContext(ctx, `DELETE FROM admin_links`); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO admin_links (hash, expires) VALUES (?1, ?2)`, l.Hash[:],
-			millis(l.Expires))
+		_, err = tx.ExecContext(ctx, `INSERT INTO admin_links (hash, expires) VALUES (?1, ?2)`,
+			l.Hash[:], millis(l.Expires))
 		return err
 	})
 	return valid, err
@@ -43,8 +43,8 @@ func (s Administration) RedeemAdminLink(
 	ctx context.Context, link registry.Digest, t administration.Token, e audit.Event,
 ) error {
 	return s.db.tx(ctx, "use an admin link", func(tx *transaction) error {
-		res, err := tx.ExecContext(ctx, `DELETE FROM admin_links WHERE hash = ?1 AND expires > ?2`, link[:],
-			millis(t.Created))
+		res, err := tx.ExecContext(ctx, `DELETE FROM admin_links WHERE hash = ?1 AND expires > ?2`,
+			link[:], millis(t.Created))
 		if err := touched(res, err, administration.ErrAdminLink); err != nil {
 			return err
 		}

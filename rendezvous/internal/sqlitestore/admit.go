@@ -68,9 +68,9 @@ func admitOne(ctx context.Context, tx *transaction, a peers.Admission) (admitted
 	if err := touched(res, err, peers.ErrReplayed); err != nil {
 		return admitted, err
 	}
-	err = tx.QueryRowContext(ctx, `UPDATE peers SET name = iif(named, name, ?1), version = version + (NOT named
-		AND name <> ?1),
-		token_prefix = ?2, token_hash = ?3 WHERE id = ?4 RETURNING name`,
+	err = tx.QueryRowContext(ctx, `UPDATE peers SET name = iif(named, name, ?1),
+			version = version + (NOT named AND name <> ?1), token_prefix = ?2, token_hash = ?3
+		WHERE id = ?4 RETURNING name`,
 		p.Name, p.TokenPrefix[:], p.TokenHash[:], p.ID[:]).Scan(&admitted.Name)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return admitted, err
@@ -93,8 +93,8 @@ func useInvite(ctx context.Context, tx *transaction, a peers.Admission) error {
 	case a.Open:
 		return nil
 	case a.Invite == nil:
-		res, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE peer = ? AND expires > ?`, a.Peer.ID[:],
-			millis(a.Now))
+		res, err := tx.ExecContext(ctx, `DELETE FROM approvals WHERE peer = ? AND expires > ?`,
+			a.Peer.ID[:], millis(a.Now))
 		return touched(res, err, peers.ErrInviteNeeded)
 	}
 	res, err := tx.ExecContext(ctx, `UPDATE invites SET uses = uses - 1, used = used + 1

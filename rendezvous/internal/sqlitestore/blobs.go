@@ -18,8 +18,8 @@ func (s Blobs) PutBlob(ctx context.Context, b blobs.Blob, under *blobs.Lock) err
 	return s.db.tx(ctx, "keep a value", func(tx *transaction) error {
 		if under != nil {
 			var held bool
-			err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM locks WHERE name = ? AND fence = ?
-				AND until > ?)`,
+			err := tx.QueryRowContext(ctx, `SELECT EXISTS (
+				SELECT 1 FROM locks WHERE name = ? AND fence = ? AND until > ?)`,
 				under.Name, under.Fence, millis(b.Changed)).Scan(&held)
 			if err != nil {
 				return err
@@ -29,8 +29,8 @@ func (s Blobs) PutBlob(ctx context.Context, b blobs.Blob, under *blobs.Lock) err
 			}
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO blobs (name, value, changed) VALUES (?, ?, ?)
-			ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed = excluded.changed`, b.Name, b.Value,
-			millis(b.Changed))
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed = excluded.changed`,
+			b.Name, b.Value, millis(b.Changed))
 		return err
 	})
 }
@@ -75,8 +75,8 @@ func (s Locks) TakeLock(ctx context.Context, name string, now time.Time, ttl tim
 			return err
 		}
 		res, err := tx.ExecContext(ctx, `INSERT INTO locks (name, fence, until) VALUES (?1, ?2, ?3)
-			ON CONFLICT (name) DO UPDATE SET fence = ?2, until = ?3 WHERE until <= ?4`, name, fence,
-			millis(now.Add(ttl)), millis(now))
+			ON CONFLICT (name) DO UPDATE SET fence = ?2, until = ?3 WHERE until <= ?4`,
+			name, fence, millis(now.Add(ttl)), millis(now))
 		return touched(res, err, blobs.ErrLocked)
 	})
 	return fence, err

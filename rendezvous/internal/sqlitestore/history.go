@@ -14,8 +14,8 @@ func (s History) AddMinute(ctx context.Context, m history.Minute) error {
 			(at, instance, peers, direct, relayed, relay_bytes, relay_packets, registrations, refusals)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (at, instance) DO UPDATE SET peers = excluded.peers, direct = excluded.direct,
-		relayed = excluded.relayed,
-			relay_bytes = relay_bytes + excluded.relay_bytes, relay_packets = relay_packets + excluded.relay_packets,
+			relayed = excluded.relayed, relay_bytes = relay_bytes + excluded.relay_bytes,
+			relay_packets = relay_packets + excluded.relay_packets,
 			registrations = registrations + excluded.registrations, refusals = refusals + excluded.refusals`},
 		millis(m.At), m.Instance, m.Peers, m.Pairs.Direct, m.Pairs.Relayed,
 		m.RelayBytes, m.RelayPackets, m.Registrations, m.Refusals)
@@ -27,8 +27,8 @@ func (s History) History(ctx context.Context, from, to time.Time, step time.Dura
 			?1 + (at - ?1) / ?3 * ?3 AS step, max(peers), max(direct), max(relayed),
 			sum(relay_bytes), sum(relay_packets), sum(registrations), sum(refusals) FROM (
 				SELECT at, sum(peers) AS peers, sum(direct) AS direct, sum(relayed) AS relayed,
-				sum(relay_bytes) AS relay_bytes,
-					sum(relay_packets) AS relay_packets, sum(registrations) AS registrations, sum(refusals) AS refusals
+					sum(relay_bytes) AS relay_bytes, sum(relay_packets) AS relay_packets,
+					sum(registrations) AS registrations, sum(refusals) AS refusals
 				FROM history WHERE at >= ?1 AND at < ?2 GROUP BY at
 			) GROUP BY step ORDER BY step`, []any{millis(from), millis(to), step.Milliseconds()}},
 		func(row scanner) (history.Span, error) {

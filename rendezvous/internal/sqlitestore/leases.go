@@ -64,8 +64,8 @@ func (s Leases) ReleaseLease(ctx context.Context, h presence.Holder) error {
 
 // Instances returns the instances that hold a lease.
 func (s Leases) Instances(ctx context.Context, now time.Time) ([]presence.Instance, error) {
-	return collect(ctx, s.db, query{"read the instances", `SELECT name, epoch, address, region, relay, lease_until,
-		version
+	return collect(ctx, s.db, query{"read the instances", `SELECT
+			name, epoch, address, region, relay, lease_until, version
 		FROM instances WHERE lease_until > ? ORDER BY name`, []any{millis(now)}},
 		func(row scanner) (presence.Instance, error) {
 			var i presence.Instance
@@ -79,8 +79,8 @@ func (s Leases) Instances(ctx context.Context, now time.Time) ([]presence.Instan
 // checkHeld returns presence.ErrFenced unless the holder has its lease.
 func checkHeld(ctx context.Context, tx *transaction, h presence.Holder, now time.Time) error {
 	var held bool
-	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM instances WHERE name = ? AND epoch = ?
-		AND lease_until > ?)`,
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (
+		SELECT 1 FROM instances WHERE name = ? AND epoch = ? AND lease_until > ?)`,
 		h.Instance, h.Epoch, millis(now)).Scan(&held)
 	if err == nil && !held {
 		err = presence.ErrFenced

@@ -12,7 +12,7 @@ import (
 func (s Links) PutLinkReports(
 	ctx context.Context, h presence.Holder, now time.Time, reports []presence.LinkReport,
 ) error {
-	const what = "write what links are like"
+	const what = "write link reports"
 	if err := checkBatch(what, len(reports)); err != nil {
 		return err
 	}
@@ -36,12 +36,11 @@ func putLinkReport(ctx context.Context, tx *transaction, r presence.LinkReport, 
 			low[:], high[:], r.From[:], epoch)
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO paths AS p (low, high, teller, epoch, session, kind, transport, rtt,
-		since)
+	_, err := tx.ExecContext(ctx, `INSERT INTO paths AS p
+			(low, high, teller, epoch, session, kind, transport, rtt, since)
 		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 		ON CONFLICT (low, high, teller) DO UPDATE SET epoch = excluded.epoch, session = excluded.session,
-		kind = excluded.kind,
-			transport = excluded.transport, rtt = excluded.rtt, since = excluded.since
+			kind = excluded.kind, transport = excluded.transport, rtt = excluded.rtt, since = excluded.since
 		WHERE p.session <= excluded.session
 			OR NOT EXISTS (SELECT 1 FROM instances i WHERE i.epoch = p.epoch AND i.lease_until > ?10)`,
 		low[:], high[:], r.From[:], epoch, millis(r.Connected), r.Kind, r.Transport, r.RTT.Milliseconds(),
@@ -69,8 +68,8 @@ func (s Links) Pairs(ctx context.Context, q presence.PairQuery, now time.Time) (
 			l.low, l.high, coalesce(a.name, ''), coalesce(b.name, ''), l.kind, l.transport, l.rtt, l.since FROM (
 			SELECT r.low, r.high, r.kind, r.transport, r.rtt, r.since, max(r.since) FROM ` + validReports + `
 			WHERE (r.low, r.high) > (?2, ?3)` + of + ` GROUP BY r.low, r.high
-		) l LEFT JOIN peers a ON a.id = l.low LEFT JOIN peers b ON b.id = l.high` + kind + ` ORDER BY l.low, l.high
-		LIMIT ?4`, args},
+		) l LEFT JOIN peers a ON a.id = l.low LEFT JOIN peers b ON b.id = l.high` + kind + `
+		ORDER BY l.low, l.high LIMIT ?4`, args},
 		func(row scanner) (presence.Pair, error) {
 			var p presence.Pair
 			var low, high []byte

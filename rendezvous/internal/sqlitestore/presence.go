@@ -69,8 +69,8 @@ func (s Presence) RemovePresence(
 		for _, p := range peers {
 			_, err := tx.ExecContext(ctx, `INSERT INTO last_seen (peer, at)
 				SELECT peer, ?4 FROM presence WHERE peer = ?1 AND epoch = ?2 AND since <= ?3
-				ON CONFLICT (peer) DO UPDATE SET at = max(at, excluded.at)`, p.Peer[:], h.Epoch, millis(p.Since),
-				millis(now))
+				ON CONFLICT (peer) DO UPDATE SET at = max(at, excluded.at)`,
+				p.Peer[:], h.Epoch, millis(p.Since), millis(now))
 			if err != nil {
 				return err
 			}

@@ -52,9 +52,9 @@ func reportsEndWithTheirConnection(t *testing.T, db *database.Database) {
 	admit(t, db, 1)
 	admit(t, db, 2)
 	a, b := take(t, db, "a", start), take(t, db, "b", start)
-	put := func(h presence.Holder, paths ...presence.LinkReport) {
+	put := func(h presence.Holder, reports ...presence.LinkReport) {
 		t.Helper()
-		must(t, "put", db.Links.PutLinkReports(ctx, h, start, paths))
+		must(t, "put", db.Links.PutLinkReports(ctx, h, start, reports))
 	}
 	check := func(what string, now time.Time, want ...presence.Pair) {
 		t.Helper()
@@ -123,14 +123,14 @@ func pairsAreListed(t *testing.T, db *database.Database) {
 	ctx := t.Context()
 	a := take(t, db, "a", start)
 	var all []presence.Pair
-	var paths []presence.LinkReport
+	var reports []presence.LinkReport
 	for n := range 9 {
 		kind := presence.LinkKind(n%3 + 1)
 		p := report(0, n+1, kind, time.Duration(n)*time.Second)
-		paths, all = append(paths, p), append(all, pairOf(p, -1, -1))
+		reports, all = append(reports, p), append(all, pairOf(p, -1, -1))
 	}
 	must(t, "presence", putPresence(t, db, a, start, at(start, 0)))
-	must(t, "put", db.Links.PutLinkReports(ctx, a, start, paths))
+	must(t, "put", db.Links.PutLinkReports(ctx, a, start, reports))
 	slices.SortFunc(all, func(a, b presence.Pair) int {
 		if by := a.Peers[0].Compare(b.Peers[0]); by != 0 {
 			return by
