@@ -52,7 +52,8 @@ func CodeOf(err error) (code api.Code, ok bool) {
 	return "", false
 }
 
-// Replace returns to if err is from, and err otherwise.
+// Replace returns the error to if err is or wraps the error from, and otherwise
+// err.
 func Replace(err, from, to error) error {
 	if errors.Is(err, from) {
 		return to

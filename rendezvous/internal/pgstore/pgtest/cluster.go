@@ -39,7 +39,7 @@ type Cluster struct {
 	exited chan error // receives the server's exit once
 }
 
-// ErrNone is the error where no Postgres is installed.
+// ErrNone is the error if no Postgres is installed.
 var ErrNone = errors.New("no Postgres is installed here: no initdb in /usr/lib/postgresql/*/bin or on the PATH")
 
 const (

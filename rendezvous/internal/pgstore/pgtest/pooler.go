@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// ErrNoPooler is the error where no pgbouncer is installed.
+// ErrNoPooler is the error if no pgbouncer is installed.
 var ErrNoPooler = errors.New("no pgbouncer is installed here: it is the Debian package pgbouncer")
 
 // Pooler is a pgbouncer in front of a cluster, in transaction mode: each
