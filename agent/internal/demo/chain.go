@@ -13,7 +13,7 @@ import (
 
 // pair lets the workshop offer an EasyFind address and the laptop join it.
 func (d *Demo) pair(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("waited %v for the pairing", stepTimeout))
+	ctx, cancel := withTimeout(ctx, d.processes.stepTimeout, "the pairing")
 	defer cancel()
 	type result struct {
 		peer localapi.Peer

@@ -15,7 +15,7 @@ import (
 type Config struct {
 	Programs string        // the directory of easyfind and easyfind-rendezvous
 	Keep     bool          // do not remove the directory with state and logs
-	Limit    time.Duration // of the demo, without the cleanup; 0: 40 s
+	Limit    time.Duration // of the demo, without the cleanup; one step may take half of it; 0: 40 s
 	Out      io.Writer     // receives the text for a person
 	Terminal bool          // Out is a terminal
 }
@@ -58,7 +58,7 @@ func New(cfg Config) (*Demo, error) {
 	}
 	d := &Demo{
 		cfg: cfg, story: story{narrator: &narrator{out: cfg.Out, terminal: cfg.Terminal}},
-		processes: processGroup{programs: cfg.Programs},
+		processes: processGroup{programs: cfg.Programs, stepTimeout: cfg.Limit / 2},
 	}
 	for _, name := range []string{agentProgram, rendezvousProgram} {
 		if _, err := os.Stat(d.processes.programPath(name)); err != nil {

@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	}))
 }
 
+// limit is the time limit of a demo on a loaded machine.
+const limit = 5 * time.Minute
+
 // build builds the three programs, once.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "easyfind-programs-")
@@ -70,7 +73,7 @@ func built(t *testing.T) string {
 
 func TestDemoPasses(t *testing.T) {
 	var story bytes.Buffer
-	d, err := demo.New(demo.Config{Programs: built(t), Out: &story})
+	d, err := demo.New(demo.Config{Programs: built(t), Out: &story, Limit: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +106,7 @@ func TestDemoPasses(t *testing.T) {
 // TestProgramWritesOneDocument runs the program with --json. The settings of the real
 // agent in the environment must not affect it.
 func TestProgramWritesOneDocument(t *testing.T) {
-	cmd := exec.Command(filepath.Join(built(t), "easyfind-demo"), "--json")
+	cmd := exec.Command(filepath.Join(built(t), "easyfind-demo"), "--json", "--limit="+limit.String())
 	cmd.Env = append(os.Environ(),
 		"EASYFIND_TLS_LISTEN=nowhere", "EASYFIND_RENDEZVOUS=nowhere", "EASYFIND_BUDGET=never")
 	var story bytes.Buffer
@@ -132,7 +135,7 @@ func TestFailureShowsLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var story bytes.Buffer
-	d, err := demo.New(demo.Config{Programs: broken, Out: &story})
+	d, err := demo.New(demo.Config{Programs: broken, Out: &story, Limit: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +168,7 @@ func (l outputChan) Write(b []byte) (int, error) {
 // TestInterruptedProgramCleansUp checks that no process and no file is left after
 // Ctrl-C.
 func TestInterruptedProgramCleansUp(t *testing.T) {
-	cmd := exec.Command(filepath.Join(built(t), "easyfind-demo"))
+	cmd := exec.Command(filepath.Join(built(t), "easyfind-demo"), "--limit="+limit.String())
 	output := make(outputChan)
 	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
@@ -173,7 +176,7 @@ func TestInterruptedProgramCleansUp(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	timeout := time.NewTimer(time.Minute)
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	var story strings.Builder
 	interrupted := false

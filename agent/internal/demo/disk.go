@@ -49,7 +49,7 @@ func (d *Demo) openDisk(ctx context.Context) (*remoteDisk, error) {
 	if err != nil {
 		return nil, err
 	}
-	disk, err := openUSBDisk(ctx, dev)
+	disk, err := openUSBDisk(ctx, dev, d.processes.stepTimeout)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
@@ -82,8 +82,8 @@ func importDevice(ctx context.Context, u localapi.Use) (usb.Device, error) {
 }
 
 // openUSBDisk opens a disk by SCSI commands over USB, as the driver of a kernel does.
-func openUSBDisk(ctx context.Context, dev usb.Device) (*remoteDisk, error) {
-	scsi, err := massstorage.New(massstorage.Config{Device: dev, Timeout: stepTimeout})
+func openUSBDisk(ctx context.Context, dev usb.Device, timeout time.Duration) (*remoteDisk, error) {
+	scsi, err := massstorage.New(massstorage.Config{Device: dev, Timeout: timeout})
 	if err != nil {
 		return nil, err
 	}

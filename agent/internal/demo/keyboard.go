@@ -21,7 +21,7 @@ func (d *Demo) readKeyboard(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("waited %v for the keys", stepTimeout))
+	ctx, cancel := withTimeout(ctx, d.processes.stepTimeout, "the keys")
 	defer cancel()
 	f := &d.found.Keyboard
 	f.Typed = virtual.SampleGreeting

@@ -17,7 +17,6 @@ import (
 
 const (
 	stopTimeout  = 5 * time.Second       // from the request to stop to the end of a process
-	stepTimeout  = 20 * time.Second      // for one event that the demo waits for
 	pollInterval = 20 * time.Millisecond // of processes, which report no events
 	maxLogTail   = 64 << 10              // bytes at the end of a log that are searched for its last lines
 	systemPath   = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -25,9 +24,10 @@ const (
 
 // processGroup runs the processes of the demo.
 type processGroup struct {
-	programs string // the directory of the programs
-	dir      string // of logs and all that the processes write
-	all      []*process
+	programs    string        // the directory of the programs
+	dir         string        // of logs and all that the processes write
+	stepTimeout time.Duration // for one event that the demo waits for
+	all         []*process
 }
 
 // process is a running program.
@@ -76,7 +76,7 @@ func (g *processGroup) start(name, program string, args ...string) error {
 func (g *processGroup) await(
 	ctx context.Context, what string, condition func(context.Context) (bool, error),
 ) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("waited %v for %s", stepTimeout, what))
+	ctx, cancel := withTimeout(ctx, g.stepTimeout, what)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -97,6 +97,11 @@ func (g *processGroup) await(
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// withTimeout returns a context whose cause names what was waited for.
+func withTimeout(ctx context.Context, timeout time.Duration, what string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("waited %v for %s", timeout, what))
 }
 
 // endedEarly returns an error that names the processes that ended before stop.

@@ -24,9 +24,9 @@ type Client struct {
 	http   *http.Client
 }
 
-// Backend returns the client as a backend.
-func (c *Client) Backend() Backend {
-	return Backend{Devices: c, Peers: c, Pairing: c, Uses: c, Reports: c}
+var _ = Backend{
+	Devices: (*Client)(nil), Peers: (*Client)(nil), Pairing: (*Client)(nil), Uses: (*Client)(nil),
+	Reports: (*Client)(nil),
 }
 
 // NewClient creates a client. The client dials the socket for each call.
