@@ -61,7 +61,7 @@ func (h *adminPeerHandler) list(ctx context.Context, in *peersInput) (*output[ap
 	}
 	q := peers.Query{After: after, Limit: in.Limit + 1, Name: in.Name}
 	all, err := h.peers.Peers(ctx, q)
-	all, next := cut(all, in.Limit, func(p peers.PeerAt) string { return p.ID.String() })
+	all, next := cut(all, in.Limit, func(p peers.PeerStatus) string { return p.ID.String() })
 	list := api.AdminPeers{Peers: []api.AdminPeer{}, Next: next}
 	for _, p := range all {
 		list.Peers = append(list.Peers, wirePeer(p))
@@ -81,7 +81,7 @@ func (in PageQuery) peer() (ident.PeerID, error) {
 	return id, nil
 }
 
-func wirePeer(p peers.PeerAt) api.AdminPeer {
+func wirePeer(p peers.PeerStatus) api.AdminPeer {
 	w := api.AdminPeer{ID: p.ID, Name: p.Name, Created: p.Created.UTC(), Version: p.Version}
 	if p.At != nil {
 		w.Online, w.OnlineSince, w.Instance = true, p.At.Since.UTC(), p.At.Instance
@@ -97,7 +97,7 @@ type taggedPeer struct {
 	Body api.AdminPeer
 }
 
-func tagged(p peers.PeerAt) *taggedPeer {
+func tagged(p peers.PeerStatus) *taggedPeer {
 	return &taggedPeer{ETag: strconv.Quote(strconv.FormatInt(p.Version, 10)), Body: wirePeer(p)}
 }
 
@@ -106,7 +106,7 @@ func (h *adminPeerHandler) get(ctx context.Context, in *PeerParam) (*taggedPeer,
 	if err != nil {
 		return nil, err
 	}
-	p, err := h.peers.PeerAt(ctx, id)
+	p, err := h.peers.PeerStatus(ctx, id)
 	return tagged(p), err
 }
 

@@ -119,9 +119,9 @@ type Tries interface {
 // PeerAdmin lets administrators read and change peers. A version of 0 stands for
 // any version.
 type PeerAdmin interface {
-	Peers(ctx context.Context, q peers.Query) ([]peers.PeerAt, error)
-	PeerAt(ctx context.Context, id ident.PeerID) (peers.PeerAt, error)
-	NamePeer(ctx context.Context, id ident.PeerID, name string, version int64) (peers.PeerAt, error)
+	Peers(ctx context.Context, q peers.Query) ([]peers.PeerStatus, error)
+	PeerStatus(ctx context.Context, id ident.PeerID) (peers.PeerStatus, error)
+	NamePeer(ctx context.Context, id ident.PeerID, name string, version int64) (peers.PeerStatus, error)
 }
 
 // Revocations removes peers, and keeps the revoked ones.
@@ -177,7 +177,7 @@ type Refusals interface {
 
 // Instances lists the running instances.
 type Instances interface {
-	Instances(ctx context.Context) ([]history.InstanceAt, error)
+	Instances(ctx context.Context) ([]history.InstanceStatus, error)
 }
 
 // Pairs lists the pairs of peers that have a link.

@@ -99,7 +99,7 @@ func (p *instancePages) pages() []page {
 }
 
 // instancesPage is the data of the page.
-type instancesPage struct{ Rows []history.InstanceAt }
+type instancesPage struct{ Rows []history.InstanceStatus }
 
 func (p *instancePages) load(v *view) error {
 	all, err := p.instances.Instances(v.ctx)

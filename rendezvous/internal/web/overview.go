@@ -27,7 +27,7 @@ type overview struct {
 	Registered int
 	Online     int
 	Pairs      presence.PairCount
-	Instances  []history.InstanceAt
+	Instances  []history.InstanceStatus
 	JoinCmd    string // shown while no peer has joined an open server
 	Hours      int    // the period of the charts
 	Charts     []chart

@@ -56,7 +56,7 @@ type peerList struct {
 	None     bool   // no peer is registered at all
 	Closed   bool   // a new peer needs an invite
 	JoinCmd  string
-	Rows     []peers.PeerAt
+	Rows     []peers.PeerStatus
 	Page     int
 	Pages    int
 	Previous string // URL path of the previous part of the list, or ""
@@ -104,7 +104,7 @@ func (p *peerPages) loadList(v *view) error {
 }
 
 // onlineThenName orders peers: first those that are online, then by name.
-func onlineThenName(a, b peers.PeerAt) int {
+func onlineThenName(a, b peers.PeerStatus) int {
 	if (a.At != nil) != (b.At != nil) {
 		if a.At != nil {
 			return -1
@@ -116,7 +116,7 @@ func onlineThenName(a, b peers.PeerAt) int {
 
 // peerPage is the data of the page of one peer.
 type peerPage struct {
-	peers.PeerAt
+	peers.PeerStatus
 	Version int64 // of the peer that the page shows
 	Pairs   []pairRow
 	More    bool // the peer has more pairs
@@ -131,12 +131,12 @@ func (p *peerPages) load(v *view) error {
 	if err != nil {
 		return err
 	}
-	peer, err := p.peers.PeerAt(v.ctx, id)
+	peer, err := p.peers.PeerStatus(v.ctx, id)
 	if err != nil {
 		return err
 	}
 	v.Title = peer.Name
-	page := peerPage{PeerAt: peer, Version: peer.Peer.Version, Days: relayDays}
+	page := peerPage{PeerStatus: peer, Version: peer.Peer.Version, Days: relayDays}
 	pairs, err := p.pairs.Pairs(v.ctx, presence.PairQuery{Limit: perPage + 1, Peer: id})
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (p *peerPages) askRevoke(v *view) error {
 	if err != nil {
 		return err
 	}
-	peer, err := p.peers.PeerAt(v.ctx, id)
+	peer, err := p.peers.PeerStatus(v.ctx, id)
 	if err != nil {
 		return err
 	}

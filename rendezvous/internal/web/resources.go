@@ -67,9 +67,9 @@ type Membership interface {
 
 // Peers reads and changes peers. A version of 0 stands for any version.
 type Peers interface {
-	Peers(ctx context.Context, q peers.Query) ([]peers.PeerAt, error)
-	PeerAt(ctx context.Context, id ident.PeerID) (peers.PeerAt, error)
-	NamePeer(ctx context.Context, id ident.PeerID, name string, version int64) (peers.PeerAt, error)
+	Peers(ctx context.Context, q peers.Query) ([]peers.PeerStatus, error)
+	PeerStatus(ctx context.Context, id ident.PeerID) (peers.PeerStatus, error)
+	NamePeer(ctx context.Context, id ident.PeerID, name string, version int64) (peers.PeerStatus, error)
 }
 
 // Revocations revokes peers, and keeps the revoked ones. A version of 0 stands for
@@ -117,7 +117,7 @@ type Audit interface {
 
 // Instances lists the running instances.
 type Instances interface {
-	Instances(ctx context.Context) ([]history.InstanceAt, error)
+	Instances(ctx context.Context) ([]history.InstanceStatus, error)
 }
 
 // Pairs lists and counts the pairs of peers that have a link.

@@ -26,9 +26,9 @@ type (
 	}
 )
 
-// InstanceAt is an instance, the number of peers that are connected to it, and
+// InstanceStatus is an instance, the number of peers that are connected to it, and
 // its newest figures.
-type InstanceAt struct {
+type InstanceStatus struct {
 	presence.Instance
 	Peers int
 	Last  *Minute // nil without figures of the last minutes
@@ -48,7 +48,7 @@ func NewInstances(l InstanceLister, p PresenceCounter, m LastMinutes, now func()
 }
 
 // Instances returns the instances that hold a lease, ordered by name.
-func (s *Instances) Instances(ctx context.Context) ([]InstanceAt, error) {
+func (s *Instances) Instances(ctx context.Context) ([]InstanceStatus, error) {
 	list, err := s.leases.Instances(ctx, s.now())
 	if err != nil {
 		return nil, err
@@ -61,9 +61,9 @@ func (s *Instances) Instances(ctx context.Context) ([]InstanceAt, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]InstanceAt, len(list))
+	all := make([]InstanceStatus, len(list))
 	for n, i := range list {
-		all[n] = InstanceAt{Instance: i, Peers: counts[i.Epoch]}
+		all[n] = InstanceStatus{Instance: i, Peers: counts[i.Epoch]}
 		if m, ok := last[i.Name]; ok {
 			all[n].Last = &m
 		}

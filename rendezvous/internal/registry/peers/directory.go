@@ -48,8 +48,8 @@ type Peer struct {
 	Version     int64 // from 1; rises with each change of the name
 }
 
-// PeerAt is a peer and where it is connected, for administrators.
-type PeerAt struct {
+// PeerStatus is a peer and its connection, for administrators.
+type PeerStatus struct {
 	Peer
 	At   *presence.Location // nil if it is not connected
 	Seen time.Time          // when its last connection ended; zero if unknown
@@ -129,7 +129,7 @@ func (d *Directory) Peer(ctx context.Context, id ident.PeerID) (Peer, error) {
 
 // Peers returns peers, ordered by ID, and where they are connected. q.Limit is at
 // most registry.MaxBatch.
-func (d *Directory) Peers(ctx context.Context, q Query) ([]PeerAt, error) {
+func (d *Directory) Peers(ctx context.Context, q Query) ([]PeerStatus, error) {
 	peers, err := d.store.Peers(ctx, q)
 	if err != nil {
 		return nil, err
@@ -137,20 +137,20 @@ func (d *Directory) Peers(ctx context.Context, q Query) ([]PeerAt, error) {
 	return d.located(ctx, peers)
 }
 
-// PeerAt returns a peer and where it is connected. Errors: ErrNotFound.
-func (d *Directory) PeerAt(ctx context.Context, id ident.PeerID) (PeerAt, error) {
+// PeerStatus returns a peer and where it is connected. Errors: ErrNotFound.
+func (d *Directory) PeerStatus(ctx context.Context, id ident.PeerID) (PeerStatus, error) {
 	p, err := d.store.Peer(ctx, id)
 	if err != nil {
-		return PeerAt{}, err
+		return PeerStatus{}, err
 	}
 	all, err := d.located(ctx, []Peer{p})
 	if err != nil {
-		return PeerAt{}, err
+		return PeerStatus{}, err
 	}
 	return all[0], nil
 }
 
-func (d *Directory) located(ctx context.Context, peers []Peer) ([]PeerAt, error) {
+func (d *Directory) located(ctx context.Context, peers []Peer) ([]PeerStatus, error) {
 	ids := make([]ident.PeerID, len(peers))
 	for i, p := range peers {
 		ids[i] = p.ID
@@ -163,7 +163,7 @@ func (d *Directory) located(ctx context.Context, peers []Peer) ([]PeerAt, error)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]PeerAt, len(peers))
+	all := make([]PeerStatus, len(peers))
 	for i, p := range peers {
 		all[i].Peer, all[i].Seen = p, seen[p.ID]
 		if l, ok := at[p.ID]; ok {
@@ -188,16 +188,16 @@ func (d *Directory) Rename(ctx context.Context, id ident.PeerID, name string) (P
 // NamePeer gives a peer a name on behalf of an administrator. The name stays when
 // the peer registers again. version is the peer's expected version, 0 accepts
 // any. Errors: ErrName, ErrNotFound, ErrChanged.
-func (d *Directory) NamePeer(ctx context.Context, id ident.PeerID, name string, version int64) (PeerAt, error) {
+func (d *Directory) NamePeer(ctx context.Context, id ident.PeerID, name string, version int64) (PeerStatus, error) {
 	if err := checkName(name); err != nil {
-		return PeerAt{}, err
+		return PeerStatus{}, err
 	}
 	e := audit.NewEvent(ctx, d.now(), audit.KindPeerRenamed)
 	e.Peer, e.Detail = id, audit.Detail(name)
 	if err := d.store.Rename(ctx, NameChange{ID: id, Name: name, Version: version, By: &e}); err != nil {
-		return PeerAt{}, err
+		return PeerStatus{}, err
 	}
-	return d.PeerAt(ctx, id)
+	return d.PeerStatus(ctx, id)
 }
 
 // checkName refuses names with control or formatting characters, and names that
