@@ -39,38 +39,22 @@ func expect(t *testing.T, found []doctor.Finding, check string, v doctor.Verdict
 	t.Errorf("no finding of %q with verdict %s and text %q:\n%s", check, v, says, all.String())
 }
 
-// fixed returns a configuration with fixed ports, as the doctor needs them.
-func fixed(t *testing.T) Config {
-	t.Helper()
-	c := local(t)
-	c.Listen, c.MetricsListen = freePort(t), freePort(t)
-	for { // the port above must be free too
-		a, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := a.LocalAddr().(*net.UDPAddr).Port
-		b, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port + 1})
-		l, errTCP := net.Listen("tcp", a.LocalAddr().String())
-		a.Close()
-		if err == nil {
-			b.Close()
-		}
-		if errTCP == nil {
-			l.Close()
-		}
-		if err == nil && errTCP == nil {
-			c.STUNListen = a.LocalAddr().String()
-			return c
-		}
-	}
+// withPorts returns the configuration of a running instance, with the ports that the
+// system chose for it.
+func withPorts(i *instance, c Config) Config {
+	c.Listen = i.address("the rendezvous is serving")
+	c.STUNListen = i.logged("the rendezvous is serving", "stun_addr")
+	c.MetricsListen = i.address("serving metrics")
+	c.ClusterListen = i.address("accepting links from other instances")
+	return c
 }
 
 func TestDoctorOfHealthyServer(t *testing.T) {
-	c := fixed(t)
-	c.DatabaseURL, c.ClusterListen = postgres(t), freePort(t)
+	c := local(t)
+	c.DatabaseURL, c.ClusterListen, c.MetricsListen = postgres(t), "127.0.0.1:0", "127.0.0.1:0"
 	i := start(t, c)
 	i.log.Await(t, "this instance has its lease")
+	c = withPorts(i, c)
 	found := Doctor(t.Context(), c, "")
 	if doctor.Failed(found) {
 		var all bytes.Buffer

@@ -125,19 +125,17 @@ func metricsIn(t *testing.T, file string) []string {
 }
 
 func TestWrongMetricsPortIsExplained(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
 	c := local(t)
 	for want, address := range map[string]string{
 		"want HOST:PORT":                       "9464",
-		"choose another with --metrics-listen": freePort(t),
+		"choose another with --metrics-listen": busy.Addr().String(),
 	} {
 		c.MetricsListen = address
-		if want != "want HOST:PORT" {
-			l, err := net.Listen("tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-		}
 		s, err := New(c)
 		if err != nil {
 			t.Fatal(err)

@@ -100,10 +100,21 @@ func (i *instance) await() {
 // such a record.
 func (i *instance) address(message string) string {
 	i.t.Helper()
-	start := "msg=\"" + message + "\" addr="
+	return i.logged(message, "addr")
+}
+
+// logged returns an attribute of the log record with a message. It waits for the record.
+func (i *instance) logged(message, key string) string {
+	i.t.Helper()
+	start := "msg=\"" + message + "\""
 	i.log.Await(i.t, start)
-	_, rest, _ := strings.Cut(i.log.String(), start)
-	return strings.Fields(rest)[0]
+	_, record, _ := strings.Cut(i.log.String(), start)
+	record, _, _ = strings.Cut(record, "\n")
+	_, value, ok := strings.Cut(record, " "+key+"=")
+	if !ok {
+		i.t.Fatalf("the log record %q has no attribute %s: %s", message, key, record)
+	}
+	return strings.Fields(value)[0]
 }
 
 // signals sends a message from a to b, which confirms it.
