@@ -27,13 +27,6 @@ const (
 	maxInFlight = 4               // scrapes at the same time
 )
 
-// Config configures the metrics.
-type Config struct {
-	Version string
-	// Read returns the current state of the instance's parts before ctx ends.
-	Read func(ctx context.Context) Snapshot
-}
-
 // Metrics counts events. Its methods may be called concurrently.
 type Metrics struct {
 	registry *prometheus.Registry
@@ -57,8 +50,8 @@ const (
 	Remote Target = "remote" // to another instance
 )
 
-// New returns metrics that start at zero.
-func New(c Config) *Metrics {
+// New returns metrics that start at zero. version is that of the server.
+func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: counter("http_requests_total", "Answered requests, by method, route and status.",
@@ -90,13 +83,12 @@ func New(c Config) *Metrics {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info",
 		Help:        "Always 1. The labels are the versions of the program and of Go.",
-		ConstLabels: prometheus.Labels{"version": c.Version, "go": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.latency, m.inFlight, m.messages, delivery, m.outcomes, m.refusals, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		snapshots{c.Read},
 	)
 	return m
 }
@@ -106,9 +98,12 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 // Handler returns the handler of scrapes. It answers in the text formats of Prometheus and
-// OpenMetrics.
-func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+// OpenMetrics. read returns the current state of the instance's parts before its context
+// ends.
+func (m *Metrics) Handler(read func(ctx context.Context) Snapshot) http.Handler {
+	state := prometheus.NewRegistry()
+	state.MustRegister(snapshots{read})
+	return promhttp.HandlerFor(prometheus.Gatherers{m.registry, state}, promhttp.HandlerOpts{
 		EnableOpenMetrics: true, MaxRequestsInFlight: maxInFlight, Timeout: 2 * readTimeout,
 	})
 }

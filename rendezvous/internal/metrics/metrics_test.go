@@ -15,15 +15,18 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // scrape returns the answer to a scrape.
-func scrape(t *testing.T, m *Metrics) string {
+func scrape(t *testing.T, m *Metrics, read func(context.Context) Snapshot) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	m.Handler(read).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if w.Code != http.StatusOK {
 		t.Fatalf("%d: %s", w.Code, w.Body)
 	}
 	return w.Body.String()
 }
+
+// nothing returns the state of an instance without parts.
+func nothing(context.Context) Snapshot { return Snapshot{} }
 
 // hasLines checks that a text contains lines.
 func hasLines(t *testing.T, text string, lines ...string) {
@@ -48,15 +51,16 @@ func TestScrapeReadsSnapshot(t *testing.T) {
 			In: Flow{21, 22}, Out: Flow{23, 24}, Dropped: Flow{25, 26}, Limited: Flow{27, 28},
 		},
 	}
-	m := New(Config{Version: "1.2.3", Read: func(ctx context.Context) Snapshot {
+	m := New("1.2.3")
+	read := func(ctx context.Context) Snapshot {
 		if _, limited := ctx.Deadline(); !limited {
 			t.Error("the scrape has no deadline")
 		}
 		return now
-	}})
+	}
 	hasLines(
 		t,
-		scrape(t, m),
+		scrape(t, m, read),
 		`easyfind_peers_connected 7`,
 		`easyfind_peers_registered 20`,
 		`easyfind_draining 1`,
@@ -89,12 +93,12 @@ func TestScrapeReadsSnapshot(t *testing.T) {
 		`easyfind_relay_packets_total{direction="limited"} 27`,
 	)
 	now = Snapshot{}
-	hasLines(t, scrape(t, m), `easyfind_peers_connected 0`, `easyfind_lease_held 0`, `easyfind_database_up 0`,
+	hasLines(t, scrape(t, m, read), `easyfind_peers_connected 0`, `easyfind_lease_held 0`, `easyfind_database_up 0`,
 		`easyfind_certificate_expiry_timestamp_seconds 0`)
 }
 
 func TestEventsAreCounted(t *testing.T) {
-	m := New(Config{Version: "1.2.3", Read: func(context.Context) Snapshot { return Snapshot{} }})
+	m := New("1.2.3")
 	m.Requests(1)
 	m.Request(http.MethodGet, "/v1/server", http.StatusOK, 3*time.Millisecond)
 	m.Request("GET-lost", "", http.StatusNotFound, time.Millisecond)
@@ -102,7 +106,7 @@ func TestEventsAreCounted(t *testing.T) {
 	m.Message(Remote, "offline", time.Second)
 	m.Done("register", "new")
 	m.Refused("pair", "burned")
-	text := scrape(t, m)
+	text := scrape(t, m, nothing)
 	hasLines(
 		t,
 		text,
@@ -128,13 +132,13 @@ func TestEventsAreCounted(t *testing.T) {
 
 // TestLabelsAreBounded: a client that invents methods adds no series.
 func TestLabelsAreBounded(t *testing.T) {
-	m := New(Config{Read: func(context.Context) Snapshot { return Snapshot{} }})
+	m := New("1.2.3")
 	m.Request("A", "", http.StatusNotFound, 0)
-	before := strings.Count(scrape(t, m), "\n")
+	before := strings.Count(scrape(t, m, nothing), "\n")
 	for i := range 100 {
 		m.Request(fmt.Sprintf("M%d", i), "", http.StatusNotFound, 0)
 	}
-	if after := strings.Count(scrape(t, m), "\n"); after != before {
+	if after := strings.Count(scrape(t, m, nothing), "\n"); after != before {
 		t.Errorf("the number of lines rose from %d to %d", before, after)
 	}
 }

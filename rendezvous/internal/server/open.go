@@ -63,7 +63,7 @@ func (p *parts) open(ctx context.Context) (err error) {
 	if err := s.Locate(p.ports.https.Addr()); err != nil {
 		return err
 	}
-	p.metrics = metrics.New(metrics.Config{Version: p.version, Read: p.snapshot})
+	p.metrics = metrics.New(p.version)
 	if p.database, err = database.Open(ctx, database.Location{URL: s.DatabaseURL, Dir: s.Data}); err != nil {
 		return err
 	}
