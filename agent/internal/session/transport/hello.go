@@ -56,6 +56,22 @@ func (t *Transport) receiveHello(l *linkRunner, h tunnel.Hello) {
 	t.makeReady(l)
 }
 
+// receiveEarlyAck keeps an Ack until the link is ready. The peer may be ready first: it has this agent's Hello before
+// Run learns that the Hello was sent. The peer may never send the same Ack again.
+func (t *Transport) receiveEarlyAck(l *linkRunner, ack tunnel.Ack) {
+	switch {
+	case l.isOver():
+	case l.isReady():
+		if s := l.state.Load(); s == t.state {
+			if err := s.acknowledge(ack); err != nil {
+				t.drop(err.Error())
+			}
+		}
+	case l.peerHello != nil && len(l.earlyAck)+len(ack) <= tunnel.MaxLanes:
+		l.earlyAck = append(l.earlyAck, ack...)
+	}
+}
+
 // makeReady lets the transport use a link if both Hellos fit the state.
 func (t *Transport) makeReady(l *linkRunner) {
 	s, h := t.state, l.peerHello
@@ -63,13 +79,13 @@ func (t *Transport) makeReady(l *linkRunner) {
 		return
 	}
 	if h.Peer == s.incarnation {
-		if err := s.acknowledge(h.Lanes); err != nil {
+		if err := s.acknowledge(append(h.Lanes, l.earlyAck...)); err != nil {
 			t.drop(err.Error())
 			t.end(l, err.Error())
 			return
 		}
 	}
-	l.peerHello = nil
+	l.peerHello, l.earlyAck = nil, nil
 	l.state.Store(s)
 	close(l.ready)
 	t.publish()

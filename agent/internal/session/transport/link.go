@@ -42,6 +42,7 @@ type linkRunner struct {
 	order     linkOrder
 	said      uint64        // the incarnation in the last Hello that was sent
 	peerHello *tunnel.Hello // the peer's last one that was for the current state
+	earlyAck  tunnel.Ack    // that arrived after peerHello
 	left      bool          // a Goodbye is on its way
 	retired   time.Time     // when a better link became the active one; zero: none has
 }
@@ -147,11 +148,7 @@ func (l *linkRunner) deliverLink(f tunnel.Frame) error {
 		if err != nil {
 			return err
 		}
-		if s := l.state.Load(); s != nil {
-			if err := s.acknowledge(ack); err != nil {
-				s.violate(err.Error())
-			}
-		}
+		l.deliverAck(ack)
 	case tunnel.KindGoodbye:
 		g, err := tunnel.DecodeGoodbye(f.Body)
 		if err != nil {
@@ -171,11 +168,28 @@ func (l *linkRunner) deliverHello(h tunnel.Hello) error {
 	}
 	handled := make(chan struct{})
 	l.transport.inbox.post(helloEvent{l, h, handled})
+	l.await(handled)
+	return nil
+}
+
+func (l *linkRunner) deliverAck(ack tunnel.Ack) {
+	if s := l.state.Load(); s != nil {
+		if err := s.acknowledge(ack); err != nil {
+			s.violate(err.Error())
+		}
+		return
+	}
+	handled := make(chan struct{})
+	l.transport.inbox.post(ackEvent{l, ack, handled})
+	l.await(handled)
+}
+
+// await waits until Run has handled an event.
+func (l *linkRunner) await(handled <-chan struct{}) {
 	select {
 	case <-handled:
 	case <-l.ended:
 	}
-	return nil
 }
 
 // write writes lane 0: Hello first, then Pings, Pongs and Acks, and at the end Goodbye.

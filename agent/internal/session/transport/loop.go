@@ -51,6 +51,9 @@ func (t *Transport) handle(linkCtx context.Context, e event) {
 	case helloEvent:
 		t.receiveHello(e.link, e.hello)
 		close(e.handled)
+	case ackEvent:
+		t.receiveEarlyAck(e.link, e.ack)
+		close(e.handled)
 	case helloSentEvent:
 		e.link.said = e.incarnation
 		t.makeReady(e.link)
@@ -199,7 +202,7 @@ func (t *Transport) drop(reason string) {
 	t.publish()
 	t.begin(reason)
 	for l := range t.links {
-		l.peerHello = nil
+		l.peerHello, l.earlyAck = nil, nil
 		if l.isReady() {
 			t.end(l, reason)
 		} else {

@@ -19,6 +19,12 @@ type (
 		hello   tunnel.Hello
 		handled chan struct{}
 	}
+	// ackEvent reports that an Ack has arrived on a link that is not ready. Run closes handled.
+	ackEvent struct {
+		link    *linkRunner
+		ack     tunnel.Ack
+		handled chan struct{}
+	}
 	// helloSentEvent reports that a Hello with this incarnation has been sent.
 	helloSentEvent struct {
 		link        *linkRunner
