@@ -16,7 +16,7 @@ import (
 
 const (
 	reachTimeout = 30 * time.Second // for a peer that a command names
-	listTimeout  = 5 * time.Second  // for each peer when all are asked
+	listTimeout  = 5 * time.Second  // for each peer when all are listed
 )
 
 // Remote lists the devices that peers share with this machine.

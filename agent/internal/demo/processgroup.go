@@ -99,7 +99,7 @@ func (g *processGroup) await(
 	}
 }
 
-// withTimeout returns a context whose cause names what was waited for.
+// withTimeout returns a context whose cause names the event that did not happen.
 func withTimeout(ctx context.Context, timeout time.Duration, what string) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, timeout, fmt.Errorf("waited %v for %s", timeout, what))
 }

@@ -191,7 +191,7 @@ func (n *Network) Direct() []string {
 
 // relayTLS returns the TLS configuration for the relays of the rendezvous. They
 // present the certificate that the join link pins. A join link without a pin means
-// a certificate of a public authority. The ALPN name tells TURN from HTTPS on the
+// a certificate of a public authority. The ALPN name separates TURN from HTTPS on the
 // same port (RFC 7443).
 func relayTLS(joinLink string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS13}
