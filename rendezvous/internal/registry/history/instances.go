@@ -11,12 +11,13 @@ import (
 // lastMinuteAge is the highest age of the newest figures of a running instance.
 const lastMinuteAge = 3 * time.Minute
 
-// InstanceLister lists instances and counts their peers; see
-// presence.LeaseStore and presence.Store.
+// The parts of the stores that Instances reads.
 type (
+	// InstanceLister lists the running instances; see presence.LeaseStore.
 	InstanceLister interface {
 		Instances(ctx context.Context, now time.Time) ([]presence.Instance, error)
 	}
+	// PresenceCounter counts the connected peers by epoch; see presence.Store.
 	PresenceCounter interface {
 		CountPresence(ctx context.Context) (map[int64]int, error)
 	}
