@@ -75,7 +75,8 @@ func (p *parts) runners() []func(context.Context) error {
 	}
 	if p.ports.metrics != nil {
 		all = append(all, func(ctx context.Context) error {
-			return restserver.ServeMetrics(ctx, p.ports.metrics, p.metrics.Handler(p.snapshot), log.With("part", "metrics"))
+			handler := p.metrics.Handler(p.snapshot)
+			return restserver.ServeMetrics(ctx, p.ports.metrics, handler, log.With("part", "metrics"))
 		})
 	}
 	if p.ports.redirect != nil {
