@@ -1,0 +1,413 @@
+package stagetest
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/outbox"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// Endpoints of a Disk.
+const (
+	DiskIn  usb.Endpoint = 0x81
+	DiskOut usb.Endpoint = 0x02
+)
+
+// Fault is a way in which a disk misbehaves.
+type Fault uint8
+
+// The faults.
+const (
+	NoFault     Fault = iota
+	FailStall         // the command fails; the data endpoint halts at once (6.7.2, case 4)
+	FailEmpty         // the command fails with an empty packet instead of data
+	FailMiddle        // the command fails after half of its data, with a halt
+	WrongTag          // in the status wrapper
+	WrongSign         // signature of the status wrapper
+	PhaseError        // bCSWStatus 2
+	WrongLength       // the residue exceeds the length
+	ShortData         // half of the data, with a residue and a good status
+	Endless           // data after the end of the data
+	StallStatus       // the endpoint halts once instead of the status
+	Hang              // the data never come
+	Faults            // number of faults
+)
+
+// DiskConfig describes a Disk.
+type DiskConfig struct {
+	Units     int // 1 to 16
+	BlockSize uint32
+	Blocks    uint64
+	MaxPacket int
+	ReadOnly  bool
+	// Fault returns how a READ or WRITE of blocks misbehaves. It may be called at any time on any
+	// goroutine.
+	Fault func(op byte, unit uint8, first, count uint64) Fault
+}
+
+// Disk is a disk with Bulk-Only Transport. It answers every URB at once.
+type Disk struct {
+	cfg DiskConfig
+	box *outbox.Outbox
+
+	mu         sync.Mutex
+	gone       chan struct{}
+	ended      usb.Status
+	ins, outs  []*usb.URB
+	halted     map[usb.Endpoint]bool
+	needsReset bool
+	written    map[place][]byte
+	version    map[uint8]uint64 // of the medium
+	sense      map[uint8][3]byte
+	attention  map[uint8]bool
+
+	state    state
+	wrapper  []byte
+	data     []byte // for the computer, what is left
+	isShort  bool   // data end with a short packet
+	room     int64  // bytes that the computer still sends
+	received []byte
+	status   byte
+	residue  uint32
+	fault    Fault
+	commands int
+	early    int // command wrappers that came before the status was fetched
+}
+
+type place struct {
+	unit  uint8
+	block uint64
+}
+
+type state uint8
+
+const (
+	stateCommand state = iota
+	stateIn
+	stateOut
+	stateStatus
+)
+
+// NewDisk returns an opened disk.
+func NewDisk(cfg DiskConfig) *Disk {
+	d := &Disk{
+		cfg: cfg, gone: make(chan struct{}), halted: map[usb.Endpoint]bool{}, written: map[place][]byte{},
+		version: map[uint8]uint64{}, sense: map[uint8][3]byte{}, attention: map[uint8]bool{},
+	}
+	d.box = outbox.New(nil)
+	return d
+}
+
+// Info implements [usb.Device].
+func (d *Disk) Info() usb.Info {
+	packet := uint16(d.cfg.MaxPacket)
+	b := []byte{
+		18, 1, 0, 2, 0, 0, 0, 64, 0x09, 0x12, 9, 0, 0, 1, 0, 0, 0, 1,
+		9, 2, 32, 0, 1, 1, 0, 0x80, 50,
+		9, 4, 0, 0, 2, 8, 6, 0x50, 0,
+		7, 5, byte(DiskIn), 2, byte(packet), byte(packet >> 8), 0,
+		7, 5, byte(DiskOut), 2, byte(packet), byte(packet >> 8), 0,
+	}
+	info := usb.Info{ID: "t-disk", Speed: usb.SpeedHigh, Descriptors: b}
+	p, err := usb.ParseDescriptors(b)
+	if err != nil {
+		panic(err)
+	}
+	p.Describe(&info, 1)
+	return info
+}
+
+// Gone implements [usb.Device].
+func (d *Disk) Gone() <-chan struct{} { return d.gone }
+
+// Early returns the number of command wrappers that came before the status of the
+// previous command was fetched.
+func (d *Disk) Early() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.early
+}
+
+// Commands returns the number of commands.
+func (d *Disk) Commands() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.commands
+}
+
+// ChangeMedium replaces the medium of a unit: all blocks have other data, and the
+// next command is told (unit attention, 28h).
+func (d *Disk) ChangeMedium(unit uint8) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.version[unit]++
+	d.attention[unit] = true
+	for p := range d.written {
+		if p.unit == unit {
+			delete(d.written, p)
+		}
+	}
+}
+
+// Block returns the data of a block.
+func (d *Disk) Block(unit uint8, block uint64) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.block(unit, block)
+}
+
+func (d *Disk) block(unit uint8, block uint64) []byte {
+	if b := d.written[place{unit, block}]; b != nil {
+		return b
+	}
+	b := make([]byte, d.cfg.BlockSize)
+	for i := 0; i < len(b); i += 16 {
+		binary.LittleEndian.PutUint64(b[i:], block*31+uint64(i))
+		binary.LittleEndian.PutUint64(b[i+8:], uint64(unit)<<32|d.version[unit])
+	}
+	return b
+}
+
+// Submit implements [usb.Device].
+func (d *Disk) Submit(u *usb.URB) {
+	u.Actual = 0
+	if s := u.Check(); s != usb.StatusOK {
+		u.Finish(s)
+		return
+	}
+	d.mu.Lock()
+	switch {
+	case d.ended != usb.StatusOK:
+		d.box.Finish(u, d.ended)
+	case u.Endpoint.Number() == 0:
+		d.control(u)
+	case u.Endpoint == DiskIn:
+		d.ins = append(d.ins, u)
+	case u.Endpoint == DiskOut:
+		if d.state != stateCommand && len(u.Data) == 31 && string(u.Data[:4]) == "USBC" {
+			d.early++
+		}
+		d.outs = append(d.outs, u)
+	default:
+		d.box.Finish(u, usb.StatusInvalid)
+	}
+	d.run()
+	d.mu.Unlock()
+	d.box.Run()
+}
+
+// Cancel implements [usb.Device].
+func (d *Disk) Cancel(u *usb.URB) {
+	d.mu.Lock()
+	for _, q := range []*[]*usb.URB{&d.ins, &d.outs} {
+		if i := slices.Index(*q, u); i >= 0 {
+			*q = slices.Delete(*q, i, i+1)
+			d.box.Finish(u, usb.StatusReset)
+		}
+	}
+	d.mu.Unlock()
+	d.box.Run()
+}
+
+// Unplug ends the device.
+func (d *Disk) Unplug() { d.end(usb.StatusNoDevice) }
+
+// Close implements [usb.Device].
+func (d *Disk) Close() error {
+	d.end(usb.StatusShutdown)
+	return nil
+}
+
+func (d *Disk) end(s usb.Status) {
+	d.mu.Lock()
+	if d.ended == usb.StatusOK {
+		d.ended = s
+		close(d.gone)
+		for _, u := range slices.Concat(d.ins, d.outs) {
+			d.box.Finish(u, s)
+		}
+		d.ins, d.outs = nil, nil
+	}
+	d.mu.Unlock()
+	d.box.Drain()
+}
+
+func (d *Disk) control(u *usb.URB) {
+	s := u.SetupPacket()
+	switch {
+	case s.Change() == usb.ClearHalt:
+		delete(d.halted, usb.Endpoint(s.Index))
+	case s.Change() != usb.NoChange:
+		clear(d.halted)
+		d.recover()
+	case s.Type == 0x21 && s.Request == 0xff:
+		d.recover()
+	case s.Type == 0xa1 && s.Request == 0xfe:
+		u.Actual = copy(u.Data, []byte{byte(d.cfg.Units - 1)})
+	default:
+		d.box.Finish(u, usb.StatusStall)
+		return
+	}
+	d.box.Finish(u, usb.StatusOK)
+}
+
+func (d *Disk) recover() {
+	d.needsReset, d.state, d.data = false, stateCommand, nil
+	d.fault = NoFault
+}
+
+// run makes progress until the URBs are used up or must wait.
+func (d *Disk) run() {
+	for d.runOut() || d.runIn() {
+	}
+}
+
+func (d *Disk) runOut() bool {
+	if len(d.outs) == 0 {
+		return false
+	}
+	u := d.outs[0]
+	status := usb.StatusOK
+	switch {
+	case d.needsReset, d.halted[DiskOut]:
+		status = usb.StatusStall
+	case len(u.Data) == 0:
+	case d.state == stateCommand:
+		if !d.command(u.Data) {
+			d.needsReset = true
+			status = usb.StatusStall
+		} else {
+			u.Actual = len(u.Data)
+		}
+	case d.state == stateOut:
+		status = d.receive(u)
+	default:
+		return false
+	}
+	d.outs = d.outs[1:]
+	d.box.Finish(u, status)
+	return true
+}
+
+// receive takes data of the computer.
+func (d *Disk) receive(u *usb.URB) usb.Status {
+	n := min(int64(len(u.Data)), d.room)
+	if d.fault == FailMiddle && d.room-n <= d.room/2 {
+		d.halted[DiskOut] = true
+		d.finish(statusFail, uint32(d.room))
+		return usb.StatusStall
+	}
+	d.received = append(d.received, u.Data[:n]...)
+	d.room -= n
+	u.Actual = int(n)
+	if n < int64(len(u.Data)) {
+		d.halted[DiskOut] = true
+		d.write()
+		return usb.StatusStall
+	}
+	if d.room == 0 {
+		d.write()
+	}
+	return usb.StatusOK
+}
+
+func (d *Disk) runIn() bool {
+	if len(d.ins) == 0 {
+		return false
+	}
+	u := d.ins[0]
+	status := usb.StatusOK
+	switch {
+	case d.needsReset, d.halted[DiskIn]:
+		status = usb.StatusStall
+	case len(u.Data) == 0:
+	case d.state == stateIn && d.fault == Hang:
+		return false
+	case d.state == stateIn:
+		var done bool
+		if status, done = d.send(u); !done {
+			return false
+		}
+	case d.state == stateStatus:
+		status = d.sendStatus(u)
+	default:
+		return false
+	}
+	d.ins = d.ins[1:]
+	d.box.Finish(u, status)
+	return true
+}
+
+// send sends data for the computer.
+func (d *Disk) send(u *usb.URB) (usb.Status, bool) {
+	room := len(u.Data) - u.Actual
+	if len(d.data) > room && room%d.cfg.MaxPacket != 0 {
+		return usb.StatusOverflow, true
+	}
+	n := copy(u.Data[u.Actual:], d.data)
+	d.data = d.data[n:]
+	u.Actual += n
+	if len(d.data) > 0 {
+		return usb.StatusOK, true
+	}
+	full := u.Actual == len(u.Data)
+	switch {
+	case d.fault == FailMiddle:
+		d.halted[DiskIn] = !full
+		d.fault, d.data = NoFault, nil
+		if full { // the halt comes with the next transfer
+			d.state = stateStatus
+			d.halted[DiskIn] = true
+			return usb.StatusOK, true
+		}
+		d.state = stateStatus
+		return usb.StatusStall, true
+	case d.fault == Endless:
+		d.data = make([]byte, d.cfg.MaxPacket)
+		return usb.StatusOK, full
+	}
+	d.state = stateStatus
+	if n%d.cfg.MaxPacket != 0 || d.isShort && !full || full {
+		return usb.StatusOK, true
+	}
+	return usb.StatusOK, false // the status follows in the same transfer
+}
+
+func (d *Disk) sendStatus(u *usb.URB) usb.Status {
+	if d.fault == StallStatus {
+		d.fault = NoFault
+		d.halted[DiskIn] = true
+		return usb.StatusStall
+	}
+	b := make([]byte, 13)
+	copy(b, "USBS")
+	copy(b[4:8], d.wrapper[4:8])
+	binary.LittleEndian.PutUint32(b[8:], d.residue)
+	b[12] = d.status
+	switch d.fault {
+	case WrongTag:
+		b[4]++
+	case WrongSign:
+		b[0]++
+	case PhaseError:
+		b[12] = 2
+	case WrongLength:
+		binary.LittleEndian.PutUint32(b[8:], 1<<30)
+	}
+	if len(u.Data)-u.Actual < len(b) {
+		return usb.StatusOverflow
+	}
+	u.Actual += copy(u.Data[u.Actual:], b)
+	d.state, d.fault = stateCommand, NoFault
+	return usb.StatusOK
+}
+
+// Unwritten reports whether no block of the disk was written.
+func (d *Disk) Unwritten() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.written) == 0
+}
+

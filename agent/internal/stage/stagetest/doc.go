@@ -1,0 +1,3 @@
+// Package stagetest holds what the tests of stages share: a disk that can
+// misbehave, a path with a delay, and a driver.
+package stagetest

@@ -1,0 +1,337 @@
+package storage
+
+import (
+	"slices"
+	"time"
+)
+
+// Bounds of what is read ahead from one device.
+const (
+	maxBlocks   = 16 << 20         // bytes that have arrived or are under way
+	blocksTTL   = 10 * time.Second // of blocks that have arrived
+	minPiece    = 32 << 10         // bytes of one command; no disk is known that cannot do it
+	maxPiece    = 256 << 10        // bytes of one command
+	firstAhead  = 128 << 10        // bytes that are read ahead of a new sequence at least
+	maxBad      = 16               // places of one unit that could not be read ahead
+	trackCount  = 8                // sequences of reads of one unit that are followed
+	endDistance = 16               // blocks at the end of a disk that are never read ahead
+	minSequence = 2                // reads that make a sequence
+)
+
+// ahead holds the blocks that were read ahead, and decides what is read ahead.
+//
+// A sequence of reads is followed by a track. After minSequence reads, the stage
+// keeps reading ahead of it. The distance doubles with each read up to the window of
+// the meter. What is under way at the same time is bounded by the window too, so
+// that a read of other blocks never waits for more. The reads ahead are commands of at
+// most maxPiece bytes, and a command of the driver overtakes those that have not begun.
+//
+// Blocks are given to the driver once. They are dropped when a write changes them, when they grow
+// old, and when anything unexpected happens.
+type ahead struct {
+	meter    meter
+	units    [16]*unit // by logical unit number
+	bytes    int       // of the segments of all units
+	underWay int       // bytes of segments that have not arrived
+
+	fetched, dropped int64 // bytes, for the statistics
+}
+
+// unit is a logical unit.
+type unit struct {
+	blockSize uint32 // bytes; 0: unknown
+	blocks    uint64
+	longest   uint32     // bytes of the longest READ of the driver
+	segments  []*segment // no two overlap
+	tracks    [trackCount]track
+	bad       []extent
+	uses      uint64 // of tracks
+	news      news
+}
+
+// segment holds blocks that are read ahead with one command.
+type segment struct {
+	extent
+	unit    *unit
+	bytes   int
+	data    []byte
+	arrived time.Time // zero: it is under way
+	dropped bool      // nobody may use it any more
+}
+
+// track follows a sequence of reads.
+type track struct {
+	next  uint64 // block that continues the sequence
+	ahead uint64 // end of what was read ahead
+	reads int
+	used  uint64
+}
+
+func (a *ahead) unit(n uint8) *unit {
+	if a.units[n] == nil {
+		a.units[n] = &unit{}
+	}
+	return a.units[n]
+}
+
+// setCapacity records the answer to READ CAPACITY.
+func (a *ahead) setCapacity(u *unit, blocks uint64, blockSize uint32) {
+	if blockSize < 512 || blockSize > 4096 || blockSize&(blockSize-1) != 0 {
+		blocks, blockSize = 0, 0
+	}
+	if u.blocks != blocks || u.blockSize != blockSize {
+		a.dropAll()
+	}
+	u.blocks, u.blockSize = blocks, blockSize
+}
+
+// note records a read of the driver and returns its track.
+func (u *unit) note(e extent) *track {
+	u.uses++
+	var t *track
+	for i := range u.tracks {
+		switch c := &u.tracks[i]; {
+		case c.reads > 0 && c.next == e.first:
+			c.reads++
+			c.next, c.used = e.end(), u.uses
+			return c
+		case t == nil || c.used < t.used:
+			t = c
+		}
+	}
+	*t = track{next: e.end(), reads: 1, used: u.uses}
+	return t
+}
+
+// find returns the segments that hold e, in order, or nil if a block is missing.
+func (u *unit) find(e extent) []*segment {
+	var found []*segment
+	for at := e.first; at < e.end(); {
+		s := u.at(at)
+		if s == nil {
+			return nil
+		}
+		found = append(found, s)
+		at = s.end()
+	}
+	return found
+}
+
+// at returns the segment with a block, or nil.
+func (u *unit) at(block uint64) *segment {
+	for _, s := range u.segments {
+		if s.first <= block && block < s.end() {
+			return s
+		}
+	}
+	return nil
+}
+
+// plan returns what to read ahead now for a track, and counts it as under way.
+// read is the latest command of the driver in it.
+func (a *ahead) plan(u *unit, t *track, read extent, now time.Time) []*segment {
+	if t.reads < minSequence || u.blocks <= endDistance {
+		return nil
+	}
+	size := uint64(u.blockSize)
+	window := a.meter.window(now)
+	distance := max(int(read.count*size), firstAhead) << min(t.reads-1, 16)
+	distance = max(min(distance, window), int(read.count*size))
+	end := min(read.end()+uint64(distance)/size, u.blocks-endDistance)
+	piece := uint64(min(max(u.longest, minPiece), maxPiece)) / size
+	t.ahead = max(t.ahead, read.end())
+	var list []*segment
+	for t.ahead < end {
+		if s := u.at(t.ahead); s != nil {
+			t.ahead = s.end()
+			continue
+		}
+		e := extent{t.ahead, min(piece, u.blocks-endDistance-t.ahead)}
+		n := int(e.count * size)
+		if a.underWay > 0 && a.underWay+n > max(window, int(read.count*size)) || u.isTaken(e) || !a.makeRoom(n, now) {
+			break
+		}
+		t.ahead = e.end()
+		list = append(list, a.add(u, e))
+	}
+	return list
+}
+
+// add adds a segment that is under way.
+func (a *ahead) add(u *unit, e extent) *segment {
+	s := &segment{extent: e, unit: u, bytes: int(e.count) * int(u.blockSize)}
+	u.segments = append(u.segments, s)
+	a.bytes += s.bytes
+	a.underWay += s.bytes
+	return s
+}
+
+// complete returns the segments that are missing between those that hold e, if its
+// first block is in one.
+func (a *ahead) complete(u *unit, e extent) []*segment {
+	if u.at(e.first) == nil || e.end() > u.blocks-min(u.blocks, endDistance) ||
+		slices.ContainsFunc(u.bad, e.overlaps) {
+		return nil
+	}
+	var list []*segment
+	for at := e.first; at < e.end(); {
+		if s := u.at(at); s != nil {
+			at = s.end()
+			continue
+		}
+		end := min(e.end(), at+maxPiece/uint64(u.blockSize))
+		for _, s := range u.segments {
+			if s.first > at {
+				end = min(end, s.first)
+			}
+		}
+		list = append(list, a.add(u, extent{at, end - at}))
+		at = end
+	}
+	return list
+}
+
+// isTaken reports whether e contains a block that another segment holds, or that
+// could not be read.
+func (u *unit) isTaken(e extent) bool {
+	return slices.ContainsFunc(u.segments, func(s *segment) bool { return s.overlaps(e) }) ||
+		slices.ContainsFunc(u.bad, e.overlaps)
+}
+
+// makeRoom drops the oldest blocks until n bytes fit. It does not drop blocks of the last
+// second, which the driver may be about to read.
+func (a *ahead) makeRoom(n int, now time.Time) bool {
+	for a.bytes+n > maxBlocks {
+		var oldest *segment
+		for _, u := range a.units {
+			if u == nil {
+				continue
+			}
+			for _, s := range u.segments {
+				if !s.arrived.IsZero() && (oldest == nil || s.arrived.Before(oldest.arrived)) {
+					oldest = s
+				}
+			}
+		}
+		if oldest == nil || now.Sub(oldest.arrived) < time.Second {
+			return false
+		}
+		a.drop(oldest)
+	}
+	return true
+}
+
+// finished counts a segment as no longer under way. data is nil if it could not be
+// read.
+func (a *ahead) finished(s *segment, data []byte, now time.Time) {
+	a.underWay -= s.bytes
+	switch {
+	case data == nil:
+		a.drop(s)
+		return
+	case s.dropped:
+		a.dropped += int64(len(data))
+	}
+	a.fetched += int64(len(data))
+	s.data, s.arrived = data, now
+}
+
+// drop removes a segment.
+func (a *ahead) drop(s *segment) {
+	if s.dropped {
+		return
+	}
+	a.remove(s)
+	a.dropped += int64(len(s.data))
+}
+
+func (a *ahead) remove(s *segment) {
+	s.dropped = true
+	a.bytes -= s.bytes
+	u := s.unit
+	i := slices.Index(u.segments, s)
+	u.segments = slices.Delete(u.segments, i, i+1)
+}
+
+// gather copies e from its segments, which have arrived, to one buffer, and removes the
+// segments that end within e.
+func (a *ahead) gather(e extent, segments []*segment) []byte {
+	size := uint64(segments[0].bytes) / segments[0].count
+	data := make([]byte, 0, e.count*size)
+	for _, s := range segments {
+		from, to := max(e.first, s.first), min(e.end(), s.end())
+		data = append(data, s.data[(from-s.first)*size:(to-s.first)*size]...)
+		if !s.dropped && s.end() <= e.end() {
+			a.remove(s)
+		}
+	}
+	return data
+}
+
+// change drops what a command with these effects may change.
+func (a *ahead) change(w *wrapper) {
+	switch w.effect() {
+	case someBlocks:
+		e, ok := w.extent()
+		if !ok {
+			a.dropAll()
+			return
+		}
+		a.dropIn(a.unit(w.unit()), e)
+	case everything:
+		a.dropAll()
+	}
+}
+
+// dropIn drops the segments of u that hold blocks of e.
+func (a *ahead) dropIn(u *unit, e extent) {
+	for _, s := range slices.Clone(u.segments) {
+		if s.overlaps(e) {
+			a.drop(s)
+		}
+	}
+}
+
+// dropAll drops all blocks and forgets the sequences.
+func (a *ahead) dropAll() {
+	for _, u := range a.units {
+		if u == nil {
+			continue
+		}
+		for _, s := range slices.Clone(u.segments) {
+			a.drop(s)
+		}
+		u.tracks = [trackCount]track{}
+	}
+}
+
+// expire drops the blocks that are too old, and returns how long until the next one is,
+// or 0 if there is none.
+func (a *ahead) expire(now time.Time) time.Duration {
+	var next time.Duration
+	for _, u := range a.units {
+		if u == nil {
+			continue
+		}
+		for _, s := range slices.Clone(u.segments) {
+			switch left := blocksTTL - now.Sub(s.arrived); {
+			case s.arrived.IsZero():
+			case left <= 0:
+				a.drop(s)
+			case next == 0 || left < next:
+				next = left
+			}
+		}
+	}
+	return next
+}
+
+// failed records that e could not be read ahead.
+func (u *unit) failed(e extent) {
+	u.tracks = [trackCount]track{}
+	if len(u.bad) < maxBad {
+		u.bad = append(u.bad, e)
+	} else {
+		u.blocks = 0 // no reading ahead until the driver asks for the capacity again
+	}
+}

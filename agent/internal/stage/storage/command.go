@@ -1,0 +1,149 @@
+package storage
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// command is the driver's command in work.
+type command struct {
+	wrapper  wrapper
+	exchange *exchange  // with the device; nil: answered from segments, or from news
+	waiting  []*segment // that hold the answer; nil if it does not come from segments
+	blocks   extent     // that waiting answers
+	stream   stream     // what the driver can fetch
+	ended    bool       // stream ends with the status wrapper or an error
+	sent     int64      // bytes of the data phase that the driver has submitted
+	unsent   []*usb.URB // data of the driver that have not reached the device
+	refused  bool       // the data of the driver are dropped: the command has failed
+}
+
+// wantsData reports whether the command still expects data of the driver.
+func (c *command) wantsData() bool {
+	return !c.wrapper.toHost() && c.sent < int64(c.wrapper.length())
+}
+
+// begin begins a command. The driver learns of any error later: the verdict on a
+// command is its status wrapper. mu must be held.
+func (s *Stage) begin(u *usb.URB, w wrapper) {
+	u.Actual = len(u.Data)
+	s.box.Finish(u, usb.StatusOK)
+	c := &command{wrapper: w}
+	s.cmd, s.mode = c, busy
+	s.commands++
+	unit := s.ahead.unit(w.unit())
+	s.ahead.change(&w)
+	e, ok := w.extent()
+	if !ok || unit.news.sense != nil || !w.isRead() || e.count == 0 || e.end() > unit.blocks ||
+		uint64(w.length()) != e.count*uint64(unit.blockSize) {
+		s.launch(c)
+		return
+	}
+	t := unit.note(e)
+	unit.longest = max(unit.longest, w.length())
+	s.readAhead(&w, s.ahead.complete(unit, e))
+	c.waiting, c.blocks = unit.find(e), e
+	if c.waiting != nil {
+		s.hits++
+		s.checkWaiting()
+	} else {
+		s.ahead.dropIn(unit, e)
+		s.launch(c)
+	}
+	s.readAhead(&w, s.ahead.plan(unit, t, e, time.Now()))
+	s.pump()
+}
+
+// reply answers a command without the device. mu must be held.
+func (s *Stage) reply(c *command, data []byte, status byte) {
+	length := c.wrapper.length()
+	if !c.wrapper.toHost() && length > 0 {
+		c.refused = true // the status follows the data
+		return
+	}
+	if length > 0 {
+		isShort := len(data) < int(length) || len(data)%s.place.maxPacket != 0
+		c.stream.add(chunk{data: data, isShort: isShort})
+	}
+	s.replyStatus(c, length-uint32(len(data)), status)
+}
+
+func (s *Stage) replyStatus(c *command, residue uint32, status byte) {
+	c.stream.add(chunk{data: c.wrapper.status(residue, status), isShort: true, isStatus: true})
+	c.ended = true
+	s.pump()
+}
+
+// checkWaiting answers the command if its segments have arrived, and sends it to the
+// device if one of them never will. mu must be held.
+func (s *Stage) checkWaiting() {
+	c := s.cmd
+	if s.mode != busy || c == nil || c.waiting == nil || c.ended {
+		return
+	}
+	for _, g := range c.waiting {
+		if g.data == nil && g.dropped {
+			c.waiting = nil
+			s.launch(c)
+			return
+		}
+	}
+	for _, g := range c.waiting {
+		if g.data == nil {
+			return
+		}
+	}
+	data := s.ahead.gather(c.blocks, c.waiting)
+	s.reply(c, data, statusPassed)
+}
+
+// pump completes the IN transfers of the driver with what has arrived. mu must be
+// held.
+func (s *Stage) pump() {
+	for s.mode == busy && len(s.ins) > 0 {
+		u := s.ins[0]
+		status, last, done := s.cmd.stream.fill(u, s.place.maxPacket)
+		if !done {
+			return
+		}
+		s.ins = s.ins[1:]
+		s.box.Finish(u, status)
+		switch {
+		case last.status != usb.StatusOK:
+			s.toPassing()
+		case last.isStatus && s.off != "":
+			s.toPassing()
+		case last.isStatus:
+			s.cmd, s.mode = nil, idle
+			s.resubmit()
+		}
+	}
+}
+
+// resubmit handles the URBs that waited for the end of a command. mu must be held.
+func (s *Stage) resubmit() {
+	waited := append(s.outs, s.ins...)
+	s.outs, s.ins = nil, nil
+	for _, u := range waited {
+		s.submit(u)
+	}
+}
+
+// learn reads the capacity from the answer to a command of the driver. mu must be
+// held.
+func (s *Stage) learn(w *wrapper, data []byte) {
+	switch {
+	case w.operation() == opReadCapacity10 && len(data) >= 8:
+		last := binary.BigEndian.Uint32(data)
+		if last != 1<<32-1 { // else READ CAPACITY(16) follows
+			s.ahead.setCapacity(s.ahead.unit(w.unit()), uint64(last)+1, binary.BigEndian.Uint32(data[4:]))
+		}
+	case w.operation() == opServiceActionIn16 && w.effect() == nothing && len(data) >= 12:
+		last := binary.BigEndian.Uint64(data)
+		if last < 1<<62 {
+			s.ahead.setCapacity(s.ahead.unit(w.unit()), last+1, binary.BigEndian.Uint32(data[8:]))
+		}
+	}
+}

@@ -1,0 +1,291 @@
+package storage
+
+import (
+	"time"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// firstTag begins the tags of the commands of the stage.
+const firstTag = 0x45460000
+
+// flights holds the exchanges that are under way.
+type flights struct {
+	list   map[*exchange]struct{}
+	epoch  uint32 // see package guard
+	number uint32 // of the latest exchange
+	tag    uint32 // of the latest command of the stage
+}
+
+func (f *flights) len() int { return len(f.list) }
+
+// exchange is a command that is under way.
+type exchange struct {
+	wrapper wrapper
+	segment *segment // of a read ahead; nil: a command of the driver
+	mark    guard.Mark
+	start   start
+	left    int // URBs that are not complete
+
+	command, data, status *usb.URB // data is nil if there are none for the computer
+
+	dropped bool       // the command has not reached the device
+	failure usb.Status // of a transfer
+}
+
+// launch sends the driver's command to the device, unless there is news from its
+// unit. mu must be held.
+func (s *Stage) launch(c *command) {
+	unsent := c.unsent
+	c.unsent, c.exchange = nil, nil
+	if data, status, ok := s.ahead.unit(c.wrapper.unit()).news.answer(&c.wrapper); ok {
+		s.reply(c, data, status)
+		for _, u := range unsent {
+			s.refuse(c, u)
+		}
+		return
+	}
+	x := &exchange{wrapper: c.wrapper}
+	c.exchange = x
+	n := 0
+	if c.wrapper.toHost() {
+		n = int(c.wrapper.length())
+	}
+	s.post(x, n, true)
+	for _, u := range unsent {
+		s.send(u)
+	}
+}
+
+// readAhead sends READ commands for segments. w is the driver's command that made it
+// necessary. mu must be held.
+func (s *Stage) readAhead(w *wrapper, segments []*segment) {
+	for _, g := range segments {
+		block := w.at(g.extent)
+		if block == nil {
+			s.ahead.finished(g, nil, time.Now())
+			continue
+		}
+		s.flights.tag++
+		x := &exchange{
+			wrapper: newWrapper(firstTag+s.flights.tag, w.unit(), uint32(g.bytes), block), segment: g,
+		}
+		s.post(x, g.bytes, false)
+	}
+}
+
+// post sends an exchange that fetches n bytes. mu must be held.
+func (s *Stage) post(x *exchange, n int, urgent bool) {
+	s.flights.number++
+	x.mark = guard.Mark{Urgent: urgent, Epoch: s.flights.epoch + 1, Number: s.flights.number}
+	x.start = s.ahead.meter.start(time.Now(), s.flights.len() == 0)
+	s.flights.list[x] = struct{}{}
+	x.command = s.part(x, guard.Command, s.place.out, append([]byte(nil), x.wrapper[:]...))
+	if n > 0 {
+		x.data = s.part(x, guard.Data, s.place.in, make([]byte, n))
+	}
+	// The buffer has room for a whole packet, so that a device that sends something
+	// longer is seen as by the driver.
+	x.status = s.part(x, guard.Status, s.place.in, make([]byte, max(s.place.maxPacket, statusLength)))
+}
+
+// part submits a part of an exchange.
+func (s *Stage) part(x *exchange, role guard.Role, e usb.Endpoint, data []byte) *usb.URB {
+	u := &usb.URB{Endpoint: e, Data: data}
+	m := x.mark
+	m.Role = role
+	m.Set(u)
+	u.Done = func(*usb.URB) { s.done(x, role, u) }
+	x.left++
+	s.box.Submit(u)
+	return u
+}
+
+// done handles the completion of a part of an exchange.
+func (s *Stage) done(x *exchange, role guard.Role, u *usb.URB) {
+	s.mu.Lock()
+	x.left--
+	if !s.closed {
+		if role == guard.Command && u.Status == usb.StatusReset {
+			x.dropped = true
+		}
+		if x.segment == nil && s.cmd != nil && s.cmd.exchange == x {
+			s.result(s.cmd, x, role, u)
+		}
+		s.finished(x)
+	}
+	s.mu.Unlock()
+	s.box.Run()
+}
+
+// result handles the result of a part of the driver's command. The results of the OUT
+// and of the IN endpoint may arrive in any order. mu must be held.
+func (s *Stage) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
+	switch {
+	case role == guard.Command && u.Status == usb.StatusOK,
+		u.Status == usb.StatusReset && u.Actual == 0: // it has not reached the device
+		return
+	case role == guard.Command:
+		c.stream.add(chunk{status: u.Status})
+	default:
+		c.stream.received(u, s.place.maxPacket, role == guard.Status)
+	}
+	switch {
+	case u.Status != usb.StatusOK:
+		s.failed(c, x, u.Status)
+	case role == guard.Status:
+		s.judge(c, x, u.Data[:u.Actual])
+	}
+	s.pump()
+}
+
+// failed handles the failure of a transfer of the driver's command, after which the
+// guard drops everything else. mu must be held.
+func (s *Stage) failed(c *command, x *exchange, status usb.Status) {
+	x.failure, c.ended = status, true
+	s.flights.epoch++
+	s.ahead.dropAll()
+}
+
+// judge handles the status wrapper of the driver's command. mu must be held.
+func (s *Stage) judge(c *command, x *exchange, b []byte) {
+	c.ended = true
+	v := c.wrapper.verdict(b)
+	switch v {
+	case broken:
+		s.turnOff("the disk broke the Bulk-Only Transport protocol")
+	case failed:
+		s.ahead.dropAll()
+	}
+	if (v == good || v == short) && x.data != nil && x.data.Status == usb.StatusOK {
+		s.learn(&c.wrapper, x.data.Data[:x.data.Actual])
+	}
+	if v == broken || v == failed {
+		s.flights.epoch++
+	}
+}
+
+// finished handles the end of an exchange, if it has ended. mu must be held.
+func (s *Stage) finished(x *exchange) {
+	if x.left > 0 {
+		return
+	}
+	delete(s.flights.list, x)
+	if x.data != nil && x.data.Status == usb.StatusOK && x.status.Status == usb.StatusOK {
+		s.ahead.meter.finish(x.start, time.Now(), x.data.Actual)
+	} else if x.status.Status == usb.StatusOK && x.wrapper.length() == 0 {
+		s.ahead.meter.finish(x.start, time.Now(), 0)
+	}
+	if x.segment != nil {
+		s.segmentFinished(x)
+	} else if c := s.cmd; s.mode == busy && c != nil && c.exchange == x && !c.ended {
+		s.turnOff("the host dropped a command without a reason")
+		s.settle(passing, false)
+	}
+	if s.mode == settling && s.flights.len() == 0 {
+		s.resolve()
+	}
+}
+
+// segmentFinished handles the end of a read ahead. mu must be held.
+func (s *Stage) segmentFinished(x *exchange) {
+	now := time.Now()
+	clean := x.command.Status == usb.StatusOK && x.data.Status == usb.StatusOK && x.data.Actual == len(x.data.Data) &&
+		x.status.Status == usb.StatusOK && x.wrapper.verdict(x.status.Data[:x.status.Actual]) == good
+	if clean {
+		s.ahead.finished(x.segment, x.data.Data, now)
+		s.expireLater(blocksTTL)
+	} else {
+		s.ahead.finished(x.segment, nil, now)
+		if !x.dropped && !s.settling.cut {
+			s.settling.failure = x
+			s.settle(busy, false)
+		}
+	}
+	s.checkWaiting()
+}
+
+// expireLater drops old blocks in a while. mu must be held.
+func (s *Stage) expireLater(d time.Duration) {
+	if s.expiry != nil {
+		return
+	}
+	s.expiry = time.AfterFunc(d, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.expiry = nil
+		if s.closed {
+			return
+		}
+		if next := s.ahead.expire(time.Now()); next > 0 {
+			s.expireLater(next)
+		}
+	})
+}
+
+// dataOut sends data of the driver to the device. mu must be held.
+func (s *Stage) dataOut(u *usb.URB) {
+	c := s.cmd
+	c.sent += int64(len(u.Data))
+	switch {
+	case c.refused:
+		s.refuse(c, u)
+	case c.exchange.failure != usb.StatusOK:
+		s.box.Finish(u, c.exchange.failure)
+		s.toPassing()
+	default:
+		s.send(u)
+	}
+}
+
+// refuse drops data of the driver for a command that has failed already. mu must be held.
+func (s *Stage) refuse(c *command, u *usb.URB) {
+	u.Actual = len(u.Data)
+	s.box.Finish(u, usb.StatusOK)
+	if !c.wantsData() && !c.ended {
+		s.replyStatus(c, c.wrapper.length(), statusFailed)
+	}
+}
+
+// send sends data of the driver as a part of its exchange. mu must be held.
+func (s *Stage) send(u *usb.URB) {
+	x := s.cmd.exchange
+	sh := &shadow{exchange: x, urb: &usb.URB{Endpoint: u.Endpoint, Flags: u.Flags, Data: u.Data}}
+	m := x.mark
+	m.Role = guard.Data
+	m.Set(sh.urb)
+	sh.urb.Done = func(*usb.URB) { s.sent(x, u, sh) }
+	x.left++
+	s.passed.shadows[u] = sh
+	s.box.Submit(sh.urb)
+}
+
+// sent handles the completion of data of the driver.
+func (s *Stage) sent(x *exchange, u *usb.URB, sh *shadow) {
+	s.mu.Lock()
+	x.left--
+	delete(s.passed.shadows, u)
+	c := s.cmd
+	status := sh.urb.Status
+	u.Actual = sh.urb.Actual
+	isCurrent := !s.closed && c != nil && c.exchange == x
+	switch {
+	case isCurrent && status == usb.StatusReset && u.Actual == 0 && !sh.cancelled && x.failure == usb.StatusOK:
+		c.unsent = append(c.unsent, u) // it has not reached the device
+	case isCurrent && status == usb.StatusReset && u.Actual == 0 && !sh.cancelled:
+		s.box.Finish(u, x.failure)
+		s.toPassingIfBusy()
+	case isCurrent && status != usb.StatusOK && s.mode == busy:
+		s.failed(c, x, status)
+		s.box.Finish(u, status)
+		s.toPassing()
+	default:
+		s.box.Finish(u, status)
+	}
+	if !s.closed {
+		s.finished(x)
+	}
+	s.mu.Unlock()
+	s.box.Run()
+}

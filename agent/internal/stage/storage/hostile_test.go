@@ -1,0 +1,34 @@
+package storage_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
+)
+
+func TestHostileDriverNeitherHangsNorBreaksTheDisk(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 4))
+	for range hostileRuns {
+		input := make([]byte, random.IntN(60))
+		for i := range input {
+			input[i] = byte(random.Uint32())
+		}
+		synctest.Test(t, func(t *testing.T) { stagetest.Hostile(t, input, wrap) })
+		if t.Failed() {
+			t.Fatalf("input % x", input)
+		}
+	}
+}
+
+func FuzzHostileDriver(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 13, 17, 0, 0})
+	f.Add([]byte{5, 0x8b, 0x48, 0, 0, 0, 0, 18})
+	f.Fuzz(func(t *testing.T, input []byte) {
+		if len(input) > 100 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) { stagetest.Hostile(t, input, wrap) })
+	})
+}

@@ -1,0 +1,145 @@
+package storage
+
+import (
+	"slices"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// settlement is the state of the mode settling: the driver's URBs are held back until
+// nothing of the stage is under way.
+type settlement struct {
+	held      []*usb.URB // URBs of the driver that arrived meanwhile
+	cancelled []*usb.URB // URBs of the driver, in ins or unsent, that it has cancelled
+	toPassing bool       // what follows: passing; else the driver's command is repeated
+	cut       bool       // everything under way is cancelled, because the driver gives up its command
+	wasCut    bool       // a read ahead was cancelled: the device may be within a command
+	failure   *exchange  // the read ahead that failed
+	recovery  *recovery  // in work
+}
+
+// settle begins to settle. cut cancels everything that is under way. mu must be held.
+func (s *Stage) settle(then mode, cut bool) {
+	t := &s.settling
+	s.mode = settling
+	t.toPassing = t.toPassing || then == passing
+	if cut && !t.cut {
+		t.cut = true
+		s.cut()
+		t.recovery.hurry()
+	}
+	if s.flights.len() == 0 {
+		s.resolve()
+	}
+}
+
+// cut cancels the exchanges that are under way. mu must be held.
+func (s *Stage) cut() {
+	for x := range s.flights.list {
+		if x.segment != nil {
+			s.settling.wasCut = true
+		}
+		for _, u := range []*usb.URB{x.command, x.data, x.status} {
+			if u != nil {
+				s.box.Cancel(u)
+			}
+		}
+	}
+	for _, sh := range s.passed.shadows {
+		if sh.exchange != nil {
+			s.box.Cancel(sh.urb)
+		}
+	}
+}
+
+// resolve ends the settlement, once nothing is under way. mu must be held.
+func (s *Stage) resolve() {
+	t := &s.settling
+	switch {
+	case t.recovery != nil:
+		return
+	case t.wasCut || t.failure != nil:
+		t.recovery = newRecovery(s, t.failure, t.wasCut)
+		t.failure, t.wasCut = nil, false
+		t.recovery.next()
+		return
+	}
+	s.flights.epoch++
+	c := s.cmd
+	if c != nil && c.exchange != nil && !c.exchange.dropped && !c.ended && !t.cut {
+		s.turnOff("the host dropped a part of a command without a reason")
+	}
+	held, cancelled, cut, toPassing := t.held, t.cancelled, t.cut, t.toPassing || s.off != ""
+	*t = settlement{}
+	switch {
+	case toPassing:
+		s.giveUp(c, cancelled, cut)
+	case c == nil:
+		s.mode = idle
+	default:
+		s.mode = busy
+		if c.exchange != nil && c.exchange.dropped && !c.ended {
+			s.launch(c)
+		}
+		s.checkWaiting()
+		s.pump()
+	}
+	for _, u := range held {
+		s.submit(u)
+	}
+}
+
+// giveUp lets the driver's command, if there is one, pass. What it has given so far
+// is left for the driver. mu must be held.
+func (s *Stage) giveUp(c *command, cancelled []*usb.URB, cut bool) {
+	s.mode, s.cmd = passing, nil
+	s.passed.left = stream{}
+	s.ahead.dropAll()
+	var waited []*usb.URB
+	if c != nil {
+		s.passed.left = c.stream
+		unreached := c.exchange == nil && !c.ended && !c.refused || c.exchange != nil && c.exchange.dropped && !c.ended
+		waited = c.unsent
+		switch {
+		case unreached && cut: // the device must not take them for a command
+			s.failAll(c.unsent, cancelled)
+			waited = nil
+		case unreached:
+			s.passCommand(c)
+		}
+	}
+	waited = slices.Concat(waited, s.outs, s.ins)
+	s.outs, s.ins = nil, nil
+	for _, u := range waited {
+		if !slices.Contains(cancelled, u) {
+			s.pass(u)
+			continue
+		}
+		status, _, done := s.passed.left.fill(u, s.place.maxPacket)
+		if u.Endpoint != s.place.in || !done {
+			u.Actual, status = 0, usb.StatusReset
+		}
+		s.box.Finish(u, status)
+	}
+}
+
+// failAll completes data of the driver whose command has not reached the device.
+// mu must be held.
+func (s *Stage) failAll(unsent, cancelled []*usb.URB) {
+	for _, u := range unsent {
+		status := usb.StatusProtocol
+		if slices.Contains(cancelled, u) {
+			status = usb.StatusReset
+		}
+		u.Actual = 0
+		s.box.Finish(u, status)
+	}
+}
+
+// passCommand sends a command of the driver, which the device has not seen, like one
+// that passes unchanged. If it fails, the driver's next transfer fails too. mu must be held.
+func (s *Stage) passCommand(c *command) {
+	u := &usb.URB{Endpoint: s.place.out, Data: append([]byte(nil), c.wrapper[:]...), Done: func(*usb.URB) {}}
+	s.passed.command = u
+	s.pass(u)
+}

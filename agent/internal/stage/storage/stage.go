@@ -1,0 +1,259 @@
+package storage
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/outbox"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+)
+
+// Stage is the storage stage of one device:
+//
+//	          command wrapper
+//	idle ─────────────────────► busy
+//	 ▲ ◄────────────────────── │  │
+//	 │       status fetched       │ cancelled, reset,
+//	 │                            │ or a read ahead failed
+//	 │ status wrapper             ▼
+//	passing ◄────────────────── settling ──► busy, idle
+//	          nothing is under way
+//
+// From every mode but settling, an unexpected event leads to passing.
+type Stage struct {
+	usb.Device
+	box   *outbox.Outbox
+	place place
+
+	mu       sync.Mutex // guards the fields below
+	mode     mode
+	chosen   bool   // the configuration and the alternate setting of place are chosen
+	off      string // why the stage is off for good; empty: it is not
+	closed   bool
+	cmd      *command // of the driver; nil unless busy or settling
+	ins      []*usb.URB
+	outs     []*usb.URB // that the driver submitted too early
+	flights  flights
+	passed   passed
+	settling settlement
+	ahead    ahead
+	expiry   *time.Timer // nil: nothing can expire
+	commands int64
+	hits     int64
+}
+
+type mode uint8
+
+const (
+	idle     mode = iota // between two commands
+	busy                 // with a command of the driver
+	settling             // the driver's URBs wait until nothing of the stage is under way
+	passing              // URBs pass unchanged
+)
+
+// place is where Bulk-Only Transport is in a device.
+type place struct {
+	configuration, number, alternate uint8
+	in, out                          usb.Endpoint
+	maxPacket                        int // bytes, of in
+}
+
+// New returns dev with the storage stage. It returns nil and the reason if the stage
+// does not fit the device. The reason is empty for a device that is not a disk.
+func New(dev usb.Device) (s *Stage, reason string) {
+	p, ok := find(dev.Info())
+	if !ok {
+		return nil, ""
+	}
+	info := dev.Info()
+	if reason := quirks[device{info.Vendor, info.Product}]; reason != "" {
+		return nil, reason
+	}
+	s = &Stage{Device: dev, box: outbox.New(dev), place: p, chosen: p.alternate == 0}
+	s.passed.shadows = map[*usb.URB]*shadow{}
+	s.flights.list = map[*exchange]struct{}{}
+	return s, ""
+}
+
+// find returns the first setting with Bulk-Only Transport (bInterfaceClass 08h,
+// bInterfaceProtocol 50h) of the active configuration.
+func find(info usb.Info) (place, bool) {
+	d, err := usb.ParseDescriptors(info.Descriptors)
+	if err != nil {
+		return place{}, false
+	}
+	active, _ := d.Configuration(info.Configuration)
+	for _, setting := range active.Settings {
+		if setting.Class != 0x08 || setting.Protocol != 0x50 {
+			continue
+		}
+		p := place{configuration: active.Value, number: setting.Number, alternate: setting.Alternate}
+		for _, e := range setting.Endpoints {
+			switch {
+			case e.Type != usb.Bulk:
+			case e.Address.In() && p.in == 0:
+				p.in, p.maxPacket = e.Address, int(e.MaxPacket)
+			case !e.Address.In() && p.out == 0:
+				p.out = e.Address
+			}
+		}
+		if p.in != 0 && p.out != 0 && p.maxPacket > 0 {
+			return p, true
+		}
+	}
+	return place{}, false
+}
+
+// Stats is what the stage has done.
+type Stats struct {
+	Off       string // why the stage is off for good; empty: it is not
+	Commands  int64  // of the driver, that the stage handled
+	Hits      int64  // commands that were answered from what was read ahead
+	Ahead     int64  // bytes read ahead
+	Discarded int64  // of these, bytes that the driver did not read
+}
+
+// Stats returns what the stage has done.
+func (s *Stage) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{
+		Off: s.off, Commands: s.commands, Hits: s.hits, Ahead: s.ahead.fetched, Discarded: s.ahead.dropped,
+	}
+}
+
+// Submit implements [usb.Device].
+func (s *Stage) Submit(u *usb.URB) {
+	u.Actual, u.ErrorCount = 0, 0
+	guard.Clear(u)
+	if status := u.Check(); status != usb.StatusOK {
+		u.Finish(status)
+		return
+	}
+	s.mu.Lock()
+	s.submit(u)
+	s.mu.Unlock()
+	s.box.Run()
+}
+
+// submit handles an URB of the driver. mu must be held.
+func (s *Stage) submit(u *usb.URB) {
+	bulk := u.Endpoint == s.place.in || u.Endpoint == s.place.out
+	switch {
+	case s.closed:
+		s.box.Finish(u, usb.StatusShutdown)
+	case u.Endpoint.Number() == 0:
+		s.control(u)
+	case !bulk || len(u.Packets) > 0:
+		s.box.Submit(u)
+	case s.mode == settling:
+		s.settling.held = append(s.settling.held, u)
+	case s.mode == passing:
+		s.pass(u)
+	case s.mode == idle:
+		s.first(u)
+	case u.Endpoint == s.place.in:
+		s.ins = append(s.ins, u)
+		s.pump()
+	case len(u.Data) == 0: // ends a transfer of full packets
+		s.box.Finish(u, usb.StatusOK)
+	case s.cmd.wantsData():
+		s.dataOut(u)
+	default: // the device would not accept it before the driver has fetched the status
+		s.outs = append(s.outs, u)
+	}
+}
+
+// first handles an URB of the driver between two commands. mu must be held.
+func (s *Stage) first(u *usb.URB) {
+	w, ok := parseWrapper(u.Data)
+	ok = ok && u.Endpoint == s.place.out && s.chosen && s.off == "" &&
+		(!w.toHost() || w.length() <= usb.MaxTransfer)
+	switch {
+	case ok:
+		s.begin(u, w)
+	case s.flights.len() > 0:
+		s.settling.held = append(s.settling.held, u)
+		s.settle(passing, false)
+	default:
+		s.toPassing()
+		s.pass(u)
+	}
+}
+
+// Cancel implements [usb.Device].
+func (s *Stage) Cancel(u *usb.URB) {
+	s.mu.Lock()
+	s.cancel(u)
+	s.mu.Unlock()
+	s.box.Run()
+}
+
+func (s *Stage) cancel(u *usb.URB) {
+	if sh := s.passed.shadows[u]; sh != nil {
+		sh.cancelled = true
+		s.box.Cancel(sh.urb)
+		s.cancelRepeated()
+		if sh.exchange != nil {
+			s.settle(passing, true)
+		}
+		return
+	}
+	for _, queue := range []*[]*usb.URB{&s.settling.held, &s.outs, &s.ins} {
+		i := slices.Index(*queue, u)
+		switch {
+		case i < 0:
+		case i == 0 && queue == &s.ins: // the device is asked to stop
+			s.settling.cancelled = append(s.settling.cancelled, u)
+			s.settle(passing, true)
+			return
+		default:
+			*queue = slices.Delete(*queue, i, i+1)
+			s.box.Finish(u, usb.StatusReset)
+			return
+		}
+	}
+	if s.cmd != nil && slices.Contains(s.cmd.unsent, u) {
+		s.settling.cancelled = append(s.settling.cancelled, u)
+		s.settle(passing, true)
+		return
+	}
+	s.box.Cancel(u)
+}
+
+// Close implements [usb.Device].
+func (s *Stage) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
+	s.settling.recovery.stop()
+	s.mu.Unlock()
+	err := s.Device.Close()
+	s.box.Drain()
+	s.mu.Lock()
+	left := slices.Concat(s.ins, s.outs, s.settling.held)
+	if s.cmd != nil {
+		left = append(left, s.cmd.unsent...)
+		s.cmd.unsent = nil
+	}
+	s.ins, s.outs, s.settling.held = nil, nil, nil
+	s.ahead.dropAll()
+	s.mu.Unlock()
+	for _, u := range left {
+		s.box.Finish(u, usb.StatusShutdown)
+	}
+	s.box.Drain()
+	return err
+}
+
+// turnOff turns the stage off for good. mu must be held.
+func (s *Stage) turnOff(reason string) {
+	if s.off == "" {
+		s.off = reason
+	}
+	s.ahead.dropAll()
+}
