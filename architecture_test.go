@@ -101,8 +101,12 @@ var mayImport = map[string][]string{
 	"agent/internal/diagnosis":                    {"proto/api", "proto/call", "agent/internal/rvclient", "internal/doctor"},
 	"agent/internal/backend":                      {"proto/ident", "proto/tunnel", "agent/internal/localapi", "agent/internal/pairing", "agent/internal/peer", "agent/internal/peers", "agent/internal/rvclient", "agent/internal/session", "agent/internal/sharing", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip", "agent/internal/using", "internal/doctor"},
 	"agent":                                       {"proto/ident", "agent/internal"},
-	"agent/internal/sharing":                      {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb"},
-	"agent/internal/using":                        {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
+	"agent/internal/stage":                        {"agent/internal/stage/guard", "agent/internal/stage/storage", "agent/internal/usb"},
+	"agent/internal/stage/guard":                  {"agent/internal/stage/outbox", "agent/internal/usb"},
+	"agent/internal/stage/outbox":                 {"agent/internal/usb"},
+	"agent/internal/stage/storage":                {"agent/internal/stage/guard", "agent/internal/stage/outbox", "agent/internal/usb"},
+	"agent/internal/sharing":                      {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/stage/guard", "agent/internal/state", "agent/internal/usb"},
+	"agent/internal/using":                        {"proto/ident", "proto/tunnel", "agent/internal/session", "agent/internal/stage", "agent/internal/state", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/demo":                         {"proto/ident", "agent/internal/localapi", "agent/internal/usb", "agent/internal/usbip"},
 	"agent/cmd/easyfind-demo":                     {"agent/internal/demo"},
 	"agent/cmd/easyfind":                          {"agent", "agent/internal/localapi", "proto/ident", "internal/settings", "internal/logging", "internal/doctor"},
@@ -157,7 +161,7 @@ var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp/cmp", "pg
 
 // testOnly are packages of this module that exist for tests; only tests, and
 // packages beside them, import them.
-var testOnly = []string{"internal/waittest", "internal/logging/logtest", "rendezvous/internal/web/webtest", "internal/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
+var testOnly = []string{"internal/waittest", "internal/logging/logtest", "rendezvous/internal/web/webtest", "internal/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest", "rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest", "agent/internal/usb/usbtest", "agent/internal/stage/stagetest", "agent/internal/localapi/localapitest", "rendezvous/processtest", "rendezvous/bench", "rendezvous/fleet", "deploy/e2e"}
 
 // acrossInTests are the tests that run one program's client against the other
 // program as a whole: the one way in which the two trees may meet.

@@ -12,6 +12,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/link/quiclink"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/tcplink"
 	"github.com/easyfind-usb/easyfind/agent/internal/session"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
@@ -131,16 +132,19 @@ func (h oneDeviceHost) Devices() []tunnel.Device {
 	return []tunnel.Device{session.Describe(h.dev.Info())}
 }
 
-func (h oneDeviceHost) Open(context.Context, tunnel.Attach) (usb.Device, error) {
+func (h oneDeviceHost) Open(_ context.Context, a tunnel.Attach) (usb.Device, error) {
+	if a.Ahead {
+		return guard.New(exporter{h.dev}), nil
+	}
 	return exporter{h.dev}, nil
 }
 
 // dialer makes a link between two peers. It returns one side of the link and passes the
 // other side to accept.
-type dialer func(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Link
+type dialer func(b testing.TB, from, to ident.Key, accept func(link.Link)) link.Link
 
 // throughSession attaches a device through two sessions and a link.
-func throughSession(b *testing.B, dev usb.Device, dial dialer) usb.Device {
+func throughSession(b testing.TB, dev usb.Device, dial dialer) usb.Device {
 	b.Helper()
 	var keys [2]ident.Key
 	for i := range keys {
@@ -149,6 +153,16 @@ func throughSession(b *testing.B, dev usb.Device, dial dialer) usb.Device {
 			b.Fatal(err)
 		}
 	}
+	remote, _ := attachThroughSession(b, dev, keys, dial)
+	return remote
+}
+
+// attachThroughSession attaches a device through two sessions and a link. It returns
+// a function that replaces the link by a new one.
+func attachThroughSession(
+	b testing.TB, dev usb.Device, keys [2]ident.Key, dial dialer,
+) (remote usb.Device, relink func()) {
+	b.Helper()
 	var sessions [2]*session.Session
 	for i := range sessions {
 		cfg := session.Config{Local: keys[i].ID(), Remote: keys[1-i].ID(), Logger: slog.New(slog.DiscardHandler)}
@@ -161,20 +175,25 @@ func throughSession(b *testing.B, dev usb.Device, dial dialer) usb.Device {
 		}
 		run(b, sessions[i].Run)
 	}
-	sessions[0].Join(dial(b, keys[0], keys[1], sessions[1].Join))
+	l := dial(b, keys[0], keys[1], sessions[1].Join)
+	sessions[0].Join(l)
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 	defer cancel()
-	remote, err := sessions[0].Attach(ctx, tunnel.Attach{Device: dev.Info().ID})
+	remote, err := sessions[0].Attach(ctx, tunnel.Attach{Device: dev.Info().ID, Ahead: true})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { remote.Close() })
-	return remote
+	return remote, func() {
+		l.Close("test")
+		l = dial(b, keys[0], keys[1], sessions[1].Join)
+		sessions[0].Join(l)
+	}
 }
 
 func trustAll(ident.PeerID) error { return nil }
 
-func dialQUIC(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Link {
+func dialQUIC(b testing.TB, from, to ident.Key, accept func(link.Link)) link.Link {
 	b.Helper()
 	var ends [2]*quiclink.Endpoint
 	for i, key := range []ident.Key{from, to} {
@@ -195,7 +214,7 @@ func dialQUIC(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Lin
 }
 
 func dialTCP(mode tcplink.Mode) dialer {
-	return func(b *testing.B, from, to ident.Key, accept func(link.Link)) link.Link {
+	return func(b testing.TB, from, to ident.Key, accept func(link.Link)) link.Link {
 		b.Helper()
 		ln, err := tcplink.NewListener(tcplink.Config{
 			Key: to, Mode: mode, Listen: anyPort, Trust: trustAll, Accept: accept,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ type Config struct {
 	Disk          string        `name:"virtual-disk" type:"path" placeholder:"FILE" help:"${disk_help}"`
 	NoPathReports bool          `name:"no-path-reports" help:"${no_path_reports_help}"`
 	Budget        time.Duration `default:"60s" help:"${budget_help}"`
+	NoAccel       []string      `name:"no-acceleration" placeholder:"VID:PID,..." help:"${no_acceleration_help}"`
 
 	Version string       `kong:"-"`
 	Logger  *slog.Logger `kong:"-"`
@@ -51,7 +53,9 @@ func HelpTexts(state, socket string) map[string]string {
 		"backend_help":         "Access to the USB devices of this machine: usbfs (Linux), libusb, or none.",
 		"disk_help":            "Add a software disk whose blocks are the content of this file.",
 		"no_path_reports_help": "Do not report to the rendezvous whether links are direct or relayed.",
-		"budget_help":          "How long a device stays attached while its host cannot be reached.",
+		"no_acceleration_help": "Kinds of devices that are never accelerated, such as 0781:5583. \"easyfind use\" has " +
+			"a flag for a single device.",
+		"budget_help": "How long a device stays attached while its host cannot be reached.",
 	}
 }
 
@@ -76,6 +80,13 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Budget < time.Second || c.Budget > time.Hour {
 		return c, fmt.Errorf("a budget of %v is not possible: give 1s to 1h with --budget", c.Budget)
+	}
+	for i, kind := range c.NoAccel {
+		c.NoAccel[i] = strings.ToLower(kind)
+		if ok, _ := path.Match("[0-9a-f][0-9a-f][0-9a-f][0-9a-f]:[0-9a-f][0-9a-f][0-9a-f][0-9a-f]", c.NoAccel[i]); !ok {
+			return c, fmt.Errorf("%q is no kind of device: give vendor:product, such as 0781:5583, with --no-acceleration",
+				kind)
+		}
 	}
 	if file, ok := strings.CutPrefix(c.Rendezvous, "@"); ok {
 		raw, err := os.ReadFile(file)

@@ -9,6 +9,9 @@ type Attach struct {
 	// Expect is the SHA-256 of the descriptors at the time of consent. The host refuses a device with other
 	// descriptors. Empty accepts the device as it is now.
 	Expect []byte `json:"expect,omitempty"`
+	// Ahead announces that the client may submit parts of several exchanges at once. Their URBs are marked in fields that
+	// have no meaning for their type. A host that does not know this field ignores it.
+	Ahead bool `json:"ahead,omitempty"`
 }
 
 // Encode returns the body of a KindAttach frame.
@@ -33,6 +36,8 @@ func DecodeAttach(body []byte) (Attach, error) {
 type AttachReply struct {
 	Attachment uint16 `json:"attachment"`
 	Device     Device `json:"device"` // as it was opened, with its descriptors
+	// Guarded is the answer to Attach.Ahead: the host runs the parts in order. Without it, the client marks no URB.
+	Guarded bool `json:"guarded,omitempty"`
 }
 
 // Encode returns the body of a KindAttached frame.

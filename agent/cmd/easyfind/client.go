@@ -42,6 +42,8 @@ type useCommand struct {
 	Peer     string `arg:"" help:"Machine that shares the device."`
 	Device   string `arg:"" help:"Bus id, vendor:product or serial number of the device."`
 	Endpoint bool   `env:"-" help:"Export it on the loopback USB/IP server instead of attaching it here."`
+
+	NoAcceleration bool `env:"-" name:"no-acceleration" help:"Pass every transfer unchanged, without reading ahead."`
 }
 
 // Help is shown below the command's flags.
@@ -56,7 +58,9 @@ Examples:
 
 // Run uses a remote device and waits until it is attached.
 func (c *useCommand) Run(p *program) error {
-	request := localapi.UseRequest{Peer: c.Peer, Device: c.Device, Endpoint: c.Endpoint}
+	request := localapi.UseRequest{
+		Peer: c.Peer, Device: c.Device, Endpoint: c.Endpoint, NoAcceleration: c.NoAcceleration,
+	}
 	use, err := c.agent(p).Use(p.ctx, request, p.progress)
 	if err != nil {
 		return err

@@ -72,6 +72,20 @@ func (p *program) showUses(uses []localapi.Use) {
 		rows[i] = []string{u.ID, u.Name, describeUse(u), u.Reason, p.since(u.Since)}
 	}
 	p.table([]string{"USE", "NAME", "STATE", "REASON", "FOR"}, rows)
+	for _, u := range uses {
+		for _, s := range u.Stages {
+			p.printf("  %s  %s acceleration: %s", u.ID, s.Name, describeStage(s))
+		}
+	}
+}
+
+// describeStage returns what an acceleration has done, or why it is off.
+func describeStage(s localapi.Stage) string {
+	if s.Off != "" {
+		return "off, " + s.Off
+	}
+	return fmt.Sprintf("on, %d of %d commands answered without a round trip, %s read ahead, %s of that not used",
+		s.Hits, s.Commands, amount(uint64(s.Ahead)), amount(uint64(s.Discarded)))
 }
 
 func (p *program) showExports(exports []localapi.Export) {

@@ -66,7 +66,7 @@ func (u Uses) Use(
 		return localapi.Use{}, err
 	}
 	progress(localapi.Progress{Message: "attaching " + device.Name})
-	use := state.Use{Peer: p.ID, Device: device.ID, Mode: state.ModeVHCI}
+	use := state.Use{Peer: p.ID, Device: device.ID, Mode: state.ModeVHCI, NoAcceleration: r.NoAcceleration}
 	if r.Endpoint {
 		use.Mode = state.ModeEndpoint
 	}
@@ -193,6 +193,11 @@ func (u Uses) view(use using.Use) localapi.Use {
 	}
 	if view.Endpoint {
 		view.Address = u.USBIP
+	}
+	for _, s := range use.Stages {
+		view.Stages = append(view.Stages, localapi.Stage{
+			Name: s.Name, Off: s.Off, Commands: s.Commands, Hits: s.Hits, Ahead: s.Ahead, Discarded: s.Discarded,
+		})
 	}
 	if use.Reason != nil {
 		view.Reason = use.Reason.Error()

@@ -76,6 +76,8 @@ type UseRequest struct {
 	// Endpoint exports the device on the loopback USB/IP server, instead of attaching
 	// it to this kernel.
 	Endpoint bool `json:"endpoint,omitempty"`
+	// NoAcceleration passes all transfers unchanged.
+	NoAcceleration bool `json:"no_acceleration,omitempty"`
 }
 
 // UseState is the state of a use.
@@ -106,6 +108,19 @@ type Use struct {
 	BusID    string    `json:"bus_id,omitempty"`  // on the loopback server
 	Address  string    `json:"address,omitempty"` // of the loopback server
 	Since    time.Time `json:"since,omitzero"`    // of this state
+	// Stages are the accelerations that are made for the device. It is empty for a device
+	// without one, and while the device is not attached.
+	Stages []Stage `json:"stages,omitempty"`
+}
+
+// Stage is an acceleration of a used device, which hides the distance to it.
+type Stage struct {
+	Name      string `json:"name"`
+	Off       string `json:"off,omitempty"`   // why it is off; empty: it is on
+	Commands  int64  `json:"commands"`        // handled
+	Hits      int64  `json:"hits"`            // commands answered from what was read ahead
+	Ahead     int64  `json:"bytes_ahead"`     // read ahead
+	Discarded int64  `json:"bytes_discarded"` // of these, not used
 }
 
 // Offer is an EasyFind address that the other machine can join.

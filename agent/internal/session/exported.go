@@ -103,6 +103,9 @@ func (x *exportedAttachment) open(dev usb.Device) bool {
 		x.group.Allow(uint8(e))
 	}
 	reply := tunnel.AttachReply{Attachment: x.request.Attachment, Device: Describe(info)}
+	if guard, ok := dev.(interface{ Guarded() bool }); ok {
+		reply.Guarded = x.request.Ahead && guard.Guarded()
+	}
 	x.attachments.push(tunnel.KindAttached, reply.Encode())
 	x.session.events.add(Event{Kind: Attachments})
 	return true

@@ -33,8 +33,9 @@ type remoteDevice struct {
 	detached    chan struct{} // closed when it is forgotten
 
 	// Guarded by Session.mu until answered is closed, static then.
-	info  usb.Info
-	since time.Time
+	info    usb.Info
+	guarded bool
+	since   time.Time
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -56,6 +57,9 @@ type remoteEndpoint struct {
 
 // Info returns the description that the host sent when it attached the device.
 func (d *remoteDevice) Info() usb.Info { return d.info }
+
+// Guarded reports whether the host runs marked URBs in order; see tunnel.AttachReply.
+func (d *remoteDevice) Guarded() bool { return d.guarded }
 
 // Gone is closed when the device was detached or unplugged, or the session was reset.
 func (d *remoteDevice) Gone() <-chan struct{} { return d.gone }

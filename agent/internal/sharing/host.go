@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/session"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -66,11 +67,15 @@ func (h *host) Open(ctx context.Context, a tunnel.Attach) (usb.Device, error) {
 	log := m.cfg.Logger.With("device", info.ID, "name", info.Name(), "peer", h.peer.Short())
 	log.Info("peer opened a device")
 	m.cfg.Changed()
-	return &heldDevice{Device: dev, release: sync.OnceFunc(func() {
+	opened := &heldDevice{Device: dev, release: sync.OnceFunc(func() {
 		m.release(info.ID, held)
 		log.Info("peer gave a device back")
 		m.cfg.Changed()
-	})}, nil
+	})}
+	if a.Ahead {
+		return guard.New(opened), nil
+	}
+	return opened, nil
 }
 
 // find returns the device that the peer asks for. A device that the peer may not use

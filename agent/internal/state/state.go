@@ -79,6 +79,8 @@ type Use struct {
 	// to, in hexadecimal. A device with other descriptors is not attached, even if
 	// it has the same id. Empty: any device is attached.
 	Expect string `json:"expect,omitempty"`
+	// NoAcceleration passes all URBs unchanged; see package stage.
+	NoAcceleration bool `json:"no_acceleration,omitempty"`
 }
 
 // Errors of changes that are refused.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/session"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
@@ -42,8 +43,9 @@ type attachment struct {
 
 	// Guarded by Manager.mu.
 	use      Use
-	exported usb.Device // on the loopback server; nil: not exported
-	imported bool       // by a client of the loopback server
+	exported usb.Device    // on the loopback server; nil: not exported
+	imported bool          // by a client of the loopback server
+	staged   *stage.Device // nil: not attached
 }
 
 func (a *attachment) run(ctx context.Context) {
@@ -124,12 +126,16 @@ func (a *attachment) attach(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("expected descriptors of the device: %w", err)
 	}
-	dev, err := s.Attach(ctx, tunnel.Attach{Device: a.stored.Device, Expect: expect})
+	stages := stage.Config{Off: a.stored.NoAcceleration, Without: a.m.cfg.NotAccelerated}
+	remote, err := s.Attach(ctx, tunnel.Attach{Device: a.stored.Device, Expect: expect, Ahead: !stages.Off})
 	if err != nil {
 		return err
 	}
-	defer dev.Close()
-	dev = a.renumber(dev)
+	staged := stage.Wrap(remote, stages)
+	defer staged.Close()
+	a.setStaged(staged)
+	defer a.setStaged(nil)
+	dev := a.renumber(staged)
 	defer a.set(func(use *Use) { use.Port, use.BusID = -1, "" })
 	if a.stored.Mode == state.ModeVHCI {
 		return a.plug(ctx, dev)
@@ -186,6 +192,12 @@ func endReason(dev usb.Device) error {
 		return d.Why()
 	}
 	return errGone
+}
+
+func (a *attachment) setStaged(dev *stage.Device) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	a.staged = dev
 }
 
 func (a *attachment) setExported(dev usb.Device) {

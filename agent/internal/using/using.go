@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/stage"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
@@ -41,6 +42,9 @@ type Config struct {
 	Want   func(ident.PeerID) (s Session, release func(), err error)
 	Kernel Kernel
 	Logger *slog.Logger
+	// NotAccelerated lists kinds of devices that get no stages; see stage.Config. May
+	// be empty.
+	NotAccelerated []string
 }
 
 // Manager keeps the used devices attached. It implements usbip.Exporter for the
@@ -81,6 +85,7 @@ type Use struct {
 	Info   usb.Info // of the device, after the first attachment
 	Port   int      // of vhci_hcd; -1: none
 	BusID  string   // on the loopback server; empty: not exported
+	Stages []stage.Stats
 }
 
 // New creates a manager. Run starts it.
@@ -200,7 +205,11 @@ func (m *Manager) List() []Use {
 	defer m.mu.Unlock()
 	var list []Use
 	for _, a := range m.all {
-		list = append(list, a.use)
+		use := a.use
+		if a.staged != nil {
+			use.Stages = a.staged.Stats()
+		}
+		list = append(list, use)
 	}
 	slices.SortFunc(list, func(a, b Use) int {
 		return cmp.Or(a.Peer.Compare(b.Peer), cmp.Compare(a.Device, b.Device))

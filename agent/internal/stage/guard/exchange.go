@@ -28,6 +28,7 @@ type exchange struct {
 	started  bool   // the backend has or had the command
 	accepted bool   // the device has taken the command
 	tag      uint32 // dCBWTag
+	length   uint32 // dCBWDataTransferLength
 	left     int64  // bytes of the data phase that no URB was handed over for
 }
 
@@ -93,14 +94,16 @@ func (x *exchange) result(e *entry) outcome {
 		}
 		x.accepted = true
 		x.tag = binary.LittleEndian.Uint32(u.Data[4:])
-		x.left = int64(binary.LittleEndian.Uint32(u.Data[8:]))
+		x.length = binary.LittleEndian.Uint32(u.Data[8:])
+		x.left = int64(x.length)
 	case Data:
 		if u.Actual < len(u.Data) {
 			x.left = 0 // a short packet has ended the data phase
 		}
 	case Status:
 		good := u.Actual == statusLength && binary.LittleEndian.Uint32(u.Data) == statusSignature &&
-			binary.LittleEndian.Uint32(u.Data[4:]) == x.tag && u.Data[12] == 0
+			binary.LittleEndian.Uint32(u.Data[4:]) == x.tag && u.Data[12] == 0 &&
+			binary.LittleEndian.Uint32(u.Data[8:]) <= x.length
 		if !good {
 			return isBad
 		}

@@ -15,7 +15,7 @@ func Contract(t *testing.T, seed uint64, commands int, wrap Wrap) {
 	random := rand.New(rand.NewPCG(seed, 2))
 	cfg := randomDisk(random)
 	disks := [2]*Disk{NewDisk(cfg), NewDisk(cfg)}
-	staged := wrap(t, disks[1], PathConfig{
+	staged, path := wrap(t, disks[1], PathConfig{
 		Delay: 20 * time.Millisecond, Jitter: time.Duration(random.IntN(2)) * 5 * time.Millisecond, Seed: seed,
 	})
 	defer func() { _ = staged.Close() }()
@@ -31,6 +31,10 @@ func Contract(t *testing.T, seed uint64, commands int, wrap Wrap) {
 		got := drivers[1].Do(c.unit, c.block, c.in, c.out)
 		if !got.Equal(plain) {
 			t.Fatalf("seed %d, command %d, unit %d, % x: %v, without the stage %v", seed, n, c.unit, c.block, got, plain)
+		}
+		if random.IntN(100) == 0 {
+			path.SetDown(true)
+			time.AfterFunc(time.Duration(random.IntN(5000))*time.Millisecond, func() { path.SetDown(false) })
 		}
 		if random.IntN(20) == 0 {
 			time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)

@@ -410,4 +410,3 @@ func (d *Disk) Unwritten() bool {
 	defer d.mu.Unlock()
 	return len(d.written) == 0
 }
-

@@ -9,8 +9,9 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// Wrap returns the stage under test above a path to a disk. Closing it closes all.
-type Wrap func(t *testing.T, disk usb.Device, cfg PathConfig) usb.Device
+// Wrap returns the stage under test above a path to a disk, and the path. Closing the stage
+// closes all.
+type Wrap func(t *testing.T, disk usb.Device, cfg PathConfig) (usb.Device, *Path)
 
 // Hostile submits URBs that make no sense, and cancels some, as input says. Afterwards it cancels
 // all, resets the disk, and fails unless every URB has completed once and the
@@ -19,10 +20,10 @@ func Hostile(t *testing.T, input []byte, wrap Wrap) {
 	t.Helper()
 	disk := NewDisk(DiskConfig{Units: 2, BlockSize: 512, Blocks: 1 << 16, MaxPacket: 512})
 	seed := uint64(len(input))
-	staged := wrap(t, disk, PathConfig{Delay: 10 * time.Millisecond, Jitter: 15 * time.Millisecond, Seed: seed})
+	staged, path := wrap(t, disk, PathConfig{Delay: 10 * time.Millisecond, Jitter: 15 * time.Millisecond, Seed: seed})
 	defer func() { _ = staged.Close() }()
 	random := rand.New(rand.NewPCG(seed, 3))
-	h := &hostile{device: staged, left: map[*usb.URB]bool{}}
+	h := &hostile{device: staged, path: path, left: map[*usb.URB]bool{}}
 	h.submit(commandURB(randomized{block: []byte{0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0}, in: 8}))
 	h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, 8)})
 	h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, 13)})
@@ -31,6 +32,7 @@ func Hostile(t *testing.T, input []byte, wrap Wrap) {
 		h.act(b, random, &first)
 	}
 	time.Sleep(10 * time.Second)
+	path.SetDown(false)
 	for _, u := range h.pending() {
 		staged.Cancel(u)
 	}
@@ -55,6 +57,7 @@ func Hostile(t *testing.T, input []byte, wrap Wrap) {
 // hostile submits URBs and records their completion.
 type hostile struct {
 	device usb.Device
+	path   *Path
 
 	mu    sync.Mutex
 	left  map[*usb.URB]bool
@@ -125,6 +128,10 @@ func (h *hostile) act(b byte, random *rand.Rand, first *uint64) {
 		h.submit(&usb.URB{Setup: usb.Setup{Type: 0xa1, Request: 0xfe, Length: 1}.Bytes(), Data: make([]byte, 1)})
 	case 22:
 		h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, n), Packets: []usb.IsoPacket{{}}})
+	case 23:
+		h.path.SetDown(true)
+	case 24:
+		h.path.SetDown(false)
 	default:
 		time.Sleep(time.Duration(n%100) * time.Millisecond)
 	}

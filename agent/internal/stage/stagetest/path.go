@@ -18,6 +18,9 @@ type PathConfig struct {
 
 // Path is a device behind a path with a delay. Each endpoint and direction has a lane of its
 // own that keeps its order. Lanes overtake each other, as those of a session do.
+//
+// While the path is down, nothing arrives. As with a session without a link, a cancelled URB
+// completes at once then, and its result is dropped when it arrives.
 type Path struct {
 	usb.Device
 	cfg PathConfig
@@ -29,6 +32,8 @@ type Path struct {
 	free   time.Time             // when the path can carry the next data
 	joined sync.WaitGroup
 	closed bool
+	down   bool
+	up     sync.Cond // on mu; signalled when down becomes false
 }
 
 type lane struct {
@@ -43,9 +48,28 @@ type event struct {
 
 // NewPath returns dev behind a path.
 func NewPath(dev usb.Device, cfg PathConfig) *Path {
-	return &Path{
+	p := &Path{
 		Device: dev, cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 1)), lanes: map[lane]chan event{},
 		sent: map[*usb.URB]*usb.URB{},
+	}
+	p.up.L = &p.mu
+	return p
+}
+
+// SetDown takes the path down, or up again.
+func (p *Path) SetDown(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+	p.up.Broadcast()
+}
+
+// wait waits while the path is down.
+func (p *Path) wait() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.down && !p.closed {
+		p.up.Wait()
 	}
 }
 
@@ -62,12 +86,18 @@ func (p *Path) Submit(u *usb.URB) {
 			n = sent.Actual
 		}
 		p.push(lane{u.Endpoint, true}, n, func() {
+			p.mu.Lock()
+			pending := p.sent[u] == &sent
+			if pending {
+				delete(p.sent, u)
+			}
+			p.mu.Unlock()
+			if !pending {
+				return
+			}
 			if sent.In() {
 				copy(data, sent.Data[:sent.Actual])
 			}
-			p.mu.Lock()
-			delete(p.sent, u)
-			p.mu.Unlock()
 			u.Actual, u.ErrorCount = sent.Actual, sent.ErrorCount
 			u.Finish(sent.Status)
 		})
@@ -81,10 +111,18 @@ func (p *Path) Submit(u *usb.URB) {
 // Cancel implements [usb.Device].
 func (p *Path) Cancel(u *usb.URB) {
 	p.mu.Lock()
-	sent := p.sent[u]
+	sent, down := p.sent[u], p.down
+	if down {
+		delete(p.sent, u)
+	}
 	p.mu.Unlock()
-	if sent != nil {
-		p.push(lane{u.Endpoint, false}, 0, func() { p.Device.Cancel(sent) })
+	if sent == nil {
+		return
+	}
+	p.push(lane{u.Endpoint, false}, 0, func() { p.Device.Cancel(sent) })
+	if down {
+		u.Actual = 0
+		u.Finish(usb.StatusReset)
 	}
 }
 
@@ -93,6 +131,7 @@ func (p *Path) Close() error {
 	err := p.Device.Close()
 	p.mu.Lock()
 	p.closed = true
+	p.up.Broadcast()
 	for _, c := range p.lanes {
 		close(c)
 	}
@@ -116,6 +155,7 @@ func (p *Path) push(l lane, bytes int, run func()) {
 		p.joined.Go(func() {
 			for e := range c {
 				time.Sleep(time.Until(e.at))
+				p.wait()
 				e.run()
 			}
 		})

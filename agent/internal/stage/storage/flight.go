@@ -191,12 +191,18 @@ func (s *Stage) finished(x *exchange) {
 // segmentFinished handles the end of a read ahead. mu must be held.
 func (s *Stage) segmentFinished(x *exchange) {
 	now := time.Now()
-	clean := x.command.Status == usb.StatusOK && x.data.Status == usb.StatusOK && x.data.Actual == len(x.data.Data) &&
-		x.status.Status == usb.StatusOK && x.wrapper.verdict(x.status.Data[:x.status.Actual]) == good
-	if clean {
+	v := broken
+	if x.command.Status == usb.StatusOK && x.data.Status == usb.StatusOK && x.status.Status == usb.StatusOK {
+		v = x.wrapper.verdict(x.status.Data[:x.status.Actual])
+	}
+	switch {
+	case v == good && x.data.Actual == len(x.data.Data):
 		s.ahead.finished(x.segment, x.data.Data, now)
 		s.expireLater(blocksTTL)
-	} else {
+	case v == good || v == short: // fewer blocks; the device is ready for the next command
+		s.ahead.finished(x.segment, nil, now)
+		x.segment.unit.failed(x.segment.extent)
+	default:
 		s.ahead.finished(x.segment, nil, now)
 		if !x.dropped && !s.settling.cut {
 			s.settling.failure = x

@@ -77,6 +77,12 @@ func New(dev usb.Device) (s *Stage, reason string) {
 	return s, ""
 }
 
+// IsDisk reports whether the stage is made for a device.
+func IsDisk(info usb.Info) bool {
+	_, ok := find(info)
+	return ok
+}
+
 // find returns the first setting with Bulk-Only Transport (bInterfaceClass 08h,
 // bInterfaceProtocol 50h) of the active configuration.
 func find(info usb.Info) (place, bool) {
@@ -106,21 +112,20 @@ func find(info usb.Info) (place, bool) {
 	return place{}, false
 }
 
-// Stats is what the stage has done.
-type Stats struct {
-	Off       string // why the stage is off for good; empty: it is not
-	Commands  int64  // of the driver, that the stage handled
-	Hits      int64  // commands that were answered from what was read ahead
-	Ahead     int64  // bytes read ahead
-	Discarded int64  // of these, bytes that the driver did not read
+// Counts holds what the stage has done.
+type Counts struct {
+	Commands  int64 // of the driver, that the stage handled
+	Hits      int64 // commands that were answered from what was read ahead
+	Ahead     int64 // bytes read ahead
+	Discarded int64 // of these, bytes that the driver did not read
 }
 
-// Stats returns what the stage has done.
-func (s *Stage) Stats() Stats {
+// Stats returns why the stage is off for good, if it is, and what it has done.
+func (s *Stage) Stats() (off string, counts Counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Stats{
-		Off: s.off, Commands: s.commands, Hits: s.hits, Ahead: s.ahead.fetched, Discarded: s.ahead.dropped,
+	return s.off, Counts{
+		Commands: s.commands, Hits: s.hits, Ahead: s.ahead.fetched, Discarded: s.ahead.dropped,
 	}
 }
 

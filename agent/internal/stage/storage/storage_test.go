@@ -19,19 +19,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // newStage returns the stage above a path to a disk with a guard.
 func newStage(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) *storage.Stage {
 	t.Helper()
-	s, reason := storage.New(stagetest.NewPath(guard.New(disk), cfg))
+	s, _ := wrap(t, disk, cfg)
+	return s.(*storage.Stage)
+}
+
+func wrap(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) (usb.Device, *stagetest.Path) {
+	t.Helper()
+	path := stagetest.NewPath(guard.New(disk), cfg)
+	s, reason := storage.New(path)
 	if s == nil {
 		t.Fatal(reason)
 	}
-	return s
-}
-
-func wrap(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) usb.Device {
-	return newStage(t, disk, cfg)
+	return s, path
 }
 
 func TestDriverSeesNoDifference(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(12) {
 		synctest.Test(t, func(t *testing.T) { stagetest.Contract(t, seed, 300, wrap) })
 	}
 }
@@ -66,8 +69,8 @@ func TestRoundTrips(t *testing.T) {
 			})
 			time.Sleep(rtt)
 		}
-		if st := s.Stats(); st.Hits != 30 || st.Commands != 34 || st.Off != "" {
-			t.Errorf("%+v", st)
+		if off, c := s.Stats(); c.Hits != 30 || c.Commands != 34 || off != "" {
+			t.Errorf("%+v, %s", c, off)
 		}
 	})
 }

@@ -1,0 +1,129 @@
+package agent_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/link/tcplink"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
+	"github.com/easyfind-usb/easyfind/proto/ident"
+)
+
+// guarded is a path to a device with a guard.
+type guarded struct{ *stagetest.Path }
+
+func (guarded) Guarded() bool { return true }
+
+// BenchmarkDistantDisk reads and writes a software disk over a TLS link on loopback and
+// a path with a delay, with and without the storage stage.
+func BenchmarkDistantDisk(b *testing.B) {
+	for _, rtt := range []time.Duration{20 * time.Millisecond, 50 * time.Millisecond} {
+		for _, off := range []bool{true, false} {
+			b.Run(fmt.Sprintf("rtt=%v/stage=%t", rtt, !off), func(b *testing.B) {
+				remote := throughSession(b, softwareDisk(b), dialTCP(tcplink.TLS))
+				path := guarded{stagetest.NewPath(remote, stagetest.PathConfig{Delay: rtt / 2, Rate: 60 << 20})}
+				dev := stage.Wrap(path, stage.Config{Off: off})
+				b.Cleanup(func() { dev.Close() })
+				benchmarkDisk(b, dev)
+			})
+		}
+	}
+}
+
+func benchmarkDisk(b *testing.B, dev usb.Device) {
+	disk, err := massstorage.New(massstorage.Config{Device: dev})
+	if err != nil {
+		b.Fatal(err)
+	}
+	blocks, err := disk.Read(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	run := func(name string, size int64, do func(n int64) error) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			for n := int64(0); b.Loop(); n++ {
+				if err := do(n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	buf := make([]byte, 1<<20)
+	run("read1MiB", 1<<20, func(n int64) error {
+		_, err := blocks.ReadAt(buf, n<<20%blocks.Size())
+		return err
+	})
+	run("read4KiB", 4<<10, func(n int64) error {
+		_, err := blocks.ReadAt(buf[:4<<10], n*7919<<12%blocks.Size())
+		return err
+	})
+	run("write1MiB", 1<<20, func(n int64) error {
+		block := []byte{0x2a, 0, 0, 0, 0, 0, 0, 1 << 20 / 512 >> 8, 0, 0}
+		binary.BigEndian.PutUint32(block[2:], uint32(n<<20%blocks.Size()/512))
+		_, err := disk.Do(b.Context(), massstorage.Command{Block: block, Out: buf})
+		return err
+	})
+}
+
+// TestStagedDiskSurvivesLinkLoss reads a disk through the storage stage and a session
+// whose link is replaced again and again.
+func TestStagedDiskSurvivesLinkLoss(t *testing.T) {
+	var keys [2]ident.Key
+	for i := range keys {
+		var err error
+		if keys[i], err = ident.NewKey(rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	local := softwareDisk(t)
+	remote, relink := attachThroughSession(t, local, keys, dialTCP(tcplink.TLS))
+	dev := stage.Wrap(remote, stage.Config{})
+	defer dev.Close()
+	disk, err := massstorage.New(massstorage.Config{Device: dev})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := disk.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	buf := make([]byte, 256<<10)
+	for at := int64(0); at < blocks.Size(); at += int64(len(buf)) {
+		if at>>20%4 == 3 && at%(1<<20) == 0 {
+			relink()
+		}
+		if _, err := blocks.ReadAt(buf, at); err != nil {
+			t.Fatal(err)
+		}
+		got.Write(buf)
+	}
+	if st := dev.Stats(); len(st) != 1 || st[0].Off != "" || st[0].Hits == 0 {
+		t.Errorf("the stage did not work: %+v", st)
+	}
+	dev.Close()
+	plain, err := massstorage.New(massstorage.Config{Device: local})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := plain.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), all) {
+		t.Error("the bytes read differ from the disk")
+	}
+}
