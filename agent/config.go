@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -53,11 +53,14 @@ func HelpTexts(state, socket string) map[string]string {
 		"backend_help":         "Access to the USB devices of this machine: usbfs (Linux), libusb, or none.",
 		"disk_help":            "Add a software disk whose blocks are the content of this file.",
 		"no_path_reports_help": "Do not report to the rendezvous whether links are direct or relayed.",
-		"no_acceleration_help": "Kinds of devices that are never accelerated, such as 0781:5583. \"easyfind use\" has " +
-			"a flag for a single device.",
+		"no_acceleration_help": "Kinds of devices that are never accelerated, such as 0781:5583. " +
+			"\"easyfind use\" has a flag for a single device.",
 		"budget_help": "How long a device stays attached while its host cannot be reached.",
 	}
 }
+
+// kindOfDevice matches a vendor and a product id.
+var kindOfDevice = regexp.MustCompile("^[0-9a-f]{4}:[0-9a-f]{4}$")
 
 // maxLink bounds the file of a join link, in bytes.
 const maxLink = 4 << 10
@@ -83,9 +86,9 @@ func (c Config) complete() (Config, error) {
 	}
 	for i, kind := range c.NoAccel {
 		c.NoAccel[i] = strings.ToLower(kind)
-		if ok, _ := path.Match("[0-9a-f][0-9a-f][0-9a-f][0-9a-f]:[0-9a-f][0-9a-f][0-9a-f][0-9a-f]", c.NoAccel[i]); !ok {
-			return c, fmt.Errorf("%q is no kind of device: give vendor:product, such as 0781:5583, with --no-acceleration",
-				kind)
+		if !kindOfDevice.MatchString(c.NoAccel[i]) {
+			return c, fmt.Errorf(
+				"%q is no kind of device: give vendor:product with --no-acceleration, such as 0781:5583", kind)
 		}
 	}
 	if file, ok := strings.CutPrefix(c.Rendezvous, "@"); ok {

@@ -17,10 +17,10 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
-// guarded is a path to a device with a guard.
-type guarded struct{ *stagetest.Path }
+// guardedPath is a path to a device with a guard.
+type guardedPath struct{ *stagetest.Path }
 
-func (guarded) Guarded() bool { return true }
+func (guardedPath) Guarded() bool { return true }
 
 // BenchmarkDistantDisk reads and writes a software disk over a TLS link on loopback and
 // a path with a delay, with and without the storage stage.
@@ -29,7 +29,7 @@ func BenchmarkDistantDisk(b *testing.B) {
 		for _, off := range []bool{true, false} {
 			b.Run(fmt.Sprintf("rtt=%v/stage=%t", rtt, !off), func(b *testing.B) {
 				remote := throughSession(b, softwareDisk(b), dialTCP(tcplink.TLS))
-				path := guarded{stagetest.NewPath(remote, stagetest.PathConfig{Delay: rtt / 2, Rate: 60 << 20})}
+				path := guardedPath{stagetest.NewPath(remote, stagetest.PathConfig{Delay: rtt / 2, Rate: 60 << 20})}
 				dev := stage.Wrap(path, stage.Config{Off: off})
 				b.Cleanup(func() { dev.Close() })
 				benchmarkDisk(b, dev)

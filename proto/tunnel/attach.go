@@ -9,8 +9,8 @@ type Attach struct {
 	// Expect is the SHA-256 of the descriptors at the time of consent. The host refuses a device with other
 	// descriptors. Empty accepts the device as it is now.
 	Expect []byte `json:"expect,omitempty"`
-	// Ahead announces that the client may submit parts of several exchanges at once. Their URBs are marked in fields that
-	// have no meaning for their type. A host that does not know this field ignores it.
+	// Ahead announces that the client may submit the parts of several exchanges at once. It marks their URBs in fields
+	// that have no meaning for bulk transfers. A host that does not know Ahead ignores it.
 	Ahead bool `json:"ahead,omitempty"`
 }
 

@@ -35,8 +35,8 @@ type Config struct {
 type Device struct {
 	usb.Device
 	remote  usb.Device
-	storage *storage.Stage // nil: none
-	off     string         // why there is none; empty: the device is not a disk
+	storage *storage.Stage // nil: the device has no stage
+	off     string         // the reason for that; empty: the device is not a disk
 }
 
 // Wrap returns a remote device with the stages that fit it. The caller closes the
@@ -76,10 +76,10 @@ func (d *Device) Why() error {
 	return nil
 }
 
-// Stats is what a stage has done since the device was attached.
+// Stats holds the work of a stage since the device was attached.
 type Stats struct {
 	Name string
-	Off  string // why it is off; empty: it is on
+	Off  string // the reason why the stage is off; empty: it is on
 	storage.Counts
 }
 

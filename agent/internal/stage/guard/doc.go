@@ -12,22 +12,22 @@
 //
 // The guard is a [usb.Device] between the session and the backend. It collects the
 // marked URBs of an exchange and hands them to the backend one by one, each after
-// the previous one has completed, exactly as the driver of this machine would:
+// the previous one has completed, as a driver on this machine would:
 //
 //	command ──OK──► data ──OK──► status ──good──► next exchange
 //	    │             │             │
 //	    └─────────────┴─────────────┴── anything else: the epoch ends
 //
-// So the device sees no difference. Urgent exchanges, which a driver waits for, go
-// before the others; apart from that, exchanges run in the order of their numbers.
+// So the device sees no difference. Urgent exchanges, which a driver waits for, run
+// before the others. Otherwise exchanges run in the order of their numbers.
 //
 // # Epochs
 //
-// After an exchange that is not good, the next command may come only when the
-// client knows: REQUEST SENSE must be the next one after a failed command, and a
-// halted endpoint must be cleared. Therefore the guard ends the epoch: it completes
-// all other URBs of the epoch with StatusReset, now and when they arrive later. None of
-// them reaches the device. The client starts again with a higher epoch.
+// After an exchange that is not good, the client must choose the next command:
+// REQUEST SENSE must follow a failed command, and a halted endpoint must be cleared.
+// Therefore the guard ends the epoch. It completes all other URBs of the epoch with
+// StatusReset, also those that arrive later. None of them reaches the device. The
+// client starts again with a higher epoch.
 //
 // A cancelled exchange that has not begun is dropped without an end of the epoch.
 //

@@ -13,8 +13,8 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// Outbox is a queue of calls. Its methods may be called concurrently. All but Run
-// may be called while the owner's lock is held.
+// Outbox is a queue of calls. Its methods may be called concurrently. The owner must
+// not hold its lock when it calls Run or Drain.
 type Outbox struct {
 	Device usb.Device // static; receives the calls of Submit and Cancel
 
@@ -62,7 +62,7 @@ func (o *Outbox) add(c call) {
 
 // Run makes the queued calls in their order, and those that are queued meanwhile.
 // If another goroutine, or a caller of this one, is in Run already, Run leaves the
-// calls to it and returns at once. The owner's lock must not be held.
+// calls to it and returns at once.
 func (o *Outbox) Run() {
 	o.mu.Lock()
 	if o.running {

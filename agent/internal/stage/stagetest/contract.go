@@ -1,16 +1,21 @@
 package stagetest
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // Contract runs a long random sequence of commands on two equal disks, one of them
-// behind the stage that wrap returns, and fails if the driver learns anything
-// different. It must be called in virtual time (package testing/synctest).
+// behind the stage that wrap returns. It fails if the driver sees any difference. It
+// runs in virtual time.
 func Contract(t *testing.T, seed uint64, commands int, wrap Wrap) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { contract(t, seed, commands, wrap) })
+}
+
+func contract(t *testing.T, seed uint64, commands int, wrap Wrap) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 2))
 	cfg := randomDisk(random)
@@ -19,7 +24,7 @@ func Contract(t *testing.T, seed uint64, commands int, wrap Wrap) {
 		Delay: 20 * time.Millisecond, Jitter: time.Duration(random.IntN(2)) * 5 * time.Millisecond, Seed: seed,
 	})
 	defer func() { _ = staged.Close() }()
-	drivers := [2]*Driver{{Device: disks[0], Timeout: 30 * time.Second}, {Device: staged, Timeout: 30 * time.Second}}
+	drivers := [2]*Driver{{Device: disks[0], Timeout: timeout}, {Device: staged, Timeout: timeout}}
 	next := make([]uint64, 4)
 	for n := range commands {
 		c := randomCommand(random, cfg, next)
@@ -30,7 +35,8 @@ func Contract(t *testing.T, seed uint64, commands int, wrap Wrap) {
 		plain := drivers[0].Do(c.unit, c.block, c.in, c.out)
 		got := drivers[1].Do(c.unit, c.block, c.in, c.out)
 		if !got.Equal(plain) {
-			t.Fatalf("seed %d, command %d, unit %d, % x: %v, without the stage %v", seed, n, c.unit, c.block, got, plain)
+			t.Fatalf("seed %d, command %d, unit %d, % x: %v, without the stage %v",
+				seed, n, c.unit, c.block, got, plain)
 		}
 		if random.IntN(100) == 0 {
 			path.SetDown(true)
@@ -66,7 +72,7 @@ func randomDisk(random *rand.Rand) DiskConfig {
 	return cfg
 }
 
-type randomized struct {
+type command struct {
 	unit   uint8
 	block  []byte
 	in     int
@@ -75,8 +81,8 @@ type randomized struct {
 }
 
 // randomCommand returns a command. next holds the places of sequences of reads.
-func randomCommand(random *rand.Rand, cfg DiskConfig, next []uint64) randomized {
-	c := randomized{}
+func randomCommand(random *rand.Rand, cfg DiskConfig, next []uint64) command {
+	c := command{}
 	if random.IntN(4) == 0 {
 		c.unit = uint8(random.IntN(cfg.Units))
 	}
@@ -109,7 +115,7 @@ func randomCommand(random *rand.Rand, cfg DiskConfig, next []uint64) randomized 
 }
 
 // other makes c a command that neither reads nor writes blocks.
-func (c *randomized) other(random *rand.Rand) {
+func (c *command) other(random *rand.Rand) {
 	switch random.IntN(8) {
 	case 0:
 		c.block = make([]byte, 6) // TEST UNIT READY
@@ -129,6 +135,3 @@ func (c *randomized) other(random *rand.Rand) {
 		c.block, c.change = make([]byte, 6), true
 	}
 }
-
-// String describes a command.
-func (c randomized) String() string { return fmt.Sprintf("unit %d, % x", c.unit, c.block) }

@@ -49,7 +49,7 @@ type DiskConfig struct {
 
 // Disk is a disk with Bulk-Only Transport. It answers every URB at once.
 type Disk struct {
-	cfg DiskConfig
+	medium
 	box *outbox.Outbox
 
 	mu         sync.Mutex
@@ -58,8 +58,6 @@ type Disk struct {
 	ins, outs  []*usb.URB
 	halted     map[usb.Endpoint]bool
 	needsReset bool
-	written    map[place][]byte
-	version    map[uint8]uint64 // of the medium
 	sense      map[uint8][3]byte
 	attention  map[uint8]bool
 
@@ -93,8 +91,9 @@ const (
 // NewDisk returns an opened disk.
 func NewDisk(cfg DiskConfig) *Disk {
 	d := &Disk{
-		cfg: cfg, gone: make(chan struct{}), halted: map[usb.Endpoint]bool{}, written: map[place][]byte{},
-		version: map[uint8]uint64{}, sense: map[uint8][3]byte{}, attention: map[uint8]bool{},
+		medium: medium{cfg: cfg, written: map[place][]byte{}, version: map[uint8]uint64{}},
+		gone:   make(chan struct{}), halted: map[usb.Endpoint]bool{},
+		sense: map[uint8][3]byte{}, attention: map[uint8]bool{},
 	}
 	d.box = outbox.New(nil)
 	return d
@@ -138,7 +137,7 @@ func (d *Disk) Commands() int {
 }
 
 // ChangeMedium replaces the medium of a unit: all blocks have other data, and the
-// next command is told (unit attention, 28h).
+// next command fails with a unit attention (28h).
 func (d *Disk) ChangeMedium(unit uint8) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -158,14 +157,21 @@ func (d *Disk) Block(unit uint8, block uint64) []byte {
 	return d.block(unit, block)
 }
 
-func (d *Disk) block(unit uint8, block uint64) []byte {
-	if b := d.written[place{unit, block}]; b != nil {
+// medium holds the blocks of a disk.
+type medium struct {
+	cfg     DiskConfig
+	written map[place][]byte
+	version map[uint8]uint64 // rises when the medium is replaced
+}
+
+func (m *medium) block(unit uint8, block uint64) []byte {
+	if b := m.written[place{unit, block}]; b != nil {
 		return b
 	}
-	b := make([]byte, d.cfg.BlockSize)
+	b := make([]byte, m.cfg.BlockSize)
 	for i := 0; i < len(b); i += 16 {
 		binary.LittleEndian.PutUint64(b[i:], block*31+uint64(i))
-		binary.LittleEndian.PutUint64(b[i+8:], uint64(unit)<<32|d.version[unit])
+		binary.LittleEndian.PutUint64(b[i+8:], uint64(unit)<<32|m.version[unit])
 	}
 	return b
 }
@@ -402,11 +408,4 @@ func (d *Disk) sendStatus(u *usb.URB) usb.Status {
 	u.Actual += copy(u.Data[u.Actual:], b)
 	d.state, d.fault = stateCommand, NoFault
 	return usb.StatusOK
-}
-
-// Unwritten reports whether no block of the disk was written.
-func (d *Disk) Unwritten() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.written) == 0
 }

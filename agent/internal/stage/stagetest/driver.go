@@ -10,7 +10,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// Result is what a driver learns from a command.
+// Result holds the outcome of a command as a driver sees it.
 type Result struct {
 	Data   []byte
 	Failed bool

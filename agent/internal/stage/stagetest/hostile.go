@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -13,10 +14,15 @@ import (
 // closes all.
 type Wrap func(t *testing.T, disk usb.Device, cfg PathConfig) (usb.Device, *Path)
 
-// Hostile submits URBs that make no sense, and cancels some, as input says. Afterwards it cancels
-// all, resets the disk, and fails unless every URB has completed once and the
-// disk works. It must be called in virtual time.
+// Hostile submits URBs that make no sense, and cancels some; each byte of input selects one
+// action. Afterwards it cancels all and resets the disk. It fails unless every URB
+// has completed once and the disk works. It runs in virtual time.
 func Hostile(t *testing.T, input []byte, wrap Wrap) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { runHostile(t, input, wrap) })
+}
+
+func runHostile(t *testing.T, input []byte, wrap Wrap) {
 	t.Helper()
 	disk := NewDisk(DiskConfig{Units: 2, BlockSize: 512, Blocks: 1 << 16, MaxPacket: 512})
 	seed := uint64(len(input))
@@ -24,7 +30,7 @@ func Hostile(t *testing.T, input []byte, wrap Wrap) {
 	defer func() { _ = staged.Close() }()
 	random := rand.New(rand.NewPCG(seed, 3))
 	h := &hostile{device: staged, path: path, left: map[*usb.URB]bool{}}
-	h.submit(commandURB(randomized{block: []byte{0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0}, in: 8}))
+	h.submit(commandURB(command{block: []byte{0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0}, in: 8}))
 	h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, 8)})
 	h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, 13)})
 	first := uint64(0)
@@ -44,7 +50,7 @@ func Hostile(t *testing.T, input []byte, wrap Wrap) {
 	if h.twice {
 		t.Errorf("% x: an URB completed twice", input)
 	}
-	d := Driver{Device: staged, Timeout: 30 * time.Second, tag: 1000}
+	d := Driver{Device: staged, Timeout: timeout, tag: 1000}
 	usb.Do(t.Context(), staged, &usb.URB{Setup: usb.Setup{Type: 0x23, Request: 3, Value: 4, Index: 1}.Bytes()})
 	for n := range uint64(8) {
 		r := d.Do(0, Read(n, 1), 512, nil)
@@ -53,6 +59,9 @@ func Hostile(t *testing.T, input []byte, wrap Wrap) {
 		}
 	}
 }
+
+// timeout is the time that a driver gives to a command, as in Linux.
+const timeout = 30 * time.Second
 
 // hostile submits URBs and records their completion.
 type hostile struct {
@@ -96,16 +105,16 @@ func (h *hostile) act(b byte, random *rand.Rand, first *uint64) {
 	n := []int{0, 1, 13, 31, 512, 513, 4096, 65536}[b>>5]
 	switch b & 0x1f {
 	case 0, 1, 2, 3, 4: // an orderly read
-		h.submit(commandURB(randomized{block: Read(*first, 8), in: 4096}))
+		h.submit(commandURB(command{block: Read(*first, 8), in: 4096}))
 		h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, 4096)})
 		h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, 13)})
 		*first += 8
 	case 5:
-		h.submit(commandURB(randomized{block: Write(*first, 8), out: make([]byte, 4096)}))
+		h.submit(commandURB(command{block: Write(*first, 8), out: make([]byte, 4096)}))
 	case 6:
-		h.submit(commandURB(randomized{block: Read(*first, 8), in: n}))
+		h.submit(commandURB(command{block: Read(*first, 8), in: n}))
 	case 7:
-		h.submit(commandURB(randomized{block: make([]byte, 6)}))
+		h.submit(commandURB(command{block: make([]byte, 6)}))
 	case 8, 9, 10:
 		h.submit(&usb.URB{Endpoint: DiskIn, Data: make([]byte, n)})
 	case 11, 12:
@@ -142,7 +151,7 @@ func clearHalt(e usb.Endpoint) usb.Setup {
 }
 
 // commandURB returns the command wrapper of c.
-func commandURB(c randomized) *usb.URB {
+func commandURB(c command) *usb.URB {
 	w := make([]byte, 31)
 	copy(w, "USBC")
 	n := c.in + len(c.out)

@@ -16,29 +16,34 @@ type PathConfig struct {
 	Seed   uint64
 }
 
-// Path is a device behind a path with a delay. Each endpoint and direction has a lane of its
-// own that keeps its order. Lanes overtake each other, as those of a session do.
+// Path is a device behind a path with a delay. Each endpoint and direction has a
+// lane of its own that keeps its order. Lanes overtake each other, as those of a
+// session do.
 //
-// While the path is down, nothing arrives. As with a session without a link, a cancelled URB
-// completes at once then, and its result is dropped when it arrives.
+// While the path is down, nothing arrives. As with a session without a link, a
+// cancelled URB completes at once then, and Path drops its result when it arrives.
 type Path struct {
 	usb.Device
 	cfg PathConfig
 
 	mu     sync.Mutex
 	random *rand.Rand
-	lanes  map[lane]chan event
-	sent   map[*usb.URB]*usb.URB // URBs that are not complete, with what the device has
+	lanes  map[laneID]*lane
+	sent   map[*usb.URB]*usb.URB // URBs that are not complete, with the copies that the device has
 	free   time.Time             // when the path can carry the next data
-	joined sync.WaitGroup
 	closed bool
 	down   bool
-	up     sync.Cond // on mu; signalled when down becomes false
 }
 
-type lane struct {
+type laneID struct {
 	endpoint usb.Endpoint
 	back     bool // towards the computer
+}
+
+// lane holds events in their order.
+type lane struct {
+	events []event
+	firing bool // an event runs
 }
 
 type event struct {
@@ -48,35 +53,23 @@ type event struct {
 
 // NewPath returns dev behind a path.
 func NewPath(dev usb.Device, cfg PathConfig) *Path {
-	p := &Path{
-		Device: dev, cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 1)), lanes: map[lane]chan event{},
+	return &Path{
+		Device: dev, cfg: cfg, random: rand.New(rand.NewPCG(cfg.Seed, 1)), lanes: map[laneID]*lane{},
 		sent: map[*usb.URB]*usb.URB{},
 	}
-	p.up.L = &p.mu
-	return p
 }
 
 // SetDown takes the path down, or up again.
 func (p *Path) SetDown(down bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.down = down
-	p.up.Broadcast()
-}
-
-// wait waits while the path is down.
-func (p *Path) wait() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for p.down && !p.closed {
-		p.up.Wait()
-	}
+	p.mu.Unlock()
+	p.fireAll()
 }
 
 // Submit implements [usb.Device].
 func (p *Path) Submit(u *usb.URB) {
 	sent := *u
-	data := u.Data
 	if u.In() {
 		sent.Data = make([]byte, len(u.Data))
 	}
@@ -85,27 +78,31 @@ func (p *Path) Submit(u *usb.URB) {
 		if sent.In() {
 			n = sent.Actual
 		}
-		p.push(lane{u.Endpoint, true}, n, func() {
-			p.mu.Lock()
-			pending := p.sent[u] == &sent
-			if pending {
-				delete(p.sent, u)
-			}
-			p.mu.Unlock()
-			if !pending {
-				return
-			}
-			if sent.In() {
-				copy(data, sent.Data[:sent.Actual])
-			}
-			u.Actual, u.ErrorCount = sent.Actual, sent.ErrorCount
-			u.Finish(sent.Status)
-		})
+		p.push(laneID{u.Endpoint, true}, n, func() { p.complete(u, &sent) })
 	}
 	p.mu.Lock()
 	p.sent[u] = &sent
 	p.mu.Unlock()
-	p.push(lane{u.Endpoint, false}, 0, func() { p.Device.Submit(&sent) })
+	p.push(laneID{u.Endpoint, false}, 0, func() { p.Device.Submit(&sent) })
+}
+
+// complete completes u with the result of its copy, unless u has been cancelled while
+// the path was down.
+func (p *Path) complete(u, sent *usb.URB) {
+	p.mu.Lock()
+	pending := p.sent[u] == sent
+	if pending {
+		delete(p.sent, u)
+	}
+	p.mu.Unlock()
+	if !pending {
+		return
+	}
+	if sent.In() {
+		copy(u.Data, sent.Data[:sent.Actual])
+	}
+	u.Actual, u.ErrorCount = sent.Actual, sent.ErrorCount
+	u.Finish(sent.Status)
 }
 
 // Cancel implements [usb.Device].
@@ -119,46 +116,31 @@ func (p *Path) Cancel(u *usb.URB) {
 	if sent == nil {
 		return
 	}
-	p.push(lane{u.Endpoint, false}, 0, func() { p.Device.Cancel(sent) })
+	p.push(laneID{u.Endpoint, false}, 0, func() { p.Device.Cancel(sent) })
 	if down {
 		u.Actual = 0
 		u.Finish(usb.StatusReset)
 	}
 }
 
-// Close implements [usb.Device].
+// Close implements [usb.Device]. It does not wait for the delay.
 func (p *Path) Close() error {
-	err := p.Device.Close()
 	p.mu.Lock()
 	p.closed = true
-	p.up.Broadcast()
-	for _, c := range p.lanes {
-		close(c)
-	}
 	p.mu.Unlock()
-	p.joined.Wait()
+	p.fireAll()
+	err := p.Device.Close()
+	p.fireAll()
 	return err
 }
 
 // push runs a function after the delay of the path.
-func (p *Path) push(l lane, bytes int, run func()) {
+func (p *Path) push(id laneID, bytes int, run func()) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		go run()
-		return
-	}
-	c := p.lanes[l]
-	if c == nil {
-		c = make(chan event, 4096)
-		p.lanes[l] = c
-		p.joined.Go(func() {
-			for e := range c {
-				time.Sleep(time.Until(e.at))
-				p.wait()
-				e.run()
-			}
-		})
+	l := p.lanes[id]
+	if l == nil {
+		l = &lane{}
+		p.lanes[id] = l
 	}
 	at := time.Now()
 	if p.cfg.Rate > 0 && bytes > 0 {
@@ -172,5 +154,37 @@ func (p *Path) push(l lane, bytes int, run func()) {
 	if p.cfg.Jitter > 0 {
 		at = at.Add(time.Duration(p.random.Int64N(int64(p.cfg.Jitter))))
 	}
-	c <- event{at, run}
+	if n := len(l.events); n > 0 && l.events[n-1].at.After(at) {
+		at = l.events[n-1].at
+	}
+	l.events = append(l.events, event{at, run})
+	p.mu.Unlock()
+	time.AfterFunc(time.Until(at), func() { p.fire(l) })
+}
+
+func (p *Path) fireAll() {
+	p.mu.Lock()
+	var all []*lane
+	for _, l := range p.lanes {
+		all = append(all, l)
+	}
+	p.mu.Unlock()
+	for _, l := range all {
+		p.fire(l)
+	}
+}
+
+// fire runs the events of a lane whose time has come.
+func (p *Path) fire(l *lane) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !l.firing && len(l.events) > 0 && (p.closed || !p.down && !time.Now().Before(l.events[0].at)) {
+		e := l.events[0]
+		l.events = l.events[1:]
+		l.firing = true
+		p.mu.Unlock()
+		e.run()
+		p.mu.Lock()
+		l.firing = false
+	}
 }

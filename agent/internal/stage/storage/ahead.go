@@ -20,14 +20,15 @@ const (
 
 // ahead holds the blocks that were read ahead, and decides what is read ahead.
 //
-// A sequence of reads is followed by a track. After minSequence reads, the stage
-// keeps reading ahead of it. The distance doubles with each read up to the window of
-// the meter. What is under way at the same time is bounded by the window too, so
-// that a read of other blocks never waits for more. The reads ahead are commands of at
-// most maxPiece bytes, and a command of the driver overtakes those that have not begun.
+// A track follows a sequence of reads. After minSequence reads, the stage reads ahead
+// of the driver. The distance doubles with each read up to the window of the meter.
+// The window also bounds the bytes that are under way at the same time, so a read of
+// other blocks does not wait for more than that. The stage reads ahead with commands
+// of at most maxPiece bytes. A command of the driver overtakes those that have not
+// begun.
 //
-// Blocks are given to the driver once. They are dropped when a write changes them, when they grow
-// old, and when anything unexpected happens.
+// The driver gets each block once. The stage drops blocks that a write changes or
+// that are too old, and drops all blocks after anything unexpected.
 type ahead struct {
 	meter    meter
 	units    [16]*unit // by logical unit number
@@ -56,7 +57,7 @@ type segment struct {
 	bytes   int
 	data    []byte
 	arrived time.Time // zero: it is under way
-	dropped bool      // nobody may use it any more
+	dropped bool      // later commands must not use it
 }
 
 // track follows a sequence of reads.
@@ -127,8 +128,8 @@ func (u *unit) at(block uint64) *segment {
 	return nil
 }
 
-// plan returns what to read ahead now for a track, and counts it as under way.
-// read is the latest command of the driver in it.
+// plan returns the segments to read ahead now for a track, and counts them as under
+// way. read is the latest command of the driver in the track.
 func (a *ahead) plan(u *unit, t *track, read extent, now time.Time) []*segment {
 	if t.reads < minSequence || u.blocks <= endDistance {
 		return nil
@@ -198,8 +199,8 @@ func (u *unit) isTaken(e extent) bool {
 		slices.ContainsFunc(u.bad, e.overlaps)
 }
 
-// makeRoom drops the oldest blocks until n bytes fit. It does not drop blocks of the last
-// second, which the driver may be about to read.
+// makeRoom drops the oldest blocks until n bytes fit. It keeps blocks that arrived
+// within the last second, which the driver is likely to read soon.
 func (a *ahead) makeRoom(n int, now time.Time) bool {
 	for a.bytes+n > maxBlocks {
 		var oldest *segment
@@ -253,8 +254,8 @@ func (a *ahead) remove(s *segment) {
 	u.segments = slices.Delete(u.segments, i, i+1)
 }
 
-// gather copies e from its segments, which have arrived, to one buffer, and removes the
-// segments that end within e.
+// gather copies the blocks of e from their segments to one buffer, and removes the
+// segments that end within e. The segments must have arrived.
 func (a *ahead) gather(e extent, segments []*segment) []byte {
 	size := uint64(segments[0].bytes) / segments[0].count
 	data := make([]byte, 0, e.count*size)
@@ -268,7 +269,7 @@ func (a *ahead) gather(e extent, segments []*segment) []byte {
 	return data
 }
 
-// change drops what a command with these effects may change.
+// change drops the blocks that a command may change.
 func (a *ahead) change(w *wrapper) {
 	switch w.effect() {
 	case someBlocks:
@@ -305,8 +306,8 @@ func (a *ahead) dropAll() {
 	}
 }
 
-// expire drops the blocks that are too old, and returns how long until the next one is,
-// or 0 if there is none.
+// expire drops the blocks that are too old. It returns the time until the next block
+// is too old, or 0 if no block is left.
 func (a *ahead) expire(now time.Time) time.Duration {
 	var next time.Duration
 	for _, u := range a.units {

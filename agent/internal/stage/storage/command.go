@@ -38,21 +38,21 @@ func (s *Stage) begin(u *usb.URB, w wrapper) {
 	e, ok := w.extent()
 	if !ok || unit.news.sense != nil || !w.isRead() || e.count == 0 || e.end() > unit.blocks ||
 		uint64(w.length()) != e.count*uint64(unit.blockSize) {
-		s.launch(c)
+		s.flights.launch(c)
 		return
 	}
 	t := unit.note(e)
 	unit.longest = max(unit.longest, w.length())
-	s.readAhead(&w, s.ahead.complete(unit, e))
+	s.flights.readAhead(&w, s.ahead.complete(unit, e))
 	c.waiting, c.blocks = unit.find(e), e
 	if c.waiting != nil {
 		s.hits++
 		s.checkWaiting()
 	} else {
 		s.ahead.dropIn(unit, e)
-		s.launch(c)
+		s.flights.launch(c)
 	}
-	s.readAhead(&w, s.ahead.plan(unit, t, e, time.Now()))
+	s.flights.readAhead(&w, s.ahead.plan(unit, t, e, time.Now()))
 	s.pump()
 }
 
@@ -86,7 +86,7 @@ func (s *Stage) checkWaiting() {
 	for _, g := range c.waiting {
 		if g.data == nil && g.dropped {
 			c.waiting = nil
-			s.launch(c)
+			s.flights.launch(c)
 			return
 		}
 	}

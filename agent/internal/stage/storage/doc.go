@@ -20,37 +20,36 @@
 //	│ status IN ─────►│
 //	│◄────────────────│
 //
-// A command that the device does not accept is reported with the next transfer of the
-// driver. The data of a write are sent when the driver submits them, and complete
-// when the device has taken them. No write is reported before the device has
-// reported it.
+// If the device does not accept a command, the driver's next transfer reports it. The
+// data of a write complete when the device has taken them. The driver gets the status
+// of a write only after the device has sent it.
 //
 // # Reading ahead
 //
 // After two reads of which the second begins where the first ends, the stage reads
-// on with commands and tags of its own, see [ahead]. It answers later reads from
-// what has arrived. Nothing but READ commands is sent ahead: they have no side
-// effects. The host owns the device, so every write passes through this stage and drops the
-// blocks that it changes. Commands that may change anything else drop all blocks.
+// on with commands and tags of its own, see [ahead]. It answers later reads with the
+// blocks that have arrived. It sends only READ commands ahead, which have no side
+// effects. The host owns the device, so every write passes through this stage, which
+// then drops the blocks that the write changes. A command that may change anything
+// else drops all blocks.
 //
-// If a read ahead fails, the stage fetches its sense data. A medium error, for
-// example, is dropped: the driver has not asked for the block. What is news for the driver, for example
-// that the medium was changed, is kept and fails the driver's next command,
-// see [news].
+// If a read ahead fails, the stage fetches its sense data. It drops an error that
+// concerns the blocks, because the driver has not asked for them. It keeps sense data
+// that the driver must see, for example after a change of the medium, and fails the
+// driver's next command with them, see [news].
 //
 // # Doubt
 //
-// The stage passes URBs through unchanged, and drops its blocks, when it meets
-// anything but an orderly sequence: an error of a transfer, a reset, a cancelled
-// URB, a transfer that it did not expect. It takes up its work after the next complete
-// status wrapper. It stops for good when the device breaks the protocol, and for the
-// devices in [quirks].
+// After an error of a transfer, a reset, a cancelled URB or an unexpected transfer, the
+// stage drops its blocks and passes URBs unchanged. It resumes its work after the
+// next valid status wrapper or reset. It stays off after the device has broken the
+// protocol, and for the devices in [quirks].
 //
 // # Independence
 //
 // The design follows from the two documents named above and from measurements of
-// this project: the three waits of the driver are removed by the client alone, with the
-// commands and URBs of the standard. Nothing replaces URB headers by tokens, and
-// every endpoint's transfers keep their identity. What is read ahead are blocks of a disk
-// that SCSI READ commands address, not transfers of an endpoint.
+// this project. The client alone removes the three waits of the driver, with the
+// commands and URBs of the standard. No token replaces the header of an URB, and the
+// transfers of every endpoint keep their identity. The stage reads ahead blocks of a
+// disk, which SCSI READ commands address, and not transfers of an endpoint.
 package storage

@@ -12,6 +12,7 @@ const firstTag = 0x45460000
 
 // flights holds the exchanges that are under way.
 type flights struct {
+	stage  *Stage
 	list   map[*exchange]struct{}
 	epoch  uint32 // see package guard
 	number uint32 // of the latest exchange
@@ -28,7 +29,7 @@ type exchange struct {
 	start   start
 	left    int // URBs that are not complete
 
-	command, data, status *usb.URB // data is nil if there are none for the computer
+	command, data, status *usb.URB // data is nil if the computer receives no data
 
 	dropped bool       // the command has not reached the device
 	failure usb.Status // of a transfer
@@ -36,13 +37,14 @@ type exchange struct {
 
 // launch sends the driver's command to the device, unless there is news from its
 // unit. mu must be held.
-func (s *Stage) launch(c *command) {
+func (f *flights) launch(c *command) {
+	s := f.stage
 	unsent := c.unsent
 	c.unsent, c.exchange = nil, nil
 	if data, status, ok := s.ahead.unit(c.wrapper.unit()).news.answer(&c.wrapper); ok {
 		s.reply(c, data, status)
 		for _, u := range unsent {
-			s.refuse(c, u)
+			s.flights.refuse(c, u)
 		}
 		return
 	}
@@ -52,15 +54,16 @@ func (s *Stage) launch(c *command) {
 	if c.wrapper.toHost() {
 		n = int(c.wrapper.length())
 	}
-	s.post(x, n, true)
+	s.flights.post(x, n, true)
 	for _, u := range unsent {
-		s.send(u)
+		s.flights.send(u)
 	}
 }
 
 // readAhead sends READ commands for segments. w is the driver's command that made it
 // necessary. mu must be held.
-func (s *Stage) readAhead(w *wrapper, segments []*segment) {
+func (f *flights) readAhead(w *wrapper, segments []*segment) {
+	s := f.stage
 	for _, g := range segments {
 		block := w.at(g.extent)
 		if block == nil {
@@ -71,39 +74,42 @@ func (s *Stage) readAhead(w *wrapper, segments []*segment) {
 		x := &exchange{
 			wrapper: newWrapper(firstTag+s.flights.tag, w.unit(), uint32(g.bytes), block), segment: g,
 		}
-		s.post(x, g.bytes, false)
+		s.flights.post(x, g.bytes, false)
 	}
 }
 
 // post sends an exchange that fetches n bytes. mu must be held.
-func (s *Stage) post(x *exchange, n int, urgent bool) {
+func (f *flights) post(x *exchange, n int, urgent bool) {
+	s := f.stage
 	s.flights.number++
 	x.mark = guard.Mark{Urgent: urgent, Epoch: s.flights.epoch + 1, Number: s.flights.number}
 	x.start = s.ahead.meter.start(time.Now(), s.flights.len() == 0)
 	s.flights.list[x] = struct{}{}
-	x.command = s.part(x, guard.Command, s.place.out, append([]byte(nil), x.wrapper[:]...))
+	x.command = s.flights.part(x, guard.Command, s.place.out, append([]byte(nil), x.wrapper[:]...))
 	if n > 0 {
-		x.data = s.part(x, guard.Data, s.place.in, make([]byte, n))
+		x.data = s.flights.part(x, guard.Data, s.place.in, make([]byte, n))
 	}
-	// The buffer has room for a whole packet, so that a device that sends something
-	// longer is seen as by the driver.
-	x.status = s.part(x, guard.Status, s.place.in, make([]byte, max(s.place.maxPacket, statusLength)))
+	// The buffer has room for a whole packet. So the stage receives a packet that is too
+	// long for a status, and the driver sees the same overflow as without the stage.
+	x.status = s.flights.part(x, guard.Status, s.place.in, make([]byte, max(s.place.maxPacket, statusLength)))
 }
 
 // part submits a part of an exchange.
-func (s *Stage) part(x *exchange, role guard.Role, e usb.Endpoint, data []byte) *usb.URB {
+func (f *flights) part(x *exchange, role guard.Role, e usb.Endpoint, data []byte) *usb.URB {
+	s := f.stage
 	u := &usb.URB{Endpoint: e, Data: data}
 	m := x.mark
 	m.Role = role
 	m.Set(u)
-	u.Done = func(*usb.URB) { s.done(x, role, u) }
+	u.Done = func(*usb.URB) { s.flights.done(x, role, u) }
 	x.left++
 	s.box.Submit(u)
 	return u
 }
 
 // done handles the completion of a part of an exchange.
-func (s *Stage) done(x *exchange, role guard.Role, u *usb.URB) {
+func (f *flights) done(x *exchange, role guard.Role, u *usb.URB) {
+	s := f.stage
 	s.mu.Lock()
 	x.left--
 	if !s.closed {
@@ -111,9 +117,9 @@ func (s *Stage) done(x *exchange, role guard.Role, u *usb.URB) {
 			x.dropped = true
 		}
 		if x.segment == nil && s.cmd != nil && s.cmd.exchange == x {
-			s.result(s.cmd, x, role, u)
+			s.flights.result(s.cmd, x, role, u)
 		}
-		s.finished(x)
+		s.flights.finished(x)
 	}
 	s.mu.Unlock()
 	s.box.Run()
@@ -121,7 +127,8 @@ func (s *Stage) done(x *exchange, role guard.Role, u *usb.URB) {
 
 // result handles the result of a part of the driver's command. The results of the OUT
 // and of the IN endpoint may arrive in any order. mu must be held.
-func (s *Stage) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
+func (f *flights) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
+	s := f.stage
 	switch {
 	case role == guard.Command && u.Status == usb.StatusOK,
 		u.Status == usb.StatusReset && u.Actual == 0: // it has not reached the device
@@ -133,23 +140,25 @@ func (s *Stage) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
 	}
 	switch {
 	case u.Status != usb.StatusOK:
-		s.failed(c, x, u.Status)
+		s.flights.failed(c, x, u.Status)
 	case role == guard.Status:
-		s.judge(c, x, u.Data[:u.Actual])
+		s.flights.judge(c, x, u.Data[:u.Actual])
 	}
 	s.pump()
 }
 
 // failed handles the failure of a transfer of the driver's command, after which the
 // guard drops everything else. mu must be held.
-func (s *Stage) failed(c *command, x *exchange, status usb.Status) {
+func (f *flights) failed(c *command, x *exchange, status usb.Status) {
+	s := f.stage
 	x.failure, c.ended = status, true
 	s.flights.epoch++
 	s.ahead.dropAll()
 }
 
 // judge handles the status wrapper of the driver's command. mu must be held.
-func (s *Stage) judge(c *command, x *exchange, b []byte) {
+func (f *flights) judge(c *command, x *exchange, b []byte) {
+	s := f.stage
 	c.ended = true
 	v := c.wrapper.verdict(b)
 	switch v {
@@ -167,7 +176,8 @@ func (s *Stage) judge(c *command, x *exchange, b []byte) {
 }
 
 // finished handles the end of an exchange, if it has ended. mu must be held.
-func (s *Stage) finished(x *exchange) {
+func (f *flights) finished(x *exchange) {
+	s := f.stage
 	if x.left > 0 {
 		return
 	}
@@ -178,18 +188,19 @@ func (s *Stage) finished(x *exchange) {
 		s.ahead.meter.finish(x.start, time.Now(), 0)
 	}
 	if x.segment != nil {
-		s.segmentFinished(x)
+		s.flights.segmentFinished(x)
 	} else if c := s.cmd; s.mode == busy && c != nil && c.exchange == x && !c.ended {
 		s.turnOff("the host dropped a command without a reason")
-		s.settle(passing, false)
+		s.settling.settle(passing, false)
 	}
 	if s.mode == settling && s.flights.len() == 0 {
-		s.resolve()
+		s.settling.resolve()
 	}
 }
 
 // segmentFinished handles the end of a read ahead. mu must be held.
-func (s *Stage) segmentFinished(x *exchange) {
+func (f *flights) segmentFinished(x *exchange) {
+	s := f.stage
 	now := time.Now()
 	v := broken
 	if x.command.Status == usb.StatusOK && x.data.Status == usb.StatusOK && x.status.Status == usb.StatusOK {
@@ -198,7 +209,7 @@ func (s *Stage) segmentFinished(x *exchange) {
 	switch {
 	case v == good && x.data.Actual == len(x.data.Data):
 		s.ahead.finished(x.segment, x.data.Data, now)
-		s.expireLater(blocksTTL)
+		s.flights.expireLater(blocksTTL)
 	case v == good || v == short: // fewer blocks; the device is ready for the next command
 		s.ahead.finished(x.segment, nil, now)
 		x.segment.unit.failed(x.segment.extent)
@@ -206,14 +217,15 @@ func (s *Stage) segmentFinished(x *exchange) {
 		s.ahead.finished(x.segment, nil, now)
 		if !x.dropped && !s.settling.cut {
 			s.settling.failure = x
-			s.settle(busy, false)
+			s.settling.settle(busy, false)
 		}
 	}
 	s.checkWaiting()
 }
 
 // expireLater drops old blocks in a while. mu must be held.
-func (s *Stage) expireLater(d time.Duration) {
+func (f *flights) expireLater(d time.Duration) {
+	s := f.stage
 	if s.expiry != nil {
 		return
 	}
@@ -225,28 +237,30 @@ func (s *Stage) expireLater(d time.Duration) {
 			return
 		}
 		if next := s.ahead.expire(time.Now()); next > 0 {
-			s.expireLater(next)
+			s.flights.expireLater(next)
 		}
 	})
 }
 
 // dataOut sends data of the driver to the device. mu must be held.
-func (s *Stage) dataOut(u *usb.URB) {
+func (f *flights) dataOut(u *usb.URB) {
+	s := f.stage
 	c := s.cmd
 	c.sent += int64(len(u.Data))
 	switch {
 	case c.refused:
-		s.refuse(c, u)
+		s.flights.refuse(c, u)
 	case c.exchange.failure != usb.StatusOK:
 		s.box.Finish(u, c.exchange.failure)
 		s.toPassing()
 	default:
-		s.send(u)
+		s.flights.send(u)
 	}
 }
 
 // refuse drops data of the driver for a command that has failed already. mu must be held.
-func (s *Stage) refuse(c *command, u *usb.URB) {
+func (f *flights) refuse(c *command, u *usb.URB) {
+	s := f.stage
 	u.Actual = len(u.Data)
 	s.box.Finish(u, usb.StatusOK)
 	if !c.wantsData() && !c.ended {
@@ -255,20 +269,22 @@ func (s *Stage) refuse(c *command, u *usb.URB) {
 }
 
 // send sends data of the driver as a part of its exchange. mu must be held.
-func (s *Stage) send(u *usb.URB) {
+func (f *flights) send(u *usb.URB) {
+	s := f.stage
 	x := s.cmd.exchange
 	sh := &shadow{exchange: x, urb: &usb.URB{Endpoint: u.Endpoint, Flags: u.Flags, Data: u.Data}}
 	m := x.mark
 	m.Role = guard.Data
 	m.Set(sh.urb)
-	sh.urb.Done = func(*usb.URB) { s.sent(x, u, sh) }
+	sh.urb.Done = func(*usb.URB) { s.flights.sent(x, u, sh) }
 	x.left++
 	s.passed.shadows[u] = sh
 	s.box.Submit(sh.urb)
 }
 
 // sent handles the completion of data of the driver.
-func (s *Stage) sent(x *exchange, u *usb.URB, sh *shadow) {
+func (f *flights) sent(x *exchange, u *usb.URB, sh *shadow) {
+	s := f.stage
 	s.mu.Lock()
 	x.left--
 	delete(s.passed.shadows, u)
@@ -283,14 +299,14 @@ func (s *Stage) sent(x *exchange, u *usb.URB, sh *shadow) {
 		s.box.Finish(u, x.failure)
 		s.toPassingIfBusy()
 	case isCurrent && status != usb.StatusOK && s.mode == busy:
-		s.failed(c, x, status)
+		s.flights.failed(c, x, status)
 		s.box.Finish(u, status)
 		s.toPassing()
 	default:
 		s.box.Finish(u, status)
 	}
 	if !s.closed {
-		s.finished(x)
+		s.flights.finished(x)
 	}
 	s.mu.Unlock()
 	s.box.Run()

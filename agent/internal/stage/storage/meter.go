@@ -8,18 +8,20 @@ const (
 	maxWindow   = 16 << 20  // bytes
 
 	rateTTL  = 5 * time.Second  // of the greatest rate
-	delayTTL = 10 * time.Second // after which a lower or an idle sample counts anew
+	delayTTL = 10 * time.Second // after which an idle sample replaces the delay
 
 	smallTransfer = 64 << 10 // bytes; the duration of longer ones contains their transmission
 )
 
-// meter measures the path to the device: its rate and its delay. Its window is how
-// much may be under way.
+// meter measures the rate and the delay of the path to the device. Its window is the
+// number of bytes that may be under way.
 //
-// The rate is the greatest number of bytes that arrived during an exchange, divided by
-// the duration of the exchange. The delay is the duration of small exchanges that were sent while
-// nothing else was under way, or of shorter ones. Transfers that queue on the
-// path do not raise it, otherwise a queue would allow a longer queue.
+// A sample of the rate is the number of bytes that arrived during an exchange,
+// divided by the duration of the exchange. The meter uses the greatest sample of the
+// last seconds. The delay is the duration of the shortest exchange. A longer one
+// replaces it only if it was small and nothing else was under way: exchanges that
+// wait in a queue must not raise the delay, because the window, and with it the
+// queue, would grow without end.
 type meter struct {
 	arrived int64 // bytes
 

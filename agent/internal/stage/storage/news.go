@@ -1,14 +1,14 @@
 package storage
 
-// news is what a unit has reported to the stage but its driver must know: sense data
-// of a command that the stage sent. The stage fails the driver's next command
-// for the unit and answers the REQUEST SENSE after it, as the unit would have done
-// (SAM-5, 5.14: a unit attention is reported with the next command).
+// news holds sense data of a command of the stage that the driver must see. The stage
+// fails the driver's next command for the unit and answers the REQUEST SENSE after
+// it, as the unit would have done (SAM-5, 5.14: a unit reports a unit attention with
+// the next command).
 //
-//	none ──keep──► waiting ──command fails──► told ──next command──► none
+//	empty ──keep──► waiting ──command fails──► reported ──next command──► empty
 type news struct {
-	sense []byte
-	told  bool // the driver's command has failed; REQUEST SENSE comes next
+	sense    []byte
+	reported bool // the driver's command has failed; REQUEST SENSE comes next
 }
 
 // Sense keys (SPC-4, table 48).
@@ -23,9 +23,9 @@ const (
 
 const senseLength = 18 // bytes that the stage asks for: fixed format (SPC-4, 4.5.3)
 
-// keep records sense data unless they concern only the command that the stage
-// sent. Deferred errors (response codes 71h and 73h) concern an earlier write of
-// the driver. keep reports whether it has kept them.
+// keep records sense data unless they concern only the command of the stage. Deferred
+// errors (response codes 71h and 73h) concern an earlier write of the driver. keep
+// reports whether it has recorded the sense data.
 func (n *news) keep(sense []byte) bool {
 	if len(sense) < 3 {
 		return false
@@ -44,8 +44,8 @@ func (n *news) keep(sense []byte) bool {
 	return true
 }
 
-// answer returns how a command of the driver ends because of the news. It
-// returns false if the command goes to the unit.
+// answer returns the result of a command that ends because of the news. It returns
+// false if the command goes to the unit.
 func (n *news) answer(w *wrapper) (data []byte, status byte, ok bool) {
 	if n.sense == nil {
 		return nil, 0, false
@@ -65,10 +65,10 @@ func (n *news) answer(w *wrapper) (data []byte, status byte, ok bool) {
 			data = nil
 		}
 		return data, statusPassed, true
-	case n.told:
+	case n.reported:
 		*n = news{}
 		return nil, 0, false
 	}
-	n.told = true
+	n.reported = true
 	return nil, statusFailed, true
 }

@@ -2,9 +2,10 @@ package storage
 
 import "github.com/easyfind-usb/easyfind/agent/internal/usb"
 
-// passed holds the URBs of the driver that the device has, and what the driver has not
+// passage holds the URBs of the driver that the device has, and what the driver has not
 // fetched of a command that was given up.
-type passed struct {
+type passage struct {
+	stage   *Stage
 	shadows map[*usb.URB]*shadow
 	count   int      // of them, those that passed unchanged
 	command *usb.URB // a command of the driver that the stage has repeated; nil: none
@@ -37,7 +38,8 @@ func (s *Stage) toPassingIfBusy() {
 }
 
 // pass passes an URB unchanged. mu must be held.
-func (s *Stage) pass(u *usb.URB) {
+func (p *passage) pass(u *usb.URB) {
+	s := p.stage
 	if u.Endpoint == s.place.in && len(s.passed.left.chunks) > 0 {
 		status, _, done := s.passed.left.fill(u, s.place.maxPacket)
 		if done {
@@ -50,14 +52,15 @@ func (s *Stage) pass(u *usb.URB) {
 		Endpoint: u.Endpoint, Setup: u.Setup, Flags: u.Flags, Data: u.Data, Packets: u.Packets,
 		Interval: u.Interval, StartFrame: u.StartFrame,
 	}}
-	sh.urb.Done = func(*usb.URB) { s.passedDone(u, sh) }
+	sh.urb.Done = func(*usb.URB) { s.passed.passedDone(u, sh) }
 	s.passed.shadows[u] = sh
 	s.passed.count++
 	s.box.Submit(sh.urb)
 }
 
 // passedDone handles the completion of an URB that passed unchanged.
-func (s *Stage) passedDone(u *usb.URB, sh *shadow) {
+func (p *passage) passedDone(u *usb.URB, sh *shadow) {
+	s := p.stage
 	s.mu.Lock()
 	delete(s.passed.shadows, u)
 	s.passed.count--
@@ -68,9 +71,9 @@ func (s *Stage) passedDone(u *usb.URB, sh *shadow) {
 	u.Actual, u.ErrorCount, u.StartFrame = r.Actual, r.ErrorCount, r.StartFrame
 	s.box.Finish(u, r.Status)
 	if u.Endpoint.Number() == 0 {
-		s.controlDone(u, r.Status)
+		s.passed.controlDone(u, r.Status)
 	} else if u.Endpoint == s.place.in && r.Status == usb.StatusOK && isStatus(r.Data[:r.Actual]) {
-		s.toIdle()
+		s.passed.toIdle()
 	}
 	s.mu.Unlock()
 	s.box.Run()
@@ -78,7 +81,8 @@ func (s *Stage) passedDone(u *usb.URB, sh *shadow) {
 
 // toIdle ends the mode passing when the device is between two commands, if the driver has
 // no transfer under way. mu must be held.
-func (s *Stage) toIdle() {
+func (p *passage) toIdle() {
+	s := p.stage
 	if s.mode == passing && s.passed.count == 0 && len(s.passed.left.chunks) == 0 && s.chosen && s.off == "" {
 		s.mode = idle
 	}
@@ -86,45 +90,49 @@ func (s *Stage) toIdle() {
 
 // isReset reports whether a control URB changes the state of the endpoints of the
 // disk. clears reports whether it also ends the command in work.
-func (s *Stage) isReset(u *usb.URB) (is, clears bool) {
-	p := u.SetupPacket()
-	switch p.Change() {
+func (p *passage) isReset(u *usb.URB) (is, clears bool) {
+	s := p.stage
+	setup := u.SetupPacket()
+	switch setup.Change() {
 	case usb.SetConfiguration, usb.PortReset:
 		return true, true
 	case usb.SetInterface:
-		is = p.Index == uint16(s.place.number)
+		is = setup.Index == uint16(s.place.number)
 		return is, is
 	case usb.ClearHalt:
-		return p.Index == uint16(s.place.in) || p.Index == uint16(s.place.out), false
+		return setup.Index == uint16(s.place.in) || setup.Index == uint16(s.place.out), false
 	}
-	is = p.Type == 0x21 && p.Request == 0xff && p.Index == uint16(s.place.number) // Bulk-Only Mass Storage Reset (3.1)
+	// Bulk-Only Mass Storage Reset (3.1)
+	is = setup.Type == 0x21 && setup.Request == 0xff && setup.Index == uint16(s.place.number)
 	return is, is
 }
 
 // control handles a control URB of the driver. mu must be held.
-func (s *Stage) control(u *usb.URB) {
-	is, clears := s.isReset(u)
+func (p *passage) control(u *usb.URB) {
+	s := p.stage
+	is, clears := s.passed.isReset(u)
 	switch {
 	case !is:
 		s.box.Submit(u)
 		return
 	case s.mode == settling, s.mode == busy, s.mode == idle && s.flights.len() > 0:
 		s.settling.held = append(s.settling.held, u)
-		s.settle(passing, true)
+		s.settling.settle(passing, true)
 		return
 	case s.mode == idle:
 		s.toPassing()
 	}
 	if clears {
 		s.passed.left = stream{}
-		s.cancelRepeated()
+		s.passed.cancelRepeated()
 	}
-	s.pass(u)
+	s.passed.pass(u)
 }
 
 // cancelRepeated cancels the command that the stage has repeated, because the driver
 // gives up. mu must be held.
-func (s *Stage) cancelRepeated() {
+func (p *passage) cancelRepeated() {
+	s := p.stage
 	if sh := s.passed.shadows[s.passed.command]; sh != nil {
 		s.box.Cancel(sh.urb)
 	}
@@ -132,18 +140,19 @@ func (s *Stage) cancelRepeated() {
 
 // controlDone handles the end of a request that changes the state of the endpoints.
 // mu must be held.
-func (s *Stage) controlDone(u *usb.URB, status usb.Status) {
+func (p *passage) controlDone(u *usb.URB, status usb.Status) {
+	s := p.stage
 	if status != usb.StatusOK {
 		return
 	}
-	p := u.SetupPacket()
-	switch p.Change() {
+	setup := u.SetupPacket()
+	switch setup.Change() {
 	case usb.ClearHalt:
 		return
 	case usb.SetConfiguration:
-		s.chosen = p.Value == uint16(s.place.configuration) && s.place.alternate == 0
+		s.chosen = setup.Value == uint16(s.place.configuration) && s.place.alternate == 0
 	case usb.SetInterface:
-		s.chosen = p.Value == uint16(s.place.alternate)
+		s.chosen = setup.Value == uint16(s.place.alternate)
 	}
-	s.toIdle()
+	s.passed.toIdle()
 }

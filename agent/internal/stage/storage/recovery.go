@@ -91,7 +91,7 @@ func (r *recovery) next() {
 	s := r.stage
 	if len(r.steps) == 0 {
 		s.settling.recovery = nil
-		s.resolve()
+		s.settling.resolve()
 		return
 	}
 	u := r.build(r.steps[0])

@@ -9,32 +9,34 @@ import (
 // settlement is the state of the mode settling: the driver's URBs are held back until
 // nothing of the stage is under way.
 type settlement struct {
+	stage     *Stage
 	held      []*usb.URB // URBs of the driver that arrived meanwhile
 	cancelled []*usb.URB // URBs of the driver, in ins or unsent, that it has cancelled
-	toPassing bool       // what follows: passing; else the driver's command is repeated
-	cut       bool       // everything under way is cancelled, because the driver gives up its command
-	wasCut    bool       // a read ahead was cancelled: the device may be within a command
+	toPassing bool       // the mode passing follows; otherwise the driver's command is repeated
+	cut       bool       // all exchanges are cancelled, because the driver gives up its command
+	wasCut    bool       // a read ahead was cancelled, so the device may be within a command
 	failure   *exchange  // the read ahead that failed
 	recovery  *recovery  // in work
 }
 
 // settle begins to settle. cut cancels everything that is under way. mu must be held.
-func (s *Stage) settle(then mode, cut bool) {
-	t := &s.settling
+func (t *settlement) settle(then mode, cut bool) {
+	s := t.stage
 	s.mode = settling
 	t.toPassing = t.toPassing || then == passing
 	if cut && !t.cut {
 		t.cut = true
-		s.cut()
+		t.cancelFlights()
 		t.recovery.hurry()
 	}
 	if s.flights.len() == 0 {
-		s.resolve()
+		s.settling.resolve()
 	}
 }
 
-// cut cancels the exchanges that are under way. mu must be held.
-func (s *Stage) cut() {
+// cancelFlights cancels the exchanges that are under way. mu must be held.
+func (t *settlement) cancelFlights() {
+	s := t.stage
 	for x := range s.flights.list {
 		if x.segment != nil {
 			s.settling.wasCut = true
@@ -53,8 +55,8 @@ func (s *Stage) cut() {
 }
 
 // resolve ends the settlement, once nothing is under way. mu must be held.
-func (s *Stage) resolve() {
-	t := &s.settling
+func (t *settlement) resolve() {
+	s := t.stage
 	switch {
 	case t.recovery != nil:
 		return
@@ -70,16 +72,16 @@ func (s *Stage) resolve() {
 		s.turnOff("the host dropped a part of a command without a reason")
 	}
 	held, cancelled, cut, toPassing := t.held, t.cancelled, t.cut, t.toPassing || s.off != ""
-	*t = settlement{}
+	*t = settlement{stage: s}
 	switch {
 	case toPassing:
-		s.giveUp(c, cancelled, cut)
+		s.settling.giveUp(c, cancelled, cut)
 	case c == nil:
 		s.mode = idle
 	default:
 		s.mode = busy
 		if c.exchange != nil && c.exchange.dropped && !c.ended {
-			s.launch(c)
+			s.flights.launch(c)
 		}
 		s.checkWaiting()
 		s.pump()
@@ -89,9 +91,10 @@ func (s *Stage) resolve() {
 	}
 }
 
-// giveUp lets the driver's command, if there is one, pass. What it has given so far
-// is left for the driver. mu must be held.
-func (s *Stage) giveUp(c *command, cancelled []*usb.URB, cut bool) {
+// giveUp lets the driver's command pass, if there is one. The driver can still fetch
+// the data that have arrived. mu must be held.
+func (t *settlement) giveUp(c *command, cancelled []*usb.URB, cut bool) {
+	s := t.stage
 	s.mode, s.cmd = passing, nil
 	s.passed.left = stream{}
 	s.ahead.dropAll()
@@ -102,17 +105,17 @@ func (s *Stage) giveUp(c *command, cancelled []*usb.URB, cut bool) {
 		waited = c.unsent
 		switch {
 		case unreached && cut: // the device must not take them for a command
-			s.failAll(c.unsent, cancelled)
+			s.settling.failAll(c.unsent, cancelled)
 			waited = nil
 		case unreached:
-			s.passCommand(c)
+			s.settling.passCommand(c)
 		}
 	}
 	waited = slices.Concat(waited, s.outs, s.ins)
 	s.outs, s.ins = nil, nil
 	for _, u := range waited {
 		if !slices.Contains(cancelled, u) {
-			s.pass(u)
+			s.passed.pass(u)
 			continue
 		}
 		status, _, done := s.passed.left.fill(u, s.place.maxPacket)
@@ -125,7 +128,8 @@ func (s *Stage) giveUp(c *command, cancelled []*usb.URB, cut bool) {
 
 // failAll completes data of the driver whose command has not reached the device.
 // mu must be held.
-func (s *Stage) failAll(unsent, cancelled []*usb.URB) {
+func (t *settlement) failAll(unsent, cancelled []*usb.URB) {
+	s := t.stage
 	for _, u := range unsent {
 		status := usb.StatusProtocol
 		if slices.Contains(cancelled, u) {
@@ -138,8 +142,9 @@ func (s *Stage) failAll(unsent, cancelled []*usb.URB) {
 
 // passCommand sends a command of the driver, which the device has not seen, like one
 // that passes unchanged. If it fails, the driver's next transfer fails too. mu must be held.
-func (s *Stage) passCommand(c *command) {
+func (t *settlement) passCommand(c *command) {
+	s := t.stage
 	u := &usb.URB{Endpoint: s.place.out, Data: append([]byte(nil), c.wrapper[:]...), Done: func(*usb.URB) {}}
 	s.passed.command = u
-	s.pass(u)
+	s.passed.pass(u)
 }

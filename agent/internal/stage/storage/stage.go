@@ -36,7 +36,7 @@ type Stage struct {
 	ins      []*usb.URB
 	outs     []*usb.URB // that the driver submitted too early
 	flights  flights
-	passed   passed
+	passed   passage
 	settling settlement
 	ahead    ahead
 	expiry   *time.Timer // nil: nothing can expire
@@ -53,7 +53,7 @@ const (
 	passing              // URBs pass unchanged
 )
 
-// place is where Bulk-Only Transport is in a device.
+// place holds the configuration, interface and endpoints with Bulk-Only Transport.
 type place struct {
 	configuration, number, alternate uint8
 	in, out                          usb.Endpoint
@@ -72,8 +72,9 @@ func New(dev usb.Device) (s *Stage, reason string) {
 		return nil, reason
 	}
 	s = &Stage{Device: dev, box: outbox.New(dev), place: p, chosen: p.alternate == 0}
-	s.passed.shadows = map[*usb.URB]*shadow{}
-	s.flights.list = map[*exchange]struct{}{}
+	s.flights = flights{stage: s, list: map[*exchange]struct{}{}}
+	s.passed = passage{stage: s, shadows: map[*usb.URB]*shadow{}}
+	s.settling.stage = s
 	return s, ""
 }
 
@@ -112,7 +113,7 @@ func find(info usb.Info) (place, bool) {
 	return place{}, false
 }
 
-// Counts holds what the stage has done.
+// Counts counts the work of the stage.
 type Counts struct {
 	Commands  int64 // of the driver, that the stage handled
 	Hits      int64 // commands that were answered from what was read ahead
@@ -150,13 +151,13 @@ func (s *Stage) submit(u *usb.URB) {
 	case s.closed:
 		s.box.Finish(u, usb.StatusShutdown)
 	case u.Endpoint.Number() == 0:
-		s.control(u)
+		s.passed.control(u)
 	case !bulk || len(u.Packets) > 0:
 		s.box.Submit(u)
 	case s.mode == settling:
 		s.settling.held = append(s.settling.held, u)
 	case s.mode == passing:
-		s.pass(u)
+		s.passed.pass(u)
 	case s.mode == idle:
 		s.first(u)
 	case u.Endpoint == s.place.in:
@@ -165,8 +166,8 @@ func (s *Stage) submit(u *usb.URB) {
 	case len(u.Data) == 0: // ends a transfer of full packets
 		s.box.Finish(u, usb.StatusOK)
 	case s.cmd.wantsData():
-		s.dataOut(u)
-	default: // the device would not accept it before the driver has fetched the status
+		s.flights.dataOut(u)
+	default: // the device accepts no command before the driver has fetched the status
 		s.outs = append(s.outs, u)
 	}
 }
@@ -181,10 +182,10 @@ func (s *Stage) first(u *usb.URB) {
 		s.begin(u, w)
 	case s.flights.len() > 0:
 		s.settling.held = append(s.settling.held, u)
-		s.settle(passing, false)
+		s.settling.settle(passing, false)
 	default:
 		s.toPassing()
-		s.pass(u)
+		s.passed.pass(u)
 	}
 }
 
@@ -200,9 +201,9 @@ func (s *Stage) cancel(u *usb.URB) {
 	if sh := s.passed.shadows[u]; sh != nil {
 		sh.cancelled = true
 		s.box.Cancel(sh.urb)
-		s.cancelRepeated()
+		s.passed.cancelRepeated()
 		if sh.exchange != nil {
-			s.settle(passing, true)
+			s.settling.settle(passing, true)
 		}
 		return
 	}
@@ -212,7 +213,7 @@ func (s *Stage) cancel(u *usb.URB) {
 		case i < 0:
 		case i == 0 && queue == &s.ins: // the device is asked to stop
 			s.settling.cancelled = append(s.settling.cancelled, u)
-			s.settle(passing, true)
+			s.settling.settle(passing, true)
 			return
 		default:
 			*queue = slices.Delete(*queue, i, i+1)
@@ -222,7 +223,7 @@ func (s *Stage) cancel(u *usb.URB) {
 	}
 	if s.cmd != nil && slices.Contains(s.cmd.unsent, u) {
 		s.settling.cancelled = append(s.settling.cancelled, u)
-		s.settle(passing, true)
+		s.settling.settle(passing, true)
 		return
 	}
 	s.box.Cancel(u)

@@ -35,7 +35,7 @@ func wrap(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) (usb.Device, 
 
 func TestDriverSeesNoDifference(t *testing.T) {
 	for seed := range uint64(12) {
-		synctest.Test(t, func(t *testing.T) { stagetest.Contract(t, seed, 300, wrap) })
+		stagetest.Contract(t, seed, 300, wrap)
 	}
 }
 

@@ -2,7 +2,7 @@ package storage
 
 import "github.com/easyfind-usb/easyfind/agent/internal/usb"
 
-// chunk is a part of what the IN endpoint delivers for a command.
+// chunk is a part of a stream.
 type chunk struct {
 	data []byte
 	// isShort means that a short packet ends the data, perhaps an empty one.
@@ -13,10 +13,10 @@ type chunk struct {
 	isStatus bool
 }
 
-// stream is what the IN endpoint delivers for a command, as far as it is known. The
-// driver may fetch it with transfers of other lengths than those of the stage. Each chunk
-// but the last begins at the border of a packet, because a chunk that is not short
-// consists of full packets.
+// stream holds the data and the status that the IN endpoint has delivered for a
+// command. The driver may fetch them with transfers of other lengths than those of
+// the stage. A chunk that is not short consists of full packets, so each chunk begins
+// with a new packet.
 type stream struct {
 	chunks []chunk
 	at     int // bytes of chunks[0] that the driver has
@@ -33,8 +33,9 @@ func (s *stream) received(u *usb.URB, maxPacket int, isStatus bool) {
 	})
 }
 
-// fill moves the stream to the buffer of u. It returns false if u needs more than
-// is known, and moves nothing then. last is the last chunk that u has used up.
+// fill moves data from the stream to the buffer of u. If u needs more than the stream
+// holds, fill moves nothing and returns false. last is the last chunk that u has used
+// up.
 func (s *stream) fill(u *usb.URB, maxPacket int) (status usb.Status, last chunk, done bool) {
 	n, at := 0, s.at
 	for i, c := range s.chunks {

@@ -59,7 +59,7 @@ func (w *wrapper) status(residue uint32, status byte) []byte {
 	return b
 }
 
-// verdict is what a status wrapper says about its command.
+// verdict is the meaning of a status wrapper.
 type verdict uint8
 
 const (
@@ -169,7 +169,7 @@ func (w *wrapper) isRead() bool {
 	return false
 }
 
-// effect is what a command may change.
+// effect is the set of blocks that a command may change.
 type effect uint8
 
 const (
@@ -178,8 +178,8 @@ const (
 	everything        // blocks, their number, the medium, or something unknown
 )
 
-// effect returns what the command in w may change on the device. A command that is
-// not in the list may change everything.
+// effect returns the effect of the command in w. A command that is not in the list
+// may change everything.
 func (w *wrapper) effect() effect {
 	switch w.operation() {
 	case opRead6, opRead10, opRead12, opRead16, opTestUnitReady, opRequestSense, opInquiry, opModeSense6,
