@@ -66,7 +66,12 @@ func BenchmarkRemoteDisk(b *testing.B) {
 
 func softwareDisk(b testing.TB) usb.Device {
 	b.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: 16 << 20})
+	return softwareDiskOf(b, 16<<20)
+}
+
+func softwareDiskOf(b testing.TB, size int64) usb.Device {
+	b.Helper()
+	image, err := virtual.NewSample(virtual.SampleConfig{Size: size})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (h *host) Open(ctx context.Context, a tunnel.Attach) (usb.Device, error) {
 		log.Info("peer gave a device back")
 		m.cfg.Changed()
 	})}
-	if a.Ahead {
+	if a.Ahead && guard.Fits(info) {
 		return guard.New(opened), nil
 	}
 	return opened, nil

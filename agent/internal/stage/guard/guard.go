@@ -37,6 +37,14 @@ type Device struct {
 	closed    bool
 }
 
+// Fits reports whether a stage may send URBs for the device ahead: it has an interface
+// with Bulk-Only Transport (bInterfaceClass 08h, bInterfaceProtocol 50h).
+func Fits(info usb.Info) bool {
+	return slices.ContainsFunc(info.Interfaces, func(i usb.Interface) bool {
+		return i.Class == 0x08 && i.Protocol == 0x50
+	})
+}
+
 // New returns dev behind a guard. The caller closes the result instead of dev.
 func New(dev usb.Device) *Device {
 	return &Device{

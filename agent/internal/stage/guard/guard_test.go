@@ -144,6 +144,7 @@ func TestUrgentReadOvertakes(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(ended) != 5 || ended[0] != 0 || ended[1] != 4 {
 			t.Errorf("the reads ended in the order %v", ended)
 		}
@@ -160,6 +161,7 @@ func TestReadAheadThatHangsTimesOut(t *testing.T) {
 			g.Submit(u)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		statuses(t, "a read ahead", urbs, 0, usb.StatusTimeout, usb.StatusReset)
 	})
 }
@@ -178,6 +180,7 @@ func TestCancelledReadNeverReachesTheDisk(t *testing.T) {
 		}
 		g.Cancel(all[1][0])
 		time.Sleep(time.Second)
+		synctest.Wait()
 		statuses(t, "the first", all[0], 0, 0, 0)
 		statuses(t, "the cancelled one", all[1], usb.StatusReset, usb.StatusReset, usb.StatusReset)
 		statuses(t, "the last", all[2], 0, 0, 0)

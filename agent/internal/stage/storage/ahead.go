@@ -9,6 +9,7 @@ import (
 const (
 	maxBlocks   = 16 << 20         // bytes that have arrived or are under way
 	blocksTTL   = 10 * time.Second // of blocks that have arrived
+	maxCommands = 100              // under way, each with 3 URBs of the 512 that a session allows
 	minPiece    = 32 << 10         // bytes of one command; no disk is known that cannot do it
 	maxPiece    = 256 << 10        // bytes of one command
 	firstAhead  = 128 << 10        // bytes that are read ahead of a new sequence at least
@@ -34,6 +35,8 @@ type ahead struct {
 	units    [16]*unit // by logical unit number
 	bytes    int       // of the segments of all units
 	underWay int       // bytes of segments that have not arrived
+	commands int       // that fetch them
+	latest   latest
 
 	fetched, dropped int64 // bytes, for the statistics
 }
@@ -58,6 +61,14 @@ type segment struct {
 	data    []byte
 	arrived time.Time // zero: it is under way
 	dropped bool      // later commands must not use it
+}
+
+// latest is the latest read of the driver that continues a sequence.
+type latest struct {
+	wrapper wrapper
+	unit    *unit // nil: there is no such read
+	track   *track
+	read    extent
 }
 
 // track follows a sequence of reads.
@@ -128,16 +139,18 @@ func (u *unit) at(block uint64) *segment {
 	return nil
 }
 
-// plan returns the segments to read ahead now for a track, and counts them as under
-// way. read is the latest command of the driver in the track.
-func (a *ahead) plan(u *unit, t *track, read extent, now time.Time) []*segment {
-	if t.reads < minSequence || u.blocks <= endDistance {
+// plan returns the segments to read ahead now, and counts them as under way. The stage
+// calls it after each read of the driver and when blocks have arrived, so that the
+// path stays full.
+func (a *ahead) plan(now time.Time) []*segment {
+	u, t, read := a.latest.unit, a.latest.track, a.latest.read
+	if u == nil || t.next != read.end() || t.reads < minSequence || u.blocks <= endDistance {
 		return nil
 	}
 	size := uint64(u.blockSize)
 	window := a.meter.window(now)
 	distance := max(int(read.count*size), firstAhead) << min(t.reads-1, 16)
-	distance = max(min(distance, window), int(read.count*size))
+	distance = min(distance, window+int(read.count*size))
 	end := min(read.end()+uint64(distance)/size, u.blocks-endDistance)
 	piece := uint64(min(max(u.longest, minPiece), maxPiece)) / size
 	t.ahead = max(t.ahead, read.end())
@@ -149,7 +162,8 @@ func (a *ahead) plan(u *unit, t *track, read extent, now time.Time) []*segment {
 		}
 		e := extent{t.ahead, min(piece, u.blocks-endDistance-t.ahead)}
 		n := int(e.count * size)
-		if a.underWay > 0 && a.underWay+n > max(window, int(read.count*size)) || u.isTaken(e) || !a.makeRoom(n, now) {
+		full := a.underWay > 0 && a.underWay+n > max(window, int(read.count*size))
+		if full || a.commands >= maxCommands || u.isTaken(e) || !a.makeRoom(n, now) {
 			break
 		}
 		t.ahead = e.end()
@@ -164,6 +178,7 @@ func (a *ahead) add(u *unit, e extent) *segment {
 	u.segments = append(u.segments, s)
 	a.bytes += s.bytes
 	a.underWay += s.bytes
+	a.commands++
 	return s
 }
 
@@ -226,6 +241,7 @@ func (a *ahead) makeRoom(n int, now time.Time) bool {
 // read.
 func (a *ahead) finished(s *segment, data []byte, now time.Time) {
 	a.underWay -= s.bytes
+	a.commands--
 	switch {
 	case data == nil:
 		a.drop(s)
@@ -295,6 +311,7 @@ func (a *ahead) dropIn(u *unit, e extent) {
 
 // dropAll drops all blocks and forgets the sequences.
 func (a *ahead) dropAll() {
+	a.latest = latest{}
 	for _, u := range a.units {
 		if u == nil {
 			continue

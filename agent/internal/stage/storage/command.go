@@ -52,7 +52,8 @@ func (s *Stage) begin(u *usb.URB, w wrapper) {
 		s.ahead.dropIn(unit, e)
 		s.flights.launch(c)
 	}
-	s.flights.readAhead(&w, s.ahead.plan(unit, t, e, time.Now()))
+	s.ahead.latest = latest{wrapper: w, unit: unit, track: t, read: e}
+	s.flights.readAhead(&w, s.ahead.plan(time.Now()))
 	s.pump()
 }
 

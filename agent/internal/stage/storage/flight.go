@@ -210,6 +210,9 @@ func (f *flights) segmentFinished(x *exchange) {
 	case v == good && x.data.Actual == len(x.data.Data):
 		s.ahead.finished(x.segment, x.data.Data, now)
 		s.flights.expireLater(blocksTTL)
+		if s.mode != settling {
+			f.readAhead(&s.ahead.latest.wrapper, s.ahead.plan(now))
+		}
 	case v == good || v == short: // fewer blocks; the device is ready for the next command
 		s.ahead.finished(x.segment, nil, now)
 		x.segment.unit.failed(x.segment.extent)
