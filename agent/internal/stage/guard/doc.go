@@ -34,5 +34,6 @@
 // # What is not marked
 //
 // URBs without a mark go straight through, in their order. If one of them uses an
-// endpoint of the exchanges, or resets the device, it ends the epoch.
+// endpoint of the exchanges, clears its halt, or resets the device, it ends the epoch.
+// An honest client sends none of these while its exchanges are under way.
 package guard

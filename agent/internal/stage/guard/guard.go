@@ -82,7 +82,7 @@ func (d *Device) Submit(u *usb.URB) {
 		d.submit(u, m)
 	} else {
 		Clear(u)
-		if d.endpoints[u.Endpoint] || resets(u) {
+		if d.endpoints[u.Endpoint] || d.resets(u) {
 			d.endEpoch()
 		}
 		d.box.Submit(u)
@@ -91,14 +91,20 @@ func (d *Device) Submit(u *usb.URB) {
 	d.box.Run()
 }
 
-// resets reports whether u is a request that changes the state of the device's
-// endpoints, or the Bulk-Only Mass Storage Reset (3.1).
-func resets(u *usb.URB) bool {
+// resets reports whether u is a request that changes the state of the endpoints of
+// exchanges. mu must be held.
+func (d *Device) resets(u *usb.URB) bool {
 	if u.Endpoint.Number() != 0 {
 		return false
 	}
 	s := u.SetupPacket()
-	return s.Change() != usb.NoChange || s.Type == 0x21 && s.Request == 0xff
+	switch s.Change() {
+	case usb.SetConfiguration, usb.PortReset:
+		return true
+	case usb.ClearHalt:
+		return d.endpoints[usb.Endpoint(s.Index)]
+	}
+	return false
 }
 
 // submit adds a marked URB to its exchange. mu must be held.

@@ -27,7 +27,8 @@ type exchange struct {
 	segment *segment // of a read ahead; nil: a command of the driver
 	mark    guard.Mark
 	start   start
-	left    int // URBs that are not complete
+	left    int  // URBs that are not complete
+	hasData bool // data is complete
 
 	command, data, status *usb.URB // data is nil if the computer receives no data
 
@@ -113,9 +114,8 @@ func (f *flights) done(x *exchange, role guard.Role, u *usb.URB) {
 	s.mu.Lock()
 	x.left--
 	if !s.closed {
-		if role == guard.Command && u.Status == usb.StatusReset {
-			x.dropped = true
-		}
+		x.dropped = x.dropped || role == guard.Command && u.Status == usb.StatusReset
+		x.hasData = x.hasData || role == guard.Data
 		if x.segment == nil && s.cmd != nil && s.cmd.exchange == x {
 			s.flights.result(s.cmd, x, role, u)
 		}
@@ -167,7 +167,7 @@ func (f *flights) judge(c *command, x *exchange, b []byte) {
 	case failed:
 		s.ahead.dropAll()
 	}
-	if (v == good || v == short) && x.data != nil && x.data.Status == usb.StatusOK {
+	if (v == good || v == short) && x.hasData && x.data.Status == usb.StatusOK {
 		s.learn(&c.wrapper, x.data.Data[:x.data.Actual])
 	}
 	if v == broken || v == failed {
@@ -295,12 +295,15 @@ func (f *flights) sent(x *exchange, u *usb.URB, sh *shadow) {
 	status := sh.urb.Status
 	u.Actual = sh.urb.Actual
 	isCurrent := !s.closed && c != nil && c.exchange == x
+	unreached := !s.closed && status == usb.StatusReset && u.Actual == 0 && !sh.cancelled
 	switch {
-	case isCurrent && status == usb.StatusReset && u.Actual == 0 && !sh.cancelled && x.failure == usb.StatusOK:
-		c.unsent = append(c.unsent, u) // it has not reached the device
-	case isCurrent && status == usb.StatusReset && u.Actual == 0 && !sh.cancelled:
+	case unreached && x.failure != usb.StatusOK:
 		s.box.Finish(u, x.failure)
-		s.toPassingIfBusy()
+		if isCurrent && s.mode == busy {
+			s.toPassing()
+		}
+	case unreached && isCurrent:
+		c.unsent = append(c.unsent, u)
 	case isCurrent && status != usb.StatusOK && s.mode == busy:
 		s.flights.failed(c, x, status)
 		s.box.Finish(u, status)

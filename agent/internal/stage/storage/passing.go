@@ -31,12 +31,6 @@ func (s *Stage) toPassing() {
 	s.resubmit()
 }
 
-func (s *Stage) toPassingIfBusy() {
-	if s.mode == busy {
-		s.toPassing()
-	}
-}
-
 // pass passes an URB unchanged. mu must be held.
 func (p *passage) pass(u *usb.URB) {
 	s := p.stage

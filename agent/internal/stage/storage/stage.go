@@ -202,7 +202,7 @@ func (s *Stage) cancel(u *usb.URB) {
 		sh.cancelled = true
 		s.box.Cancel(sh.urb)
 		s.passed.cancelRepeated()
-		if sh.exchange != nil {
+		if s.cmd != nil && s.cmd.exchange == sh.exchange && sh.exchange != nil {
 			s.settling.settle(passing, true)
 		}
 		return

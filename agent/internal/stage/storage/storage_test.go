@@ -34,7 +34,7 @@ func wrap(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) (usb.Device, 
 }
 
 func TestDriverSeesNoDifference(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		stagetest.Contract(t, seed, 300, wrap)
 	}
 }
