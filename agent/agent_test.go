@@ -57,6 +57,12 @@ func TestUseDiskWithoutRendezvous(t *testing.T) {
 				st, err := host.Status(t.Context())
 				return err == nil && len(st.Exports) == 0
 			})
+			plain := useDisk
+			plain.NoAcceleration = true
+			use, err = client.Use(t.Context(), plain, ignoreProgress)
+			if err != nil || len(use.Stages) != 1 || !strings.Contains(use.Stages[0].Off, "turned off") {
+				t.Errorf("use without acceleration: %+v, %v", use, err)
+			}
 		})
 	}
 }
@@ -65,11 +71,15 @@ func TestUseDiskWithoutRendezvous(t *testing.T) {
 func checkStatus(t *testing.T, host, client *machine, scheme string) {
 	t.Helper()
 	st, err := client.Status(t.Context())
-	if err != nil || len(st.Peers) != 1 || st.Peers[0].Link == nil {
+	if err != nil || len(st.Uses) != 1 || len(st.Peers) != 1 || st.Peers[0].Link == nil {
 		t.Fatalf("status of the client: %+v, %v", st.Peers, err)
 	}
 	if l := st.Peers[0].Link; l.Transport != scheme || l.Encrypted != (scheme == "tls") {
 		t.Errorf("link of the client: %+v", l)
+	}
+	stages := st.Uses[0].Stages
+	if len(stages) != 1 || stages[0].Off != "" || stages[0].Hits == 0 {
+		t.Errorf("the disk was not accelerated: %+v", stages)
 	}
 	st, err = host.Status(t.Context())
 	if err != nil || len(st.Exports) != 1 || st.Exports[0].Peer != "client" {

@@ -194,6 +194,15 @@ func endReason(dev usb.Device) error {
 	return errGone
 }
 
+// snapshot returns the use with its stages. Manager.mu must be held.
+func (a *attachment) snapshot() Use {
+	use := a.use
+	if a.staged != nil {
+		use.Stages = a.staged.Stats()
+	}
+	return use
+}
+
 func (a *attachment) setStaged(dev *stage.Device) {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()

@@ -205,11 +205,7 @@ func (m *Manager) List() []Use {
 	defer m.mu.Unlock()
 	var list []Use
 	for _, a := range m.all {
-		use := a.use
-		if a.staged != nil {
-			use.Stages = a.staged.Stats()
-		}
-		list = append(list, use)
+		list = append(list, a.snapshot())
 	}
 	slices.SortFunc(list, func(a, b Use) int {
 		return cmp.Or(a.Peer.Compare(b.Peer), cmp.Compare(a.Device, b.Device))
@@ -230,7 +226,7 @@ func (m *Manager) AwaitAttached(ctx context.Context, stored state.Use) (Use, err
 		a, changed := m.all[Key{stored.Peer, stored.Device}], m.changed
 		var use Use
 		if a != nil && a.stored == stored {
-			use = a.use
+			use = a.snapshot()
 		} else {
 			a = nil // an older use of the same device is ending
 		}

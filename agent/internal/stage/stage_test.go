@@ -1,0 +1,74 @@
+package stage_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/easyfind-usb/easyfind/agent/internal/stage"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+)
+
+func newDisk() *stagetest.Disk {
+	return stagetest.NewDisk(stagetest.DiskConfig{Units: 1, BlockSize: 512, Blocks: 4096, MaxPacket: 512})
+}
+
+func TestReasonWithoutStage(t *testing.T) {
+	for name, c := range map[string]struct {
+		dev  usb.Device
+		cfg  stage.Config
+		want string
+	}{
+		"accelerated":              {guard.New(newDisk()), stage.Config{Without: []string{"0000:0000"}}, ""},
+		"turned off for the use":   {guard.New(newDisk()), stage.Config{Off: true}, "turned off for this use"},
+		"turned off for the kind":  {guard.New(newDisk()), stage.Config{Without: []string{"1209:0009"}}, "in the settings"},
+		"host without guard (old)": {newDisk(), stage.Config{}, "upgrade it"},
+	} {
+		d := stage.Wrap(c.dev, c.cfg)
+		st := d.Stats()
+		if len(st) != 1 || st[0].Name != "storage" || !strings.Contains(st[0].Off, c.want) ||
+			(st[0].Off == "") != (c.want == "") {
+			t.Errorf("%s: %+v", name, st)
+		}
+		driver := stagetest.Driver{Device: d, Timeout: 1 << 40}
+		if r := driver.Do(0, stagetest.Read(1, 1), 512, nil); r.Err != "" || r.Failed || len(r.Data) != 512 {
+			t.Errorf("%s: %v", name, r)
+		}
+		_ = d.Close()
+	}
+}
+
+func TestKeyboardHasNoStage(t *testing.T) {
+	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{virtual.NewKeyboard(virtual.KeyboardConfig{})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := bus.Open("v-keyboard", usb.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := stage.Wrap(dev, stage.Config{})
+	if st := d.Stats(); len(st) != 0 {
+		t.Errorf("%+v", st)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMarksOfADriverAreRemoved submits an URB with the flags of a mark, which a USB/IP
+// client could send.
+func TestMarksOfADriverAreRemoved(t *testing.T) {
+	d := stage.Wrap(guard.New(newDisk()), stage.Config{Off: true})
+	defer d.Close()
+	u := &usb.URB{Endpoint: stagetest.DiskIn, Data: make([]byte, 13)}
+	guard.Mark{Role: guard.Status, Epoch: 1, Number: 1}.Set(u)
+	done := usb.Start(d, u)
+	d.Cancel(u)
+	<-done
+	if _, marked := guard.MarkOf(u); marked || u.Status != usb.StatusReset {
+		t.Errorf("status %d, marked %t", u.Status, marked)
+	}
+}
