@@ -1,5 +1,3 @@
-//go:build house
-
 package easyfind_test
 
 import (
@@ -96,7 +94,8 @@ func receiverName(e ast.Expr) string {
 // TestLinesAreShort bounds the lines of every text file that git tracks.
 func TestLinesAreShort(t *testing.T) {
 	for _, name := range tracked(t) {
-		if slices.Contains(unbounded, path.Base(name)) || slices.Contains(unboundedKinds, path.Ext(name)) || strings.Contains(name, "/testdata/") {
+		if slices.Contains(unbounded, path.Base(name)) || slices.Contains(unboundedKinds, path.Ext(name)) ||
+			strings.Contains(name, "/testdata/") {
 			continue
 		}
 		file, err := os.Open(name)
@@ -200,13 +199,15 @@ func TestRowsAreUsed(t *testing.T) {
 			t.Errorf("inTests: no test imports %s", library)
 		}
 	}
-	for _, dir := range slices.Concat(testOnly, slices.Collect(maps.Keys(acrossInTests)), slices.Collect(maps.Keys(shown))) {
+	for _, dir := range slices.Concat(testOnly, slices.Collect(maps.Keys(acrossInTests)),
+		slices.Collect(maps.Keys(shown))) {
 		if !exists[dir] {
 			t.Errorf("there is no package %s, but a row names it", dir)
 		}
 	}
 	for _, tree := range environment {
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(reads)), func(dir string) bool { return covers([]string{tree}, dir) }) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(reads)),
+			func(dir string) bool { return covers([]string{tree}, dir) }) {
 			t.Errorf("environment: nothing in %s reads the environment", tree)
 		}
 	}
@@ -322,7 +323,13 @@ func reportRiddle(t *testing.T, file, name string) {
 
 var (
 	// nouns end like participles and are none.
-	nouns = []string{"pairing", "signalling", "sharing", "listing", "finding", "ping", "string", "setting", "mapping", "binding", "feed", "seed", "speed", "shed", "ring"}
+	nouns = []string{
+		"pairing", "signalling", "sharing", "listing", "finding", "ping", "string", "setting", "mapping",
+		"binding", "feed", "seed", "speed", "shed", "ring",
+	}
 	// riddles are names that nobody could read.
-	riddles = []string{"far", "sloth", "patience", "told", "asked", "doubt", "beside", "lent", "admitting", "asking", "hosted"}
+	riddles = []string{
+		"far", "sloth", "patience", "told", "asked", "doubt", "beside", "lent", "admitting", "asking",
+		"hosted",
+	}
 )

@@ -250,8 +250,8 @@ func loadAverage() string {
 // markdown returns the tables.
 func (r *benchReport) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nMeasured on %s in %s, %d rounds, whose medians count: %d cores, which servers and load "+
-		"share, %s. Load average before: %s, after: %s.\n\n",
+	fmt.Fprintf(&b, "\nMeasured on %s in %s, medians of %d rounds. Servers and load share %d cores (%s).\n"+
+		"Load average before: %s, after: %s.\n\n",
 		r.began.Format("2006-01-02 15:04"), time.Since(r.began).Round(time.Second), r.scale.rounds, runtime.NumCPU(),
 		runtime.Version(), r.loadBefore, loadAverage())
 	fmt.Fprintf(&b, "| %d packets/s offered | delivered %%: coturn | EasyFind | µs a packet: coturn | EasyFind | "+

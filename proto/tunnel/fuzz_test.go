@@ -79,7 +79,10 @@ func FuzzAttachReply(f *testing.F) {
 		a, err := DecodeAttachReply(b)
 		return string(a.Encode()), err
 	}
-	fuzz(f, decode, func(s string) []byte { return []byte(s) }, AttachReply{Attachment: 1, Device: Device{ID: "1-1"}}.Encode())
+	fuzz(f, decode, func(s string) []byte { return []byte(s) }, AttachReply{
+		Attachment: 1,
+		Device:     Device{ID: "1-1"},
+	}.Encode())
 }
 
 func FuzzAttachFailure(f *testing.F) {

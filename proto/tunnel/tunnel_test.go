@@ -184,7 +184,10 @@ func TestWrittenTextsAreCut(t *testing.T) {
 	if _, err := DecodeAttachFailure((AttachFailure{Attachment: 1, Message: long}).Encode()); err != nil {
 		t.Errorf("AttachFailure: %v", err)
 	}
-	if _, err := DecodeAttachReply((AttachReply{Attachment: 1, Device: Device{ID: "1-1", Name: long}}).Encode()); err != nil {
+	if _, err := DecodeAttachReply((AttachReply{Attachment: 1, Device: Device{
+		ID:   "1-1",
+		Name: long,
+	}}).Encode()); err != nil {
 		t.Errorf("AttachReply: %v", err)
 	}
 }

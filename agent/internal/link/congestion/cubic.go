@@ -40,7 +40,10 @@ func (c *cubic) congestion(now Time, inFlight, packet int, queue time.Duration, 
 
 // start lets the window grow from the given bytes in flight.
 func (c *cubic) start(now Time, inFlight, packet int, queue time.Duration) {
-	*c = cubic{active: true, packet: float64(packet), c: growth(queue), most: float64(inFlight) / float64(packet), began: now}
+	*c = cubic{
+		active: true, packet: float64(packet), c: growth(queue), most: float64(inFlight) / float64(packet),
+		began: now,
+	}
 }
 
 // growth returns the constant C. It is larger for a long queue; otherwise the flow would

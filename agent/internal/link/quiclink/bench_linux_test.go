@@ -67,7 +67,10 @@ func TestBenchLink(t *testing.T) {
 				{Name: "b", Via: "inet", Addr: []string{"198.51.100.20/24"}},
 			}})
 			row := fmt.Sprintf("%-58s", c.name)
-			for _, measure := range []func(*testing.T, *lab.Lab) goodput{measureQUIC, measureTCP("cubic"), measureTCP("bbr")} {
+			for _, measure := range []func(*testing.T, *lab.Lab) goodput{
+				measureQUIC, measureTCP("cubic"),
+				measureTCP("bbr"),
+			} {
 				g := measure(t, l)
 				row += fmt.Sprintf(" %6.1f %6.1f    ", g.first, g.rest)
 			}
