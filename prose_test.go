@@ -182,7 +182,8 @@ func TestLogRecords(t *testing.T) {
 				key, ok := args[i].(*ast.BasicLit)
 				if !ok {
 					if call.Ellipsis == token.NoPos {
-						t.Errorf("%s:%d: the key of an attribute is not constant", name, files.Position(call.Pos()).Line)
+						t.Errorf("%s:%d: the key of an attribute is not constant", name,
+							files.Position(call.Pos()).Line)
 					}
 					continue
 				}
