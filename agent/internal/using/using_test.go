@@ -164,7 +164,7 @@ func TestExportedDeviceHasOneClientAtATime(t *testing.T) {
 			t.Errorf("a second client imports the device: %v", err)
 		}
 		dev.Close()
-		if dev, err = m.Import(diskID); err != nil {
+		if _, err = m.Import(diskID); err != nil {
 			t.Fatalf("a client imports the device after the first one closed it: %v", err)
 		}
 		if _, err := m.Import("9-9"); !errors.Is(err, usb.ErrNotFound) {

@@ -152,7 +152,7 @@ func ordinaryUser() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("Postgres refuses to run as root: add a user postgres or nobody")
+	return nil, errors.New("refuse to run Postgres as root: add a user postgres or nobody")
 }
 
 func (c *Cluster) run(ctx context.Context, name string, args ...string) error {
