@@ -31,7 +31,8 @@ func BenchmarkDistantDisk(b *testing.B) {
 			b.Run(fmt.Sprintf("rtt=%v/stage=%t", rtt, !off), func(b *testing.B) {
 				remote := throughSession(b, softwareDiskOf(b, 128<<20), dialTCP(tcplink.TLS))
 				if rtt > 0 {
-					remote = guardedPath{stagetest.NewPath(remote, stagetest.PathConfig{Delay: rtt / 2, Rate: 60 << 20})}
+					cfg := stagetest.PathConfig{Delay: rtt / 2, Rate: 60 << 20}
+					remote = guardedPath{stagetest.NewPath(remote, cfg)}
 				}
 				dev := stage.Wrap(remote, stage.Config{Off: off})
 				b.Cleanup(func() { dev.Close() })

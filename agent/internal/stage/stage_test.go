@@ -21,14 +21,10 @@ func TestReasonWithoutStage(t *testing.T) {
 		cfg  stage.Config
 		want string
 	}{
-		"accelerated":            {guard.New(newDisk()), stage.Config{Without: []string{"0000:0000"}}, ""},
-		"turned off for the use": {guard.New(newDisk()), stage.Config{Off: true}, "turned off for this use"},
-		"turned off for the kind": {
-			guard.New(newDisk()),
-			stage.Config{Without: []string{"1209:0009"}},
-			"in the settings",
-		},
-		"host without guard (old)": {newDisk(), stage.Config{}, "upgrade it"},
+		"accelerated":      {guard.New(newDisk()), stage.Config{Without: []string{"0000:0000"}}, ""},
+		"off for the use":  {guard.New(newDisk()), stage.Config{Off: true}, "turned off for this use"},
+		"off for the kind": {guard.New(newDisk()), stage.Config{Without: []string{"1209:0009"}}, "in the settings"},
+		"an old host":      {newDisk(), stage.Config{}, "upgrade it"},
 	} {
 		d := stage.Wrap(c.dev, c.cfg)
 		st := d.Stats()

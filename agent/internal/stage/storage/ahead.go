@@ -50,7 +50,7 @@ type unit struct {
 	tracks    [trackCount]track
 	bad       []extent
 	uses      uint64 // of tracks
-	news      news
+	pending   pendingSense
 }
 
 // segment holds blocks that are read ahead with one command.

@@ -10,7 +10,7 @@ import (
 // command is the driver's command in work.
 type command struct {
 	wrapper  wrapper
-	exchange *exchange  // with the device; nil: answered from segments, or from news
+	exchange *exchange  // with the device; nil: answered from segments, or with pending sense data
 	waiting  []*segment // that hold the answer; nil if it does not come from segments
 	blocks   extent     // that waiting answers
 	stream   stream     // what the driver can fetch
@@ -36,24 +36,24 @@ func (s *Stage) begin(u *usb.URB, w wrapper) {
 	unit := s.ahead.unit(w.unit())
 	s.ahead.change(&w)
 	e, ok := w.extent()
-	if !ok || unit.news.sense != nil || !w.isRead() || e.count == 0 || e.end() > unit.blocks ||
+	if !ok || unit.pending.sense != nil || !w.isRead() || e.count == 0 || e.end() > unit.blocks ||
 		uint64(w.length()) != e.count*uint64(unit.blockSize) {
-		s.flights.launch(c)
+		s.exchanges.launch(c)
 		return
 	}
 	t := unit.note(e)
 	unit.longest = max(unit.longest, w.length())
-	s.flights.readAhead(&w, s.ahead.complete(unit, e))
+	s.exchanges.readAhead(&w, s.ahead.complete(unit, e))
 	c.waiting, c.blocks = unit.find(e), e
 	if c.waiting != nil {
 		s.hits++
 		s.checkWaiting()
 	} else {
 		s.ahead.dropIn(unit, e)
-		s.flights.launch(c)
+		s.exchanges.launch(c)
 	}
 	s.ahead.latest = latest{wrapper: w, unit: unit, track: t, read: e}
-	s.flights.readAhead(&w, s.ahead.plan(time.Now()))
+	s.exchanges.readAhead(&w, s.ahead.plan(time.Now()))
 	s.pump()
 }
 
@@ -87,7 +87,7 @@ func (s *Stage) checkWaiting() {
 	for _, g := range c.waiting {
 		if g.data == nil && g.dropped {
 			c.waiting = nil
-			s.flights.launch(c)
+			s.exchanges.launch(c)
 			return
 		}
 	}

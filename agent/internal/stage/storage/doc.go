@@ -36,7 +36,7 @@
 // If a read ahead fails, the stage fetches its sense data. It drops an error that
 // concerns the blocks, because the driver has not asked for them. It keeps sense data
 // that the driver must see, for example after a change of the medium, and fails the
-// driver's next command with them, see [news].
+// driver's next command with them, see [pendingSense].
 //
 // # Doubt
 //

@@ -26,7 +26,7 @@ func (s *Stage) toPassing() {
 	}
 	s.mode, s.cmd = passing, nil
 	s.passed.left = stream{}
-	s.flights.epoch++
+	s.exchanges.epoch++
 	s.ahead.dropAll()
 	s.resubmit()
 }
@@ -34,21 +34,21 @@ func (s *Stage) toPassing() {
 // pass passes an URB unchanged. mu must be held.
 func (p *passage) pass(u *usb.URB) {
 	s := p.stage
-	if u.Endpoint == s.place.in && len(s.passed.left.chunks) > 0 {
-		status, _, done := s.passed.left.fill(u, s.place.maxPacket)
+	if u.Endpoint == s.place.in && len(p.left.chunks) > 0 {
+		status, _, done := p.left.fill(u, s.place.maxPacket)
 		if done {
 			s.box.Finish(u, status)
 			return
 		}
-		s.passed.left = stream{}
+		p.left = stream{}
 	}
 	sh := &shadow{urb: &usb.URB{
 		Endpoint: u.Endpoint, Setup: u.Setup, Flags: u.Flags, Data: u.Data, Packets: u.Packets,
 		Interval: u.Interval, StartFrame: u.StartFrame,
 	}}
-	sh.urb.Done = func(*usb.URB) { s.passed.passedDone(u, sh) }
-	s.passed.shadows[u] = sh
-	s.passed.count++
+	sh.urb.Done = func(*usb.URB) { p.passedDone(u, sh) }
+	p.shadows[u] = sh
+	p.count++
 	s.box.Submit(sh.urb)
 }
 
@@ -56,18 +56,18 @@ func (p *passage) pass(u *usb.URB) {
 func (p *passage) passedDone(u *usb.URB, sh *shadow) {
 	s := p.stage
 	s.mu.Lock()
-	delete(s.passed.shadows, u)
-	s.passed.count--
-	if s.passed.command == u {
-		s.passed.command = nil
+	delete(p.shadows, u)
+	p.count--
+	if p.command == u {
+		p.command = nil
 	}
 	r := sh.urb
 	u.Actual, u.ErrorCount, u.StartFrame = r.Actual, r.ErrorCount, r.StartFrame
 	s.box.Finish(u, r.Status)
 	if u.Endpoint.Number() == 0 {
-		s.passed.controlDone(u, r.Status)
+		p.controlDone(u, r.Status)
 	} else if u.Endpoint == s.place.in && r.Status == usb.StatusOK && isStatus(r.Data[:r.Actual]) {
-		s.passed.toIdle()
+		p.toIdle()
 	}
 	s.mu.Unlock()
 	s.box.Run()
@@ -77,7 +77,7 @@ func (p *passage) passedDone(u *usb.URB, sh *shadow) {
 // no transfer under way. mu must be held.
 func (p *passage) toIdle() {
 	s := p.stage
-	if s.mode == passing && s.passed.count == 0 && len(s.passed.left.chunks) == 0 && s.chosen && s.off == "" {
+	if s.mode == passing && p.count == 0 && len(p.left.chunks) == 0 && s.chosen && s.off == "" {
 		s.mode = idle
 	}
 }
@@ -104,30 +104,30 @@ func (p *passage) isReset(u *usb.URB) (is, clears bool) {
 // control handles a control URB of the driver. mu must be held.
 func (p *passage) control(u *usb.URB) {
 	s := p.stage
-	is, clears := s.passed.isReset(u)
+	is, clears := p.isReset(u)
 	switch {
 	case !is:
 		s.box.Submit(u)
 		return
-	case s.mode == settling, s.mode == busy, s.mode == idle && s.flights.len() > 0:
-		s.settling.held = append(s.settling.held, u)
-		s.settling.settle(passing, true)
+	case s.mode == draining, s.mode == busy, s.mode == idle && s.exchanges.len() > 0:
+		s.drain.held = append(s.drain.held, u)
+		s.drain.begin(passing, true)
 		return
 	case s.mode == idle:
 		s.toPassing()
 	}
 	if clears {
-		s.passed.left = stream{}
-		s.passed.cancelRepeated()
+		p.left = stream{}
+		p.cancelRepeated()
 	}
-	s.passed.pass(u)
+	p.pass(u)
 }
 
 // cancelRepeated cancels the command that the stage has repeated, because the driver
 // gives up. mu must be held.
 func (p *passage) cancelRepeated() {
 	s := p.stage
-	if sh := s.passed.shadows[s.passed.command]; sh != nil {
+	if sh := p.shadows[p.command]; sh != nil {
 		s.box.Cancel(sh.urb)
 	}
 }
@@ -148,5 +148,5 @@ func (p *passage) controlDone(u *usb.URB, status usb.Status) {
 	case usb.SetInterface:
 		s.chosen = setup.Value == uint16(s.place.alternate)
 	}
-	s.passed.toIdle()
+	p.toIdle()
 }

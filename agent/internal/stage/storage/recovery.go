@@ -90,8 +90,8 @@ func (r *recovery) hurry() {
 func (r *recovery) next() {
 	s := r.stage
 	if len(r.steps) == 0 {
-		s.settling.recovery = nil
-		s.settling.resolve()
+		s.drain.recovery = nil
+		s.drain.resolve()
 		return
 	}
 	u := r.build(r.steps[0])
@@ -121,8 +121,8 @@ func (r *recovery) build(st step) *usb.URB {
 		return clearHalt(p.out)
 	case senseCommand:
 		block := []byte{opRequestSense, 0, 0, 0, senseLength, 0}
-		r.stage.flights.tag++
-		w := newWrapper(firstTag+r.stage.flights.tag, r.failure.wrapper.unit(), senseLength, block)
+		r.stage.exchanges.tag++
+		w := newWrapper(firstTag+r.stage.exchanges.tag, r.failure.wrapper.unit(), senseLength, block)
 		r.failure.wrapper = w
 		return &usb.URB{Endpoint: p.out, Data: w[:]}
 	case senseData:
@@ -178,7 +178,7 @@ func (r *recovery) accept(st step, b []byte) bool {
 		}
 		unit := s.ahead.unit(x.wrapper.unit())
 		unit.failed(x.segment.extent)
-		if unit.news.keep(r.sense) {
+		if unit.pending.keep(r.sense) {
 			s.ahead.dropAll()
 			s.ahead.setCapacity(unit, 0, 0)
 		}

@@ -18,30 +18,30 @@ import (
 //	 │       status fetched       │ cancelled, reset,
 //	 │                            │ or a read ahead failed
 //	 │ status wrapper             ▼
-//	passing ◄────────────────── settling ──► busy, idle
+//	passing ◄────────────────── draining ──► busy, idle
 //	          nothing is under way
 //
-// From every mode but settling, an unexpected event leads to passing.
+// From every mode but draining, an unexpected event leads to passing.
 type Stage struct {
 	usb.Device
 	box   *outbox.Outbox
 	place place
 
-	mu       sync.Mutex // guards the fields below
-	mode     mode
-	chosen   bool   // the configuration and the alternate setting of place are chosen
-	off      string // why the stage is off for good; empty: it is not
-	closed   bool
-	cmd      *command // of the driver; nil unless busy or settling
-	ins      []*usb.URB
-	outs     []*usb.URB // that the driver submitted too early
-	flights  flights
-	passed   passage
-	settling settlement
-	ahead    ahead
-	expiry   *time.Timer // nil: nothing can expire
-	commands int64
-	hits     int64
+	mu        sync.Mutex // guards the fields below
+	mode      mode
+	chosen    bool   // the configuration and the alternate setting of place are chosen
+	off       string // why the stage is off for good; empty: it is not
+	closed    bool
+	cmd       *command // of the driver; nil unless busy or draining
+	ins       []*usb.URB
+	outs      []*usb.URB // that the driver submitted too early
+	exchanges exchanges
+	passed    passage
+	drain     drain
+	ahead     ahead
+	expiry    *time.Timer // nil: nothing can expire
+	commands  int64
+	hits      int64
 }
 
 type mode uint8
@@ -49,7 +49,7 @@ type mode uint8
 const (
 	idle     mode = iota // between two commands
 	busy                 // with a command of the driver
-	settling             // the driver's URBs wait until nothing of the stage is under way
+	draining             // the driver's URBs wait until nothing of the stage is under way
 	passing              // URBs pass unchanged
 )
 
@@ -72,9 +72,9 @@ func New(dev usb.Device) (s *Stage, reason string) {
 		return nil, reason
 	}
 	s = &Stage{Device: dev, box: outbox.New(dev), place: p, chosen: p.alternate == 0}
-	s.flights = flights{stage: s, list: map[*exchange]struct{}{}}
+	s.exchanges = exchanges{stage: s, list: map[*exchange]struct{}{}}
 	s.passed = passage{stage: s, shadows: map[*usb.URB]*shadow{}}
-	s.settling.stage = s
+	s.drain.stage = s
 	return s, ""
 }
 
@@ -154,8 +154,8 @@ func (s *Stage) submit(u *usb.URB) {
 		s.passed.control(u)
 	case !bulk || len(u.Packets) > 0:
 		s.box.Submit(u)
-	case s.mode == settling:
-		s.settling.held = append(s.settling.held, u)
+	case s.mode == draining:
+		s.drain.held = append(s.drain.held, u)
 	case s.mode == passing:
 		s.passed.pass(u)
 	case s.mode == idle:
@@ -166,7 +166,7 @@ func (s *Stage) submit(u *usb.URB) {
 	case len(u.Data) == 0: // ends a transfer of full packets
 		s.box.Finish(u, usb.StatusOK)
 	case s.cmd.wantsData():
-		s.flights.dataOut(u)
+		s.exchanges.dataOut(u)
 	default: // the device accepts no command before the driver has fetched the status
 		s.outs = append(s.outs, u)
 	}
@@ -180,9 +180,9 @@ func (s *Stage) first(u *usb.URB) {
 	switch {
 	case ok:
 		s.begin(u, w)
-	case s.flights.len() > 0:
-		s.settling.held = append(s.settling.held, u)
-		s.settling.settle(passing, false)
+	case s.exchanges.len() > 0:
+		s.drain.held = append(s.drain.held, u)
+		s.drain.begin(passing, false)
 	default:
 		s.toPassing()
 		s.passed.pass(u)
@@ -203,17 +203,17 @@ func (s *Stage) cancel(u *usb.URB) {
 		s.box.Cancel(sh.urb)
 		s.passed.cancelRepeated()
 		if s.cmd != nil && s.cmd.exchange == sh.exchange && sh.exchange != nil {
-			s.settling.settle(passing, true)
+			s.drain.begin(passing, true)
 		}
 		return
 	}
-	for _, queue := range []*[]*usb.URB{&s.settling.held, &s.outs, &s.ins} {
+	for _, queue := range []*[]*usb.URB{&s.drain.held, &s.outs, &s.ins} {
 		i := slices.Index(*queue, u)
 		switch {
 		case i < 0:
 		case i == 0 && queue == &s.ins: // the device is asked to stop
-			s.settling.cancelled = append(s.settling.cancelled, u)
-			s.settling.settle(passing, true)
+			s.drain.cancelled = append(s.drain.cancelled, u)
+			s.drain.begin(passing, true)
 			return
 		default:
 			*queue = slices.Delete(*queue, i, i+1)
@@ -222,8 +222,8 @@ func (s *Stage) cancel(u *usb.URB) {
 		}
 	}
 	if s.cmd != nil && slices.Contains(s.cmd.unsent, u) {
-		s.settling.cancelled = append(s.settling.cancelled, u)
-		s.settling.settle(passing, true)
+		s.drain.cancelled = append(s.drain.cancelled, u)
+		s.drain.begin(passing, true)
 		return
 	}
 	s.box.Cancel(u)
@@ -236,17 +236,17 @@ func (s *Stage) Close() error {
 	if s.expiry != nil {
 		s.expiry.Stop()
 	}
-	s.settling.recovery.stop()
+	s.drain.recovery.stop()
 	s.mu.Unlock()
 	err := s.Device.Close()
 	s.box.Drain()
 	s.mu.Lock()
-	left := slices.Concat(s.ins, s.outs, s.settling.held)
+	left := slices.Concat(s.ins, s.outs, s.drain.held)
 	if s.cmd != nil {
 		left = append(left, s.cmd.unsent...)
 		s.cmd.unsent = nil
 	}
-	s.ins, s.outs, s.settling.held = nil, nil, nil
+	s.ins, s.outs, s.drain.held = nil, nil, nil
 	s.ahead.dropAll()
 	s.mu.Unlock()
 	for _, u := range left {

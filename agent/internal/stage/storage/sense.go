@@ -1,12 +1,12 @@
 package storage
 
-// news holds sense data of a command of the stage that the driver must see. The stage
-// fails the driver's next command for the unit and answers the REQUEST SENSE after
-// it, as the unit would have done (SAM-5, 5.14: a unit reports a unit attention with
-// the next command).
+// pendingSense holds sense data of a command of the stage that the driver must see.
+// The stage fails the driver's next command for the unit and answers the REQUEST
+// SENSE after it, as the unit would have done (SAM-5, 5.14: a unit reports a unit
+// attention with the next command).
 //
 //	empty ──keep──► waiting ──command fails──► reported ──next command──► empty
-type news struct {
+type pendingSense struct {
 	sense    []byte
 	reported bool // the driver's command has failed; REQUEST SENSE comes next
 }
@@ -26,7 +26,7 @@ const senseLength = 18 // bytes that the stage asks for: fixed format (SPC-4, 4.
 // keep records sense data unless they concern only the command of the stage. Deferred
 // errors (response codes 71h and 73h) concern an earlier write of the driver. keep
 // reports whether it has recorded the sense data.
-func (n *news) keep(sense []byte) bool {
+func (n *pendingSense) keep(sense []byte) bool {
 	if len(sense) < 3 {
 		return false
 	}
@@ -40,13 +40,13 @@ func (n *news) keep(sense []byte) bool {
 			return false
 		}
 	}
-	*n = news{sense: sense}
+	*n = pendingSense{sense: sense}
 	return true
 }
 
-// answer returns the result of a command that ends because of the news. It returns
+// answer returns the result of a command that ends because of pending sense data. It returns
 // false if the command goes to the unit.
-func (n *news) answer(w *wrapper) (data []byte, status byte, ok bool) {
+func (n *pendingSense) answer(w *wrapper) (data []byte, status byte, ok bool) {
 	if n.sense == nil {
 		return nil, 0, false
 	}
@@ -60,13 +60,13 @@ func (n *news) answer(w *wrapper) (data []byte, status byte, ok bool) {
 			room = min(room, uint32(block[4]))
 		}
 		data = n.sense[:min(uint32(len(n.sense)), room)]
-		*n = news{}
+		*n = pendingSense{}
 		if !w.toHost() {
 			data = nil
 		}
 		return data, statusPassed, true
 	case n.reported:
-		*n = news{}
+		*n = pendingSense{}
 		return nil, 0, false
 	}
 	n.reported = true

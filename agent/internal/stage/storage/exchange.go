@@ -10,8 +10,8 @@ import (
 // firstTag begins the tags of the commands of the stage.
 const firstTag = 0x45460000
 
-// flights holds the exchanges that are under way.
-type flights struct {
+// exchanges holds the exchanges that are under way.
+type exchanges struct {
 	stage  *Stage
 	list   map[*exchange]struct{}
 	epoch  uint32 // see package guard
@@ -19,7 +19,7 @@ type flights struct {
 	tag    uint32 // of the latest command of the stage
 }
 
-func (f *flights) len() int { return len(f.list) }
+func (f *exchanges) len() int { return len(f.list) }
 
 // exchange is a command that is under way.
 type exchange struct {
@@ -36,16 +36,16 @@ type exchange struct {
 	failure usb.Status // of a transfer
 }
 
-// launch sends the driver's command to the device, unless there is news from its
-// unit. mu must be held.
-func (f *flights) launch(c *command) {
+// launch sends the driver's command to the device, unless its unit has
+// pending sense data. mu must be held.
+func (f *exchanges) launch(c *command) {
 	s := f.stage
 	unsent := c.unsent
 	c.unsent, c.exchange = nil, nil
-	if data, status, ok := s.ahead.unit(c.wrapper.unit()).news.answer(&c.wrapper); ok {
+	if data, status, ok := s.ahead.unit(c.wrapper.unit()).pending.answer(&c.wrapper); ok {
 		s.reply(c, data, status)
 		for _, u := range unsent {
-			s.flights.refuse(c, u)
+			f.refuse(c, u)
 		}
 		return
 	}
@@ -55,15 +55,15 @@ func (f *flights) launch(c *command) {
 	if c.wrapper.toHost() {
 		n = int(c.wrapper.length())
 	}
-	s.flights.post(x, n, true)
+	f.post(x, n, true)
 	for _, u := range unsent {
-		s.flights.send(u)
+		f.send(u)
 	}
 }
 
 // readAhead sends READ commands for segments. w is the driver's command that made it
 // necessary. mu must be held.
-func (f *flights) readAhead(w *wrapper, segments []*segment) {
+func (f *exchanges) readAhead(w *wrapper, segments []*segment) {
 	s := f.stage
 	for _, g := range segments {
 		block := w.at(g.extent)
@@ -71,45 +71,45 @@ func (f *flights) readAhead(w *wrapper, segments []*segment) {
 			s.ahead.finished(g, nil, time.Now())
 			continue
 		}
-		s.flights.tag++
+		f.tag++
 		x := &exchange{
-			wrapper: newWrapper(firstTag+s.flights.tag, w.unit(), uint32(g.bytes), block), segment: g,
+			wrapper: newWrapper(firstTag+f.tag, w.unit(), uint32(g.bytes), block), segment: g,
 		}
-		s.flights.post(x, g.bytes, false)
+		f.post(x, g.bytes, false)
 	}
 }
 
 // post sends an exchange that fetches n bytes. mu must be held.
-func (f *flights) post(x *exchange, n int, urgent bool) {
+func (f *exchanges) post(x *exchange, n int, urgent bool) {
 	s := f.stage
-	s.flights.number++
-	x.mark = guard.Mark{Urgent: urgent, Epoch: s.flights.epoch + 1, Number: s.flights.number}
-	x.start = s.ahead.meter.start(time.Now(), s.flights.len() == 0)
-	s.flights.list[x] = struct{}{}
-	x.command = s.flights.part(x, guard.Command, s.place.out, append([]byte(nil), x.wrapper[:]...))
+	f.number++
+	x.mark = guard.Mark{Urgent: urgent, Epoch: f.epoch + 1, Number: f.number}
+	x.start = s.ahead.meter.start(time.Now(), f.len() == 0)
+	f.list[x] = struct{}{}
+	x.command = f.part(x, guard.Command, s.place.out, append([]byte(nil), x.wrapper[:]...))
 	if n > 0 {
-		x.data = s.flights.part(x, guard.Data, s.place.in, make([]byte, n))
+		x.data = f.part(x, guard.Data, s.place.in, make([]byte, n))
 	}
 	// The buffer has room for a whole packet. So the stage receives a packet that is too
 	// long for a status, and the driver sees the same overflow as without the stage.
-	x.status = s.flights.part(x, guard.Status, s.place.in, make([]byte, max(s.place.maxPacket, statusLength)))
+	x.status = f.part(x, guard.Status, s.place.in, make([]byte, max(s.place.maxPacket, statusLength)))
 }
 
 // part submits a part of an exchange.
-func (f *flights) part(x *exchange, role guard.Role, e usb.Endpoint, data []byte) *usb.URB {
+func (f *exchanges) part(x *exchange, role guard.Role, e usb.Endpoint, data []byte) *usb.URB {
 	s := f.stage
 	u := &usb.URB{Endpoint: e, Data: data}
 	m := x.mark
 	m.Role = role
 	m.Set(u)
-	u.Done = func(*usb.URB) { s.flights.done(x, role, u) }
+	u.Done = func(*usb.URB) { f.done(x, role, u) }
 	x.left++
 	s.box.Submit(u)
 	return u
 }
 
 // done handles the completion of a part of an exchange.
-func (f *flights) done(x *exchange, role guard.Role, u *usb.URB) {
+func (f *exchanges) done(x *exchange, role guard.Role, u *usb.URB) {
 	s := f.stage
 	s.mu.Lock()
 	x.left--
@@ -117,9 +117,9 @@ func (f *flights) done(x *exchange, role guard.Role, u *usb.URB) {
 		x.dropped = x.dropped || role == guard.Command && u.Status == usb.StatusReset
 		x.hasData = x.hasData || role == guard.Data
 		if x.segment == nil && s.cmd != nil && s.cmd.exchange == x {
-			s.flights.result(s.cmd, x, role, u)
+			f.result(s.cmd, x, role, u)
 		}
-		s.flights.finished(x)
+		f.finished(x)
 	}
 	s.mu.Unlock()
 	s.box.Run()
@@ -127,7 +127,7 @@ func (f *flights) done(x *exchange, role guard.Role, u *usb.URB) {
 
 // result handles the result of a part of the driver's command. The results of the OUT
 // and of the IN endpoint may arrive in any order. mu must be held.
-func (f *flights) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
+func (f *exchanges) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
 	s := f.stage
 	switch {
 	case role == guard.Command && u.Status == usb.StatusOK,
@@ -140,24 +140,24 @@ func (f *flights) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
 	}
 	switch {
 	case u.Status != usb.StatusOK:
-		s.flights.failed(c, x, u.Status)
+		f.failed(c, x, u.Status)
 	case role == guard.Status:
-		s.flights.judge(c, x, u.Data[:u.Actual])
+		f.judge(c, x, u.Data[:u.Actual])
 	}
 	s.pump()
 }
 
 // failed handles the failure of a transfer of the driver's command, after which the
 // guard drops everything else. mu must be held.
-func (f *flights) failed(c *command, x *exchange, status usb.Status) {
+func (f *exchanges) failed(c *command, x *exchange, status usb.Status) {
 	s := f.stage
 	x.failure, c.ended = status, true
-	s.flights.epoch++
+	f.epoch++
 	s.ahead.dropAll()
 }
 
 // judge handles the status wrapper of the driver's command. mu must be held.
-func (f *flights) judge(c *command, x *exchange, b []byte) {
+func (f *exchanges) judge(c *command, x *exchange, b []byte) {
 	s := f.stage
 	c.ended = true
 	v := c.wrapper.verdict(b)
@@ -171,35 +171,35 @@ func (f *flights) judge(c *command, x *exchange, b []byte) {
 		s.learn(&c.wrapper, x.data.Data[:x.data.Actual])
 	}
 	if v == broken || v == failed {
-		s.flights.epoch++
+		f.epoch++
 	}
 }
 
 // finished handles the end of an exchange, if it has ended. mu must be held.
-func (f *flights) finished(x *exchange) {
+func (f *exchanges) finished(x *exchange) {
 	s := f.stage
 	if x.left > 0 {
 		return
 	}
-	delete(s.flights.list, x)
+	delete(f.list, x)
 	if x.data != nil && x.data.Status == usb.StatusOK && x.status.Status == usb.StatusOK {
 		s.ahead.meter.finish(x.start, time.Now(), x.data.Actual)
 	} else if x.status.Status == usb.StatusOK && x.wrapper.length() == 0 {
 		s.ahead.meter.finish(x.start, time.Now(), 0)
 	}
 	if x.segment != nil {
-		s.flights.segmentFinished(x)
+		f.segmentFinished(x)
 	} else if c := s.cmd; s.mode == busy && c != nil && c.exchange == x && !c.ended {
 		s.turnOff("the host dropped a command without a reason")
-		s.settling.settle(passing, false)
+		s.drain.begin(passing, false)
 	}
-	if s.mode == settling && s.flights.len() == 0 {
-		s.settling.resolve()
+	if s.mode == draining && f.len() == 0 {
+		s.drain.resolve()
 	}
 }
 
 // segmentFinished handles the end of a read ahead. mu must be held.
-func (f *flights) segmentFinished(x *exchange) {
+func (f *exchanges) segmentFinished(x *exchange) {
 	s := f.stage
 	now := time.Now()
 	v := broken
@@ -209,8 +209,8 @@ func (f *flights) segmentFinished(x *exchange) {
 	switch {
 	case v == good && x.data.Actual == len(x.data.Data):
 		s.ahead.finished(x.segment, x.data.Data, now)
-		s.flights.expireLater(blocksTTL)
-		if s.mode != settling {
+		f.expireLater(blocksTTL)
+		if s.mode != draining {
 			f.readAhead(&s.ahead.latest.wrapper, s.ahead.plan(now))
 		}
 	case v == good || v == short: // fewer blocks; the device is ready for the next command
@@ -218,16 +218,16 @@ func (f *flights) segmentFinished(x *exchange) {
 		x.segment.unit.failed(x.segment.extent)
 	default:
 		s.ahead.finished(x.segment, nil, now)
-		if !x.dropped && !s.settling.cut {
-			s.settling.failure = x
-			s.settling.settle(busy, false)
+		if !x.dropped && !s.drain.cancels {
+			s.drain.failure = x
+			s.drain.begin(busy, false)
 		}
 	}
 	s.checkWaiting()
 }
 
 // expireLater drops old blocks in a while. mu must be held.
-func (f *flights) expireLater(d time.Duration) {
+func (f *exchanges) expireLater(d time.Duration) {
 	s := f.stage
 	if s.expiry != nil {
 		return
@@ -240,29 +240,29 @@ func (f *flights) expireLater(d time.Duration) {
 			return
 		}
 		if next := s.ahead.expire(time.Now()); next > 0 {
-			s.flights.expireLater(next)
+			f.expireLater(next)
 		}
 	})
 }
 
 // dataOut sends data of the driver to the device. mu must be held.
-func (f *flights) dataOut(u *usb.URB) {
+func (f *exchanges) dataOut(u *usb.URB) {
 	s := f.stage
 	c := s.cmd
 	c.sent += int64(len(u.Data))
 	switch {
 	case c.refused:
-		s.flights.refuse(c, u)
+		f.refuse(c, u)
 	case c.exchange.failure != usb.StatusOK:
 		s.box.Finish(u, c.exchange.failure)
 		s.toPassing()
 	default:
-		s.flights.send(u)
+		f.send(u)
 	}
 }
 
 // refuse drops data of the driver for a command that has failed already. mu must be held.
-func (f *flights) refuse(c *command, u *usb.URB) {
+func (f *exchanges) refuse(c *command, u *usb.URB) {
 	s := f.stage
 	u.Actual = len(u.Data)
 	s.box.Finish(u, usb.StatusOK)
@@ -272,21 +272,21 @@ func (f *flights) refuse(c *command, u *usb.URB) {
 }
 
 // send sends data of the driver as a part of its exchange. mu must be held.
-func (f *flights) send(u *usb.URB) {
+func (f *exchanges) send(u *usb.URB) {
 	s := f.stage
 	x := s.cmd.exchange
 	sh := &shadow{exchange: x, urb: &usb.URB{Endpoint: u.Endpoint, Flags: u.Flags, Data: u.Data}}
 	m := x.mark
 	m.Role = guard.Data
 	m.Set(sh.urb)
-	sh.urb.Done = func(*usb.URB) { s.flights.sent(x, u, sh) }
+	sh.urb.Done = func(*usb.URB) { f.sent(x, u, sh) }
 	x.left++
 	s.passed.shadows[u] = sh
 	s.box.Submit(sh.urb)
 }
 
 // sent handles the completion of data of the driver.
-func (f *flights) sent(x *exchange, u *usb.URB, sh *shadow) {
+func (f *exchanges) sent(x *exchange, u *usb.URB, sh *shadow) {
 	s := f.stage
 	s.mu.Lock()
 	x.left--
@@ -305,14 +305,14 @@ func (f *flights) sent(x *exchange, u *usb.URB, sh *shadow) {
 	case unreached && isCurrent:
 		c.unsent = append(c.unsent, u)
 	case isCurrent && status != usb.StatusOK && s.mode == busy:
-		s.flights.failed(c, x, status)
+		f.failed(c, x, status)
 		s.box.Finish(u, status)
 		s.toPassing()
 	default:
 		s.box.Finish(u, status)
 	}
 	if !s.closed {
-		s.flights.finished(x)
+		f.finished(x)
 	}
 	s.mu.Unlock()
 	s.box.Run()

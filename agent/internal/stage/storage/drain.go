@@ -6,40 +6,41 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// settlement is the state of the mode settling: the driver's URBs are held back until
-// nothing of the stage is under way.
-type settlement struct {
-	stage     *Stage
-	held      []*usb.URB // URBs of the driver that arrived meanwhile
-	cancelled []*usb.URB // URBs of the driver, in ins or unsent, that it has cancelled
-	toPassing bool       // the mode passing follows; otherwise the driver's command is repeated
-	cut       bool       // all exchanges are cancelled, because the driver gives up its command
-	wasCut    bool       // a read ahead was cancelled, so the device may be within a command
-	failure   *exchange  // the read ahead that failed
-	recovery  *recovery  // in work
+// drain is the state of the mode draining, in which the stage holds the driver's URBs
+// back until nothing of the stage is under way.
+type drain struct {
+	stage      *Stage
+	held       []*usb.URB // URBs of the driver that arrived meanwhile
+	cancelled  []*usb.URB // URBs of the driver, in ins or unsent, that it has cancelled
+	toPassing  bool       // the mode passing follows; otherwise the driver's command is repeated
+	cancels    bool       // all exchanges are cancelled, because the driver gives up its command
+	needsReset bool       // a read ahead was cancelled, so the device may be within a command
+	failure    *exchange  // the read ahead that failed
+	recovery   *recovery  // in work
 }
 
-// settle begins to settle. cut cancels everything that is under way. mu must be held.
-func (t *settlement) settle(then mode, cut bool) {
+// begin begins to drain. With cancels, it cancels everything that is under way. mu
+// must be held.
+func (t *drain) begin(then mode, cancels bool) {
 	s := t.stage
-	s.mode = settling
+	s.mode = draining
 	t.toPassing = t.toPassing || then == passing
-	if cut && !t.cut {
-		t.cut = true
-		t.cancelFlights()
+	if cancels && !t.cancels {
+		t.cancels = true
+		t.cancelExchanges()
 		t.recovery.hurry()
 	}
-	if s.flights.len() == 0 {
-		s.settling.resolve()
+	if s.exchanges.len() == 0 {
+		t.resolve()
 	}
 }
 
-// cancelFlights cancels the exchanges that are under way. mu must be held.
-func (t *settlement) cancelFlights() {
+// cancelExchanges cancels the exchanges that are under way. mu must be held.
+func (t *drain) cancelExchanges() {
 	s := t.stage
-	for x := range s.flights.list {
+	for x := range s.exchanges.list {
 		if x.segment != nil {
-			s.settling.wasCut = true
+			t.needsReset = true
 		}
 		for _, u := range []*usb.URB{x.command, x.data, x.status} {
 			if u != nil {
@@ -54,34 +55,34 @@ func (t *settlement) cancelFlights() {
 	}
 }
 
-// resolve ends the settlement, once nothing is under way. mu must be held.
-func (t *settlement) resolve() {
+// resolve ends the draining, once nothing is under way. mu must be held.
+func (t *drain) resolve() {
 	s := t.stage
 	switch {
 	case t.recovery != nil:
 		return
-	case t.wasCut || t.failure != nil:
-		t.recovery = newRecovery(s, t.failure, t.wasCut)
-		t.failure, t.wasCut = nil, false
+	case t.needsReset || t.failure != nil:
+		t.recovery = newRecovery(s, t.failure, t.needsReset)
+		t.failure, t.needsReset = nil, false
 		t.recovery.next()
 		return
 	}
-	s.flights.epoch++
+	s.exchanges.epoch++
 	c := s.cmd
-	if c != nil && c.exchange != nil && !c.exchange.dropped && !c.ended && !t.cut {
+	if c != nil && c.exchange != nil && !c.exchange.dropped && !c.ended && !t.cancels {
 		s.turnOff("the host dropped a part of a command without a reason")
 	}
-	held, cancelled, cut, toPassing := t.held, t.cancelled, t.cut, t.toPassing || s.off != ""
-	*t = settlement{stage: s}
+	held, cancelled, gaveUp, toPassing := t.held, t.cancelled, t.cancels, t.toPassing || s.off != ""
+	*t = drain{stage: s}
 	switch {
 	case toPassing:
-		s.settling.giveUp(c, cancelled, cut)
+		t.giveUp(c, cancelled, gaveUp)
 	case c == nil:
 		s.mode = idle
 	default:
 		s.mode = busy
 		if c.exchange != nil && c.exchange.dropped && !c.ended {
-			s.flights.launch(c)
+			s.exchanges.launch(c)
 		}
 		s.checkWaiting()
 		s.pump()
@@ -93,7 +94,7 @@ func (t *settlement) resolve() {
 
 // giveUp lets the driver's command pass, if there is one. The driver can still fetch
 // the data that have arrived. mu must be held.
-func (t *settlement) giveUp(c *command, cancelled []*usb.URB, cut bool) {
+func (t *drain) giveUp(c *command, cancelled []*usb.URB, gaveUp bool) {
 	s := t.stage
 	s.mode, s.cmd = passing, nil
 	s.passed.left = stream{}
@@ -104,11 +105,11 @@ func (t *settlement) giveUp(c *command, cancelled []*usb.URB, cut bool) {
 		unreached := c.exchange == nil && !c.ended && !c.refused || c.exchange != nil && c.exchange.dropped && !c.ended
 		waited = c.unsent
 		switch {
-		case unreached && cut: // the device must not take them for a command
-			s.settling.failAll(c.unsent, cancelled)
+		case unreached && gaveUp: // the device must not take them for a command
+			t.failAll(c.unsent, cancelled)
 			waited = nil
 		case unreached:
-			s.settling.passCommand(c)
+			t.passCommand(c)
 		}
 	}
 	waited = slices.Concat(waited, s.outs, s.ins)
@@ -128,7 +129,7 @@ func (t *settlement) giveUp(c *command, cancelled []*usb.URB, cut bool) {
 
 // failAll completes data of the driver whose command has not reached the device.
 // mu must be held.
-func (t *settlement) failAll(unsent, cancelled []*usb.URB) {
+func (t *drain) failAll(unsent, cancelled []*usb.URB) {
 	s := t.stage
 	for _, u := range unsent {
 		status := usb.StatusProtocol
@@ -142,7 +143,7 @@ func (t *settlement) failAll(unsent, cancelled []*usb.URB) {
 
 // passCommand sends a command of the driver, which the device has not seen, like one
 // that passes unchanged. If it fails, the driver's next transfer fails too. mu must be held.
-func (t *settlement) passCommand(c *command) {
+func (t *drain) passCommand(c *command) {
 	s := t.stage
 	u := &usb.URB{Endpoint: s.place.out, Data: append([]byte(nil), c.wrapper[:]...), Done: func(*usb.URB) {}}
 	s.passed.command = u
