@@ -270,19 +270,19 @@ func (a *ahead) remove(s *segment) {
 	u.segments = slices.Delete(u.segments, i, i+1)
 }
 
-// gather copies the blocks of e from their segments to one buffer, and removes the
-// segments that end within e. The segments must have arrived.
-func (a *ahead) gather(e extent, segments []*segment) []byte {
+// take returns the blocks of e, in pieces, and removes the segments that end within
+// e. The segments hold e and have arrived.
+func (a *ahead) take(e extent, segments []*segment) [][]byte {
 	size := uint64(segments[0].bytes) / segments[0].count
-	data := make([]byte, 0, e.count*size)
+	var pieces [][]byte
 	for _, s := range segments {
 		from, to := max(e.first, s.first), min(e.end(), s.end())
-		data = append(data, s.data[(from-s.first)*size:(to-s.first)*size]...)
+		pieces = append(pieces, s.data[(from-s.first)*size:(to-s.first)*size])
 		if !s.dropped && s.end() <= e.end() {
 			a.remove(s)
 		}
 	}
-	return data
+	return pieces
 }
 
 // change drops the blocks that a command may change.

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -96,8 +97,17 @@ func (s *Stage) checkWaiting() {
 			return
 		}
 	}
-	data := s.ahead.gather(c.blocks, c.waiting)
-	s.reply(c, data, statusPassed)
+	pieces := s.ahead.take(c.blocks, c.waiting)
+	last := len(pieces) - 1
+	inside := func(b []byte) bool { return len(b)%s.place.maxPacket != 0 } // ends within a packet
+	if slices.ContainsFunc(pieces[:last], inside) {
+		s.reply(c, slices.Concat(pieces...), statusPassed)
+		return
+	}
+	for i, b := range pieces {
+		c.stream.add(chunk{data: b, isShort: i == last && inside(b)})
+	}
+	s.replyStatus(c, 0, statusPassed)
 }
 
 // pump completes the IN transfers of the driver with what has arrived. mu must be
@@ -117,6 +127,7 @@ func (s *Stage) pump() {
 		case last.isStatus && s.off != "":
 			s.toPassing()
 		case last.isStatus:
+			s.exchanges.recycle(s.cmd)
 			s.cmd, s.mode = nil, idle
 			s.resubmit()
 		}

@@ -14,9 +14,34 @@ const firstTag = 0x45460000
 type exchanges struct {
 	stage  *Stage
 	list   map[*exchange]struct{}
-	epoch  uint32 // see package guard
-	number uint32 // of the latest exchange
-	tag    uint32 // of the latest command of the stage
+	epoch  uint32   // see package guard
+	number uint32   // of the latest exchange
+	tag    uint32   // of the latest command of the stage
+	free   [][]byte // buffers of segments, for reuse
+}
+
+const maxFree = 32 // buffers of at most maxPiece bytes
+
+// buffer returns a buffer of n bytes, which may hold data of earlier reads.
+func (f *exchanges) buffer(n int) []byte {
+	if last := len(f.free) - 1; last >= 0 && cap(f.free[last]) >= n {
+		b := f.free[last][:n]
+		f.free = f.free[:last]
+		return b
+	}
+	return make([]byte, n)
+}
+
+// recycle reuses the buffers of the segments that only c has used, and that its
+// driver has fetched. mu must be held.
+func (f *exchanges) recycle(c *command) {
+	for _, g := range c.waiting {
+		if g.dropped && len(f.free) < maxFree {
+			f.free = append(f.free, g.data)
+			g.data = nil
+		}
+	}
+	c.waiting = nil
 }
 
 func (f *exchanges) len() int { return len(f.list) }
@@ -88,7 +113,7 @@ func (f *exchanges) post(x *exchange, n int, urgent bool) {
 	f.list[x] = struct{}{}
 	x.command = f.part(x, guard.Command, s.place.out, append([]byte(nil), x.wrapper[:]...))
 	if n > 0 {
-		x.data = f.part(x, guard.Data, s.place.in, make([]byte, n))
+		x.data = f.part(x, guard.Data, s.place.in, f.buffer(n))
 	}
 	// The buffer has room for a whole packet. So the stage receives a packet that is too
 	// long for a status, and the driver sees the same overflow as without the stage.
