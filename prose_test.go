@@ -42,7 +42,7 @@ var turns = []turn{
 	banned(`(?i)\b(patience|sloth)\b`, "timeout"),
 }
 
-// headless sentences begin with a pronoun that stands for nobody.
+// headless matches sentences whose subject is a pronoun without a noun.
 var headless = regexp.MustCompile(`(^|[.:;] )(Who|Whoever|What|Whatever) [^.;:?]*([.;:]|$)`)
 
 // vague doc comments define a thing by a question instead of a noun.

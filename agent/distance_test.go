@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"testing"
 	"time"
 
@@ -115,19 +114,7 @@ func TestStagedDiskSurvivesLinkLoss(t *testing.T) {
 		t.Errorf("the stage did not work: %+v", st)
 	}
 	dev.Close()
-	plain, err := massstorage.New(massstorage.Config{Device: local})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := plain.Read(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	all, err := io.ReadAll(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got.Bytes(), all) {
+	if !bytes.Equal(got.Bytes(), readAll(t, local)) {
 		t.Error("the bytes read differ from the disk")
 	}
 }

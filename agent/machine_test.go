@@ -15,6 +15,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
@@ -221,6 +222,12 @@ func readDisk(t *testing.T, server string) []byte {
 		t.Fatal(err)
 	}
 	defer dev.Close()
+	return readAll(t, dev)
+}
+
+// readAll returns the content of a disk.
+func readAll(t *testing.T, dev usb.Device) []byte {
+	t.Helper()
 	disk, err := massstorage.New(massstorage.Config{Device: dev})
 	if err != nil {
 		t.Fatal(err)

@@ -149,7 +149,7 @@ func (f Frame) AppendHeader(b []byte) []byte {
 	return append(b, byte(f.Kind))
 }
 
-// ReadFrame reads one frame. Its body belongs to the caller, who may give it back with [FreeBody]. The error is
+// ReadFrame reads one frame. Its body belongs to the caller, which may return it with [FreeBody]. The error is
 // io.EOF itself if r ends between two frames, and wraps ErrMalformed if the header breaks the protocol; ReadFrame
 // allocates nothing for the body then.
 func ReadFrame(r *bufio.Reader) (Frame, error) {

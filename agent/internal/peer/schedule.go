@@ -2,7 +2,7 @@ package peer
 
 import "time"
 
-// The times of calls.
+// Timeouts and intervals of calls.
 const (
 	callTimeout          = 15 * time.Second // a call, from the offer to the last chance of a better link
 	retryFirstInterval   = 500 * time.Millisecond

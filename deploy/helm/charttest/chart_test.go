@@ -43,7 +43,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestObjects holds every kind of installation against what Kubernetes wants of
+// TestObjects checks for every kind of installation what Kubernetes requires of
 // objects that refer to each other.
 func TestObjects(t *testing.T) {
 	for name, set := range kinds {
@@ -106,7 +106,7 @@ func protocol(p corev1.Protocol) corev1.Protocol {
 	return p
 }
 
-// checkPod wants a pod without rights, that is drained before it ends.
+// checkPod checks that a pod has no privileges and is drained before it ends.
 func checkPod(t *testing.T, d appsv1.Deployment) {
 	t.Helper()
 	pod := d.Spec.Template.Spec
@@ -136,7 +136,7 @@ func checkPod(t *testing.T, d appsv1.Deployment) {
 
 var flag = regexp.MustCompile(`^--([a-z-]+)=`)
 
-// TestArguments wants every argument of the pods to be a flag that the program
+// TestArguments checks that every argument of the pods is a flag that the program
 // has.
 func TestArguments(t *testing.T) {
 	help := exec.Command("go", "run", "./rendezvous/cmd/easyfind-rendezvous", "--help")
@@ -157,7 +157,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// TestSettings wants each setting as one argument, whatever its type.
+// TestSettings checks that each setting becomes one argument, whatever its type.
 func TestSettings(t *testing.T) {
 	for _, d := range render(t, kinds["everything set"]...).deployments {
 		args := d.Spec.Template.Spec.Containers[0].Args
@@ -205,7 +205,7 @@ func TestUpdatesAndScaling(t *testing.T) {
 	}
 }
 
-// TestRefusals wants one sentence for values that cannot work.
+// TestRefusals checks that impossible values are refused with one sentence.
 func TestRefusals(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  []string

@@ -209,8 +209,8 @@ func TestInstanceThatLostItsLeaseWritesItsPeersAgain(t *testing.T) {
 		two.connect(bob, began)
 		two.connect(alice, began)
 		waittest.Until(t, "one sees both", func() bool { return one.online(t, bob) && one.online(t, alice) })
-		// As if two had been paused too long: its lease has ended, and alice has
-		// connected to another instance.
+		// This simulates a long pause of instance two: its lease has ended, and alice
+		// has connected to another instance.
 		before := two.Holder()
 		if err := store.ReleaseLease(t.Context(), before); err != nil {
 			t.Fatal(err)

@@ -43,7 +43,7 @@ type allocationTable struct {
 	lifetime  time.Duration // of an allocation that is not refreshed
 	now       func() time.Time
 
-	// Atomic.
+	// These fields are accessed atomically.
 	taken      portSet                 // the ports of allocations
 	neighbours atomic.Pointer[[]Range] // the relays of other instances
 	total      counters                // of all accounts ever

@@ -70,8 +70,8 @@ func (m *meter) measureDelay(s start, now time.Time, took time.Duration, n int) 
 	if now.Sub(m.since) <= delayTTL {
 		return
 	}
-	// The window of this meter cannot make an exchange three times as long. So the
-	// path is another one now.
+	// The window of this meter cannot triple the time of an exchange, so the path has
+	// changed.
 	if !m.since.IsZero() && m.loaded > 3*m.delay {
 		m.delay, m.delayFrom = m.loaded/2, now
 	}
