@@ -278,6 +278,6 @@ var shown = map[string]string{"internal/settings": "github.com/alecthomas/kong"}
 // environment lists the trees that may read the environment and the flags of the
 // process and end it.
 var environment = []string{
-	"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "internal/settings", "deploy/e2e",
+	"agent/cmd", "rendezvous/cmd", "deploy/load/cmd", "internal/settings", "deploy/e2e", "rendezvous/processtest",
 	"rendezvous/internal/certs/pebbletest",
 }

@@ -69,26 +69,12 @@ func TestHabits(t *testing.T) {
 			if pkg == nil {
 				return true
 			}
-			switch call := pkg.Name + "." + sel.Sel.Name; call {
-			case "time.Sleep":
-				if test && !imports(f, "testing/synctest") { // where time is virtual
-					t.Errorf("%s: sleeps in a test; wait for the event, or use testing/synctest", name)
-				}
-			case "os.Getenv", "os.LookupEnv", "os.Exit", "os.Args", "flag.Parse":
-				if !test && !covers(environment, path.Dir(name)) {
-					t.Errorf("%s: %s belongs under cmd/", name, call)
-				}
+			call := pkg.Name + "." + sel.Sel.Name
+			if slices.Contains(environmentCalls, call) && !test && !covers(environment, path.Dir(name)) {
+				t.Errorf("%s: %s belongs under cmd/", name, call)
 			}
 			return true
 		})
-	})
-}
-
-// imports reports whether a file imports a package.
-func imports(f *ast.File, pkg string) bool {
-	return slices.ContainsFunc(f.Imports, func(spec *ast.ImportSpec) bool {
-		return strings.Trim(spec.Path.Value,
-			`"`) == pkg
 	})
 }
 
