@@ -291,13 +291,14 @@ func TestLinkLoses(t *testing.T) {
 	const sent, group = 1000, 50 // small groups do not overflow a socket's buffer
 	_, start := l.LinkStats("gw")
 	got, buf := uint64(0), make([]byte, 10)
-	for range sent / group {
+	for groups := range sent / group {
 		for range group {
 			if _, err := s.WriteToUDPAddrPort([]byte("x"), m); err != nil {
 				t.Fatal(err)
 			}
 		}
-		// Every packet that the link has delivered arrives.
+		// The link takes packets later than the socket sends them. Every packet that it
+		// has delivered arrives.
 		waittest.Until(t, "all packets that the link delivers", func() bool {
 			_, down := l.LinkStats("gw")
 			for ; got < down.Out-start.Out; got++ {
@@ -308,7 +309,7 @@ func TestLinkLoses(t *testing.T) {
 					t.Fatalf("%d of %d delivered packets arrive: %v", got, down.Out-start.Out, err)
 				}
 			}
-			return down.Out+down.Lost == down.In
+			return down.In-start.In == uint64(groups+1)*group && down.Out+down.Lost == down.In
 		})
 	}
 	_, down := l.LinkStats("gw")
