@@ -172,13 +172,14 @@ var mayImport = map[string][]string{
 	},
 	"agent": {"proto/ident", "agent/internal"},
 	"agent/internal/stage": {
-		"agent/internal/stage/guard", "agent/internal/stage/storage",
+		"agent/internal/stage/counts", "agent/internal/stage/guard", "agent/internal/stage/storage",
 		"agent/internal/usb",
 	},
+	"agent/internal/stage/counts": {},
 	"agent/internal/stage/guard":  {"agent/internal/stage/outbox", "agent/internal/usb"},
 	"agent/internal/stage/outbox": {"agent/internal/usb"},
 	"agent/internal/stage/storage": {
-		"agent/internal/stage/guard", "agent/internal/stage/outbox",
+		"agent/internal/stage/counts", "agent/internal/stage/guard", "agent/internal/stage/outbox",
 		"agent/internal/usb",
 	},
 	"agent/internal/sharing": {

@@ -4,8 +4,9 @@
 //	client:  vhci or USB/IP server ──► stages of Wrap ──► session
 //	host:    session ──► guard ──► backend
 //
-// The only stage so far is that of disks, see package storage. It sends URBs ahead,
-// and needs the guard on the host, see package guard.
+// A device gets the stages of [kinds] that are made for it. The storage stage sends
+// URBs ahead that must reach the device one by one; it needs the guard on the host,
+// see package guard.
 //
 // The rules for every stage:
 //
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/counts"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/storage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -34,9 +36,42 @@ type Config struct {
 // Device is a remote device with its stages.
 type Device struct {
 	usb.Device
-	remote  usb.Device
-	storage *storage.Stage // nil: the device has no stage
-	off     string         // the reason for that; empty: the device is not a disk
+	remote usb.Device
+	stages []member
+}
+
+// layer is a stage of one device.
+type layer interface {
+	usb.Device
+	// Stats returns why the stage is off for good, if it is, and what it has done.
+	Stats() (off string, work counts.Counts)
+}
+
+// member is a stage that is made for a device.
+type member struct {
+	name  string
+	layer layer  // nil: the stage is off
+	off   string // the reason for that
+}
+
+// kind is a kind of stage.
+type kind struct {
+	name    string
+	fits    func(usb.Info) bool // whether the stage is made for a device
+	guarded bool                // whether the stage needs the guard on the host
+	// wrap returns below with the stage, or nil and the reason why it is off.
+	wrap func(below usb.Device) (layer, string)
+}
+
+// kinds lists all stages. Those at the end are nearer to the driver.
+var kinds = []kind{
+	{name: "storage", fits: storage.IsDisk, guarded: true, wrap: func(below usb.Device) (layer, string) {
+		s, off := storage.New(below)
+		if s == nil { // a nil *Stage in a layer would not be nil
+			return nil, off
+		}
+		return s, ""
+	}},
 }
 
 // Wrap returns a remote device with the stages that fit it. The caller closes the
@@ -44,22 +79,35 @@ type Device struct {
 func Wrap(dev usb.Device, cfg Config) *Device {
 	d := &Device{Device: dev, remote: dev}
 	info := dev.Info()
-	guarded, ok := dev.(interface{ Guarded() bool })
-	switch {
-	case !storage.IsDisk(info):
-	case cfg.Off:
-		d.off = "turned off for this use"
-	case slices.Contains(cfg.Without, fmt.Sprintf("%04x:%04x", info.Vendor, info.Product)):
-		d.off = "turned off in the settings for this kind of device"
-	case !ok || !guarded.Guarded():
-		d.off = "the other machine's agent does not support it: upgrade it"
-	default:
-		d.storage, d.off = storage.New(dev)
-	}
-	if d.storage != nil {
-		d.Device = d.storage
+	for _, k := range kinds {
+		if !k.fits(info) {
+			continue
+		}
+		m := member{name: k.name, off: d.refuse(k, cfg)}
+		if m.off == "" {
+			m.layer, m.off = k.wrap(d.Device)
+		}
+		if m.layer != nil {
+			d.Device = m.layer
+		}
+		d.stages = append(d.stages, m)
 	}
 	return d
+}
+
+// refuse returns the reason why the device must not have a stage of the kind, or "".
+func (d *Device) refuse(k kind, cfg Config) string {
+	info := d.remote.Info()
+	g, ok := d.remote.(interface{ Guarded() bool })
+	switch {
+	case cfg.Off:
+		return "turned off for this use"
+	case slices.Contains(cfg.Without, fmt.Sprintf("%04x:%04x", info.Vendor, info.Product)):
+		return "turned off in the settings for this kind of device"
+	case k.guarded && (!ok || !g.Guarded()):
+		return "the other machine's agent does not support it: upgrade it"
+	}
+	return ""
 }
 
 // Submit implements [usb.Device].
@@ -80,18 +128,18 @@ func (d *Device) Why() error {
 type Stats struct {
 	Name string
 	Off  string // the reason why the stage is off; empty: it is on
-	storage.Counts
+	counts.Counts
 }
 
 // Stats returns the stages that are made for the device, also those that are off.
 func (d *Device) Stats() []Stats {
-	const name = "storage"
-	switch {
-	case d.storage != nil:
-		off, counts := d.storage.Stats()
-		return []Stats{{Name: name, Off: off, Counts: counts}}
-	case d.off != "":
-		return []Stats{{Name: name, Off: d.off}}
+	var list []Stats
+	for _, m := range d.stages {
+		s := Stats{Name: m.name, Off: m.off}
+		if m.layer != nil {
+			s.Off, s.Counts = m.layer.Stats()
+		}
+		list = append(list, s)
 	}
-	return nil
+	return list
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/counts"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/outbox"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -60,18 +61,18 @@ type place struct {
 	maxPacket                        int // bytes, of in
 }
 
-// New returns dev with the storage stage. It returns nil and the reason if the stage
-// does not fit the device. The reason is empty for a device that is not a disk.
-func New(dev usb.Device) (s *Stage, reason string) {
-	p, ok := find(dev.Info())
-	if !ok {
-		return nil, ""
-	}
+// New returns dev with the storage stage. dev must be a disk, see [IsDisk]. It returns
+// nil and the reason if the stage does not work with this kind of disk.
+func New(dev usb.Device) (*Stage, string) {
 	info := dev.Info()
+	p, ok := find(info)
+	if !ok {
+		return nil, "not a disk with Bulk-Only Transport"
+	}
 	if reason := quirks[device{info.Vendor, info.Product}]; reason != "" {
 		return nil, reason
 	}
-	s = &Stage{Device: dev, box: outbox.New(dev), place: p, chosen: p.alternate == 0}
+	s := &Stage{Device: dev, box: outbox.New(dev), place: p, chosen: p.alternate == 0}
 	s.exchanges = exchanges{stage: s, list: map[*exchange]struct{}{}}
 	s.passed = passage{stage: s, shadows: map[*usb.URB]*shadow{}}
 	s.drain.stage = s
@@ -113,19 +114,11 @@ func find(info usb.Info) (place, bool) {
 	return place{}, false
 }
 
-// Counts counts the work of the stage.
-type Counts struct {
-	Commands  int64 // of the driver, that the stage handled
-	Hits      int64 // commands that were answered from what was read ahead
-	Ahead     int64 // bytes read ahead
-	Discarded int64 // of these, bytes that the driver did not read
-}
-
 // Stats returns why the stage is off for good, if it is, and what it has done.
-func (s *Stage) Stats() (off string, counts Counts) {
+func (s *Stage) Stats() (off string, work counts.Counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.off, Counts{
+	return s.off, counts.Counts{
 		Commands: s.commands, Hits: s.hits, Ahead: s.ahead.fetched, Discarded: s.ahead.dropped,
 	}
 }

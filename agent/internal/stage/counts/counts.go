@@ -1,0 +1,11 @@
+// Package counts defines what stages count, so that all of them are shown alike.
+package counts
+
+// Counts holds the work of one stage since the device was attached. A stage leaves
+// the counts at zero that have no meaning for it.
+type Counts struct {
+	Commands  int64 // commands, requests or transfers of the driver that the stage handled
+	Hits      int64 // of these, answered with what had arrived already
+	Ahead     int64 // bytes fetched ahead
+	Discarded int64 // of these, bytes that the driver did not read
+}
