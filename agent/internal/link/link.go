@@ -96,10 +96,14 @@ func (r Rank) String() string {
 // Relayed reports whether a relay carries the packets.
 func (r Rank) Relayed() bool { return r <= RankRelayUDP }
 
-// Stats are a link's counters.
+// Stats holds counters and measurements of a link; 0 where nothing is measured yet.
 type Stats struct {
-	RTT           time.Duration // smoothed; 0 if not measured
-	Loss          float64       // share of the sent packets, 0 to 1; 0 if not measured, never NaN
+	RTT    time.Duration // smoothed
+	MinRTT time.Duration // the least, so without the queue that the link itself fills
+	Loss   float64       // share of the sent packets, 0 to 1, never NaN; over QUIC, of those sent lately
+	// Rate counts the bytes per second that the path delivered to the peer when this side
+	// last had enough to send to fill it.
+	Rate          float64
 	BytesSent     uint64
 	BytesReceived uint64
 }

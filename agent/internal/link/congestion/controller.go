@@ -64,6 +64,7 @@ type Controller struct {
 	flat    int     // round trips without growth
 	cubic   cubic
 	contest contest
+	counts  counts
 }
 
 // New returns a controller for packets of up to packetSize bytes. rtt is the first
@@ -77,6 +78,19 @@ func (c *Controller) SetPacketSize(bytes int) { c.packet = bytes }
 
 // Starting reports whether the controller is still in startup.
 func (c *Controller) Starting() bool { return c.phase == startup }
+
+// Rate returns the bandwidth of the path in bytes per second, as measured when the
+// connection last had enough to send. It is 0 if it never had.
+func (c *Controller) Rate() float64 {
+	if c.phase == startup {
+		return 0
+	}
+	return c.path.bandwidth()
+}
+
+// Loss returns the share of the packets sent lately that were lost, or that were late
+// enough to count as lost.
+func (c *Controller) Loss() float64 { return c.counts.share() }
 
 // Window returns the number of bytes that may be in flight.
 func (c *Controller) Window() int {
@@ -158,6 +172,7 @@ func (c *Controller) OnAck(a Ack) {
 	}
 	for _, p := range a.Lost {
 		if c.sample.lost(p) {
+			c.counts.lost++
 			c.round.lost += p.Bytes
 			if c.phase == probe && c.path.queueIsFull(a.RTT) {
 				c.round.lostInQueue++
@@ -166,6 +181,7 @@ func (c *Controller) OnAck(a Ack) {
 	}
 	delivery, ok := c.sample.acked(a.Now, a.Acked)
 	if ok {
+		c.counts.add(len(a.Acked))
 		c.round.acked += delivery.bytes
 		c.round.busy = c.round.busy || !delivery.limited
 		if delivery.span > 0 && (c.phase == startup || delivery.span >= 4*c.path.spread) {

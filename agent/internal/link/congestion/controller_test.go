@@ -64,6 +64,29 @@ func TestFillsLinkDespiteLossAndJitterWithShortQueue(t *testing.T) {
 	}
 }
 
+func TestMeasuresRateAndLoss(t *testing.T) {
+	c := New(packetBytes, 50*ms)
+	s := newSimulation(path{50, 50 * ms, 0, 0.02, 1, 50 * ms}, 1)
+	f := s.start(c, 0)
+	f.paused = true
+	for range 50 { // small messages say nothing about the bandwidth
+		s.runUntil(s.now + Time(20*ms))
+		f.sendOne()
+	}
+	if r := c.Rate(); r != 0 {
+		t.Errorf("a rate of %v before there was enough to send", r)
+	}
+	f.paused = false
+	f.pump()
+	s.runUntil(s.now + Time(5*time.Second))
+	if r := c.Rate() * 8 / 1e6; r < 45 || r > 55 {
+		t.Errorf("a rate of %.1f Mbit/s, want about 50", r)
+	}
+	if l := c.Loss(); l < 0.015 || l > 0.025 {
+		t.Errorf("a loss of %.2f %%, want about 2", 100*l)
+	}
+}
+
 func TestReachesFastLinkWithinSecond(t *testing.T) {
 	s := newSimulation(path{500, 50 * ms, 0, 0, 1, 50 * ms}, 1)
 	f := s.start(ours(), 0)

@@ -160,3 +160,18 @@ func (m *model) nextRound(now Time, delivered int64, steady bool) {
 		}
 	}
 }
+
+// countedPackets is the number of packets after which older ones count half.
+const countedPackets = 1 << 13
+
+// counts holds the numbers of packets for people and for the choice among links.
+type counts struct{ acked, lost float64 }
+
+func (c *counts) add(acked int) {
+	c.acked += float64(acked)
+	if c.acked+c.lost > countedPackets {
+		c.acked, c.lost = c.acked/2, c.lost/2
+	}
+}
+
+func (c *counts) share() float64 { return c.lost / max(1, c.lost+c.acked) }

@@ -3,6 +3,7 @@ package quiclink
 import (
 	"crypto/rand"
 	"net"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,6 +11,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
+	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -78,7 +80,12 @@ func loopback(t *testing.T) net.PacketConn {
 
 func dialOver(t *testing.T, from, to *agent) (dialer, acceptor link.Link) {
 	t.Helper()
-	fromConn, toConn := loopback(t), loopback(t)
+	return dialOn(t, from, to, loopback(t))
+}
+
+func dialOn(t *testing.T, from, to *agent, fromConn net.PacketConn) (dialer, acceptor link.Link) {
+	t.Helper()
+	toConn := loopback(t)
 	path := link.Path{Rank: link.RankRelayUDP, Relay: "192.0.2.1:3478"}
 	listened := make(chan link.Link, 1)
 	go func() {
@@ -99,4 +106,36 @@ func TestWrappedPacketConnKeepsContract(t *testing.T) {
 	linktest.Run(t, func(t *testing.T) (link.Link, link.Link) {
 		return dialOver(t, newAgent(t, nil), newAgent(t, nil))
 	})
+}
+
+// droppingConn drops every 20th packet.
+type droppingConn struct {
+	net.PacketConn
+	sent atomic.Int64
+}
+
+func (c *droppingConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	if c.sent.Add(1)%20 == 0 {
+		return len(b), nil
+	}
+	return c.PacketConn.WriteTo(b, to)
+}
+
+func TestStatsHaveLossAndRoundTrip(t *testing.T) {
+	const frames = 60
+	dialer, acceptor := dialOn(t, newAgent(t, nil), newAgent(t, nil), &droppingConn{PacketConn: loopback(t)})
+	arrived := make(chan struct{}, frames)
+	linktest.Start(t, acceptor, func(tunnel.Frame) error { arrived <- struct{}{}; return nil })
+	linktest.Start(t, dialer, func(tunnel.Frame) error { return nil })
+	for seq := range uint64(frames) {
+		if err := dialer.Send(linktest.Frame(tunnel.EndpointLane(1, 0x81), seq+1, 32<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range frames {
+		linktest.Within(t, arrived, "the next frame")
+	}
+	if s := dialer.Stats(); s.Loss < 0.02 || s.Loss > 0.2 || s.RTT <= 0 || s.MinRTT <= 0 || s.MinRTT > s.RTT {
+		t.Errorf("stats: %+v, want a loss of about 0.05 and round-trip times", s)
+	}
 }

@@ -3,6 +3,8 @@
 package quiclink
 
 import (
+	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/apernet/quic-go"
@@ -30,12 +32,15 @@ type (
 var connectionIDFromBytes = quic.ConnectionIDFromBytes
 
 // control replaces CUBIC by our congestion controller. The fork has an interface for
-// that; apart from it, its code is that of quic-go.
-func control(conn *engineConn) {
+// that; apart from it, its code is that of quic-go. control returns a function that
+// returns the controller's measurements, as link.Stats has them.
+func control(conn *engineConn) (measured func() (rate, loss float64)) {
 	rtt := conn.ConnectionStats().MinRTT
-	conn.SetCongestionControl(&controller{
-		Controller: congestion.New(int(conn.InitialPacketSize()), rtt),
-	})
+	c := &controller{Controller: congestion.New(int(conn.InitialPacketSize()), rtt)}
+	conn.SetCongestionControl(c)
+	return func() (rate, loss float64) {
+		return math.Float64frombits(c.rate.Load()), math.Float64frombits(c.loss.Load())
+	}
 }
 
 // controller adapts a congestion.Controller to the engine, which calls it from one
@@ -45,6 +50,7 @@ type controller struct {
 	rtt         quiccc.RTTStatsProvider
 	acked, lost []congestion.Packet // reused
 	now         monotime.Time       // of the latest call
+	rate, loss  atomic.Uint64       // math.Float64bits of the measurements, for other goroutines
 }
 
 var _ quiccc.CongestionControlEx = (*controller)(nil)
@@ -99,6 +105,8 @@ func (c *controller) OnCongestionEventEx(_ quiccc.ByteCount, now monotime.Time,
 		rtt = c.rtt.LatestRTT()
 	}
 	c.OnAck(congestion.Ack{Now: congestion.Time(now), RTT: rtt, Acked: c.acked, Lost: c.lost})
+	c.rate.Store(math.Float64bits(c.Rate()))
+	c.loss.Store(math.Float64bits(c.Loss()))
 }
 
 // SetMaxDatagramSize implements quiccc.CongestionControl. The engine calls it when path

@@ -21,6 +21,13 @@ type (
 
 var connectionIDFromBytes = quic.ConnectionIDFromBytes
 
-// control does nothing: quic-go uses CUBIC and has no interface for another congestion
-// controller.
-func control(*engineConn) {}
+// control changes nothing: quic-go uses CUBIC and has no interface for another congestion
+// controller. It returns a function that returns the loss rate; the rate is not measured.
+func control(conn *engineConn) (measured func() (rate, loss float64)) {
+	return func() (rate, loss float64) {
+		if s := conn.ConnectionStats(); s.PacketsSent > 0 {
+			loss = min(1, float64(s.PacketsLost)/float64(s.PacketsSent))
+		}
+		return 0, loss
+	}
+}

@@ -24,9 +24,10 @@ const readBufferSize = 2 << 10
 
 // quicLink is a link.Link over one QUIC connection.
 type quicLink struct {
-	conn   *engineConn
-	info   link.Info
-	frames link.FrameReader
+	conn     *engineConn
+	measured func() (rate, loss float64) // of the congestion controller, as in link.Stats
+	info     link.Info
+	frames   link.FrameReader
 
 	mu     sync.Mutex
 	out    map[tunnel.Lane]*outLane      // guarded by mu
@@ -46,8 +47,7 @@ type outLane struct {
 	ended   bool // guarded by mu
 }
 
-// newLink makes a link from a connection whose handshake is complete. This is the
-// place to set a congestion controller.
+// newLink makes a link from a connection whose handshake is complete.
 func newLink(conn *engineConn, dialed bool, path link.Path) (*quicLink, error) {
 	peer, err := ident.PeerOf(conn.ConnectionState().TLS)
 	if err != nil {
@@ -60,9 +60,8 @@ func newLink(conn *engineConn, dialed bool, path link.Path) (*quicLink, error) {
 	if path.Remote == "" {
 		path.Remote = conn.RemoteAddr().String()
 	}
-	control(conn)
 	return &quicLink{
-		conn: conn, info: link.Info{Peer: peer, Dialed: dialed, Path: path},
+		conn: conn, measured: control(conn), info: link.Info{Peer: peer, Dialed: dialed, Path: path},
 		out: make(map[tunnel.Lane]*outLane), in: make(map[tunnel.Lane]chan struct{}),
 	}, nil
 }
@@ -71,11 +70,11 @@ func (l *quicLink) Info() link.Info { return l.info }
 
 func (l *quicLink) Stats() link.Stats {
 	s := l.conn.ConnectionStats()
-	stats := link.Stats{RTT: s.SmoothedRTT, BytesSent: s.BytesSent, BytesReceived: s.BytesReceived}
-	if s.PacketsSent > 0 {
-		stats.Loss = min(1, float64(s.PacketsLost)/float64(s.PacketsSent))
+	rate, loss := l.measured()
+	return link.Stats{
+		RTT: s.SmoothedRTT, MinRTT: s.MinRTT, Loss: loss, Rate: rate,
+		BytesSent: s.BytesSent, BytesReceived: s.BytesReceived,
 	}
-	return stats
 }
 
 func (l *quicLink) Send(f tunnel.Frame) error {

@@ -1,8 +1,10 @@
 package tcplink
 
 import (
+	"math"
 	"net"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +19,15 @@ func tune(conn net.Conn) {
 
 // kernelCounters are the kernel's measurements on a connection.
 type kernelCounters struct {
-	rtt           time.Duration // smoothed; 0 if not measured
+	rtt, minRTT   time.Duration // smoothed and least; 0 if not measured
+	rate          float64       // bytes per second that the path delivered; 0 if not measured
 	segments      uint64        // sent with data
 	retransmitted uint64        // segments that were sent again
 }
+
+// ratedAfter is the time that a connection must have had data in flight before its
+// delivery rate counts: at the beginning the rate is that of slow start.
+const ratedAfter = time.Second
 
 // kernelStats reads TCP_INFO (include/uapi/linux/tcp.h).
 func kernelStats(conn net.Conn) kernelCounters {
@@ -31,9 +38,21 @@ func kernelStats(conn net.Conn) kernelCounters {
 			return
 		}
 		k.rtt = time.Duration(info.Rtt) * time.Microsecond
+		if info.Min_rtt != math.MaxUint32 { // which is the value before the first measurement
+			k.minRTT = time.Duration(info.Min_rtt) * time.Microsecond
+		}
+		if !rateIsLimited(info) && info.Busy_time >= uint64(ratedAfter.Microseconds()) {
+			k.rate = float64(info.Delivery_rate)
+		}
 		k.segments, k.retransmitted = uint64(info.Data_segs_out), uint64(info.Total_retrans)
 	})
 	return k
+}
+
+// rateIsLimited returns tcpi_delivery_rate_app_limited, the lowest bit of the eighth byte,
+// for which unix.TCPInfo has no field: the application sent less than the path can carry.
+func rateIsLimited(info *unix.TCPInfo) bool {
+	return (*[unsafe.Sizeof(*info)]byte)(unsafe.Pointer(info))[7]&1 != 0
 }
 
 func control(conn net.Conn, do func(fd int)) {

@@ -12,7 +12,8 @@ func tune(net.Conn) {}
 
 // kernelCounters are the kernel's measurements on a connection.
 type kernelCounters struct {
-	rtt           time.Duration // 0: not measured
+	rtt, minRTT   time.Duration // 0: not measured
+	rate          float64
 	segments      uint64
 	retransmitted uint64
 }

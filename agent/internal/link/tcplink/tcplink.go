@@ -91,6 +91,10 @@ func (l *tcpLink) Stats() link.Stats {
 		if role(r) == roleInteractive {
 			s.RTT = k.rtt
 		}
+		if s.MinRTT == 0 || k.minRTT > 0 && k.minRTT < s.MinRTT {
+			s.MinRTT = k.minRTT
+		}
+		s.Rate = max(s.Rate, k.rate)
 		sent, retransmitted = sent+k.segments, retransmitted+k.retransmitted
 	}
 	if sent > 0 {
