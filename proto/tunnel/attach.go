@@ -12,6 +12,8 @@ type Attach struct {
 	// Ahead announces that the client may submit the parts of several exchanges at once. It marks their URBs in fields
 	// that have no meaning for bulk transfers. A host that does not know Ahead ignores it.
 	Ahead bool `json:"ahead,omitempty"`
+	// Isochronous announces that the client can exchange isochronous packets in lossy frames.
+	Isochronous bool `json:"isochronous,omitempty"`
 }
 
 // Encode returns the body of a KindAttach frame.
@@ -38,6 +40,9 @@ type AttachReply struct {
 	Device     Device `json:"device"` // as it was opened, with its descriptors
 	// Guarded is the answer to Attach.Ahead: the host runs the parts in order. Without it, the client marks no URB.
 	Guarded bool `json:"guarded,omitempty"`
+	// Isochronous is the answer to Attach.Isochronous: the host understands lossy frames on the lanes of isochronous
+	// endpoints. Without it, neither side sends any.
+	Isochronous bool `json:"isochronous,omitempty"`
 }
 
 // Encode returns the body of a KindAttached frame.

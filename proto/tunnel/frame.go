@@ -87,7 +87,14 @@ const (
 	KindSubmit   Kind = 32 // E C  Submit, see its type
 	KindCancel   Kind = 33 // E C  { urb 8 }
 	KindComplete Kind = 34 // E H  Complete, see its type
+
+	KindShard     Kind = 48 // E    Shard, see its type; lossy
+	KindIsoReport Kind = 49 // E    IsoReport, see its type; lossy
 )
+
+// Lossy reports whether frames of the kind may be lost, overtake others, or arrive twice. They have no number and are
+// never sent again.
+func (k Kind) Lossy() bool { return k == KindShard || k == KindIsoReport }
 
 // travels reports whether frames of the kind may be sent on the lane.
 func (k Kind) travels(l Lane) bool {
@@ -97,7 +104,7 @@ func (k Kind) travels(l Lane) bool {
 	case LaneSession:
 		return k >= KindDevices && k <= KindDetached
 	}
-	return k >= KindSubmit && k <= KindComplete
+	return k >= KindSubmit && k <= KindComplete || k.Lossy() && l.Endpoint()&0x0f != 0
 }
 
 // Frame is the unit that links carry. On the wire, big-endian:
@@ -107,7 +114,7 @@ func (k Kind) travels(l Lane) bool {
 // The receiver of a frame owns its body. A link that sends a frame does not keep the body after Send returns.
 type Frame struct {
 	Lane Lane
-	Seq  uint64 // from 1; 0 on LaneLink
+	Seq  uint64 // from 1; 0 on LaneLink and in lossy frames
 	Kind Kind
 	Body []byte
 }
@@ -124,7 +131,7 @@ func malformed(format string, args ...any) error {
 }
 
 // Check returns an error that wraps ErrMalformed unless lane and kind fit each other, the body is within the lane's
-// limit, and the frame has a number on every lane but 0. It does not look into the body.
+// limit, and the frame has a number, unless it is of lane 0 or lossy. It does not look into the body.
 func (f Frame) Check() error { return f.check(len(f.Body)) }
 
 func (f Frame) check(body int) error {
@@ -135,7 +142,9 @@ func (f Frame) check(body int) error {
 		return malformed("kind %d does not travel on lane %#x", f.Kind, uint32(f.Lane))
 	case body > f.Lane.Limit():
 		return malformed("%d bytes on lane %#x, at most %d", body, uint32(f.Lane), f.Lane.Limit())
-	case (f.Seq == 0) != (f.Lane == LaneLink):
+	case f.Kind.Lossy() && body > MaxLossy:
+		return malformed("%d bytes in a frame of kind %d, at most %d", body, f.Kind, MaxLossy)
+	case (f.Seq == 0) != (f.Lane == LaneLink || f.Kind.Lossy()):
 		return malformed("number %d on lane %#x", f.Seq, uint32(f.Lane))
 	}
 	return nil
@@ -147,6 +156,20 @@ func (f Frame) AppendHeader(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(f.Lane))
 	b = binary.BigEndian.AppendUint64(b, f.Seq)
 	return append(b, byte(f.Kind))
+}
+
+// DecodeFrame reads a datagram, which holds one frame. The body is a part of b.
+func DecodeFrame(b []byte) (Frame, error) {
+	if len(b) < HeaderSize || int(binary.BigEndian.Uint32(b)) != len(b)-HeaderSize {
+		return Frame{}, malformed("a datagram of %d bytes", len(b))
+	}
+	f := Frame{
+		Lane: Lane(binary.BigEndian.Uint32(b[4:])),
+		Seq:  binary.BigEndian.Uint64(b[8:]),
+		Kind: Kind(b[16]),
+		Body: b[HeaderSize:],
+	}
+	return f, f.Check()
 }
 
 // ReadFrame reads one frame. Its body belongs to the caller, which may return it with [FreeBody]. The error is

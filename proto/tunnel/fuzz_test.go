@@ -108,3 +108,33 @@ func FuzzComplete(f *testing.F) {
 		(&Complete{URB: 1, Actual: 3, Data: []byte("abc")}).Encode(),
 		(&Complete{URB: 2, Status: -18, Errors: 1, Packets: []PacketResult{{0, -84}, {7, 0}}}).Encode())
 }
+
+func FuzzDecodeFrame(f *testing.F) {
+	encode := func(m Frame) []byte { return append(m.AppendHeader(nil), m.Body...) }
+	fuzz(f, DecodeFrame, encode, encode(Frame{Lane: 0x0281, Kind: KindShard, Body: make([]byte, 16)}),
+		encode(Frame{Lane: 0x0281, Seq: 3, Kind: KindCancel, Body: make([]byte, 8)}))
+}
+
+func FuzzShard(f *testing.F) {
+	fuzz(f, DecodeShard, Shard.Encode, Shard{
+		Stream: 1, Block: 2, Length: 5, Index: 2, Data: 2, Parity: 1, Bytes: []byte("abc"),
+	}.Encode())
+}
+
+func FuzzIsoBlock(f *testing.F) {
+	fuzz(f, DecodeIsoBlock, IsoBlock.Encode, IsoBlock{
+		First: 9, Packets: []IsoPacket{{Data: []byte("abc")}, {Status: -84, Data: []byte{}}, {Data: []byte("de")}},
+	}.Encode())
+}
+
+func FuzzIsoReport(f *testing.F) {
+	// Bits of flags without a meaning are lost.
+	decode := func(b []byte) (string, error) {
+		r, err := DecodeIsoReport(b)
+		return string(r.Encode()), err
+	}
+	fuzz(f, decode, func(s string) []byte { return []byte(s) }, IsoReport{
+		Stream: 1, Stop: true, Room: 192, Interval: 8, Elapsed: 5, Margin: -3, Loss: 655, Late: 1, Lost: 2,
+		Recovered: 3, Errors: 4,
+	}.Encode())
+}

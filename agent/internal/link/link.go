@@ -20,7 +20,8 @@ type Link interface {
 	// Send sends a frame after all earlier frames of its lane. It blocks while
 	// the path accepts no more data. Calls for different lanes may be concurrent.
 	// An error is final: the link has ended. Send does not keep the body of the
-	// frame after it returns.
+	// frame after it returns. A lossy frame (tunnel.Kind.Lossy) does not wait for
+	// other frames; it may overtake them, or get lost.
 	Send(f tunnel.Frame) error
 	// EndLane releases the resources of a lane on which this side sends no more
 	// frames.
@@ -28,7 +29,7 @@ type Link interface {
 	// Run delivers arriving frames until the link ends. It returns the error
 	// that ended the link, or nil after Close or when ctx ends. It must be called
 	// once. Calls of deliver are in order within a lane and concurrent for
-	// different lanes. While deliver blocks, its lane makes no progress, and with
+	// different lanes and for lossy frames. While deliver blocks, its lane makes no progress, and with
 	// some paths the whole link does not. An error of deliver ends the link.
 	Run(ctx context.Context, deliver func(tunnel.Frame) error) error
 	// Close ends the link and does not wait. The reason reaches the peer if the

@@ -100,7 +100,7 @@ func (a *attachments) handleAttachReply(m tunnel.AttachReply) error {
 	if !d.since.IsZero() {
 		return malformed("attachment %d is attached twice", m.Attachment)
 	}
-	d.info, d.guarded, d.since = InfoOf(m.Device), m.Guarded, time.Now()
+	d.info, d.guarded, d.isochronous, d.since = InfoOf(m.Device), m.Guarded, m.Isochronous, time.Now()
 	close(d.answered)
 	a.session.events.add(Event{Kind: Attachments})
 	return nil

@@ -25,6 +25,7 @@ type exportedAttachment struct {
 	cancel      context.CancelFunc // ends the opening
 	ending      chan struct{}      // closed by end
 	done        chan struct{}      // closed when the device was given back, or was not opened
+	streams     streams
 
 	order sync.Mutex // held while URBs are handed to the device, so that they keep their order; taken before mu
 
@@ -105,6 +106,10 @@ func (x *exportedAttachment) open(dev usb.Device) bool {
 	reply := tunnel.AttachReply{Attachment: x.request.Attachment, Device: Describe(info)}
 	if guard, ok := dev.(interface{ Guarded() bool }); ok {
 		reply.Guarded = x.request.Ahead && guard.Guarded()
+	}
+	if iso, ok := dev.(isochronous); ok && x.request.Isochronous {
+		x.streams.set(iso.Isochronous(x.group.Cast))
+		reply.Isochronous = true
 	}
 	x.attachments.push(tunnel.KindAttached, reply.Encode())
 	x.session.events.add(Event{Kind: Attachments})

@@ -8,6 +8,9 @@ import (
 // Deliver handles a frame of one of the attachment's lanes.
 func (x *exportedAttachment) Deliver(f tunnel.Frame) error {
 	switch f.Kind {
+	case tunnel.KindShard, tunnel.KindIsoReport:
+		x.streams.receive(f)
+		return nil
 	case tunnel.KindSubmit:
 		m, err := tunnel.DecodeSubmit(f.Body)
 		if err != nil {

@@ -29,13 +29,15 @@ type remoteDevice struct {
 	number      uint16       // of its attachment
 	group       *transport.Group
 	answered    chan struct{} // closed when the host has attached it
+	streams     streams
 	gone        chan struct{} // closed when it has ended for this agent
 	detached    chan struct{} // closed when it is forgotten
 
 	// Guarded by Session.mu until answered is closed, static then.
-	info    usb.Info
-	guarded bool
-	since   time.Time
+	info        usb.Info
+	guarded     bool
+	isochronous bool
+	since       time.Time
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -60,6 +62,15 @@ func (d *remoteDevice) Info() usb.Info { return d.info }
 
 // Guarded reports whether the host runs marked URBs in order; see tunnel.AttachReply.
 func (d *remoteDevice) Guarded() bool { return d.guarded }
+
+// Isochronous makes receive handle the lossy frames of the host, on any goroutine. It returns the function that sends
+// lossy frames to the host. It returns false if the host understands none.
+func (d *remoteDevice) Isochronous(receive func(tunnel.Frame)) (cast func(uint8, tunnel.Kind, []byte), ok bool) {
+	if d.isochronous {
+		d.streams.set(receive)
+	}
+	return d.group.Cast, d.isochronous
+}
 
 // Gone is closed when the device was detached or unplugged, or the session was reset.
 func (d *remoteDevice) Gone() <-chan struct{} { return d.gone }

@@ -174,6 +174,10 @@ func (d *remoteDevice) Acknowledged(_ tunnel.Lane, _ uint64, cost int) {
 
 // Deliver handles a frame of one of the device's lanes.
 func (d *remoteDevice) Deliver(f tunnel.Frame) error {
+	if f.Kind.Lossy() {
+		d.streams.receive(f)
+		return nil
+	}
 	if f.Kind != tunnel.KindComplete {
 		return malformed("kind %d from a host", f.Kind)
 	}

@@ -48,6 +48,7 @@ type AttachmentStatus struct {
 type Counters struct {
 	FramesSent     uint64 `json:"frames_sent"` // frames that were sent again count again
 	FramesReceived uint64 `json:"frames_received"`
+	Expired        uint64 `json:"expired"`    // isochronous frames that could not be sent in time and were dropped
 	Duplicates     uint64 `json:"duplicates"` // frames that arrived again and were dropped
 	Switches       uint64 `json:"switches"`   // times that a link became the active one
 	Losses         uint64 `json:"losses"`     // times that the last link was lost
@@ -81,7 +82,8 @@ func (s *Session) Status() Status {
 	}
 	s.mu.Lock()
 	st.Counters = Counters{
-		FramesSent: counters.FramesSent, FramesReceived: counters.FramesReceived, Duplicates: counters.Duplicates,
+		FramesSent: counters.FramesSent, FramesReceived: counters.FramesReceived,
+		Expired: counters.Expired, Duplicates: counters.Duplicates,
 		Switches: counters.Switches, Losses: counters.Losses, Resets: s.resets,
 	}
 	s.mu.Unlock()

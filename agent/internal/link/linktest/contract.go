@@ -1,6 +1,7 @@
 package linktest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -26,6 +27,7 @@ func Run(t *testing.T, connect Make) {
 		{"passes a small frame while a bulk lane is blocked", passesBlockedLane},
 		{"keeps order when a lane changes from small to large frames", keepsOrderWhenLaneGrows},
 		{"ends and begins any number of lanes", endsLanes},
+		{"carries lossy frames while a bulk lane is blocked", carriesLossy},
 		{"refuses to send malformed frames", refusesMalformedFrames},
 		{"ends on both sides when the dialer closes", func(t *testing.T, d, a link.Link) { closes(t, d, a) }},
 		{"ends on both sides when the acceptor closes", func(t *testing.T, d, a link.Link) { closes(t, a, d) }},
@@ -119,6 +121,40 @@ func passesBlockedLane(t *testing.T, dialer, acceptor link.Link) {
 	Within(t, passed, "a small frame to pass a blocked bulk lane")
 }
 
+// carriesLossy sends lossy frames of the largest size one by one. The paths of the
+// tests lose none.
+func carriesLossy(t *testing.T, dialer, acceptor link.Link) {
+	lossy, bulk := tunnel.EndpointLane(1, 0x81), tunnel.EndpointLane(1, 0x02)
+	blocked := make(chan struct{})
+	release := sync.OnceFunc(func() { close(blocked) })
+	arrived := make(chan tunnel.Frame, 64)
+	Start(t, acceptor, func(f tunnel.Frame) error {
+		if f.Lane == bulk {
+			<-blocked
+			return nil
+		}
+		arrived <- f
+		return nil
+	})
+	t.Cleanup(release)
+	Start(t, dialer, ignore)
+	if err := dialer.Send(Frame(bulk, 1, 64<<10)); err != nil {
+		t.Fatal(err)
+	}
+	body := Frame(lossy, 1, tunnel.MaxLossy).Body
+	for n := range byte(20) {
+		body[0] = n
+		f := tunnel.Frame{Lane: lossy, Kind: tunnel.KindShard, Body: body}
+		if err := dialer.Send(f); err != nil {
+			t.Fatal(err)
+		}
+		got := Within(t, arrived, "a lossy frame")
+		if got.Lane != lossy || got.Kind != f.Kind || got.Seq != 0 || !bytes.Equal(got.Body, body) {
+			t.Errorf("frame %d arrived as kind %d on lane %#x", n, got.Kind, uint32(got.Lane))
+		}
+	}
+}
+
 func keepsOrderWhenLaneGrows(t *testing.T, dialer, acceptor link.Link) {
 	const lanes, frames = 6, 40
 	e := expect(lanes * frames)
@@ -172,9 +208,11 @@ func refusesMalformedFrames(t *testing.T, dialer, acceptor link.Link) {
 	Start(t, dialer, ignore)
 	lane := tunnel.EndpointLane(1, 0x81)
 	for name, f := range map[string]tunnel.Frame{
-		"too large":      Frame(lane, 1, tunnel.MaxFrame+1),
-		"unknown lane":   Frame(0x50, 1, 1),
-		"without number": Frame(lane, 0, 1),
+		"too large":          Frame(lane, 1, tunnel.MaxFrame+1),
+		"unknown lane":       Frame(0x50, 1, 1),
+		"without number":     Frame(lane, 0, 1),
+		"lossy, with number": {Lane: lane, Seq: 1, Kind: tunnel.KindShard},
+		"lossy, too large":   {Lane: lane, Kind: tunnel.KindShard, Body: make([]byte, tunnel.MaxLossy+1)},
 	} {
 		if err := dialer.Send(f); !errors.Is(err, tunnel.ErrMalformed) {
 			t.Errorf("%s: error %v, want %v", name, err, tunnel.ErrMalformed)

@@ -27,6 +27,9 @@
 // when the acceptor has proved its key. If the acceptor does not trust the
 // dialer's key, the dialer's Run returns an error.
 //
+// Lossy frames travel in QUIC datagrams (RFC 9221), one in each. They are under
+// congestion control, but the engine sends them before the data of streams.
+//
 // # Engine and congestion control
 //
 // The engine is github.com/apernet/quic-go, a fork of quic-go with an interface for

@@ -17,6 +17,7 @@ type (
 	idleTimeoutError      = quic.IdleTimeoutError
 	handshakeTimeoutError = quic.HandshakeTimeoutError
 	transportError        = quic.TransportError
+	datagramTooLargeError = quic.DatagramTooLargeError
 )
 
 var connectionIDFromBytes = quic.ConnectionIDFromBytes

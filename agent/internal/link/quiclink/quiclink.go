@@ -78,6 +78,9 @@ func (l *quicLink) Stats() link.Stats {
 }
 
 func (l *quicLink) Send(f tunnel.Frame) error {
+	if f.Kind.Lossy() {
+		return l.sendDatagram(f)
+	}
 	lane, err := l.acquire(f.Lane)
 	if err != nil {
 		return err
@@ -169,6 +172,18 @@ func (l *quicLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) er
 	var lanes sync.WaitGroup
 	defer lanes.Wait()
 	failed := make(chan error, 1) // the first error that this side found
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+		l.end(err.Error())
+	}
+	lanes.Go(func() {
+		if err := l.runDatagrams(deliver); err != nil {
+			fail(err)
+		}
+	})
 	for {
 		stream, err := l.conn.AcceptUniStream(l.conn.Context())
 		if err != nil {
@@ -185,11 +200,7 @@ func (l *quicLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) er
 		}
 		lanes.Go(func() {
 			if err := l.runLane(stream, deliver); err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
-				l.end(err.Error())
+				fail(err)
 			}
 		})
 	}

@@ -44,6 +44,9 @@
 // before anything that it writes to the bulk connection later, so the two
 // readers never wait for each other.
 //
+// Lossy frames have no order, and go on the interactive connection: they are small,
+// and late behind the data of a disk they are useless.
+//
 // Lanes 0 and 1 and the lanes of endpoint 0 do not move, because their frames
 // are small: Linux limits a control transfer to one page.
 //

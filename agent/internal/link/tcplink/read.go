@@ -17,7 +17,7 @@ func (l *tcpLink) read(on role, h *half, deliver func(tunnel.Frame) error) error
 		}
 		switch r.kind {
 		case recordFrame:
-			if !l.waitTurn(on, r.frame.Lane) {
+			if !r.frame.Kind.Lossy() && !l.waitTurn(on, r.frame.Lane) {
 				return link.ErrClosed
 			}
 			err = deliver(r.frame)

@@ -126,7 +126,7 @@ func (l *tcpLink) Send(f tunnel.Frame) error {
 // route returns the connection for a frame, and whether the frame moves its
 // lane there.
 func (l *tcpLink) route(f tunnel.Frame) (on role, moves bool) {
-	if f.Lane <= tunnel.LaneSession || f.Lane.Endpoint() == 0 {
+	if f.Lane <= tunnel.LaneSession || f.Lane.Endpoint() == 0 || f.Kind.Lossy() {
 		return roleInteractive, false
 	}
 	l.mu.Lock()

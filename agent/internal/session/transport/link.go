@@ -26,7 +26,8 @@ const replaced = "a better path has taken over"
 //	new ──both Hellos fit──► ready ──► ended
 //	 └───────────────────────────────────▲
 //
-// One goroutine runs the link and delivers its frames, another one writes lane 0. Each other lane has a [writer].
+// One goroutine runs the link and delivers its frames, another one writes lane 0, a third one lossy frames. Each other
+// lane has a [writer].
 type linkRunner struct {
 	transport *Transport
 	link      link.Link
@@ -35,6 +36,7 @@ type linkRunner struct {
 	post      linkPost              // what the writer of lane 0 has to send
 	ready     chan struct{}         // closed by Run when the link is ready
 	ended     chan struct{}         // closed by Run when the link has ended
+	lossy     chan lossyFrame       // what writeLossy has to send
 	state     atomic.Pointer[State] // that the link carries; set before ready is closed
 	heard     atomic.Int64          // see noteFrame; in nanoseconds since 1970
 
@@ -51,7 +53,7 @@ func newLinkRunner(t *Transport, l link.Link) *linkRunner {
 	r := &linkRunner{
 		transport: t, link: l, info: l.Info(), began: time.Now(),
 		post:  linkPost{wake: make(chan struct{}, 1)},
-		ready: make(chan struct{}), ended: make(chan struct{}),
+		ready: make(chan struct{}), ended: make(chan struct{}), lossy: make(chan lossyFrame, maxLossyQueue),
 	}
 	r.noteFrame()
 	return r
@@ -113,7 +115,13 @@ func (l *linkRunner) deliver(f tunnel.Frame) error {
 		l.noteFrame()
 		return l.deliverLink(f)
 	}
-	if s := l.state.Load(); s != nil {
+	s := l.state.Load()
+	switch {
+	case f.Kind.Lossy() && s != nil:
+		return s.receiveLossy(f)
+	case f.Kind.Lossy():
+		return nil // useless before the state is known
+	case s != nil:
 		return s.receive(l, f)
 	}
 	// On a link that keeps lanes apart, a frame may overtake the Hello.

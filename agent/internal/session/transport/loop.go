@@ -130,6 +130,7 @@ func (t *Transport) start(linkCtx context.Context, l link.Link) {
 	t.publish()
 	t.work.Go(func() { r.run(linkCtx) })
 	t.work.Go(r.write)
+	t.work.Go(r.writeLossy)
 }
 
 // end removes a link and closes it. Close may take a moment, so it runs on its own goroutine.

@@ -17,6 +17,7 @@ type State struct {
 	acks        ackBook
 	violated    sync.Once
 	groups      atomic.Pointer[map[uint16]*Group] // by attachment. Replaced, never changed: mu must be held
+	sender      atomic.Pointer[linkRunner]        // of lossy frames: active. Changed with mu held
 
 	peer uint64 // the incarnation of the peer; 0: none yet. Owned by Run
 
@@ -90,6 +91,7 @@ func (s *State) violate(reason string) {
 func (s *State) setActive(l *linkRunner) {
 	s.mu.Lock()
 	s.active = l
+	s.sender.Store(l)
 	for _, g := range *s.groups.Load() {
 		for _, o := range g.outLanes() {
 			o.use(l)

@@ -28,10 +28,10 @@ type Handler interface {
 }
 
 // Receiver handles what the peer sends on the lanes of one group. The transport may call its methods concurrently for
-// different lanes. They must not block.
+// different lanes and for lossy frames. They must not block.
 type Receiver interface {
-	// Deliver handles the next frame of a lane. An error means that the peer broke the protocol: the transport calls
-	// Violated then, or drops the state if the frame is of lane 1.
+	// Deliver handles the next frame of a lane, or a lossy frame. An error means that the peer broke the protocol: the
+	// transport calls Violated then, or drops the state if the frame is of lane 1.
 	Deliver(f tunnel.Frame) error
 	// Acknowledged reports that the peer has received all frames of a lane before number next. Cost is the sum of the
 	// costs of those that it had not acknowledged before.
@@ -78,13 +78,14 @@ type Transport struct {
 }
 
 type counters struct {
-	sent, received, duplicates, switches, losses atomic.Uint64
+	sent, received, expired, duplicates, switches, losses atomic.Uint64
 }
 
 // Counters are numbers of events since the transport was made.
 type Counters struct {
 	FramesSent     uint64 // frames that were sent again count again
 	FramesReceived uint64
+	Expired        uint64 // lossy frames that were dropped because the link could not send them in time
 	Duplicates     uint64 // frames that arrived again and were dropped
 	Switches       uint64 // times that a link became the active one
 	Losses         uint64 // times that the last link was lost
@@ -135,8 +136,8 @@ func (t *Transport) Status() *Status { return t.status.Load() }
 func (t *Transport) Counters() Counters {
 	c := &t.counters
 	return Counters{
-		FramesSent: c.sent.Load(), FramesReceived: c.received.Load(), Duplicates: c.duplicates.Load(),
-		Switches: c.switches.Load(), Losses: c.losses.Load(),
+		FramesSent: c.sent.Load(), FramesReceived: c.received.Load(), Expired: c.expired.Load(),
+		Duplicates: c.duplicates.Load(), Switches: c.switches.Load(), Losses: c.losses.Load(),
 	}
 }
 
