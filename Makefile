@@ -14,7 +14,7 @@ CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 VULNDB ?= https://vuln.go.dev
 
 .PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz
-.PHONY: bench bench-rendezvous bench-peers bench-relay bench-link packages vulncheck sbom clean
+.PHONY: bench bench-rendezvous bench-peers bench-relay bench-link bench-cpu packages vulncheck sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -63,6 +63,9 @@ bench-peers: setup-test ## connect 20,000 simulated agents to an instance in a g
 
 bench-relay: setup-test ## measure the relay, with coturn in the same run
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchRelay$$' -v ./rendezvous -bench-relay $(BENCHFLAGS)
+
+bench-cpu: setup-test ## measure the agents' processor time per GB on loopback
+	@$(GO) test -count=1 -timeout 30m -run '^$$' -bench Throughput ./agent $(BENCHFLAGS)
 
 bench-link: setup-test ## measure QUIC links over emulated links, with TCP in the same run (root)
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchLink$$' ./agent/internal/link/quiclink -bench-link $(BENCHFLAGS)

@@ -221,6 +221,7 @@ var doors = map[string][]string{
 	"github.com/caddyserver/certmagic":   {"rendezvous/internal/certs"},
 	"github.com/mholt/acmez/v3":          {"rendezvous/internal/certs"},
 	"go.uber.org/zap":                    {"rendezvous/internal/certs"},
+	"golang.org/x/net":                   {"agent/internal/link/quiclink"},
 	"golang.org/x/time":                  {"internal/limits", "rendezvous/internal/hub", "agent/internal/link"},
 	"github.com/hashicorp/golang-lru/v2": {"internal/limits"},
 	"golang.org/x/term":                  {"agent/cmd"},
@@ -250,7 +251,8 @@ var doors = map[string][]string{
 	"github.com/mdp/qrterminal/v3": {"agent/cmd/easyfind"},
 	"golang.org/x/sys": {
 		"agent/internal/usbip", "agent/internal/usb/uevent",
-		"agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/state",
+		"agent/internal/usb/usbfs", "agent/internal/link/tcplink", "agent/internal/link/quiclink",
+		"agent/internal/state",
 		"rendezvous/internal/sqlitestore", "rendezvous/internal/relay", "deploy/e2e",
 	},
 }

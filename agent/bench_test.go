@@ -96,18 +96,7 @@ func softwareDiskOf(b testing.TB, size int64) usb.Device {
 // throughUSBIP exports a device over USB/IP on loopback and imports it.
 func throughUSBIP(b *testing.B, dev usb.Device) *massstorage.Disk {
 	b.Helper()
-	ln, err := net.Listen("tcp", anyPort)
-	if err != nil {
-		b.Fatal(err)
-	}
-	server, err := usbip.NewServer(usbip.ServerConfig{
-		Listener: ln, Exporter: exporter{dev}, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	run(b, server.Run)
-	conn, err := net.Dial("tcp", ln.Addr().String())
+	conn, err := net.Dial("tcp", serveUSBIP(b, dev))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,12 +1,9 @@
-//go:build unix
-
 package session_test
 
 import (
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
@@ -30,11 +27,11 @@ func BenchmarkURBs(b *testing.B) {
 			urbs := newLoad(b, attachOverMemory(b), c.endpoint, c.size, c.inFlight)
 			b.ReportAllocs()
 			b.SetBytes(int64(c.size))
-			began := processorTime(b)
+			began := linktest.ProcessorTime(b)
 			b.ResetTimer()
 			urbs.run(b.N)
 			b.StopTimer()
-			used := processorTime(b) - began
+			used := linktest.ProcessorTime(b) - began
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "URBs/s")
 			b.ReportMetric(float64(used.Microseconds())/float64(b.N), "cpu-µs/URB")
 			if c.size > 8 {
@@ -42,14 +39,4 @@ func BenchmarkURBs(b *testing.B) {
 			}
 		})
 	}
-}
-
-// processorTime returns the processor time that the process has used.
-func processorTime(b *testing.B) time.Duration {
-	b.Helper()
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

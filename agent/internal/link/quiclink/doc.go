@@ -5,9 +5,10 @@
 //
 // An [Endpoint] owns one UDP socket. It dials and accepts links on it, and shares
 // it with ICE: [Endpoint.NonQUIC] reads the packets that are not QUIC. On a
-// socket of its own QUIC uses the kernel's segmentation offload and finds the
-// path's MTU. Over a packet connection of another package, such as a relayed one
-// ([Endpoint.DialOver], [Endpoint.ListenOver]), it is three times slower.
+// socket of its own QUIC uses the kernel's segmentation offload (GSO), reads
+// packets that the kernel has coalesced (GRO), and finds the path's MTU. Over a
+// packet connection of another package, such as a relayed one
+// ([Endpoint.DialOver], [Endpoint.ListenOver]), it is several times slower.
 //
 // The first two bits of a packet distinguish STUN and QUIC: they are zero in STUN
 // (RFC 5389 section 6) and never both zero in QUIC (RFC 9000 section 17). TURN's

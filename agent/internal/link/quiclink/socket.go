@@ -15,12 +15,15 @@ const socketBufferSize = 4 << 20
 // socket is the endpoint's UDP socket. It reports a packet that cannot be sent as
 // sent, so that QUIC treats it as lost. A network that fails for a second must not
 // end links; the idle timeout ends them.
-type socket struct{ *net.UDPConn }
+type socket struct {
+	*net.UDPConn
+	receiver
+}
 
 func newSocket(conn *net.UDPConn) *socket {
 	_ = conn.SetReadBuffer(socketBufferSize)  // the kernel gives as much as it permits
 	_ = conn.SetWriteBuffer(socketBufferSize) // likewise
-	return &socket{conn}
+	return &socket{conn, newReceiver(conn)}
 }
 
 // WriteMsgUDP sends packets with the kernel's segmentation offload.
