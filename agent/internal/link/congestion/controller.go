@@ -22,6 +22,7 @@ const (
 	startupGain   = 2.77 // 4 ln 2, the least gain that doubles the rate in each round trip
 	drainGain     = 0.36 // 1 / startupGain
 	windowGain    = 2.0
+	windowQuanta  = 3.0 // of the pacer, at least
 	checkGain     = 0.75
 	rivalGain     = 1.25 // pacing must not limit a window that follows CUBIC
 	governorGain  = 0.9
@@ -99,10 +100,13 @@ func (c *Controller) Window() int {
 		return initialWindow * c.packet
 	}
 	product := bandwidth * c.path.rtt().Seconds()
-	window := windowGain * product
+	// Where the round trip is shorter than the processing at both ends, the product would
+	// hold packets back that can be sent in one system call.
+	least := windowQuanta * quantum(bandwidth, c.packet)
+	window := max(windowGain*product, least)
 	switch {
 	case c.phase == startup:
-		window = max(startupGain*product, float64(initialWindow*c.packet))
+		window = max(startupGain*product, least, float64(initialWindow*c.packet))
 	case c.contest.checking:
 		window = checkGain * product
 	case c.contest.rival:

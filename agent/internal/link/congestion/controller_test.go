@@ -64,6 +64,21 @@ func TestFillsLinkDespiteLossAndJitterWithShortQueue(t *testing.T) {
 	}
 }
 
+// TestShortLinkPermitsBursts checks that on a LAN the window holds as many packets as
+// one system call can send, and that the queue stays short even so.
+func TestShortLinkPermitsBursts(t *testing.T) {
+	c := New(packetBytes, ms/5)
+	s := newSimulation(path{1000, ms / 5, 0, 0, 1, 50 * ms}, 1)
+	s.start(c, 0)
+	s.runUntil(Time(time.Second))
+	if w := c.Window(); w < 2*maxQuantum*packetBytes {
+		t.Errorf("a window of %d packets", w/packetBytes)
+	}
+	if q := s.queue.at(0.5); q > 2 {
+		t.Errorf("a queue of %.1f ms", q)
+	}
+}
+
 func TestMeasuresRateAndLoss(t *testing.T) {
 	c := New(packetBytes, 50*ms)
 	s := newSimulation(path{50, 50 * ms, 0, 0.02, 1, 50 * ms}, 1)

@@ -7,7 +7,8 @@
 //
 // A Controller estimates the bandwidth of the path and its round-trip time without a
 // queue, as BBR does (draft-ietf-ccwg-bbr). It paces packets at the estimated
-// bandwidth and limits the bytes in flight to twice the product of both.
+// bandwidth and limits the bytes in flight to twice the product of both. On a LAN it
+// permits a few milliseconds' worth of packets, so that one system call sends many.
 //
 //	startup ──bandwidth grows no more──► drain ──queue is empty──► probe
 //
