@@ -172,10 +172,13 @@ var mayImport = map[string][]string{
 	},
 	"agent": {"proto/ident", "agent/internal"},
 	"agent/internal/stage": {
-		"agent/internal/stage/counts", "agent/internal/stage/guard", "agent/internal/stage/storage",
-		"agent/internal/usb",
+		"agent/internal/stage/counts", "agent/internal/stage/enumeration", "agent/internal/stage/guard",
+		"agent/internal/stage/storage", "agent/internal/usb",
 	},
 	"agent/internal/stage/counts": {},
+	"agent/internal/stage/enumeration": {
+		"agent/internal/stage/counts", "agent/internal/stage/outbox", "agent/internal/usb",
+	},
 	"agent/internal/stage/guard":  {"agent/internal/stage/outbox", "agent/internal/usb"},
 	"agent/internal/stage/outbox": {"agent/internal/usb"},
 	"agent/internal/stage/storage": {

@@ -115,3 +115,23 @@ func TestUnpluggedDeviceIsGone(t *testing.T) {
 		}
 	})
 }
+
+func TestRejectedDeviceIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc := newScene(t, 0)
+		defer sc.end()
+		_, pending := sc.submit(1, 0x81, 64)
+		dev := sc.dev.(*remoteDevice)
+		dev.Reject("it answers with another device descriptor")
+		wantStatus(t, pending, 0, usb.StatusShutdown)
+		err := dev.Why()
+		if !isGone(dev) || !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "another device descriptor") {
+			t.Errorf("the device ended with %v", err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if st := sc.b.Status(); len(st.Attachments) != 0 || sc.model.closes() != 1 {
+			t.Errorf("the host keeps %+v", st.Attachments)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -98,6 +99,10 @@ func (d *remoteDevice) Close() error {
 	}
 	return nil
 }
+
+// Reject ends the attachment because the device has other descriptors than those that were agreed to. Why then returns
+// an error that wraps ErrChanged.
+func (d *remoteDevice) Reject(detail string) { d.detach(fmt.Errorf("%w: %s", ErrChanged, detail)) }
 
 // detach ends the attachment from this side.
 func (d *remoteDevice) detach(reason error) {

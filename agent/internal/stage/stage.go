@@ -4,7 +4,8 @@
 //	client:  vhci or USB/IP server ──► stages of Wrap ──► session
 //	host:    session ──► guard ──► backend
 //
-// A device gets the stages of [kinds] that are made for it. The storage stage sends
+// A device gets the stages of [kinds] that are made for it. The enumeration stage is made
+// for every device: it answers requests for descriptors. The storage stage sends
 // URBs ahead that must reach the device one by one; it needs the guard on the host,
 // see package guard.
 //
@@ -21,6 +22,7 @@ import (
 	"slices"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/counts"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/enumeration"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/storage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -72,7 +74,17 @@ var kinds = []kind{
 		}
 		return s, ""
 	}},
+	{name: "enumeration", fits: isDescribed, wrap: func(below usb.Device) (layer, string) {
+		s, off := enumeration.New(below)
+		if s == nil {
+			return nil, off
+		}
+		return s, ""
+	}},
 }
+
+// isDescribed reports whether the host has sent the descriptors of a device.
+func isDescribed(info usb.Info) bool { return len(info.Descriptors) > 0 }
 
 // Wrap returns a remote device with the stages that fit it. The caller closes the
 // result instead of dev.
@@ -89,6 +101,11 @@ func Wrap(dev usb.Device, cfg Config) *Device {
 		}
 		if m.layer != nil {
 			d.Device = m.layer
+		}
+		if b, ok := m.layer.(interface {
+			Begin(report func(detail string))
+		}); ok {
+			b.Begin(d.reject)
 		}
 		d.stages = append(d.stages, m)
 	}
@@ -108,6 +125,13 @@ func (d *Device) refuse(k kind, cfg Config) string {
 		return "the other machine's agent does not support it: upgrade it"
 	}
 	return ""
+}
+
+// reject ends the attachment because the device is not the one that was agreed to.
+func (d *Device) reject(detail string) {
+	if r, ok := d.remote.(interface{ Reject(detail string) }); ok {
+		r.Reject(detail)
+	}
 }
 
 // Submit implements [usb.Device].
