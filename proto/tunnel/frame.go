@@ -117,6 +117,22 @@ type Frame struct {
 	Seq  uint64 // from 1; 0 on LaneLink and in lossy frames
 	Kind Kind
 	Body []byte
+
+	// The sending link uses the fields below. They are not sent.
+
+	Class Class // of the lane
+	// Part is called before each part of the body is written, with the number of bytes that are left. It waits while
+	// more urgent lanes write, and returns the length of the part, which is not 0 unless left is. Nil: the body is one
+	// part.
+	Part func(left int) int
+}
+
+// NextPart returns the length of the next part of the body that may be written now; see Part.
+func (f Frame) NextPart(left int) int {
+	if f.Part == nil {
+		return left
+	}
+	return f.Part(left)
 }
 
 // HeaderSize is the length of a frame without its body, in bytes.

@@ -20,22 +20,28 @@ var coalesced tunnel.Pool
 
 // WriteFrame writes a frame. Header and body leave in one Write if the body is
 // small. Of a large body only the beginning is copied. TLS and QUIC have a
-// fixed cost for each Write, so the number of Writes matters.
+// fixed cost for each Write, so the number of Writes matters. WriteFrame asks
+// Frame.Part before it writes each part.
 func WriteFrame(w io.Writer, f tunnel.Frame) error {
 	if err := f.Check(); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
-	head := min(len(f.Body), maxCoalesced)
+	part := f.NextPart(len(f.Body))
+	head := min(part, maxCoalesced)
 	b := coalesced.Get(tunnel.HeaderSize + head)
 	defer coalesced.Put(b)
 	if _, err := w.Write(append(f.AppendHeader(b[:0]), f.Body[:head]...)); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
-	if head == len(f.Body) {
-		return nil
-	}
-	if _, err := w.Write(f.Body[head:]); err != nil {
-		return fmt.Errorf("write frame: body: %w", err)
+	part -= head
+	for rest := f.Body[head:]; len(rest) > 0; part = 0 {
+		if part == 0 {
+			part = f.NextPart(len(rest))
+		}
+		if _, err := w.Write(rest[:part]); err != nil {
+			return fmt.Errorf("write frame: body: %w", err)
+		}
+		rest = rest[part:]
 	}
 	return nil
 }

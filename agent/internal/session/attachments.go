@@ -61,7 +61,8 @@ func (a *attachments) drop(reason string) {
 
 // push sends a message on lane 1. It does nothing if the state was dropped.
 func (a *attachments) push(kind tunnel.Kind, body []byte) (number uint64) {
-	number, _ = a.lanes.Control().Lane(tunnel.LaneSession.Endpoint()).Push(kind, body, controlCost)
+	lane := a.lanes.Control().Lane(tunnel.LaneSession.Endpoint(), tunnel.ClassInteractive)
+	number, _ = lane.Push(kind, body, controlCost)
 	return number
 }
 

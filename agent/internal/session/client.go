@@ -101,6 +101,7 @@ func (a *attachments) handleAttachReply(m tunnel.AttachReply) error {
 		return malformed("attachment %d is attached twice", m.Attachment)
 	}
 	d.info, d.guarded, d.isochronous, d.since = InfoOf(m.Device), m.Guarded, m.Isochronous, time.Now()
+	d.classes = laneClasses(d.info.Descriptors)
 	close(d.answered)
 	a.session.events.add(Event{Kind: Attachments})
 	return nil

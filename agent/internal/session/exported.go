@@ -99,6 +99,9 @@ func (x *exportedAttachment) open(dev usb.Device) bool {
 	for e, t := range types {
 		x.urbs.endpoints[endpointSlot(e)].types = t
 	}
+	for i, class := range laneClasses(info.Descriptors) {
+		x.urbs.endpoints[i].class = class
+	}
 	x.mu.Unlock()
 	for e := range types {
 		x.group.Allow(uint8(e))

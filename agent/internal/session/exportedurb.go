@@ -51,7 +51,7 @@ func (x *exportedAttachment) submit(f tunnel.Frame, m *tunnel.Submit) error {
 		return err
 	}
 	if e.lane == nil {
-		e.lane = x.group.Lane(uint8(endpoint))
+		e.lane = x.group.Lane(uint8(endpoint), e.class)
 	}
 	if len(m.Data) > 0 {
 		p.submit = f.Body

@@ -38,6 +38,7 @@ type remoteDevice struct {
 	info        usb.Info
 	guarded     bool
 	isochronous bool
+	classes     [endpointSlots]tunnel.Class // of the lanes
 	since       time.Time
 
 	mu sync.Mutex

@@ -88,7 +88,7 @@ func (d *remoteDevice) send(u *usb.URB) bool {
 	e := &d.endpoints[endpointSlot(u.Endpoint)]
 	if e.lane == nil {
 		d.group.Allow(uint8(u.Endpoint)) // for the completions
-		e.lane = d.group.Lane(uint8(u.Endpoint))
+		e.lane = d.group.Lane(uint8(u.Endpoint), d.classes[endpointSlot(u.Endpoint)])
 	}
 	m.URB = d.session.urbs.Add(1)
 	body := m.Append(d.session.transport.NewBody(m.Size())[:0])

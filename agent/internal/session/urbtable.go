@@ -24,6 +24,7 @@ type urbTable struct {
 // exportedEndpoint is an endpoint of an exported attachment.
 type exportedEndpoint struct {
 	types transferTypes            // none: the device has no such endpoint
+	class tunnel.Class             // of lane
 	lane  *transport.OutLane       // nil until it is used
 	last  uint64                   // the number of the last URB: numbers rise
 	live  fifo.Queue[*exportedURB] // parked or running, in the order of their numbers

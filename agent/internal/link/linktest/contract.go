@@ -119,6 +119,12 @@ func passesBlockedLane(t *testing.T, dialer, acceptor link.Link) {
 		t.Fatal(err)
 	}
 	Within(t, passed, "a small frame to pass a blocked bulk lane")
+	serial := Frame(tunnel.EndpointLane(2, 0x02), 1, 10<<10)
+	serial.Class = tunnel.ClassSerial
+	if err := dialer.Send(serial); err != nil {
+		t.Fatal(err)
+	}
+	Within(t, passed, "serial data to pass a blocked bulk lane")
 }
 
 // carriesLossy sends lossy frames of the largest size one by one. The paths of the
@@ -169,7 +175,10 @@ func keepsOrderWhenLaneGrows(t *testing.T, dialer, acceptor link.Link) {
 				if seq%4 == 3 {
 					size = 64 << 10
 				}
-				if err := dialer.Send(Frame(lane, seq+1, size)); err != nil {
+				f := Frame(lane, seq+1, size)
+				f.Class = tunnel.Class(i % tunnel.Classes)
+				f.Part = func(left int) int { return min(left, 5000) }
+				if err := dialer.Send(f); err != nil {
 					t.Errorf("send: %v", err)
 					return
 				}

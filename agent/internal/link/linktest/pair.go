@@ -106,7 +106,10 @@ func (m *Memory) Send(f tunnel.Frame) error {
 		}
 	}
 	m.mu.Unlock()
-	f.Body = bytes.Clone(f.Body)
+	for left := len(f.Body); left > 0; {
+		left -= f.NextPart(left)
+	}
+	f.Body, f.Part = bytes.Clone(f.Body), nil
 	select {
 	case <-m.end.done:
 		return m.endError()

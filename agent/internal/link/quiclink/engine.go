@@ -48,12 +48,25 @@ func config(wrapped bool) *engineConfig {
 	return c
 }
 
-// Urgencies (RFC 9218 section 4.1); lower values are sent first. A lane is
-// interactive until it carries a large frame.
+// Urgencies (RFC 9218 section 4.1); lower values are sent first.
 const (
 	urgencyInteractive = 1
+	urgencyIsochronous = 2
+	urgencySerial      = 3
 	urgencyBulk        = 4
 )
+
+// urgencyOf returns the urgency of a new lane. A lane of tunnel.ClassBulk is
+// interactive until it carries a large frame.
+func urgencyOf(class tunnel.Class) int8 {
+	switch class {
+	case tunnel.ClassIsochronous:
+		return urgencyIsochronous
+	case tunnel.ClassSerial:
+		return urgencySerial
+	}
+	return urgencyInteractive
+}
 
 // setUrgency sets the urgency of a stream if the engine supports priorities.
 func setUrgency(s *sendStream, urgency int8) {

@@ -14,8 +14,8 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// maxSmallFrame is the largest body, in bytes, of a frame that does not turn its
-// lane into a bulk lane.
+// maxSmallFrame is the largest body, in bytes, of a frame that does not turn a lane
+// of tunnel.ClassBulk into a bulk lane.
 const maxSmallFrame = 4 << 10
 
 // readBufferSize is the size of the buffer of an incoming lane, in bytes. Larger
@@ -89,11 +89,11 @@ func (l *quicLink) Send(f tunnel.Frame) error {
 	lane.writing.Lock()
 	defer lane.writing.Unlock()
 	if lane.stream == nil {
-		if err := l.open(lane); err != nil {
+		if err := l.open(lane, f.Class); err != nil {
 			return l.endError(err)
 		}
 	}
-	if !lane.bulk && f.Lane > tunnel.LaneSession && len(f.Body) > maxSmallFrame {
+	if !lane.bulk && f.Lane > tunnel.LaneSession && f.Class == tunnel.ClassBulk && len(f.Body) > maxSmallFrame {
 		lane.bulk = true
 		setUrgency(lane.stream, urgencyBulk)
 	}
@@ -137,12 +137,12 @@ func (o *outLane) finish() {
 	}
 }
 
-func (l *quicLink) open(lane *outLane) error {
+func (l *quicLink) open(lane *outLane, class tunnel.Class) error {
 	stream, err := l.conn.OpenUniStreamSync(l.conn.Context())
 	if err != nil {
 		return err
 	}
-	setUrgency(stream, urgencyInteractive)
+	setUrgency(stream, urgencyOf(class))
 	if _, err := stream.Write(binary.BigEndian.AppendUint32(nil, uint32(lane.lane))); err != nil {
 		return err
 	}

@@ -33,7 +33,8 @@
 //
 // Every lane begins on the interactive connection. The first frame with a body
 // of more than 4 KiB moves its lane to the bulk connection, where the lane stays
-// until EndLane. The sender writes "move" to the interactive connection and then
+// until EndLane. Lanes of a more urgent class than bulk move with a body of more
+// than 16 KiB. The sender writes "move" to the interactive connection and then
 // the frame to the bulk connection. A receiver that gets a frame of a lane on
 // the bulk connection delivers it after it has read the lane's "move" from the
 // interactive connection. This keeps the order of the lane.

@@ -17,6 +17,14 @@ func tune(conn net.Conn) {
 	})
 }
 
+// limitUnsent bounds the bytes that a connection keeps before it sends them for the
+// first time (TCP_NOTSENT_LOWAT, tcp(7)). Bytes in flight do not count.
+func limitUnsent(conn net.Conn, bytes int) {
+	control(conn, func(fd int) {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes) // else only more waits
+	})
+}
+
 // kernelCounters are the kernel's measurements on a connection.
 type kernelCounters struct {
 	rtt, minRTT   time.Duration // smoothed and least; 0 if not measured

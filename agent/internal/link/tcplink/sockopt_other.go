@@ -20,3 +20,6 @@ type kernelCounters struct {
 
 // kernelStats returns nothing.
 func kernelStats(net.Conn) kernelCounters { return kernelCounters{} }
+
+// limitUnsent does nothing: the option of other systems is not used.
+func limitUnsent(net.Conn, int) {}

@@ -40,9 +40,17 @@ func (m Mode) Rank() link.Rank {
 	return link.RankTLS
 }
 
-// maxSmallFrame is the largest body, in bytes, of a frame that does not move its
-// lane to the bulk connection.
-const maxSmallFrame = 4 << 10
+// The largest body, in bytes, of a frame that does not move its lane to the bulk
+// connection. Frames of more urgent lanes must not wait behind a disk's data, but a
+// key press must not wait long behind them either.
+const (
+	maxSmallFrame  = 4 << 10
+	maxUrgentFrame = 16 << 10 // of a lane that is not of tunnel.ClassBulk
+)
+
+// maxUnsent bounds the bytes, in addition to one write, that wait in the kernel of
+// the sender until the path takes them. No frame overtakes them there.
+var maxUnsent = [roles]int{roleInteractive: 16 << 10, roleBulk: 256 << 10}
 
 // tcpLink is a link.Link over two connections.
 type tcpLink struct {
@@ -67,6 +75,9 @@ type bulkLane struct {
 
 func newLink(mode Mode, halves [roles]*half, peer ident.PeerID, dialed bool) *tcpLink {
 	raw := halves[roleInteractive].raw
+	for r, h := range halves {
+		limitUnsent(h.raw.Conn, maxUnsent[r])
+	}
 	return &tcpLink{
 		halves: halves,
 		info: link.Info{Peer: peer, Dialed: dialed, Path: link.Path{
@@ -134,7 +145,11 @@ func (l *tcpLink) route(f tunnel.Frame) (on role, moves bool) {
 	if _, ok := l.moved[f.Lane]; ok {
 		return roleBulk, false
 	}
-	if len(f.Body) <= maxSmallFrame || len(l.moved) >= tunnel.MaxLanes {
+	largest := maxSmallFrame
+	if f.Class > tunnel.ClassBulk {
+		largest = maxUrgentFrame
+	}
+	if len(f.Body) <= largest || len(l.moved) >= tunnel.MaxLanes {
 		return roleInteractive, false
 	}
 	l.moved[f.Lane] = struct{}{}

@@ -22,10 +22,15 @@
 //	│ states, watches the budget, calls the Handler                  │
 //	└────────────────────────────────────────────────────────────────┘
 //
-// A frame touches only the lock of its lane. Everything else about links and states belongs to the goroutine of Run,
-// which learns of events through a mailbox. Locks are taken from the top of this list to its end:
+// A lane that is not interactive waits for its turn before it writes a part of a frame; see turns. So interactive lanes
+// come before isochronous ones, those before serial ones, and those before bulk.
+//
+// A frame touches only the lock of its lane and, on its way out, that of the turns. Everything else about links and
+// states belongs to the goroutine of Run, which learns of events through a mailbox. Locks are taken from the top of
+// this list to its end:
 //
 //	inLane.mu   held while a frame is delivered, so Receiver methods may push frames
 //	State.mu    the set of groups and lanes
-//	OutLane.mu, ackBook.mu, mailbox.mu
+//	OutLane.mu
+//	turns.mu, ackBook.mu, mailbox.mu
 package transport

@@ -40,8 +40,8 @@ func (g *Group) Allow(endpoint uint8) {
 	}
 }
 
-// Lane returns the lane of a valid endpoint address for this agent to send on.
-func (g *Group) Lane(endpoint uint8) *OutLane {
+// Lane returns the lane of a valid endpoint address for this agent to send on. The class counts if the lane is new.
+func (g *Group) Lane(endpoint uint8, class tunnel.Class) *OutLane {
 	lane := tunnel.EndpointLane(g.attachment, endpoint)
 	i, _ := slot(lane.Endpoint())
 	if o := g.out[i].Load(); o != nil {
@@ -51,7 +51,7 @@ func (g *Group) Lane(endpoint uint8) *OutLane {
 	defer g.state.mu.Unlock()
 	o := g.out[i].Load()
 	if o == nil {
-		o = &OutLane{group: g, lane: lane, first: 1, closed: g.closed.Load(), link: g.state.active}
+		o = &OutLane{group: g, lane: lane, class: class, first: 1, closed: g.closed.Load(), link: g.state.active}
 		g.out[i].Store(o)
 	}
 	return o

@@ -34,6 +34,7 @@ type linkRunner struct {
 	info      link.Info
 	began     time.Time
 	post      linkPost              // what the writer of lane 0 has to send
+	turns     turns                 // of the writers of the other lanes
 	ready     chan struct{}         // closed by Run when the link is ready
 	ended     chan struct{}         // closed by Run when the link has ended
 	lossy     chan lossyFrame       // what writeLossy has to send
@@ -230,6 +231,7 @@ func (l *linkRunner) write() {
 			return
 		case <-l.post.wake:
 		case <-ping.C:
+			l.turns.setRate(l.link.Stats().Rate)
 			pings++
 			if !l.sendAll([]tunnel.Frame{{Kind: tunnel.KindPing, Body: pings.Encode()}}) {
 				return

@@ -17,6 +17,7 @@ const maxControlFrames = 32 * tunnel.MaxAttachments
 type OutLane struct {
 	group *Group
 	lane  tunnel.Lane
+	class tunnel.Class
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -94,7 +95,7 @@ func (o *OutLane) wakeWriter() {
 	case o.current != nil:
 		o.current.wake.Signal()
 	case o.link != nil && o.frames.Len() > 0:
-		o.current = &writer{lane: o, link: o.link, wake: sync.NewCond(&o.mu), next: o.first}
+		o.current = newWriter(o, o.link)
 		o.writers = append(o.writers, o.current)
 		o.group.state.transport.work.Go(o.current.run)
 	}
@@ -148,11 +149,23 @@ type writer struct {
 	lane *OutLane
 	link *linkRunner
 	wake *sync.Cond // with lane.mu
+	turn turn
+	part func(left int) int // turn.take; nil for an interactive lane
 
 	// Guarded by lane.mu.
 	next    uint64 // the number of the next frame to send on this link
 	sending uint64 // the number of the frame that Send has now; 0: none
 	over    bool   // the link has ended
+}
+
+// newWriter returns the writer of a lane on a link. lane.mu must be held.
+func newWriter(o *OutLane, l *linkRunner) *writer {
+	w := &writer{lane: o, link: l, wake: sync.NewCond(&o.mu), next: o.first}
+	if o.class < tunnel.ClassInteractive {
+		w.turn = turn{turns: &l.turns, class: o.class}
+		w.part = w.turn.take
+	}
+	return w
 }
 
 func (w *writer) run() {
@@ -174,6 +187,7 @@ func (w *writer) run() {
 
 // leave removes the writer from its lane. It stays the current one until its link ends, so that no other one starts.
 func (w *writer) leave() {
+	w.turn.end()
 	o := w.lane
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -186,6 +200,9 @@ func (w *writer) take() (tunnel.Frame, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	w.sending = 0
+	if o.current != w || w.next >= o.end() {
+		w.turn.end()
+	}
 	for !o.closed && !w.over {
 		w.next = max(w.next, o.first)
 		if o.current == w && w.next < o.end() {
@@ -193,7 +210,9 @@ func (w *writer) take() (tunnel.Frame, bool) {
 			w.sending = w.next
 			w.next++
 			o.group.state.transport.counters.sent.Add(1)
-			return tunnel.Frame{Lane: o.lane, Seq: w.sending, Kind: f.kind, Body: f.body}, true
+			return tunnel.Frame{
+				Lane: o.lane, Seq: w.sending, Kind: f.kind, Body: f.body, Class: o.class, Part: w.part,
+			}, true
 		}
 		w.wake.Wait()
 	}

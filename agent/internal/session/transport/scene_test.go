@@ -187,7 +187,7 @@ func (s *scene) push(endpoint uint8, n int) {
 	for range n {
 		s.pushed[endpoint]++
 		body := binary.BigEndian.AppendUint64(s.a.NewBody(0), s.pushed[endpoint])
-		if _, ok := s.group.Lane(endpoint).Push(tunnel.KindSubmit, body, 10); !ok {
+		if _, ok := s.group.Lane(endpoint, tunnel.ClassBulk).Push(tunnel.KindSubmit, body, 10); !ok {
 			s.t.Error("the lane is closed")
 		}
 	}

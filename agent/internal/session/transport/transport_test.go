@@ -139,7 +139,7 @@ func TestClosedGroupEndsItsLanesOnEachLink(t *testing.T) {
 				t.Errorf("link %d: %d lanes were ended, want 2", i, got)
 			}
 		}
-		if _, ok := s.group.Lane(1).Push(tunnel.KindSubmit, make([]byte, 8), 1); ok {
+		if _, ok := s.group.Lane(1, tunnel.ClassBulk).Push(tunnel.KindSubmit, make([]byte, 8), 1); ok {
 			t.Error("a lane of the closed group takes frames")
 		}
 	})
@@ -155,7 +155,7 @@ func TestViolationReachesTheGroupOnly(t *testing.T) {
 			9: "a frame for endpoint 0x9, which does not exist",
 		} {
 			body := binary.BigEndian.AppendUint64(nil, 1)
-			s.group.Lane(endpoint).Push(tunnel.KindCancel, body, 1)
+			s.group.Lane(endpoint, tunnel.ClassBulk).Push(tunnel.KindCancel, body, 1)
 			if s.to.count(t); s.to.violated != want {
 				t.Errorf("violated: %q, want %q", s.to.violated, want)
 			}
@@ -171,11 +171,11 @@ func TestViolationOfLane1DropsTheState(t *testing.T) {
 		s := newScene(t)
 		defer s.end()
 		s.connect(link.RankHost)
-		s.a.state.Control().Lane(1).Push(tunnel.KindDevices, binary.BigEndian.AppendUint64(nil, 1), 1)
+		s.a.state.Control().Lane(1, tunnel.ClassBulk).Push(tunnel.KindDevices, binary.BigEndian.AppendUint64(nil, 1), 1)
 		if events := s.b.takeEvents(); len(events) != 1 {
 			t.Errorf("events after a frame that the user accepts: %q", events)
 		}
-		s.a.state.Control().Lane(1).Push(tunnel.KindAttach, binary.BigEndian.AppendUint64(nil, 2), 1)
+		s.a.state.Control().Lane(1, tunnel.ClassBulk).Push(tunnel.KindAttach, binary.BigEndian.AppendUint64(nil, 2), 1)
 		if events := s.b.takeEvents(); len(events) != 1 || events[0] != "reset: "+errRefused.Error() {
 			t.Errorf("events after a frame that the user refuses: %q", events)
 		}
@@ -197,7 +197,7 @@ func TestBudgetDropsTheState(t *testing.T) {
 			events[0] != "reset: no link to the peer for as long as a budget of 1m0s allows" {
 			t.Errorf("events after the budget: %q", events)
 		}
-		if _, ok := s.group.Lane(1).Push(tunnel.KindSubmit, make([]byte, 8), 1); ok {
+		if _, ok := s.group.Lane(1, tunnel.ClassBulk).Push(tunnel.KindSubmit, make([]byte, 8), 1); ok {
 			t.Error("a lane of the dropped state takes frames")
 		}
 	})
