@@ -18,6 +18,9 @@
 //	    │             │             │
 //	    └─────────────┴─────────────┴── anything else: the epoch ends
 //
+// If the device halts the endpoint once instead of the status, the guard clears the halt
+// and asks again, as a driver does.
+//
 // So the device sees no difference. Urgent exchanges, which a driver waits for, run
 // before the others. Otherwise exchanges run in the order of their numbers.
 //

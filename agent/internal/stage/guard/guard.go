@@ -68,6 +68,16 @@ type entry struct {
 	arrival  uint64 // rises with each marked URB
 	timer    *time.Timer
 	timedOut bool
+	clearing *usb.URB // ends the halt instead of a status; nil: the status never was halted
+	isHalted bool     // the backend has clearing
+}
+
+// flying returns the URB of e that the backend has.
+func (e *entry) flying() *usb.URB {
+	if e.isHalted {
+		return e.clearing
+	}
+	return &e.sent
 }
 
 // Submit implements [usb.Device].
@@ -175,7 +185,7 @@ func (d *Device) timeOut(e *entry) {
 	d.mu.Lock()
 	if d.inFlight == e {
 		e.timedOut = true
-		d.box.Cancel(&e.sent)
+		d.box.Cancel(e.flying())
 	}
 	d.mu.Unlock()
 	d.box.Run()
@@ -195,9 +205,38 @@ func (d *Device) next() *exchange {
 	return best
 }
 
+// clearHalt ends the halt of the endpoint that should have sent a status, and asks for
+// the status once more. Disks halt it after data that were shorter than the command
+// asked for, and every driver does the same (Bulk-Only Transport 1.0, 6.7.2 and figure
+// 2). mu must be held.
+func (d *Device) clearHalt(e *entry) {
+	setup := usb.Setup{Type: 0x02, Request: 1, Index: uint16(e.urb.Endpoint)}
+	e.isHalted, e.clearing = true, &usb.URB{Setup: setup.Bytes(), Done: func(u *usb.URB) {
+		d.mu.Lock()
+		e.isHalted = false
+		again := u.Status == usb.StatusOK && !d.isOver
+		if again {
+			e.sent.Actual = 0
+			d.box.Submit(&e.sent)
+		}
+		d.mu.Unlock()
+		if !again {
+			d.done(e)
+		}
+		d.box.Run()
+	}}
+	d.box.Submit(e.clearing)
+}
+
 // done handles the completion of the URB that the backend had.
 func (d *Device) done(e *entry) {
 	d.mu.Lock()
+	if e.mark.Role == Status && e.sent.Status == usb.StatusStall && e.clearing == nil && !d.isOver {
+		d.clearHalt(e)
+		d.mu.Unlock()
+		d.box.Run()
+		return
+	}
 	d.inFlight = nil
 	delete(d.entries, e.urb)
 	if e.timer != nil {
@@ -270,7 +309,7 @@ func (d *Device) Cancel(u *usb.URB) {
 	case e == nil:
 		d.box.Cancel(u)
 	case e == d.inFlight:
-		d.box.Cancel(&e.sent)
+		d.box.Cancel(e.flying())
 	case e.exchange == d.current:
 		d.drop(e, usb.StatusReset)
 		d.endEpoch()

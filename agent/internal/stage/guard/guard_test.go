@@ -88,7 +88,7 @@ func TestPartsRunInOrderHoweverTheyArrive(t *testing.T) {
 
 func TestNothingFollowsAFailedCommand(t *testing.T) {
 	for fault := stagetest.FailStall; fault < stagetest.Hang; fault++ {
-		if fault == stagetest.ShortData {
+		if fault == stagetest.ShortData || fault == stagetest.StallStatus {
 			continue // a good status
 		}
 		disk := newDisk(func(_ byte, _ uint8, first, _ uint64) stagetest.Fault {
@@ -127,6 +127,49 @@ func TestNothingFollowsAFailedCommand(t *testing.T) {
 		statuses(t, "of the next epoch", next, 0, 0, 0)
 		_ = g.Close()
 	}
+}
+
+// TestHaltedStatusIsFetchedAgain reads from a disk that halts the endpoint once instead of
+// a status.
+func TestHaltedStatusIsFetchedAgain(t *testing.T) {
+	disk := newDisk(func(_ byte, _ uint8, first, _ uint64) stagetest.Fault {
+		if first == 0 {
+			return stagetest.StallStatus
+		}
+		return stagetest.NoFault
+	})
+	g := guard.New(disk)
+	defer g.Close()
+	for n := range uint32(2) {
+		urbs := read(guard.Mark{Epoch: 1, Number: n + 1}, uint64(n))
+		for _, u := range urbs {
+			g.Submit(u)
+		}
+		statuses(t, "a read", urbs, 0, 0, 0)
+	}
+}
+
+// TestStatusThatStaysHaltedFails gives the status to the client if the halt cannot be cleared.
+func TestStatusThatStaysHaltedFails(t *testing.T) {
+	disk := newDisk(func(byte, uint8, uint64, uint64) stagetest.Fault { return stagetest.StallStatus })
+	g := guard.New(&haltedDisk{Disk: disk})
+	defer g.Close()
+	urbs := read(guard.Mark{Epoch: 1, Number: 1}, 0)
+	for _, u := range urbs {
+		g.Submit(u)
+	}
+	statuses(t, "a read", urbs, 0, 0, usb.StatusStall)
+}
+
+// haltedDisk is a disk whose endpoints stay halted.
+type haltedDisk struct{ *stagetest.Disk }
+
+func (d *haltedDisk) Submit(u *usb.URB) {
+	if u.SetupPacket().Change() == usb.ClearHalt {
+		u.Finish(usb.StatusStall)
+		return
+	}
+	d.Disk.Submit(u)
 }
 
 func TestUrgentReadOvertakes(t *testing.T) {
