@@ -8,9 +8,9 @@ var mayImport = map[string][]string{
 	"proto/ident":  {},
 	"proto/api":    {"proto/ident"},
 	"proto/signal": {"proto/ident"},
-	"proto/tunnel": {},
+	"proto/tunnel": {"internal/bufferpool"},
 	"proto/call":   {},
-	"proto/usbip":  {},
+	"proto/usbip":  {"internal/bufferpool"},
 
 	"migrations": {},
 
@@ -113,8 +113,8 @@ var mayImport = map[string][]string{
 	"agent/internal/usb/uevent":      {},
 	"agent/internal/usb/usbfs":       {"agent/internal/usb"},
 	"agent/internal/usb/libusb":      {"agent/internal/usb"},
-	"agent/internal/usbip":           {"proto/usbip", "agent/internal/usb"},
-	"agent/internal/link":            {"proto/ident", "proto/tunnel"},
+	"agent/internal/usbip":           {"internal/bufferpool", "proto/usbip", "agent/internal/usb"},
+	"agent/internal/link":            {"internal/bufferpool", "proto/ident", "proto/tunnel"},
 	"agent/internal/link/linktest":   {"proto/ident", "proto/tunnel", "agent/internal/link"},
 	"agent/internal/link/quiclink": {
 		"proto/ident", "proto/tunnel", "agent/internal/link",
@@ -128,7 +128,7 @@ var mayImport = map[string][]string{
 	"agent/internal/path":         {"proto/call"},
 	"agent/internal/session/fifo": {},
 	"agent/internal/session/transport": {
-		"proto/tunnel", "agent/internal/link",
+		"internal/bufferpool", "proto/tunnel", "agent/internal/link",
 		"agent/internal/session/fifo",
 	},
 	"agent/internal/session": {
@@ -202,12 +202,13 @@ var mayImport = map[string][]string{
 		"agent", "agent/internal/localapi", "proto/ident",
 		"internal/settings", "internal/logging", "internal/doctor",
 	},
-	"deploy/docs":       {},
-	"internal/settings": {},
-	"internal/limits":   {},
-	"internal/logging":  {"internal/limits"},
-	"internal/doctor":   {"proto/ident", "proto/api", "proto/signal"},
-	"deploy/load/swarm": {"proto"},
+	"deploy/docs":         {},
+	"internal/settings":   {},
+	"internal/bufferpool": {},
+	"internal/limits":     {},
+	"internal/logging":    {"internal/limits"},
+	"internal/doctor":     {"proto/ident", "proto/api", "proto/signal"},
+	"deploy/load/swarm":   {"proto"},
 	"deploy/load/cmd/easyfind-load": {
 		"proto/api", "deploy/load/swarm", "internal/logging",
 		"internal/settings",

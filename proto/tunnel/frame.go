@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/easyfind-usb/easyfind/internal/bufferpool"
 )
 
 // Version is the version of the protocol. Both Hellos of a link must have the same one.
@@ -224,3 +226,10 @@ func ReadFrame(r *bufio.Reader) (Frame, error) {
 	}
 	return f, nil
 }
+
+// received holds the bodies of frames that ReadFrame returned and FreeBody took back.
+var received bufferpool.Pool
+
+// FreeBody lets ReadFrame use the body of a frame again. The receiver of a frame may call it once it no longer
+// needs the body; a body that is never freed is collected as garbage.
+func FreeBody(body []byte) { received.Put(body) }

@@ -74,9 +74,16 @@ func readFirst(r io.Reader, n int) ([]byte, error) {
 // readRest reads n more bytes of a message. It returns io.ErrUnexpectedEOF if the
 // connection ends.
 func readRest(r io.Reader, n int) ([]byte, error) {
-	b, err := readFirst(r, n)
+	b := make([]byte, n)
+	return b, readInto(r, b)
+}
+
+// readInto fills b with more bytes of a message. It returns io.ErrUnexpectedEOF if the
+// connection ends.
+func readInto(r io.Reader, b []byte) error {
+	_, err := io.ReadFull(r, b)
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return b, err
+	return err
 }

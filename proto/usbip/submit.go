@@ -3,6 +3,8 @@ package usbip
 import (
 	"encoding/binary"
 	"io"
+
+	"github.com/easyfind-usb/easyfind/internal/bufferpool"
 )
 
 // CmdSubmit submits an URB (USBIP_CMD_SUBMIT):
@@ -46,13 +48,21 @@ func readCmdSubmit(r io.Reader, h Header, b []byte) (*CmdSubmit, error) {
 		return nil, err
 	}
 	if h.Direction == Out {
-		if m.Data, err = readRest(r, int(m.Length)); err != nil {
+		m.Data = received.Get(int(m.Length))
+		if err = readInto(r, m.Data); err != nil {
 			return nil, err
 		}
 	}
 	m.Packets, err = readIso(r, n, int(m.Length))
 	return m, err
 }
+
+// received holds the data of commands that ReadCommand returned and FreeData took back.
+var received bufferpool.Pool
+
+// FreeData lets ReadCommand use the data of a command again. The receiver of the command may
+// call it once it no longer needs them; data that are never freed are collected as garbage.
+func FreeData(data []byte) { received.Put(data) }
 
 // RetSubmit is the result of a CmdSubmit (USBIP_RET_SUBMIT):
 //

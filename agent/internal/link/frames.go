@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"github.com/easyfind-usb/easyfind/internal/bufferpool"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
@@ -16,7 +17,7 @@ import (
 const maxCoalesced = 4 << 10
 
 // coalesced holds memory for header and body that leave in one Write.
-var coalesced tunnel.Pool
+var coalesced bufferpool.Pool
 
 // WriteFrame writes a frame. Header and body leave in one Write if the body is
 // small. Of a large body only the beginning is copied. TLS and QUIC have a

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/internal/bufferpool"
 	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 )
 
@@ -59,6 +60,10 @@ type exchange struct {
 	dev usb.Device
 	out *outbox
 
+	// buffers holds the memory of the data of INs. Other importers do not use it: a device
+	// that reports more bytes than it has written reveals what was there.
+	buffers bufferpool.Pool
+
 	mu       sync.Mutex
 	changed  *sync.Cond          // on mu: signalled when pending shrinks or ended is set
 	pending  map[uint32]*request // by Seq of the CmdSubmit
@@ -98,7 +103,7 @@ func (e *exchange) submit(cmd *wire.CmdSubmit) error {
 		Interval: cmd.Interval, StartFrame: cmd.StartFrame, Done: func(*usb.URB) { e.complete(cmd.Seq) },
 	}}
 	if cmd.Direction == wire.In {
-		r.urb.Data = make([]byte, cmd.Length)
+		r.urb.Data = e.buffers.Get(int(cmd.Length))
 		if cmd.Endpoint != 0 {
 			r.urb.Endpoint |= 0x80
 		}
@@ -138,7 +143,7 @@ func (e *exchange) unlink(cmd *wire.CmdUnlink) {
 	e.mu.Lock()
 	r := e.pending[cmd.Unlink]
 	if r == nil { // already complete: its RetSubmit is queued before this reply
-		e.out.put((&wire.RetUnlink{Header: wire.Header{Seq: cmd.Seq}}).AppendTo(nil))
+		e.out.putMessage(&wire.RetUnlink{Header: wire.Header{Seq: cmd.Seq}}, nil, nil)
 		e.mu.Unlock()
 		return
 	}
@@ -164,19 +169,20 @@ func (e *exchange) complete(seq uint32) {
 	default:
 	}
 	if r.unlink != nil && r.urb.Status.Cancelled() {
-		m := wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}, Status: int32(usb.StatusReset)}
-		e.out.put(m.AppendTo(nil))
+		m := &wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}, Status: int32(usb.StatusReset)}
+		e.out.putMessage(m, nil, nil)
 		return
 	}
-	e.out.put(reply(r)...)
+	e.reply(r)
 	if r.unlink != nil {
-		e.out.put((&wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}}).AppendTo(nil))
+		e.out.putMessage(&wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}}, nil, nil)
 	}
 }
 
-// reply returns the encoded RetSubmit of a request, in pieces. It copies the data
-// of isochronous URBs only.
-func reply(r *request) [][]byte {
+// reply queues the RetSubmit of a request. It copies the data of isochronous URBs only.
+// The memory of the data is used again, unless the URB failed: then a backend may still
+// read or write it.
+func (e *exchange) reply(r *request) {
 	u := r.urb
 	m := &wire.RetSubmit{
 		Header: wire.Header{Seq: r.cmd.Seq}, Status: int32(u.Status), Actual: uint32(u.Actual),
@@ -187,14 +193,26 @@ func reply(r *request) [][]byte {
 			Offset: p.Offset, Length: p.Length, Actual: p.Actual, Status: int32(p.Status),
 		})
 	}
+	in, done := r.cmd.Direction == wire.In, u.Status == usb.StatusOK
 	switch {
-	case r.cmd.Direction == wire.Out:
-		return [][]byte{m.AppendTo(nil)}
-	case len(m.Packets) > 0:
+	case in && len(m.Packets) == 0:
+		data := u.Data
+		e.out.putMessage(m, data[:u.Actual], func() {
+			if done {
+				e.buffers.Put(data)
+			}
+		})
+		return
+	case in:
 		m.Data = u.Data
-		return [][]byte{m.AppendTo(nil)}
 	}
-	return [][]byte{m.AppendTo(nil), u.Data[:u.Actual]}
+	e.out.putMessage(m, nil, nil)
+	switch {
+	case done && in:
+		e.buffers.Put(u.Data)
+	case done:
+		wire.FreeData(u.Data)
+	}
 }
 
 // end makes admit return io.EOF, also one that is waiting.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
+	"github.com/easyfind-usb/easyfind/internal/bufferpool"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
@@ -59,8 +60,8 @@ type Transport struct {
 	handler  Handler
 	budget   time.Duration
 	log      *slog.Logger
-	bodies   tunnel.Pool // of frames that this peer receives; never shared with another peer
-	inbox    mailbox     // of Run
+	bodies   bufferpool.Pool // of frames that this peer receives; never shared with another peer
+	inbox    mailbox         // of Run
 	work     sync.WaitGroup
 	counters counters
 	status   atomic.Pointer[Status] // replaced by Run, never changed

@@ -1,4 +1,5 @@
-package tunnel
+// Package bufferpool keeps the memory of the data that URBs carry for reuse.
+package bufferpool
 
 import (
 	"math/bits"
@@ -6,14 +7,14 @@ import (
 )
 
 // A buffer of class k holds 64<<k bytes of data and the fields in front of them. So transfers of 64 bytes to
-// MaxTransfer whose length is a power of two waste little.
+// 4 MiB whose length is a power of two waste little.
 const (
 	smallestClass = 64
 	classSlack    = 64
-	poolClasses   = 17 // the last one holds MaxTransfer bytes of data
+	poolClasses   = 17 // the last one holds 4 MiB of data, the longest transfer
 )
 
-// Pool keeps the memory of frame bodies for reuse. The zero value is an empty pool. Its methods may be called
+// Pool keeps memory for reuse. The zero value is an empty pool. Its methods may be called
 // concurrently.
 type Pool struct {
 	buffers [poolClasses]sync.Pool // of *[]byte
@@ -61,10 +62,3 @@ func classOf(n int) int {
 
 // classSize returns the capacity of the buffers of class k in bytes.
 func classSize(k int) int { return smallestClass<<k + classSlack }
-
-// received holds the bodies of frames that ReadFrame returned and FreeBody took back.
-var received Pool
-
-// FreeBody lets ReadFrame use the body of a frame again. The receiver of a frame may call it once it no longer
-// needs the body; a body that is never freed is collected as garbage.
-func FreeBody(body []byte) { received.Put(body) }

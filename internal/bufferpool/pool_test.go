@@ -1,4 +1,4 @@
-package tunnel
+package bufferpool
 
 import "testing"
 
@@ -9,14 +9,14 @@ func TestPoolClassesHoldWhatTheyPromise(t *testing.T) {
 			t.Fatalf("%d bytes: class %d holds %d bytes", n, k, classSize(k))
 		}
 	}
-	if k := classOf(MaxTransfer + urbHeaderSize); k != poolClasses-1 {
+	if k := classOf(4<<20 + classSlack); k != poolClasses-1 {
 		t.Errorf("the longest transfer is of class %d, want the last one", k)
 	}
 }
 
 func TestPoolReturnsSlicesOfTheRightLength(t *testing.T) {
 	var p Pool
-	for _, n := range []int{0, 1, 128, 129, 64<<10 + 36, MaxFrame, MaxFrame + 1} {
+	for _, n := range []int{0, 1, 128, 129, 64<<10 + 36, classSize(poolClasses - 1), classSize(poolClasses-1) + 1} {
 		for range 3 {
 			b := p.Get(n)
 			if len(b) != n {
