@@ -173,7 +173,7 @@ var mayImport = map[string][]string{
 	"agent": {"proto/ident", "agent/internal"},
 	"agent/internal/stage": {
 		"agent/internal/stage/counts", "agent/internal/stage/enumeration", "agent/internal/stage/guard",
-		"agent/internal/stage/storage", "agent/internal/usb",
+		"agent/internal/stage/isochronous", "agent/internal/stage/storage", "agent/internal/usb",
 	},
 	"agent/internal/stage/counts": {},
 	"agent/internal/stage/enumeration": {
@@ -181,13 +181,17 @@ var mayImport = map[string][]string{
 	},
 	"agent/internal/stage/guard":  {"agent/internal/stage/outbox", "agent/internal/usb"},
 	"agent/internal/stage/outbox": {"agent/internal/usb"},
+	"agent/internal/stage/isochronous": {
+		"proto/tunnel", "agent/internal/stage/counts", "agent/internal/stage/outbox", "agent/internal/usb",
+	},
 	"agent/internal/stage/storage": {
 		"agent/internal/stage/counts", "agent/internal/stage/guard", "agent/internal/stage/outbox",
 		"agent/internal/usb",
 	},
 	"agent/internal/sharing": {
 		"proto/ident", "proto/tunnel", "agent/internal/session",
-		"agent/internal/stage/guard", "agent/internal/state", "agent/internal/usb",
+		"agent/internal/stage/guard", "agent/internal/stage/isochronous", "agent/internal/state",
+		"agent/internal/usb",
 	},
 	"agent/internal/using": {
 		"proto/ident", "proto/tunnel", "agent/internal/session",
@@ -242,6 +246,7 @@ var doors = map[string][]string{
 	"github.com/quic-go/quic-go":         {"agent/internal/link/quiclink"},
 	"github.com/apernet/quic-go":         {"agent/internal/link/quiclink"},
 	"github.com/google/gousb":            {"agent/internal/usb/libusb"},
+	"github.com/klauspost/reedsolomon":   {"agent/internal/stage/isochronous"},
 	"github.com/gtank/ristretto255":      {"agent/internal/pairing/cpace"},
 	"github.com/chromedp":                {"rendezvous/internal/web/webtest"},
 	"github.com/alecthomas/kong": {

@@ -20,8 +20,9 @@ const (
 )
 
 // Shard is one part of an encoded [IsoBlock] of the endpoint of its lane. The block is cut into as many data shards of
-// equal length as Data says; the last one is padded with zeros. Parity shards of the same length follow them (a
-// Reed-Solomon code over GF(2^8)): any Data of the shards give the block. Body, big-endian:
+// equal length as Data says; the last one is padded with zeros. Parity shards of the same length follow them: any Data
+// of the shards give the block. The code is a systematic Reed-Solomon code over GF(2^8) with the polynomial 0x11d:
+// parity shard r (counted on from the data shards) is the sum of data shard c divided by r XOR c. Body, big-endian:
 //
 //	stream 4 │ block 4 │ length 4 (of the block) │ index 1 │ data 1 │ parity 1 │ bytes
 type Shard struct {
@@ -150,6 +151,7 @@ const (
 type IsoReport struct {
 	Stream uint32
 	Stop   bool // bit 0 of flags: the stream is over
+	Refuse bool // bit 1, from the host: because the device refused it
 	// From the client:
 	Room     uint32 // bytes that the longest packet may have
 	Interval uint32 // of packets, in microframes: 1 to MaxIsoInterval
@@ -169,7 +171,10 @@ func (r IsoReport) Encode() []byte {
 	b := binary.BigEndian.AppendUint32(make([]byte, 0, reportSize), r.Stream)
 	flags := byte(0)
 	if r.Stop {
-		flags = 1
+		flags |= 1
+	}
+	if r.Refuse {
+		flags |= 2
 	}
 	b = append(b, flags)
 	b = binary.BigEndian.AppendUint32(b, r.Room)
@@ -189,7 +194,7 @@ func DecodeIsoReport(body []byte) (IsoReport, error) {
 		return IsoReport{}, malformed("IsoReport of %d bytes, want %d", len(body), reportSize)
 	}
 	r := IsoReport{
-		Stream: binary.BigEndian.Uint32(body), Stop: body[4]&1 != 0,
+		Stream: binary.BigEndian.Uint32(body), Stop: body[4]&1 != 0, Refuse: body[4]&2 != 0,
 		Room: binary.BigEndian.Uint32(body[5:]), Interval: binary.BigEndian.Uint32(body[9:]),
 		Elapsed: binary.BigEndian.Uint64(body[13:]), Margin: int32(binary.BigEndian.Uint32(body[21:])),
 		Loss: binary.BigEndian.Uint16(body[25:]), Late: binary.BigEndian.Uint32(body[27:]),

@@ -121,6 +121,10 @@ type Stage struct {
 	Hits      int64  `json:"hits"`            // commands answered from what was read ahead
 	Ahead     int64  `json:"bytes_ahead"`     // read ahead
 	Discarded int64  `json:"bytes_discarded"` // of these, not used
+	// Of audio and video packets:
+	Late      int64 `json:"packets_late,omitempty"`      // arrived too late
+	Lost      int64 `json:"packets_lost,omitempty"`      // never arrived
+	Recovered int64 `json:"packets_recovered,omitempty"` // were lost and computed from parity
 }
 
 // Offer is an EasyFind address that the other machine can join.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/session"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/isochronous"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -72,10 +73,19 @@ func (h *host) Open(ctx context.Context, a tunnel.Attach) (usb.Device, error) {
 		log.Info("peer gave a device back")
 		m.cfg.Changed()
 	})}
+	return withStages(opened, a), nil
+}
+
+// withStages returns a device with the host's halves of the stages that the client may use.
+func withStages(dev usb.Device, a tunnel.Attach) usb.Device {
+	info := dev.Info()
 	if a.Ahead && guard.Fits(info) {
-		return guard.New(opened), nil
+		dev = guard.New(dev)
 	}
-	return opened, nil
+	if a.Isochronous && isochronous.Fits(info) {
+		dev = isochronous.NewHost(dev)
+	}
+	return dev
 }
 
 // find returns the device that the peer asks for. A device that the peer may not use

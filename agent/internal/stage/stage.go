@@ -24,6 +24,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/counts"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/enumeration"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/isochronous"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/storage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
@@ -67,6 +68,14 @@ type kind struct {
 
 // kinds lists all stages. Those at the end are nearer to the driver.
 var kinds = []kind{
+	// Next to the session, with which it exchanges more than URBs.
+	{name: "isochronous", fits: isochronous.Fits, wrap: func(below usb.Device) (layer, string) {
+		s, off := isochronous.New(below)
+		if s == nil {
+			return nil, off
+		}
+		return s, ""
+	}},
 	{name: "storage", fits: storage.IsDisk, guarded: true, wrap: func(below usb.Device) (layer, string) {
 		s, off := storage.New(below)
 		if s == nil { // a nil *Stage in a layer would not be nil

@@ -127,7 +127,9 @@ func (a *attachment) attach(ctx context.Context) error {
 		return fmt.Errorf("expected descriptors of the device: %w", err)
 	}
 	stages := stage.Config{Off: a.stored.NoAcceleration, Without: a.m.cfg.NotAccelerated}
-	remote, err := s.Attach(ctx, tunnel.Attach{Device: a.stored.Device, Expect: expect, Ahead: !stages.Off})
+	remote, err := s.Attach(ctx, tunnel.Attach{
+		Device: a.stored.Device, Expect: expect, Ahead: !stages.Off, Isochronous: !stages.Off,
+	})
 	if err != nil {
 		return err
 	}

@@ -8,4 +8,7 @@ type Counts struct {
 	Hits      int64 // of these, answered with what had arrived already
 	Ahead     int64 // bytes fetched ahead
 	Discarded int64 // of these, bytes that the driver did not read
+	Late      int64 // isochronous packets that arrived too late
+	Lost      int64 // isochronous packets that never arrived
+	Recovered int64 // isochronous packets that were lost and computed from parity
 }

@@ -1,0 +1,93 @@
+package isochronous
+
+import "time"
+
+const (
+	microframe = 125 * time.Microsecond
+
+	slew       = 200 // a clock is set forward by at most 1/slew of the time that passes
+	memoryTime = 10 * time.Second
+)
+
+// clock is the packet clock of an endpoint as this agent follows it. Slot n, the place
+// of one packet, begins at epoch + lead + n × interval.
+type clock struct {
+	interval time.Duration
+	epoch    time.Time
+	lead     time.Duration
+	steered  time.Time
+	seen     extremes // of what offset returned for the signs of the device's clock
+}
+
+func newClock(interval time.Duration, now time.Time) clock {
+	return clock{interval: interval, epoch: now, steered: now}
+}
+
+// due returns when a slot begins.
+func (c *clock) due(slot uint64) time.Time {
+	return c.epoch.Add(c.lead + time.Duration(slot)*c.interval)
+}
+
+// next returns the first slot that does not begin before t.
+func (c *clock) next(t time.Time) uint64 {
+	since := t.Sub(c.epoch) - c.lead
+	if since <= 0 {
+		return 0
+	}
+	return uint64((since + c.interval - 1) / c.interval)
+}
+
+// offset returns the lead with which a slot would begin at t.
+func (c *clock) offset(slot uint64, t time.Time) time.Duration {
+	return t.Sub(c.epoch) - time.Duration(slot)*c.interval
+}
+
+// steer changes the lead towards a target. A clock that is fast is set back at once:
+// that is a pause. A clock that is slow runs faster for a while.
+func (c *clock) steer(target time.Duration, now time.Time) {
+	most := now.Sub(c.steered) / slew
+	c.steered = now
+	c.lead = max(target, c.lead-most)
+}
+
+// drift changes the lead towards a target, by a small part of the time that passes.
+func (c *clock) drift(target time.Duration, now time.Time) {
+	most := now.Sub(c.steered) / slew
+	c.steered = now
+	c.lead = min(max(target, c.lead-most), c.lead+most)
+}
+
+// extremes holds the lowest and the highest of the values of the last one to two
+// memoryTimes.
+type extremes struct {
+	since     time.Time // zero: no value yet
+	old       bool      // one memoryTime is over
+	low, high [2]time.Duration
+}
+
+func (e *extremes) add(v time.Duration, now time.Time) {
+	switch {
+	case e.since.IsZero():
+		e.since = now
+		e.low, e.high = [2]time.Duration{v, v}, [2]time.Duration{v, v}
+	case now.Sub(e.since) >= memoryTime:
+		e.since, e.old = now, true
+		e.low[1], e.high[1] = e.low[0], e.high[0]
+		e.low[0], e.high[0] = v, v
+	}
+	e.low[0], e.high[0] = min(e.low[0], v), max(e.high[0], v)
+}
+
+func (e *extremes) lowest() time.Duration {
+	if e.old {
+		return min(e.low[0], e.low[1])
+	}
+	return e.low[0]
+}
+
+func (e *extremes) highest() time.Duration {
+	if e.old {
+		return max(e.high[0], e.high[1])
+	}
+	return e.high[0]
+}
