@@ -3,6 +3,7 @@ package usbip
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 
 	"github.com/easyfind-usb/easyfind/internal/bufferpool"
 )
@@ -20,12 +21,16 @@ type CmdSubmit struct {
 	Setup      [8]byte     // control only
 	Data       []byte      // Out: Length bytes; In: nil
 	Packets    []IsoPacket // isochronous only, at most MaxPackets
+	// Buffer receives the data of an In that is not isochronous, in ReadReply. It is
+	// not sent. It has Length bytes, or is nil: then ReadReply allocates memory.
+	Buffer []byte
 }
 
 func (*CmdSubmit) command() {}
 
 // AppendTo appends the message to b.
 func (m *CmdSubmit) AppendTo(b []byte) []byte {
+	b = slices.Grow(b, headerSize+len(m.Data)+len(m.Packets)*isoSize)
 	b = m.Header.appendTo(b, codeCmdSubmit)
 	for _, v := range []uint32{m.Flags, m.Length, uint32(m.StartFrame), uint32(len(m.Packets)), uint32(m.Interval)} {
 		b = binary.BigEndian.AppendUint32(b, v)
@@ -131,7 +136,7 @@ func readRetSubmit(r io.Reader, h Header, b []byte, cmd *CmdSubmit) (*RetSubmit,
 		return nil, malformed("reply with %d isochronous packets to a request with %d", n, len(cmd.Packets))
 	}
 	if cmd.Direction == In {
-		if m.Data, err = readRest(r, int(m.Actual)); err != nil {
+		if m.Data, err = readData(r, int(m.Actual), cmd, n > 0); err != nil {
 			return nil, err
 		}
 	}
@@ -142,6 +147,15 @@ func readRetSubmit(r io.Reader, h Header, b []byte, cmd *CmdSubmit) (*RetSubmit,
 		return nil, err
 	}
 	return m, m.placePackets(cmd)
+}
+
+// readData reads n bytes of the reply to cmd, into its buffer if it has one and the
+// reply is not isochronous.
+func readData(r io.Reader, n int, cmd *CmdSubmit, isochronous bool) ([]byte, error) {
+	if isochronous || cmd.Buffer == nil || n > len(cmd.Buffer) {
+		return readRest(r, n)
+	}
+	return cmd.Buffer[:n], readInto(r, cmd.Buffer[:n])
 }
 
 // placePackets checks that the packets are those of cmd, and moves the received

@@ -188,6 +188,7 @@ func FuzzReadReply(f *testing.F) {
 	f.Add((&usbip.RetUnlink{Status: -104}).AppendTo(nil), uint8(0))
 	f.Fuzz(func(t *testing.T, wire []byte, packets uint8) {
 		cmd := &usbip.CmdSubmit{Header: usbip.Header{Direction: usbip.In}, Length: 2 * max(64, uint32(packets))}
+		cmd.Buffer = make([]byte, cmd.Length)
 		for i := range uint32(packets) {
 			cmd.Packets = append(cmd.Packets, usbip.IsoPacket{Offset: 2 * i, Length: 2})
 		}

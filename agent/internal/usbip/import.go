@@ -1,17 +1,24 @@
 package usbip
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"sync"
+	"unicode/utf16"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 )
+
+// maxConfigurations bounds the configuration descriptors that are read from a
+// device (kernel: USB_MAXCONFIG).
+const maxConfigurations = 8
+
+// ErrRefused is returned if a server refuses an import without a reason that
+// package usb has a value for.
+var ErrRefused = errors.New("the USB/IP server refuses the import")
 
 // List returns the devices that the USB/IP server behind conn exports. It closes
 // conn. When ctx ends, List fails.
@@ -33,9 +40,9 @@ func List(ctx context.Context, conn net.Conn) ([]usb.Info, error) {
 }
 
 // Import imports a device from the USB/IP server behind conn and returns it
-// opened. The Close of the device closes conn; if Import fails, it closes conn
-// itself. ctx bounds only the import. Errors wrap usb.ErrInUse or
-// usb.ErrNotFound if the server gives that reason.
+// opened, with its descriptors and strings in Info. The Close of the device closes
+// conn; if Import fails, it closes conn itself. ctx bounds only the import. Errors
+// wrap usb.ErrInUse, usb.ErrNotFound or ErrRefused if the server refuses.
 func Import(ctx context.Context, conn net.Conn, busID string) (usb.Device, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	d, err := importDevice(ctx, conn, busID)
@@ -68,200 +75,107 @@ func importDevice(ctx context.Context, conn net.Conn, busID string) (*importedDe
 	case wire.StatusNoDevice:
 		return nil, usb.ErrNotFound
 	default:
-		return nil, fmt.Errorf("the server refused with status %d", reply.Status)
+		return nil, fmt.Errorf("%w: status %d", ErrRefused, reply.Status)
 	}
-	d := &importedDevice{
-		conn: conn, out: newOutbox(conn), gone: make(chan struct{}),
-		pending: map[uint32]*submission{}, unlinks: map[uint32]uint32{},
-		devID: reply.Device.DevID(), info: infoOf(wire.ListedDevice{Device: reply.Device}),
-	}
-	d.joined.Go(d.out.run)
-	d.joined.Go(d.receive)
-	return d, d.readDescriptors(ctx)
-}
-
-// importedDevice is a device of a USB/IP server.
-type importedDevice struct {
-	conn   net.Conn
-	out    *outbox
-	devID  uint32
-	info   usb.Info
-	gone   chan struct{}
-	joined sync.WaitGroup
-
-	mu      sync.Mutex
-	seq     uint32                 // of the latest command
-	pending map[uint32]*submission // CmdSubmits without a reply, by Seq
-	unlinks map[uint32]uint32      // CmdUnlinks without a reply: their Seq to that of the CmdSubmit
-	ended   bool
-}
-
-// submission is an URB and the command that submitted it.
-type submission struct {
-	cmd *wire.CmdSubmit
-	urb *usb.URB
-}
-
-func (d *importedDevice) Info() usb.Info        { return d.info }
-func (d *importedDevice) Gone() <-chan struct{} { return d.gone }
-
-func (d *importedDevice) Close() error {
-	d.conn.Close()
-	d.joined.Wait()
-	return nil
-}
-
-func (d *importedDevice) Submit(u *usb.URB) {
-	cmd := &wire.CmdSubmit{
-		Header: wire.Header{DevID: d.devID, Endpoint: uint32(u.Endpoint.Number())},
-		Flags:  uint32(u.Flags), Length: uint32(len(u.Data)),
-		StartFrame: u.StartFrame, Interval: u.Interval, Setup: u.Setup,
-	}
-	if u.In() {
-		cmd.Direction = wire.In
-	} else {
-		cmd.Data = u.Data
-	}
-	for _, p := range u.Packets {
-		cmd.Packets = append(cmd.Packets, wire.IsoPacket{Offset: p.Offset, Length: p.Length})
-	}
-	d.mu.Lock()
-	if d.ended {
-		d.mu.Unlock()
-		u.Finish(usb.StatusNoDevice)
-		return
-	}
-	d.seq++
-	cmd.Seq = d.seq
-	d.pending[cmd.Seq] = &submission{cmd, u}
-	d.out.put(cmd.AppendTo(nil))
-	d.mu.Unlock()
-}
-
-func (d *importedDevice) Cancel(u *usb.URB) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for seq, s := range d.pending {
-		if s.urb == u {
-			d.seq++
-			d.unlinks[d.seq] = seq
-			d.out.put((&wire.CmdUnlink{Header: wire.Header{Seq: d.seq, DevID: d.devID}, Unlink: seq}).AppendTo(nil))
-			return
-		}
-	}
-}
-
-// receive completes URBs until the connection ends. The end of the connection
-// counts as an unplug.
-func (d *importedDevice) receive() {
-	replies := bufio.NewReaderSize(d.conn, readBuffer)
-	for {
-		reply, err := wire.ReadReply(replies, d.submitted)
-		if err != nil {
-			break
-		}
-		switch reply := reply.(type) {
-		case *wire.RetSubmit:
-			d.finish(reply)
-		case *wire.RetUnlink:
-			d.unlinked(reply)
-		}
-	}
-	d.conn.Close()
-	d.out.close()
-	d.mu.Lock()
-	d.ended = true
-	rest := d.pending
-	d.pending, d.unlinks = nil, nil
-	d.mu.Unlock()
-	close(d.gone)
-	for _, s := range rest {
-		s.urb.Finish(usb.StatusNoDevice)
-	}
-}
-
-// submitted returns the pending command with that number, or nil.
-func (d *importedDevice) submitted(seq uint32) *wire.CmdSubmit {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if s := d.pending[seq]; s != nil {
-		return s.cmd
-	}
-	return nil
-}
-
-// take removes the pending submission with that number and returns it, or nil.
-func (d *importedDevice) take(seq uint32) *submission {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.pending[seq]
-	delete(d.pending, seq)
-	return s
-}
-
-// finish completes an URB with the result m. The URB is pending, because ReadReply
-// has found it by calling submitted.
-func (d *importedDevice) finish(m *wire.RetSubmit) {
-	u := d.take(m.Seq).urb
-	u.Status, u.Actual, u.ErrorCount, u.StartFrame = usb.Status(m.Status), int(m.Actual), m.ErrorCount, m.StartFrame
-	copy(u.Data, m.Data)
-	for i, p := range m.Packets {
-		u.Packets[i].Actual, u.Packets[i].Status = p.Actual, usb.Status(p.Status)
-	}
-	u.Done(u)
-}
-
-// unlinked handles the reply to a cancellation. It ignores a reply without a
-// command, as the kernel does.
-func (d *importedDevice) unlinked(m *wire.RetUnlink) {
-	d.mu.Lock()
-	seq, ok := d.unlinks[m.Seq]
-	delete(d.unlinks, m.Seq)
-	d.mu.Unlock()
-	if !ok || usb.Status(m.Status) != usb.StatusReset {
-		return // too late to cancel: the RetSubmit of the URB has completed it
-	}
-	if s := d.take(seq); s != nil {
-		s.urb.Finish(usb.StatusReset)
-	}
-}
-
-// readDescriptors sets the descriptors in d.info, which USB/IP's description of a
-// device lacks.
-func (d *importedDevice) readDescriptors(ctx context.Context) error {
-	const deviceDescriptor, configDescriptor = 1, 2
-	desc, err := d.descriptor(ctx, deviceDescriptor, 0, 18)
+	info := infoOf(wire.ListedDevice{Device: reply.Device})
+	info.ID = busID
+	d := newImportedDevice(conn, reply.Device.DevID(), info)
+	raw, err := d.readDescriptors(ctx)
 	if err != nil {
-		return fmt.Errorf("device descriptor: %w", err)
+		return d, err
 	}
-	if len(desc) != 18 {
-		return errors.New("device descriptor: too short")
+	unselected, err := d.describe(raw)
+	if err != nil {
+		return d, err
 	}
-	d.info.Descriptors = desc
-	for n := range desc[17] {
-		head, err := d.descriptor(ctx, configDescriptor, n, 9)
+	// The kernel's server exports a device without a configuration: that of the machine
+	// ended when the driver usbip-host took the device.
+	if unselected != 0 {
+		if _, err := d.control(ctx, usb.Setup{Request: 9, Value: uint16(unselected)}); err != nil {
+			return d, fmt.Errorf("configuration %d: %w", unselected, err)
+		}
+	}
+	d.readStrings(ctx)
+	return d, nil
+}
+
+// readDescriptors returns the descriptors, which USB/IP's description of a device
+// lacks, in the form of [usb.Info.Descriptors].
+func (d *importedDevice) readDescriptors(ctx context.Context) ([]byte, error) {
+	const deviceDescriptor, configDescriptor = 1, 2
+	raw, err := d.descriptor(ctx, usb.Setup{Value: deviceDescriptor << 8, Length: 18})
+	if err != nil {
+		return nil, fmt.Errorf("device descriptor: %w", err)
+	}
+	if len(raw) != 18 {
+		return nil, errors.New("device descriptor: too short")
+	}
+	for n := range min(uint16(raw[17]), maxConfigurations) {
+		get := usb.Setup{Value: configDescriptor<<8 | n, Length: 9}
+		head, err := d.descriptor(ctx, get)
 		if err == nil && len(head) < 9 {
 			err = errors.New("too short")
 		}
 		if err != nil {
-			return fmt.Errorf("configuration descriptor %d: %w", n, err)
+			return nil, fmt.Errorf("configuration descriptor %d: %w", n, err)
 		}
-		all, err := d.descriptor(ctx, configDescriptor, n, binary.LittleEndian.Uint16(head[2:]))
+		get.Length = binary.LittleEndian.Uint16(head[2:])
+		all, err := d.descriptor(ctx, get)
 		if err != nil {
-			return fmt.Errorf("configuration descriptor %d: %w", n, err)
+			return nil, fmt.Errorf("configuration descriptor %d: %w", n, err)
 		}
-		d.info.Descriptors = append(d.info.Descriptors, all...)
+		raw = append(raw, all...)
 	}
-	return nil
+	return raw, nil
 }
 
-// descriptor runs GET_DESCRIPTOR (USB 2.0, 9.4.3).
-func (d *importedDevice) descriptor(ctx context.Context, kind, index uint8, length uint16) ([]byte, error) {
+// readStrings sets the strings in d.info. A string that the device does not return
+// stays empty.
+func (d *importedDevice) readStrings(ctx context.Context) {
+	const stringDescriptor, english = 3, 0x0409
+	for n, text := range []*string{&d.info.Manufacturer, &d.info.ProductName, &d.info.Serial} {
+		index := d.info.Descriptors[14+n]
+		if index == 0 {
+			continue
+		}
+		get := usb.Setup{Value: stringDescriptor<<8 | uint16(index), Index: english, Length: 255}
+		if raw, err := d.descriptor(ctx, get); err == nil {
+			*text = stringOf(raw)
+		}
+	}
+}
+
+// stringOf decodes a string descriptor (USB 2.0, 9.6.7).
+func stringOf(raw []byte) string {
+	if len(raw) < 2 {
+		return ""
+	}
+	raw = raw[2:min(len(raw), max(int(raw[0]), 2))]
+	units := make([]uint16, len(raw)/2)
+	for i := range units {
+		units[i] = binary.LittleEndian.Uint16(raw[2*i:])
+	}
+	return string(utf16.Decode(units))
+}
+
+// descriptor runs GET_DESCRIPTOR (USB 2.0, 9.4.3). The caller sets Value, Index and
+// Length.
+func (d *importedDevice) descriptor(ctx context.Context, get usb.Setup) ([]byte, error) {
+	get.Type, get.Request = 0x80, 6
+	return d.control(ctx, get)
+}
+
+// control runs a control request and returns the data of an IN.
+func (d *importedDevice) control(ctx context.Context, s usb.Setup) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
-	get := usb.Setup{Type: 0x80, Request: 6, Value: uint16(kind)<<8 | uint16(index), Length: length}
-	u := &usb.URB{Data: make([]byte, length), Setup: get.Bytes()}
-	usb.Do(ctx, d, u)
+	u := &usb.URB{Data: make([]byte, s.Length), Setup: s.Bytes()}
+	done := usb.Start(d, u)
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return nil, ctx.Err() // the caller closes the device, which completes the URB
+	}
 	if u.Status != usb.StatusOK {
 		return nil, fmt.Errorf("status %d", u.Status)
 	}
