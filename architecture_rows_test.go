@@ -115,6 +115,7 @@ var mayImport = map[string][]string{
 	"agent/internal/usb/libusb":      {"agent/internal/usb"},
 	"agent/internal/usbip":           {"internal/bufferpool", "proto/usbip", "agent/internal/usb"},
 	"agent/internal/link":            {"internal/bufferpool", "proto/ident", "proto/tunnel"},
+	"agent/internal/usb/usbip":       {"agent/internal/usb", "agent/internal/usbip"},
 	"agent/internal/link/linktest":   {"proto/ident", "proto/tunnel", "agent/internal/link"},
 	"agent/internal/link/quiclink": {
 		"proto/ident", "proto/tunnel", "agent/internal/link",

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/buses"
 	"github.com/easyfind-usb/easyfind/agent/internal/pairing"
 )
 
@@ -24,7 +25,7 @@ type Config struct {
 	TLSListen     string        `name:"tls-listen" default:":7574" placeholder:"ADDR" help:"${tls_listen_help}"`
 	TCPListen     string        `name:"tcp-listen" placeholder:"ADDR" help:"${tcp_listen_help}"`
 	USBIP         string        `name:"usbip-listen" default:"127.0.0.1:3240" placeholder:"ADDR" help:"${usbip_help}"`
-	Backend       string        `default:"usbfs" enum:"usbfs,libusb,none" help:"${backend_help}"`
+	Backend       string        `default:"usbfs" placeholder:"BACKEND" help:"${backend_help}"`
 	Virtual       []string      `placeholder:"KIND,..." help:"Add software devices: disk, keyboard."`
 	Disk          string        `name:"virtual-disk" type:"path" placeholder:"FILE" help:"${disk_help}"`
 	NoPathReports bool          `name:"no-path-reports" help:"${no_path_reports_help}"`
@@ -50,7 +51,9 @@ func HelpTexts(state, socket string) map[string]string {
 			"Set it only in networks that you trust.",
 		"usbip_help": "TCP address of the USB/IP server for devices used with --endpoint. An empty address turns it " +
 			"off. USB/IP has no protection: keep the address on loopback.",
-		"backend_help":         "Access to the USB devices of this machine: usbfs (Linux), libusb, or none.",
+		"backend_help": "Source of the USB devices that can be shared: usbfs (Linux), libusb, usbip://HOST:PORT (the " +
+			"exports of a USB/IP server), or none. USB/IP has no protection: give only a server on this machine or " +
+			"in a network that you trust.",
 		"disk_help":            "Add a software disk whose blocks are the content of this file.",
 		"no_path_reports_help": "Do not report to the rendezvous whether links are direct or relayed.",
 		"no_acceleration_help": "Kinds of devices that are never accelerated, such as 0781:5583. " +
@@ -90,6 +93,9 @@ func (c Config) complete() (Config, error) {
 			return c, fmt.Errorf(
 				"%q is no kind of device: give vendor:product with --no-acceleration, such as 0781:5583", kind)
 		}
+	}
+	if err := buses.CheckBackend(c.Backend); err != nil {
+		return c, err
 	}
 	if file, ok := strings.CutPrefix(c.Rendezvous, "@"); ok {
 		raw, err := os.ReadFile(file)

@@ -33,16 +33,18 @@ func TestBackendsKeepTheContractInAGuest(t *testing.T) {
 	backends := []struct{ name, tags, cgo string }{
 		{"usbfs", "", "CGO_ENABLED=0"},
 		{"libusb", "libusb", "CGO_ENABLED=1"},
+		{"usbip", "", "CGO_ENABLED=0"},
 	}
 	for _, b := range backends {
 		binary := filepath.Join(t.TempDir(), b.name)
 		if err := guest.GoTestBinary(ctx, binary, module+"agent/internal/usb/"+b.name, b.tags, b.cgo); err != nil {
 			t.Fatal(err)
 		}
-		machine.Files["/usr/bin/"+b.name] = binary
+		machine.Files["/usr/bin/contract-"+b.name] = binary
 		machine.Binaries = append(machine.Binaries, binary)
 	}
 	m := boot(t, machine)[0]
+	m.must(t, commandTimeout, "modprobe usbip_host && usbipd -D")
 	for _, b := range backends {
 		for _, word := range []string{"HARDDRIVE", "Keyboard", "Tablet"} {
 			t.Run(b.name+"/"+word, func(t *testing.T) { m.contract(t, b.name, word) })
@@ -58,10 +60,15 @@ func (m *machine) contract(t *testing.T, backend, word string) {
 		commandTimeout,
 		`f=$(grep -l "`+word+`" /sys/bus/usb/devices/*/product) && basename "$(dirname "$f")"`,
 	)
+	if backend == "usbip" {
+		m.must(t, commandTimeout, "usbip bind -b "+id)
+		defer m.must(t, commandTimeout, "usbip unbind -b "+id)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
-	code, err := m.Stream(ctx, nil, &out, &out, "env", testDevice+"="+id, backend, "-test.v", "-test.timeout=9m")
+	code, err := m.Stream(ctx, nil, &out, &out,
+		"env", testDevice+"="+id, "contract-"+backend, "-test.v", "-test.timeout=9m")
 	if err != nil || code != 0 {
 		t.Fatalf("on %s: exit %d, %v\n%s\nkernel: %s", id, code, err, &out, m.kernelLog(t))
 	}

@@ -1,24 +1,65 @@
 // Package buses opens the USB buses whose devices the agent can share: those of the
-// machine, and one with devices made of software.
+// machine or of a USB/IP server, and one with devices made of software.
 package buses
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
+	"strings"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/libusb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbfs"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbip"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
 )
 
 // Config selects the buses.
 type Config struct {
-	Backend string   // "usbfs", "libusb", or anything else for none
+	Backend string   // see CheckBackend
 	Virtual []string // kinds of software devices: "disk", "keyboard"
 	Disk    string   // a file with the blocks of another software disk; empty: none
 	Logger  *slog.Logger
+}
+
+// usbipPrefix begins the name of a backend that imports from a USB/IP server, and
+// usbipPort is the server's port if the name has none.
+const (
+	usbipPrefix = "usbip://"
+	usbipPort   = "3240"
+)
+
+// CheckBackend returns an error unless the backend is "usbfs", "libusb",
+// "usbip://HOST:PORT", "none" or empty, which means none.
+func CheckBackend(backend string) error {
+	switch backend {
+	case "usbfs", "libusb", "none", "":
+		return nil
+	}
+	server, ok := usbipServer(backend)
+	if ok {
+		_, err := usbip.New(usbip.Config{Server: server})
+		ok = err == nil
+	}
+	if !ok {
+		return fmt.Errorf(
+			"%q is no source of USB devices: give usbfs, libusb, usbip://HOST:PORT or none with --backend", backend)
+	}
+	return nil
+}
+
+// usbipServer returns the address of the USB/IP server that a backend names.
+func usbipServer(backend string) (addr string, ok bool) {
+	u, err := url.Parse(backend)
+	if err != nil || !strings.HasPrefix(backend, usbipPrefix) || u.Hostname() == "" ||
+		u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", false
+	}
+	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), usbipPort)), true
 }
 
 // Open opens the buses. The caller calls closeFiles when it no longer uses the
@@ -35,6 +76,16 @@ func Open(cfg Config) (all usb.Buses, closeFiles func(), err error) {
 		all = append(all, bus)
 	case "libusb":
 		bus, err := libusb.New(libusb.Config{InUse: kernelUse})
+		if err != nil {
+			return nil, closeFiles, err
+		}
+		all = append(all, bus)
+	default:
+		server, ok := usbipServer(cfg.Backend)
+		if !ok {
+			break
+		}
+		bus, err := usbip.New(usbip.Config{Server: server})
 		if err != nil {
 			return nil, closeFiles, err
 		}

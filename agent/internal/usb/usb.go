@@ -3,9 +3,9 @@
 // URB of the Linux kernel carries.
 //
 // Providers of devices implement Device: the backends below this package (usbfs,
-// libusb, virtual), the remote device of a session, and the import from a USB/IP
-// server. Users of devices take a Device: the host side of a session and the
-// USB/IP server. A stage does both: it is a Device that wraps a Device.
+// libusb, usbip, virtual) and the remote device of a session. Users of devices take a
+// Device: the host side of a session and the USB/IP server. A stage does both: it is
+// a Device that wraps a Device.
 package usb
 
 import (
@@ -203,7 +203,7 @@ var (
 // Info describes a device.
 type Info struct {
 	ID                string // the port: "1-1.2"; a name such as "v-disk" for virtual devices
-	Backend           string // usbfs, libusb, virtual
+	Backend           string // usbfs, libusb, usbip, virtual
 	BusNumber         uint32
 	DeviceNumber      uint32
 	Speed             Speed

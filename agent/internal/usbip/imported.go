@@ -132,7 +132,7 @@ func (d *importedDevice) enqueue(u *usb.URB) usb.Status {
 	}
 	cmd.Seq = d.next()
 	d.pending[cmd.Seq], d.byURB[u] = &submission{cmd: cmd, urb: u}, cmd.Seq
-	d.out.putMessage(cmd, nil, nil)
+	d.out.put(cmd, nil, nil)
 	cmd.Data = nil // sent
 	return usb.StatusOK
 }
@@ -167,7 +167,7 @@ func (d *importedDevice) Cancel(u *usb.URB) {
 	d.pending[seq].cancelled = true
 	m := &wire.CmdUnlink{Header: wire.Header{Seq: d.next(), DevID: d.devID}, Unlink: seq}
 	d.unlinks[m.Seq] = seq
-	d.out.putMessage(m, nil, nil)
+	d.out.put(m, nil, nil)
 }
 
 // receive completes URBs until the connection ends. The end of the connection

@@ -40,21 +40,10 @@ func newOutbox(w io.WriteCloser) *outbox {
 	return o
 }
 
-// put queues the bytes of a message, which the caller must not change afterwards. After
-// close, put has no effect.
-func (o *outbox) put(b []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.closed {
-		o.queue.data = append(o.queue.data, piece{len(o.queue.heads), b, nil})
-		o.wake.Signal()
-	}
-}
-
-// putMessage queues a message and the data that follow it, if any. The caller must not
+// put queues a message and the data that follow it, if any. The caller must not
 // change the data until run calls written, which may be nil. If the message is never
-// written, run does not call it.
-func (o *outbox) putMessage(m message, data []byte, written func()) {
+// written, run does not call it. After close, put has no effect.
+func (o *outbox) put(m message, data []byte, written func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {

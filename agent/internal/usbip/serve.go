@@ -143,7 +143,7 @@ func (e *exchange) unlink(cmd *wire.CmdUnlink) {
 	e.mu.Lock()
 	r := e.pending[cmd.Unlink]
 	if r == nil { // already complete: its RetSubmit is queued before this reply
-		e.out.putMessage(&wire.RetUnlink{Header: wire.Header{Seq: cmd.Seq}}, nil, nil)
+		e.out.put(&wire.RetUnlink{Header: wire.Header{Seq: cmd.Seq}}, nil, nil)
 		e.mu.Unlock()
 		return
 	}
@@ -170,12 +170,12 @@ func (e *exchange) complete(seq uint32) {
 	}
 	if r.unlink != nil && r.urb.Status.Cancelled() {
 		m := &wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}, Status: int32(usb.StatusReset)}
-		e.out.putMessage(m, nil, nil)
+		e.out.put(m, nil, nil)
 		return
 	}
 	e.reply(r)
 	if r.unlink != nil {
-		e.out.putMessage(&wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}}, nil, nil)
+		e.out.put(&wire.RetUnlink{Header: wire.Header{Seq: r.unlink.Seq}}, nil, nil)
 	}
 }
 
@@ -197,7 +197,7 @@ func (e *exchange) reply(r *request) {
 	switch {
 	case in && len(m.Packets) == 0:
 		data := u.Data
-		e.out.putMessage(m, data[:u.Actual], func() {
+		e.out.put(m, data[:u.Actual], func() {
 			if done {
 				e.buffers.Put(data)
 			}
@@ -206,7 +206,7 @@ func (e *exchange) reply(r *request) {
 	case in:
 		m.Data = u.Data
 	}
-	e.out.putMessage(m, nil, nil)
+	e.out.put(m, nil, nil)
 	switch {
 	case done && in:
 		e.buffers.Put(u.Data)

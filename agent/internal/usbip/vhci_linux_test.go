@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 	"golang.org/x/sys/unix"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
@@ -110,7 +111,7 @@ func TestQueueingNeverBlocks(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { o.run(); close(ended) }()
 	for range 1000 {
-		o.put([]byte("x"))
+		o.put(&wire.CmdUnlink{}, nil, nil)
 	}
 	o.close()
 	conn.Close()
