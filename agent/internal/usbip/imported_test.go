@@ -154,7 +154,8 @@ func TestIsochronousURBKeepsItsPackets(t *testing.T) {
 		t.Fatalf("IN: status %d", s)
 	}
 	want := "0101010101010101" + "0000" + "02020202020202" + "000000" + "0303" + "0000"
-	if got := hex.EncodeToString(in.Data); got != want || in.Actual != 17 || in.ErrorCount != 1 || in.StartFrame != 77 ||
+	if got := hex.EncodeToString(in.Data); got != want || in.Actual != 17 ||
+		in.ErrorCount != 1 || in.StartFrame != 77 ||
 		in.Packets[1].Status != usb.StatusBadCRC || in.Packets[2].Actual != 2 {
 		t.Errorf("IN: data %s, want %s; %+v", got, want, in)
 	}
@@ -262,7 +263,8 @@ func serveLate(conn net.Conn, g *gadget) error {
 			u := &usb.URB{Setup: cmd.Setup, Data: make([]byte, cmd.Length)}
 			status := usb.Do(context.Background(), g, u)
 			out = (&wire.RetSubmit{
-				Header: wire.Header{Seq: cmd.Seq}, Status: int32(status), Actual: uint32(u.Actual), Data: u.Data[:u.Actual],
+				Header: wire.Header{Seq: cmd.Seq}, Status: int32(status),
+				Actual: uint32(u.Actual), Data: u.Data[:u.Actual],
 			}).AppendTo(nil)
 		}
 		if _, err := conn.Write(out); err != nil {

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 	"golang.org/x/sys/unix"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 )
 
 // table is the status table of Linux 6.1, shortened.
