@@ -173,15 +173,21 @@ var mayImport = map[string][]string{
 	},
 	"agent": {"proto/ident", "agent/internal"},
 	"agent/internal/stage": {
-		"agent/internal/stage/counts", "agent/internal/stage/enumeration", "agent/internal/stage/guard",
-		"agent/internal/stage/isochronous", "agent/internal/stage/storage", "agent/internal/usb",
+		"agent/internal/stage/ahead", "agent/internal/stage/counts", "agent/internal/stage/enumeration",
+		"agent/internal/stage/guard", "agent/internal/stage/interrupt", "agent/internal/stage/isochronous",
+		"agent/internal/stage/storage", "agent/internal/stage/stream", "agent/internal/usb",
+	},
+	"agent/internal/stage/ahead": {
+		"agent/internal/stage/counts", "agent/internal/stage/outbox", "agent/internal/usb",
 	},
 	"agent/internal/stage/counts": {},
 	"agent/internal/stage/enumeration": {
 		"agent/internal/stage/counts", "agent/internal/stage/outbox", "agent/internal/usb",
 	},
-	"agent/internal/stage/guard":  {"agent/internal/stage/outbox", "agent/internal/usb"},
-	"agent/internal/stage/outbox": {"agent/internal/usb"},
+	"agent/internal/stage/guard":     {"agent/internal/stage/outbox", "agent/internal/usb"},
+	"agent/internal/stage/interrupt": {"agent/internal/stage/ahead", "agent/internal/usb"},
+	"agent/internal/stage/outbox":    {"agent/internal/usb"},
+	"agent/internal/stage/stream":    {"agent/internal/stage/ahead", "agent/internal/usb"},
 	"agent/internal/stage/isochronous": {
 		"proto/tunnel", "agent/internal/stage/counts", "agent/internal/stage/outbox", "agent/internal/usb",
 	},

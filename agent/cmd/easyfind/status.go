@@ -88,8 +88,8 @@ func describeStage(s localapi.Stage) string {
 		return fmt.Sprintf("on, %d transfers; %d packets were lost, %d too late, %d lost and recovered",
 			s.Commands, s.Lost, s.Late, s.Recovered)
 	}
-	return fmt.Sprintf("on, %d of %d commands answered without a round trip, %s read ahead, %s of that not used",
-		s.Hits, s.Commands, amount(uint64(s.Ahead)), amount(uint64(s.Discarded)))
+	return fmt.Sprintf("on, %d of %d %s answered without a round trip, %s read ahead, %s of that not used",
+		s.Hits, s.Commands, s.Unit, amount(uint64(s.Ahead)), amount(uint64(s.Discarded)))
 }
 
 func (p *program) showExports(exports []localapi.Export) {

@@ -196,7 +196,8 @@ func (u Uses) view(use using.Use) localapi.Use {
 	}
 	for _, s := range use.Stages {
 		view.Stages = append(view.Stages, localapi.Stage{
-			Name: s.Name, Off: s.Off, Commands: s.Commands, Hits: s.Hits, Ahead: s.Ahead, Discarded: s.Discarded,
+			Name: s.Name, Unit: s.Unit, Off: s.Off,
+			Commands: s.Commands, Hits: s.Hits, Ahead: s.Ahead, Discarded: s.Discarded,
 			Late: s.Late, Lost: s.Lost, Recovered: s.Recovered,
 		})
 	}

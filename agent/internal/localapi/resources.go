@@ -116,9 +116,10 @@ type Use struct {
 // Stage is an acceleration of a used device, which hides the distance to it.
 type Stage struct {
 	Name      string `json:"name"`
+	Unit      string `json:"unit"`            // what is counted: "commands" of a disk, "reports", "transfers"
 	Off       string `json:"off,omitempty"`   // why it is off; empty: it is on
-	Commands  int64  `json:"commands"`        // handled
-	Hits      int64  `json:"hits"`            // commands answered from what was read ahead
+	Commands  int64  `json:"commands"`        // units handled
+	Hits      int64  `json:"hits"`            // units answered without a round trip of their own
 	Ahead     int64  `json:"bytes_ahead"`     // read ahead
 	Discarded int64  `json:"bytes_discarded"` // of these, not used
 	// Of audio and video packets:

@@ -74,6 +74,12 @@ func (d *remoteDevice) Isochronous(receive func(tunnel.Frame)) (cast func(uint8,
 	return d.group.Cast, d.isochronous
 }
 
+// RoundTrip returns the round trip of the link, or 0 if it is not measured or no link is up.
+func (d *remoteDevice) RoundTrip() time.Duration {
+	l, _ := d.session.ActiveLink()
+	return l.Stats.RTT
+}
+
 // Gone is closed when the device was detached or unplugged, or the session was reset.
 func (d *remoteDevice) Gone() <-chan struct{} { return d.gone }
 

@@ -7,7 +7,7 @@
 // A device gets the stages of [kinds] that are made for it. The enumeration stage is made
 // for every device: it answers requests for descriptors. The storage stage sends
 // URBs ahead that must reach the device one by one; it needs the guard on the host,
-// see package guard.
+// see package guard. The other stages work with every host.
 //
 // The rules for every stage:
 //
@@ -20,12 +20,16 @@ package stage
 import (
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/ahead"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/counts"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/enumeration"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/interrupt"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/isochronous"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/storage"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/stream"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
@@ -52,7 +56,7 @@ type layer interface {
 
 // member is a stage that is made for a device.
 type member struct {
-	name  string
+	kind
 	layer layer  // nil: the stage is off
 	off   string // the reason for that
 }
@@ -60,36 +64,47 @@ type member struct {
 // kind is a kind of stage.
 type kind struct {
 	name    string
+	unit    string              // a name for the work that it counts, in the plural
 	fits    func(usb.Info) bool // whether the stage is made for a device
 	guarded bool                // whether the stage needs the guard on the host
-	// wrap returns below with the stage, or nil and the reason why it is off.
-	wrap func(below usb.Device) (layer, string)
+	wrap    wrapper
 }
 
 // kinds lists all stages. Those at the end are nearer to the driver.
 var kinds = []kind{
 	// Next to the session, with which it exchanges more than URBs.
-	{name: "isochronous", fits: isochronous.Fits, wrap: func(below usb.Device) (layer, string) {
-		s, off := isochronous.New(below)
-		if s == nil {
+	{name: "isochronous", unit: "transfers", fits: isochronous.Fits, wrap: ignoring(isochronous.New)},
+	{name: "storage", unit: "commands", fits: storage.IsDisk, guarded: true, wrap: ignoring(storage.New)},
+	aheadKind("interrupt", "reports", interrupt.Plan),
+	aheadKind("serial", "transfers", stream.Serial),
+	aheadKind("exchange", "transfers", stream.Exchange),
+	{name: "enumeration", unit: "requests", fits: isDescribed, wrap: ignoring(enumeration.New)},
+}
+
+// wrapper returns a device with a stage, or nil and the reason why the stage is off.
+// roundTrip returns the measured round trip, or 0.
+type wrapper func(below usb.Device, roundTrip func() time.Duration) (layer, string)
+
+// ignoring returns a wrapper with a stage that does not depend on the round trip.
+func ignoring[S layer](create func(usb.Device) (S, string)) wrapper {
+	return func(below usb.Device, _ func() time.Duration) (layer, string) {
+		s, off := create(below)
+		if off != "" { // a nil pointer in a layer would not be nil
 			return nil, off
 		}
 		return s, ""
-	}},
-	{name: "storage", fits: storage.IsDisk, guarded: true, wrap: func(below usb.Device) (layer, string) {
-		s, off := storage.New(below)
-		if s == nil { // a nil *Stage in a layer would not be nil
-			return nil, off
-		}
-		return s, ""
-	}},
-	{name: "enumeration", fits: isDescribed, wrap: func(below usb.Device) (layer, string) {
-		s, off := enumeration.New(below)
-		if s == nil {
-			return nil, off
-		}
-		return s, ""
-	}},
+	}
+}
+
+// aheadKind returns a kind of stage that posts transfers ahead as a plan says.
+func aheadKind(name, unit string, plan func(usb.Info) ahead.Plan) kind {
+	return kind{
+		name: name, unit: unit,
+		fits: func(info usb.Info) bool { return !plan(info).IsEmpty() },
+		wrap: func(below usb.Device, roundTrip func() time.Duration) (layer, string) {
+			return ahead.New(below, plan(below.Info()), roundTrip), ""
+		},
+	}
 }
 
 // isDescribed reports whether the host has sent the descriptors of a device.
@@ -104,9 +119,9 @@ func Wrap(dev usb.Device, cfg Config) *Device {
 		if !k.fits(info) {
 			continue
 		}
-		m := member{name: k.name, off: d.refuse(k, cfg)}
+		m := member{kind: k, off: d.refuse(k, cfg)}
 		if m.off == "" {
-			m.layer, m.off = k.wrap(d.Device)
+			m.layer, m.off = k.wrap(d.Device, d.roundTrip)
 		}
 		if m.layer != nil {
 			d.Device = m.layer
@@ -143,6 +158,14 @@ func (d *Device) reject(detail string) {
 	}
 }
 
+// roundTrip returns the measured round trip to the host, or 0.
+func (d *Device) roundTrip() time.Duration {
+	if r, ok := d.remote.(interface{ RoundTrip() time.Duration }); ok {
+		return r.RoundTrip()
+	}
+	return 0
+}
+
 // Submit implements [usb.Device].
 func (d *Device) Submit(u *usb.URB) {
 	guard.Clear(u) // only stages mark URBs
@@ -160,6 +183,7 @@ func (d *Device) Why() error {
 // Stats holds the work of a stage since the device was attached.
 type Stats struct {
 	Name string
+	Unit string // a name for the work that is counted, in the plural
 	Off  string // the reason why the stage is off; empty: it is on
 	counts.Counts
 }
@@ -168,7 +192,7 @@ type Stats struct {
 func (d *Device) Stats() []Stats {
 	var list []Stats
 	for _, m := range d.stages {
-		s := Stats{Name: m.name, Off: m.off}
+		s := Stats{Name: m.name, Unit: m.unit, Off: m.off}
 		if m.layer != nil {
 			s.Off, s.Counts = m.layer.Stats()
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
-	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
 )
 
 func newDisk() *stagetest.Disk {
@@ -41,23 +40,52 @@ func TestReasonWithoutStage(t *testing.T) {
 	}
 }
 
-func TestKeyboardIsNoDisk(t *testing.T) {
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{virtual.NewKeyboard(virtual.KeyboardConfig{})}})
-	if err != nil {
-		t.Fatal(err)
+// TestStagesOfDevices lists the stages that devices get, as the status shows them.
+func TestStagesOfDevices(t *testing.T) {
+	in := usb.EndpointDescriptor{Address: 0x81, Type: usb.Interrupt, MaxPacket: 64, Interval: 4}
+	bulk := []usb.EndpointDescriptor{
+		{Address: 0x82, Type: usb.Bulk, MaxPacket: 64}, {Address: 0x02, Type: usb.Bulk, MaxPacket: 64},
 	}
-	dev, err := bus.Open("v-keyboard", usb.OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
+	one := func(class, subclass, protocol uint8, endpoints ...usb.EndpointDescriptor) stagetest.PeripheralConfig {
+		i := usb.Interface{Class: class, SubClass: subclass, Protocol: protocol}
+		return interfaces(stagetest.Interface(i, endpoints...))
 	}
-	d := stage.Wrap(dev, stage.Config{})
-	for _, s := range d.Stats() {
-		if s.Name == "storage" {
-			t.Errorf("%+v", s)
+	modem := interfaces(
+		stagetest.Interface(usb.Interface{Class: 2, SubClass: 2, Protocol: 1}, in),
+		stagetest.Interface(usb.Interface{Number: 1, Class: 0x0a}, bulk...))
+	for name, c := range map[string]struct {
+		cfg  stagetest.PeripheralConfig
+		want []string
+	}{
+		"mouse":             {one(3, 1, 2, in), []string{"interrupt"}},
+		"modem":             {modem, []string{"interrupt", "serial"}},
+		"smart card reader": {one(0x0b, 0, 0, append(bulk, in)...), []string{"interrupt", "exchange"}},
+		"printer":           {one(7, 1, 2, bulk...), nil},
+		"camera":            {one(6, 1, 1, bulk...), nil},
+		"vendor-specific":   {one(0xff, 0, 0, append(bulk, in)...), nil},
+	} {
+		dev := stage.Wrap(stagetest.NewPeripheral(c.cfg), stage.Config{})
+		var names []string
+		for _, st := range dev.Stats() {
+			if st.Name != "enumeration" { // which every device has
+				names = append(names, st.Name)
+			}
+			if st.Off != "" || st.Unit == "" {
+				t.Errorf("%s: %+v", name, st)
+			}
+		}
+		if !slices.Equal(names, c.want) {
+			t.Errorf("%s has the stages %v, want %v", name, names, c.want)
+		}
+		if err := dev.Close(); err != nil {
+			t.Error(err)
 		}
 	}
-	if err := d.Close(); err != nil {
-		t.Error(err)
+}
+
+func interfaces(list ...[]byte) stagetest.PeripheralConfig {
+	return stagetest.PeripheralConfig{
+		Vendor: 0x1209, Product: 0x000c, Speed: usb.SpeedHigh, Configuration: stagetest.Configuration(list...),
 	}
 }
 

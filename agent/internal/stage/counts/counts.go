@@ -5,7 +5,7 @@ package counts
 // the counts at zero that have no meaning for it.
 type Counts struct {
 	Commands  int64 // commands, requests or transfers of the driver that the stage handled
-	Hits      int64 // of these, answered with what had arrived already
+	Hits      int64 // of these, answered by what the stage had asked for or sent ahead
 	Ahead     int64 // bytes fetched ahead
 	Discarded int64 // of these, bytes that the driver did not read
 	Late      int64 // isochronous packets that arrived too late

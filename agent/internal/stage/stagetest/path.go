@@ -59,6 +59,9 @@ func NewPath(dev usb.Device, cfg PathConfig) *Path {
 	}
 }
 
+// RoundTrip returns the greatest time from one end to the other and back.
+func (p *Path) RoundTrip() time.Duration { return 2 * (p.cfg.Delay + p.cfg.Jitter) }
+
 // SetDown takes the path down, or up again.
 func (p *Path) SetDown(down bool) {
 	p.mu.Lock()
