@@ -17,6 +17,10 @@
 // and the known properties of its NAT. Addresses that are found later, a reflexive
 // address or an allocation at a relay, follow as candidates.
 //
+// An agent that sends "dial" looks for a link over TCP in addition to one over UDP that
+// carries little. It dials the direct addresses of the peer, and the peer those in the
+// message. There is no answer. Agents send it to peers with tunnel.FeatureChooses only.
+//
 // An upgrade is a call for a direct path while a relayed one is in use. The agents
 // also try the direct addresses, with TLS over TCP.
 package call

@@ -24,6 +24,7 @@ const (
 	KindOffer     Kind = "offer"     // begins a call
 	KindAnswer    Kind = "answer"    // accepts the call
 	KindCandidate Kind = "candidate" // an address that either peer has found since
+	KindDial      Kind = "dial"      // asks the receiver to dial Direct, as the sender dials the receiver; no answer
 	KindBusy      Kind = "busy"      // refuses the call, because the receiver's own call to the sender continues
 )
 
@@ -78,7 +79,7 @@ func (m Message) check() error {
 	}
 	ok := map[Kind]bool{
 		KindOffer: m.Description != nil, KindAnswer: m.Description != nil,
-		KindCandidate: m.Candidate != nil, KindBusy: true,
+		KindCandidate: m.Candidate != nil, KindBusy: true, KindDial: true,
 	}[m.Kind]
 	if !ok {
 		return fmt.Errorf("%w: the kind %.16q is unknown or lacks a field", ErrMalformed, string(m.Kind))

@@ -50,8 +50,10 @@
 //
 // Where several links are up, both agents send on the one with the highest (Hello.Rank, Hello.Generation,
 // Hello.LinkID), which both know from the Hello of the agent that dialed. They receive on all links. Either agent
-// closes a link that is no longer the highest after a few seconds. On a new link the sender starts each lane at the
-// number that the receiver expects, as its Hello or a later Ack says. So the receiver never sees a gap within a link.
+// closes a link that is no longer the highest after a few seconds. Agents with [FeatureChooses] may each send on
+// another link, and close a link only when the peer has not used it for a few seconds. On a new link the sender starts
+// each lane at the number that the receiver expects, as its Hello or a later Ack says. So the receiver never sees a gap
+// within a link.
 //
 // Goodbye closes a link on purpose. With the reason [GoodbyeStopping] it ends the whole session: both agents drop
 // their state at once.

@@ -11,6 +11,10 @@ const (
 	MaxWord     = 64 // bytes of one feature
 )
 
+// FeatureChooses is the feature of an agent that may send on a link of lower rank, because it carries more. It keeps a
+// link on which its peer does so.
+const FeatureChooses = "chooses-link"
+
 // Hello is the first frame of each peer on a link; see the package comment.
 type Hello struct {
 	Version     int      `json:"version"`

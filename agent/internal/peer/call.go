@@ -102,7 +102,7 @@ func (c *call) answer(ctx context.Context, offer wire.Message) error {
 		return err
 	}
 	description := ice.attempt.Local()
-	answer := wire.Message{Kind: wire.KindAnswer, Call: c.id, Description: &description, Direct: c.ownAddresses()}
+	answer := wire.Message{Kind: wire.KindAnswer, Call: c.id, Description: &description, Direct: c.k.ownAddresses()}
 	if err := c.k.signal.send(ctx, answer); err != nil {
 		ice.close()
 		return fmt.Errorf("answer the peer's call: %w", err)
@@ -150,10 +150,4 @@ func (c *call) awaitDirect(ctx context.Context) ([]string, error) {
 	default:
 		return nil, errors.New("the peer did not answer")
 	}
-}
-
-// ownAddresses returns the direct addresses of this agent, for the peer.
-func (c *call) ownAddresses() []string {
-	all := c.k.cfg.Network.Direct()
-	return all[:min(len(all), wire.MaxDirect)]
 }

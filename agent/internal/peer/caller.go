@@ -20,10 +20,13 @@ type caller struct {
 	signal  signalling
 	outcome outcome
 	ended   chan callEnded // to the loop
+	dialed  chan struct{}  // to the loop: dialDirect has ended
 	running sync.WaitGroup // the goroutines of calls
 
 	call     *call // nil: no call is in progress
 	schedule schedule
+	direct   []string // addresses at which the peer accepts links without ICE, from its last message with any
+	dialing  bool     // a goroutine of dialDirect runs
 }
 
 // callEnded reports the end of a call to the loop.
@@ -34,7 +37,7 @@ type callEnded struct {
 
 func newCaller(cfg Config, log *slog.Logger, s *session.Session) *caller {
 	return &caller{
-		cfg: cfg, log: log, session: s, ended: make(chan callEnded),
+		cfg: cfg, log: log, session: s, ended: make(chan callEnded), dialed: make(chan struct{}),
 		signal: signalling{signaller: cfg.Network.Signal, peer: cfg.Peer},
 	}
 }
@@ -47,7 +50,7 @@ func (k *caller) callIfDue(ctx context.Context, needed bool) time.Duration {
 		case callAny:
 			k.begin(ctx, false)
 		case callUpgrade:
-			if l, up := k.session.ActiveLink(); up && canUpgrade(l.Path.Rank) && k.signal.available() {
+			if best := k.session.BestRank(); best > 0 && canUpgrade(best) && k.signal.available() {
 				k.begin(ctx, true)
 			}
 		}
@@ -128,7 +131,12 @@ func (k *caller) accept(l link.Link) {
 
 // receive handles a message of the peer.
 func (k *caller) receive(ctx context.Context, m wire.Message) {
+	if len(m.Direct) > 0 {
+		k.direct = m.Direct
+	}
 	switch {
+	case m.Kind == wire.KindDial:
+		k.dialDirect(ctx)
 	case m.Kind == wire.KindOffer:
 		k.receiveOffer(ctx, m)
 	case k.call != nil && k.call.id == m.Call:

@@ -41,7 +41,7 @@ func (r *iceRung) dial(ctx context.Context, ice *iceAttempt) (link.Link, error) 
 	c := r.c
 	description := ice.attempt.Local()
 	offer := wire.Message{
-		Kind: wire.KindOffer, Call: c.id, Description: &description, Direct: c.ownAddresses(), Upgrade: c.upgrade,
+		Kind: wire.KindOffer, Call: c.id, Description: &description, Direct: c.k.ownAddresses(), Upgrade: c.upgrade,
 	}
 	if err := c.k.signal.send(ctx, offer); err != nil {
 		return nil, fmt.Errorf("call the peer: %w", err)

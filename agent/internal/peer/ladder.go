@@ -32,7 +32,7 @@ func (c *call) newLadder() (*link.Ladder, error) {
 	}
 	if !c.upgrade {
 		for _, address := range c.k.cfg.Addresses() {
-			steps = append(steps, link.Step{Rung: directRung{c, address}, Delay: delay})
+			steps = append(steps, link.Step{Rung: directRung{c.k, address}, Delay: delay})
 		}
 		if signalled {
 			steps = append(steps, link.Step{Rung: answeredRung{c}, Delay: delay})
@@ -70,7 +70,7 @@ func pathOf(r path.Result) link.Path {
 
 // directRung dials a configured address of the peer.
 type directRung struct {
-	c       *call
+	k       *caller
 	address string
 }
 
@@ -84,7 +84,7 @@ func (r directRung) Rank() link.Rank {
 }
 
 func (r directRung) Dial(ctx context.Context) (link.Link, error) {
-	return r.c.k.cfg.Network.DialDirect(ctx, r.address, r.c.k.cfg.Peer)
+	return r.k.cfg.Network.DialDirect(ctx, r.address, r.k.cfg.Peer)
 }
 
 // answeredRung dials the addresses in the peer's answer.
@@ -104,7 +104,7 @@ func (r answeredRung) Dial(ctx context.Context) (link.Link, error) {
 	var best link.Link
 	steps := make([]link.Step, len(addresses))
 	for i, a := range addresses {
-		steps[i] = link.Step{Rung: directRung{r.c, a}}
+		steps[i] = link.Step{Rung: directRung{r.c.k, a}}
 	}
 	ladder, err := link.NewLadder(link.LadderConfig{Steps: steps, Timeout: callTimeout, OnLink: func(l link.Link) {
 		if best != nil {

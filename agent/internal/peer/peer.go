@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
@@ -83,6 +84,7 @@ type Peer struct {
 	calls   *caller       // owned by the loop
 	events  chan any      // messageArrived, linkAccepted or retryRequested, in order
 	woken   chan struct{} // holds one: the session or wants has changed
+	seeking atomic.Bool   // the session seeks a link over TCP
 	over    chan struct{} // closed when the loop has ended
 
 	mu             sync.Mutex // guards the fields below
@@ -152,12 +154,17 @@ func (p *Peer) loop(ctx context.Context) {
 			return
 		case e := <-p.events:
 			p.handle(ctx, e)
+		case <-p.calls.dialed:
+			p.calls.dialing = false
 		case e := <-p.calls.ended:
 			p.calls.finish(e.call, e.err)
 			p.reportLink() // the round trip has been measured by now
 		case <-p.woken:
 			p.calls.followSession()
 			p.reportLink()
+			if p.seeking.Swap(false) {
+				p.calls.seekDirect(ctx)
+			}
 		case <-timer.C:
 		}
 	}
@@ -241,6 +248,9 @@ func (p *Peer) onSessionEvent(e session.Event) {
 		p.devicesChanged = make(chan struct{})
 		p.mu.Unlock()
 		p.cfg.DevicesChanged()
+	}
+	if e.Kind == session.Seek {
+		p.seeking.Store(true)
 	}
 	p.wake()
 }

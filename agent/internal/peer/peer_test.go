@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -66,6 +65,9 @@ type testAgent struct {
 	peer     *Peer
 	stop     func()
 
+	direct     string                          // the direct address; empty: none
+	dialDirect func(string) (link.Link, error) // nil: it fails
+
 	mu    sync.Mutex
 	links []bool // the arguments of LinkChanged
 }
@@ -112,9 +114,9 @@ func (a *testAgent) run(t *testing.T, other ident.PeerID) {
 	}
 	a.network = &Network{
 		Self: a.key.ID(), Paths: paths, QUIC: a.quic, Signal: a,
-		DialDirect: func(context.Context, string, ident.PeerID) (link.Link, error) { return nil, net.ErrClosed },
+		DialDirect: a.dial,
 		Servers:    func(context.Context) ([]path.Server, error) { return nil, nil },
-		Direct:     func() []string { return nil },
+		Direct:     a.directAddresses,
 	}
 	a.peer, err = New(Config{
 		Peer: other, Network: a.network, Addresses: func() []string { return nil },

@@ -104,6 +104,9 @@ func (p *Peer) Status() Status {
 
 // Reason returns Status.Reason.
 func (p *Peer) Reason() string {
+	if choice := p.session.Choice(); choice != "" {
+		return choice
+	}
 	active, up := p.session.ActiveLink()
 	return p.calls.outcome.reason(active, up, p.calls.signal.available(), p.cfg.Network.Paths.NAT())
 }

@@ -24,6 +24,7 @@ const (
 	Reset                            // all attachments were dropped
 	Devices                          // the peer's list has arrived, or has changed
 	Attachments                      // an attachment of either role has begun or ended
+	Seek                             // a link over TCP may carry more than the active one over UDP
 )
 
 // String returns the name of the kind.
@@ -39,6 +40,8 @@ func (k EventKind) String() string {
 		return "devices"
 	case Attachments:
 		return "attachments"
+	case Seek:
+		return "seek"
 	}
 	return fmt.Sprintf("event %d", uint8(k))
 }

@@ -185,6 +185,9 @@ func (h *transportHandler) LinkDown(reason string) {
 	}
 }
 
+// SeekLink reports it.
+func (h *transportHandler) SeekLink() { h.s.events.add(Event{Kind: Seek}) }
+
 // Margin returns the time that this machine's kernel needs to remove the remote devices.
 func (h *transportHandler) Margin() time.Duration {
 	h.s.mu.Lock()

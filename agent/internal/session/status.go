@@ -16,7 +16,8 @@ type Status struct {
 	Linked      bool               `json:"linked"`
 	Since       time.Time          `json:"since"`            // of the last change of Linked
 	Reason      string             `json:"reason,omitempty"` // why the last active link ended
-	Links       []LinkStatus       `json:"links"`            // the best one first
+	Links       []LinkStatus       `json:"links"`            // the one of the highest rank first
+	Choice      string             `json:"choice,omitempty"` // why the active link is not that one
 	Attachments []AttachmentStatus `json:"attachments"`      // by number
 	Counters    Counters           `json:"counters"`
 }
@@ -76,7 +77,9 @@ func (t *traffic) status(a AttachmentStatus) AttachmentStatus {
 // Status returns the current status of the session.
 func (s *Session) Status() Status {
 	links, counters := s.transport.Status(), s.transport.Counters()
-	st := Status{Remote: s.cfg.Remote, Linked: links.Linked, Since: links.Since, Reason: links.Reason}
+	st := Status{
+		Remote: s.cfg.Remote, Linked: links.Linked, Since: links.Since, Reason: links.Reason, Choice: links.Choice,
+	}
 	for _, l := range links.Links {
 		st.Links = append(st.Links, linkStatus(l))
 	}
@@ -143,6 +146,20 @@ func (s *Session) ActiveLink() (LinkStatus, bool) {
 	}
 	return LinkStatus{}, false
 }
+
+// BestRank returns the highest rank of the links that are up, 0 if none is.
+func (s *Session) BestRank() link.Rank {
+	var best link.Rank
+	for _, l := range s.transport.Status().Links {
+		if l.Ready {
+			best = max(best, l.Link.Info().Path.Rank)
+		}
+	}
+	return best
+}
+
+// Choice returns why the active link is not the one of the highest rank, as a text for a person. It is empty if it is.
+func (s *Session) Choice() string { return s.transport.Status().Choice }
 
 // Holds reports whether the peer has a device (ok), whether a link is up, and since when. Another peer may have a
 // device whose holder's link is lost: [Session.Revoke] takes it back. A dead link is noticed within 9 s.

@@ -2,6 +2,8 @@ package transport
 
 import (
 	"cmp"
+	"slices"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
@@ -21,7 +23,8 @@ func (o linkOrder) compare(p linkOrder) int {
 func (s *State) hello(o linkOrder) *tunnel.Hello {
 	h := &tunnel.Hello{
 		Version: tunnel.Version, Incarnation: s.incarnation, Peer: s.peer,
-		Rank: o.rank, Generation: o.generation, LinkID: o.id,
+		Features: []string{tunnel.FeatureChooses},
+		Rank:     o.rank, Generation: o.generation, LinkID: o.id,
 	}
 	for _, in := range s.inLanes() {
 		h.Lanes = append(h.Lanes, tunnel.LaneNext{Lane: in.lane, Next: in.next.Load()})
@@ -86,8 +89,10 @@ func (t *Transport) makeReady(l *linkRunner) {
 		}
 	}
 	l.peerHello, l.earlyAck = nil, nil
+	l.chooses = slices.Contains(h.Features, tunnel.FeatureChooses)
 	l.state.Store(s)
 	close(l.ready)
 	t.publish()
+	t.choice.linkReady(time.Now(), l.info.Path)
 	t.choose()
 }

@@ -40,12 +40,14 @@ type linkRunner struct {
 	lossy     chan lossyFrame       // what writeLossy has to send
 	state     atomic.Pointer[State] // that the link carries; set before ready is closed
 	heard     atomic.Int64          // see noteFrame; in nanoseconds since 1970
+	used      atomic.Bool           // the peer sends frames of the session or Acks on it; cleared by Run
 
 	// Owned by Transport.Run.
 	order     linkOrder
 	said      uint64        // the incarnation in the last Hello that was sent
 	peerHello *tunnel.Hello // the peer's last one that was for the current state
 	earlyAck  tunnel.Ack    // that arrived after peerHello
+	chooses   bool          // the peer has tunnel.FeatureChooses
 	left      bool          // a Goodbye is on its way
 	retired   time.Time     // when a better link became the active one; zero: none has
 }
@@ -111,6 +113,9 @@ func (l *linkRunner) run(ctx context.Context) {
 func (l *linkRunner) deliver(f tunnel.Frame) error {
 	if err := f.Check(); err != nil {
 		return err
+	}
+	if (f.Lane != tunnel.LaneLink || f.Kind == tunnel.KindAck) && !l.used.Load() {
+		l.used.Store(true)
 	}
 	if f.Lane == tunnel.LaneLink {
 		l.noteFrame()
@@ -186,6 +191,7 @@ func (l *linkRunner) deliverAck(ack tunnel.Ack) {
 		if err := s.acknowledge(ack); err != nil {
 			s.violate(err.Error())
 		}
+		l.transport.sampleIfDue(l.heard.Load())
 		return
 	}
 	handled := make(chan struct{})

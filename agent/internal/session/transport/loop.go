@@ -64,6 +64,8 @@ func (t *Transport) handle(linkCtx context.Context, e event) {
 		t.end(e.link, "the peer said goodbye: "+string(e.reason))
 	case endEvent:
 		t.end(e.link, e.reason)
+	case sampleEvent:
+		t.sample(time.Now())
 	case violationEvent:
 		if e.state == t.state {
 			t.drop(e.reason)
@@ -96,8 +98,13 @@ func (t *Transport) expire(now time.Time) time.Time {
 	return next
 }
 
-// expireLink says Goodbye on a link that was replaced, once, and ends any other link.
+// expireLink says Goodbye on a link that was replaced, once, and ends any other link. It keeps a link that the peer has
+// used lately.
 func (t *Transport) expireLink(l *linkRunner, reason string) {
+	if reason == replaced && !l.left && l.used.Swap(false) {
+		l.retired = time.Now()
+		return
+	}
 	if reason == replaced && !l.left {
 		l.left = true
 		l.post.sayGoodbye(replaced)
@@ -151,45 +158,6 @@ func (t *Transport) end(l *linkRunner, reason string) {
 	}
 	t.publish()
 	t.closers.Go(func() { l.link.Close(reason) })
-}
-
-// choose makes the best of the ready links the active one.
-func (t *Transport) choose() {
-	var best *linkRunner
-	for l := range t.links {
-		if l.isReady() && (best == nil || l.order.compare(best.order) > 0) {
-			best = l
-		}
-	}
-	now := time.Now()
-	for l := range t.links {
-		if l.isReady() && l != best && l.retired.IsZero() {
-			l.retired = now
-		}
-	}
-	last := t.active
-	if best == last {
-		return
-	}
-	if best == nil || last == nil {
-		t.since = now
-	}
-	t.active = best
-	t.state.setActive(best)
-	if best == nil {
-		// The budget begins with the last frame from the peer, not when the loss was noticed.
-		t.lostAt = time.Unix(0, last.heard.Load())
-		t.counters.losses.Add(1)
-		t.publish()
-		t.handler.LinkDown(t.reason)
-		return
-	}
-	t.lostAt, best.retired = time.Time{}, time.Time{}
-	t.counters.switches.Add(1)
-	t.publish()
-	path := best.info.Path
-	t.log.Info("link is active", "link", path.Rank.String(), "remote_addr", path.Remote)
-	t.handler.LinkUp(path)
 }
 
 // drop ends the state and begins a new one. It ends the links that carried the old state. The other links announce the

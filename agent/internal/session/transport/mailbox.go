@@ -40,6 +40,8 @@ type (
 		link   *linkRunner
 		reason string
 	}
+	// sampleEvent reports that a sample of the active link is due.
+	sampleEvent struct{}
 	// violationEvent reports that the peer broke the protocol, so that the state cannot go on.
 	violationEvent struct {
 		state  *State

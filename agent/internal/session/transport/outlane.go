@@ -24,6 +24,7 @@ type OutLane struct {
 	closed  bool
 	first   uint64 // the number of the first of frames; the peer has acknowledged all before it
 	frames  fifo.Queue[outFrame]
+	backlog int         // bytes of frames
 	link    *linkRunner // the active link; nil: none is up
 	current *writer     // that of link; nil until there is something to send
 	writers []*writer   // all that run
@@ -44,6 +45,7 @@ func (o *OutLane) Push(kind tunnel.Kind, body []byte, cost int) (number uint64, 
 		return 0, false
 	}
 	o.frames.Push(outFrame{kind, body, cost})
+	o.backlog += len(body)
 	o.wakeWriter()
 	if o.lane == tunnel.LaneSession && o.frames.Len() > maxControlFrames {
 		o.group.state.violate("the peer acknowledges nothing")
@@ -68,16 +70,19 @@ func (o *OutLane) acknowledge(next uint64) (cost int, err error) {
 		return 0, fmt.Errorf("the peer acknowledges frame %d of lane %#x, of which %d exist",
 			next-1, uint32(o.lane), o.end()-1)
 	}
-	n := int(next - o.first)
+	n, bytes := int(next-o.first), 0
 	for i := range n {
 		f := o.frames.At(i)
 		cost += f.cost
+		bytes += len(f.body)
 		if !o.isBeingSent(o.first + uint64(i)) {
 			o.group.state.transport.bodies.Put(f.body)
 		}
 	}
 	o.frames.Drop(n)
 	o.first = next
+	o.backlog -= bytes
+	o.group.state.transport.counters.acked.Add(uint64(bytes))
 	return cost, nil
 }
 
@@ -132,7 +137,7 @@ func (o *OutLane) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed, o.link, o.current = true, nil, nil
-	o.frames = fifo.Queue[outFrame]{}
+	o.frames, o.backlog = fifo.Queue[outFrame]{}, 0
 	for _, w := range o.writers {
 		w.wake.Signal()
 	}

@@ -43,6 +43,7 @@ func (p *peer) Begin(s *transport.State, reason string) transport.Receiver {
 
 func (p *peer) LinkUp(link.Path)       { p.note("up") }
 func (p *peer) LinkDown(reason string) { p.note("down: " + reason) }
+func (p *peer) SeekLink()              { p.note("seek") }
 func (p *peer) Margin() time.Duration  { return 0 }
 
 func (p *peer) note(event string) {

@@ -101,6 +101,19 @@ func (s *State) setActive(l *linkRunner) {
 	s.acks.setActive(l, s.inLanes())
 }
 
+// total returns the sums for the choice of a link.
+func (s *State) total() total {
+	t := total{acked: s.transport.counters.acked.Load()}
+	for _, g := range *s.groups.Load() {
+		for _, o := range g.outLanes() {
+			o.mu.Lock()
+			t.backlog += o.backlog
+			o.mu.Unlock()
+		}
+	}
+	return t
+}
+
 // forget stops the writers of a link that has ended.
 func (s *State) forget(l *linkRunner) {
 	s.mu.Lock()

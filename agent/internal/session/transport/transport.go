@@ -24,6 +24,8 @@ type Handler interface {
 	LinkUp(path link.Path)
 	// LinkDown reports that the last link was lost.
 	LinkDown(reason string)
+	// SeekLink reports that a link over TCP may carry more than the active one over UDP.
+	SeekLink()
 	// Margin returns how long before the end of the budget the state has to be dropped.
 	Margin() time.Duration
 }
@@ -65,21 +67,23 @@ type Transport struct {
 	work     sync.WaitGroup
 	counters counters
 	status   atomic.Pointer[Status] // replaced by Run, never changed
+	sampleAt atomic.Int64           // when the next sampleEvent is due; in nanoseconds since 1970
 
 	// Owned by Run.
 	state      *State
 	links      map[*linkRunner]struct{}
 	active     *linkRunner // the link to send on; nil: none is ready
-	since      time.Time   // when active became nil, or ceased to be nil
-	reason     string      // why the last active link ended
-	generation uint64      // the highest one seen
-	lostAt     time.Time   // of the last frame from the peer; zero while a link is up, and before the first one
-	stopAt     time.Time   // when Run stops waiting for the peer to close its links; zero before Run stops
+	choice     choice
+	since      time.Time // when active became nil, or ceased to be nil
+	reason     string    // why the last active link ended
+	generation uint64    // the highest one seen
+	lostAt     time.Time // of the last frame from the peer; zero while a link is up, and before the first one
+	stopAt     time.Time // when Run stops waiting for the peer to close its links; zero before Run stops
 	closers    sync.WaitGroup
 }
 
 type counters struct {
-	sent, received, expired, duplicates, switches, losses atomic.Uint64
+	sent, received, expired, duplicates, switches, losses, acked atomic.Uint64
 }
 
 // Counters are numbers of events since the transport was made.
@@ -97,7 +101,8 @@ type Status struct {
 	Linked bool
 	Since  time.Time    // of the last change of Linked
 	Reason string       // why the last active link ended
-	Links  []LinkStatus // the best one first
+	Links  []LinkStatus // the one of the highest rank first
+	Choice string       // why the active link is not that one; else empty
 }
 
 // LinkStatus describes one link of a transport.
@@ -149,7 +154,7 @@ func (t *Transport) publish() {
 		sorted = append(sorted, l)
 	}
 	slices.SortFunc(sorted, func(a, b *linkRunner) int { return b.order.compare(a.order) })
-	s := &Status{Linked: t.active != nil, Since: t.since, Reason: t.reason}
+	s := &Status{Linked: t.active != nil, Since: t.since, Reason: t.reason, Choice: t.choice.reason()}
 	for _, l := range sorted {
 		s.Links = append(s.Links, LinkStatus{Link: l.link, Ready: l.isReady(), Active: l == t.active, Since: l.began})
 	}

@@ -3,10 +3,12 @@ package transport_test
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
 	"github.com/easyfind-usb/easyfind/agent/internal/session/transport"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -14,12 +16,9 @@ import (
 )
 
 const (
-	narrowPacket = 1200
-	narrowRate   = 10e6 / 8 // bytes per second
+	narrowRate = 10e6 / 8 // bytes per second
+	packetTime = time.Millisecond
 )
-
-// packetTime is the time that a narrowLink needs for a packet.
-const packetTime = time.Duration(narrowPacket / narrowRate * float64(time.Second))
 
 // narrowLink is a link that sends one packet after the other, in turn from each lane
 // that has one, as a QUIC engine does.
@@ -27,15 +26,27 @@ type narrowLink struct {
 	*linktest.Memory
 	line chan struct{} // holds one while no packet is being sent; receivers get it in order
 
+	packet atomic.Int64 // bytes in packetTime
+	stats  atomic.Pointer[link.Stats]
+
 	mu   sync.Mutex
 	sent map[tunnel.Lane]int // bytes, guarded by mu
 }
 
-func newNarrowLink(m *linktest.Memory) *narrowLink {
+func newNarrowLink(m *linktest.Memory, rate float64, stats link.Stats) *narrowLink {
 	l := &narrowLink{Memory: m, line: make(chan struct{}, 1), sent: make(map[tunnel.Lane]int)}
 	l.line <- struct{}{}
+	l.become(rate, stats)
 	return l
 }
+
+// become gives the link another rate, in bytes per second, and other measurements.
+func (l *narrowLink) become(rate float64, stats link.Stats) {
+	l.packet.Store(int64(rate * packetTime.Seconds()))
+	l.stats.Store(&stats)
+}
+
+func (l *narrowLink) Stats() link.Stats { return *l.stats.Load() }
 
 func (l *narrowLink) Send(f tunnel.Frame) error {
 	if f.Lane <= tunnel.LaneSession {
@@ -44,12 +55,14 @@ func (l *narrowLink) Send(f tunnel.Frame) error {
 	for left := len(f.Body); left > 0; {
 		part := f.NextPart(left)
 		left -= part
-		for ; part > 0; part -= narrowPacket {
+		for part > 0 {
 			<-l.line
 			time.Sleep(packetTime)
+			packet := min(part, int(l.packet.Load()))
+			part -= packet
 			l.line <- struct{}{}
 			l.mu.Lock()
-			l.sent[f.Lane] += min(part, narrowPacket)
+			l.sent[f.Lane] += packet
 			l.mu.Unlock()
 		}
 	}
@@ -91,11 +104,7 @@ type narrowScene struct {
 
 func newNarrowScene(t *testing.T) *narrowScene {
 	s := &narrowScene{scene: newScene(t), to: &arrivals{receiver: newReceiver(), at: make(map[tunnel.Lane][]time.Time)}}
-	out, in := linktest.Pair(ident.PeerID{1}, ident.PeerID{2}, linktest.LAN())
-	s.link = newNarrowLink(out)
-	s.a.Join(s.link)
-	s.b.Join(in)
-	synctest.Wait()
+	s.link = s.connect(linktest.LAN(), narrowRate, link.Stats{})
 	s.lanes = s.a.state.NewGroup(narrowAttachment, newReceiver())
 	s.lanes.Open()
 	arriving := s.b.state.NewGroup(narrowAttachment, s.to)
@@ -104,6 +113,16 @@ func newNarrowScene(t *testing.T) *narrowScene {
 		arriving.Allow(endpointOf(i))
 	}
 	return s
+}
+
+// connect joins the peers by a narrow link.
+func (s *narrowScene) connect(path link.Path, rate float64, stats link.Stats) *narrowLink {
+	out, in := linktest.Pair(ident.PeerID{1}, ident.PeerID{2}, path)
+	l := newNarrowLink(out, rate, stats)
+	s.a.Join(l)
+	s.b.Join(in)
+	synctest.Wait()
+	return l
 }
 
 const (
