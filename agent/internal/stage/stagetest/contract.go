@@ -29,6 +29,7 @@ func contract(t *testing.T, seed uint64, commands int, wrap Wrap) {
 	for n := range commands {
 		c := randomCommand(random, cfg, next)
 		if c.change {
+			time.Sleep(time.Second) // a stage may answer with what the unit has said within the last second
 			disks[0].ChangeMedium(c.unit)
 			disks[1].ChangeMedium(c.unit)
 		}

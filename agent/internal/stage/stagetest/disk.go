@@ -60,6 +60,7 @@ type Disk struct {
 	needsReset bool
 	sense      map[uint8][3]byte
 	attention  map[uint8]bool
+	ejected    map[uint8]bool
 
 	state    state
 	wrapper  []byte
@@ -93,7 +94,7 @@ func NewDisk(cfg DiskConfig) *Disk {
 	d := &Disk{
 		medium: medium{cfg: cfg, written: map[place][]byte{}, version: map[uint8]uint64{}},
 		gone:   make(chan struct{}), halted: map[usb.Endpoint]bool{},
-		sense: map[uint8][3]byte{}, attention: map[uint8]bool{},
+		sense: map[uint8][3]byte{}, attention: map[uint8]bool{}, ejected: map[uint8]bool{},
 	}
 	d.box = outbox.New(nil)
 	return d
@@ -143,11 +144,19 @@ func (d *Disk) ChangeMedium(unit uint8) {
 	defer d.mu.Unlock()
 	d.version[unit]++
 	d.attention[unit] = true
+	delete(d.ejected, unit)
 	for p := range d.written {
 		if p.unit == unit {
 			delete(d.written, p)
 		}
 	}
+}
+
+// Eject takes the medium out of a unit of d. ChangeMedium inserts another one.
+func Eject(d *Disk, unit uint8) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ejected[unit] = true
 }
 
 // Block returns the data of a block.

@@ -75,13 +75,13 @@ func (d *Driver) exchange(ctx context.Context, unit uint8, block []byte, in int,
 		return Result{}, fmt.Sprintf("command: status %d", s)
 	}
 	var r Result
-	data := &usb.URB{Endpoint: DiskIn, Data: make([]byte, in)}
+	data := &usb.URB{Endpoint: DiskIn, Flags: usb.ShortNotOK, Data: make([]byte, in)} // usb_sg_init
 	if len(out) > 0 {
 		data = &usb.URB{Endpoint: DiskOut, Data: out}
 	}
 	if in+len(out) > 0 {
 		switch s := usb.Do(ctx, d.Device, data); s {
-		case usb.StatusOK:
+		case usb.StatusOK, usb.StatusShortRead:
 		case usb.StatusStall:
 			d.clearHalt(data.Endpoint)
 		default:

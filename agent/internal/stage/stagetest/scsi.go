@@ -30,6 +30,10 @@ func (d *Disk) command(b []byte) bool {
 		d.fail(unit, 6, 0x28, length, toHost, FailEmpty)
 		return true
 	}
+	if d.ejected[unit] && block[0] != 0x12 && block[0] != 0xa0 && block[0] != 0x03 {
+		d.fail(unit, 2, 0x3a, length, toHost, FailEmpty)
+		return true
+	}
 	sense := d.sense[unit]
 	if d.attention[unit] && block[0] == 0x03 {
 		delete(d.attention, unit)

@@ -51,6 +51,7 @@ type unit struct {
 	bad       []extent
 	uses      uint64 // of tracks
 	pending   pendingSense
+	answers   answers
 }
 
 // segment holds blocks that are read ahead with one command.
@@ -91,7 +92,7 @@ func (a *ahead) setCapacity(u *unit, blocks uint64, blockSize uint32) {
 	if blockSize < 512 || blockSize > 4096 || blockSize&(blockSize-1) != 0 {
 		blocks, blockSize = 0, 0
 	}
-	if u.blocks != blocks || u.blockSize != blockSize {
+	if u.blockSize != 0 && (u.blocks != blocks || u.blockSize != blockSize) {
 		a.dropAll()
 	}
 	u.blocks, u.blockSize = blocks, blockSize
@@ -309,7 +310,7 @@ func (a *ahead) dropIn(u *unit, e extent) {
 	}
 }
 
-// dropAll drops all blocks and forgets the sequences.
+// dropAll drops all blocks and answers, and forgets the sequences.
 func (a *ahead) dropAll() {
 	a.latest = latest{}
 	for _, u := range a.units {
@@ -319,6 +320,7 @@ func (a *ahead) dropAll() {
 		for _, s := range slices.Clone(u.segments) {
 			a.drop(s)
 		}
+		a.dropAnswers(u)
 		u.tracks = [trackCount]track{}
 	}
 }
@@ -353,3 +355,35 @@ func (u *unit) failed(e extent) {
 		u.blocks = 0 // no reading ahead until the driver asks for the capacity again
 	}
 }
+
+// readingAhead is the errand that fetches a segment.
+type readingAhead struct {
+	stage   *Stage
+	segment *segment
+}
+
+func (r readingAhead) done(x *exchange, v verdict) {
+	s, now := r.stage, time.Now()
+	if v != good || x.data.Actual < len(x.data.Data) { // fewer blocks
+		s.ahead.finished(r.segment, nil, now)
+		r.segment.unit.failed(r.segment.extent)
+		return
+	}
+	s.ahead.finished(r.segment, x.data.Data, now)
+	s.exchanges.expireLater(blocksTTL)
+	if s.mode != draining {
+		s.exchanges.readAhead(&s.ahead.latest.wrapper, s.ahead.plan(now))
+	}
+}
+
+func (r readingAhead) failed(_ *exchange, sense []byte) {
+	s, unit := r.stage, r.segment.unit
+	s.ahead.finished(r.segment, nil, time.Now())
+	unit.failed(r.segment.extent)
+	if unit.pending.keep(sense) {
+		s.ahead.dropAll()
+		s.ahead.setCapacity(unit, 0, 0)
+	}
+}
+
+func (r readingAhead) unreached(*exchange) { r.stage.ahead.finished(r.segment, nil, time.Now()) }

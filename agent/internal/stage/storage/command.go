@@ -14,6 +14,7 @@ type command struct {
 	exchange *exchange  // with the device; nil: answered from segments, or with pending sense data
 	waiting  []*segment // that hold the answer; nil if it does not come from segments
 	blocks   extent     // that waiting answers
+	answer   *answer    // to the command; nil: it is not known
 	stream   stream     // what the driver can fetch
 	ended    bool       // stream ends with the status wrapper or an error
 	sent     int64      // bytes of the data phase that the driver has submitted
@@ -36,10 +37,19 @@ func (s *Stage) begin(u *usb.URB, w wrapper) {
 	s.commands++
 	unit := s.ahead.unit(w.unit())
 	s.ahead.change(&w)
+	if k := unit.answers.find(&w, time.Now()); k != nil && unit.pending.sense == nil {
+		c.answer = k
+		s.hits++
+		s.checkWaiting()
+		return
+	}
 	e, ok := w.extent()
 	if !ok || unit.pending.sense != nil || !w.isRead() || e.count == 0 || e.end() > unit.blocks ||
 		uint64(w.length()) != e.count*uint64(unit.blockSize) {
 		s.exchanges.launch(c)
+		if w.operation() == opInquiry && w.unit() == 0 && w[16]&1 == 0 { // not a VPD page
+			s.probe()
+		}
 		return
 	}
 	t := unit.note(e)
@@ -82,7 +92,13 @@ func (s *Stage) replyStatus(c *command, residue uint32, status byte) {
 // device if one of them never will. mu must be held.
 func (s *Stage) checkWaiting() {
 	c := s.cmd
-	if s.mode != busy || c == nil || c.waiting == nil || c.ended {
+	switch {
+	case s.mode != busy || c == nil || c.ended:
+		return
+	case c.answer != nil:
+		s.checkAnswer(c)
+		return
+	case c.waiting == nil:
 		return
 	}
 	for _, g := range c.waiting {

@@ -38,6 +38,21 @@
 // that the driver must see, for example after a change of the medium, and fails the
 // driver's next command with them, see [pendingSense].
 //
+// # A disk that is attached
+//
+// An operating system asks a new disk the same few commands twice and more. The stage
+// sends those ahead that every driver sends to every disk, right behind the driver's
+// INQUIRY: TEST UNIT READY, READ CAPACITY(10) and, once the capacity is known, reads of
+// the first 32 KiB. It also remembers for a second what the unit has answered to
+// INQUIRY, READ CAPACITY and MODE SENSE, see [answer]. It never sends MODE SENSE or
+// vital product data pages by itself, because some disks do not survive them. Nor does
+// it read the last blocks, which some disks that report one block too many do not
+// survive either (Linux: US_FL_FIX_CAPACITY).
+//
+// The first TEST UNIT READY may be answered with what the unit said up to a second
+// earlier. Each further one reaches the unit. So the driver learns of a change with the
+// next command that it sends to find out.
+//
 // # Doubt
 //
 // After an error of a transfer, a reset, a cancelled URB or an unexpected transfer, the

@@ -14,8 +14,8 @@ type drain struct {
 	cancelled  []*usb.URB // URBs of the driver, in ins or unsent, that it has cancelled
 	toPassing  bool       // the mode passing follows; otherwise the driver's command is repeated
 	cancels    bool       // all exchanges are cancelled, because the driver gives up its command
-	needsReset bool       // a read ahead was cancelled, so the device may be within a command
-	failure    *exchange  // the read ahead that failed
+	needsReset bool       // a command of the stage was cancelled, so the device may be within a command
+	failure    *exchange  // the command of the stage that failed
 	recovery   *recovery  // in work
 }
 
@@ -39,7 +39,7 @@ func (t *drain) begin(then mode, cancels bool) {
 func (t *drain) cancelExchanges() {
 	s := t.stage
 	for x := range s.exchanges.list {
-		if x.segment != nil {
+		if x.errand != nil {
 			t.needsReset = true
 		}
 		for _, u := range []*usb.URB{x.command, x.data, x.status} {
@@ -86,6 +86,9 @@ func (t *drain) resolve() {
 		}
 		s.checkWaiting()
 		s.pump()
+	}
+	if s.mode != passing && s.ahead.unit(0).answers.again {
+		s.probe()
 	}
 	for _, u := range held {
 		s.submit(u)

@@ -49,7 +49,7 @@ func (f *exchanges) len() int { return len(f.list) }
 // exchange is a command that is under way.
 type exchange struct {
 	wrapper wrapper
-	segment *segment // of a read ahead; nil: a command of the driver
+	errand  errand // nil: a command of the driver
 	mark    guard.Mark
 	start   start
 	left    int  // URBs that are not complete
@@ -59,6 +59,27 @@ type exchange struct {
 
 	dropped bool       // the command has not reached the device
 	failure usb.Status // of a transfer
+}
+
+// errand is a command of the stage itself. Its methods are called with Stage.mu held.
+type errand interface {
+	// done handles an answer of the device that is good or short.
+	done(x *exchange, v verdict)
+	// failed handles an error, after the device has recovered from it. sense is empty if
+	// there are no sense data.
+	failed(x *exchange, sense []byte)
+	// unreached handles a command that the device has not seen, or not finished because
+	// the driver gave up.
+	unreached(x *exchange)
+}
+
+// verdict returns the verdict of the device, or broken if it gave none.
+func (x *exchange) verdict() verdict {
+	if x.command.Status != usb.StatusOK || x.status.Status != usb.StatusOK ||
+		x.data != nil && x.data.Status != usb.StatusOK {
+		return broken
+	}
+	return x.wrapper.verdict(x.status.Data[:x.status.Actual])
 }
 
 // launch sends the driver's command to the device, unless its unit has
@@ -98,7 +119,8 @@ func (f *exchanges) readAhead(w *wrapper, segments []*segment) {
 		}
 		f.tag++
 		x := &exchange{
-			wrapper: newWrapper(firstTag+f.tag, w.unit(), uint32(g.bytes), block), segment: g,
+			wrapper: newWrapper(firstTag+f.tag, w.unit(), uint32(g.bytes), block),
+			errand:  readingAhead{stage: s, segment: g},
 		}
 		f.post(x, g.bytes, false)
 	}
@@ -141,7 +163,7 @@ func (f *exchanges) done(x *exchange, role guard.Role, u *usb.URB) {
 	if !s.closed {
 		x.dropped = x.dropped || role == guard.Command && u.Status == usb.StatusReset
 		x.hasData = x.hasData || role == guard.Data
-		if x.segment == nil && s.cmd != nil && s.cmd.exchange == x {
+		if x.errand == nil && s.cmd != nil && s.cmd.exchange == x {
 			f.result(s.cmd, x, role, u)
 		}
 		f.finished(x)
@@ -195,6 +217,9 @@ func (f *exchanges) judge(c *command, x *exchange, b []byte) {
 	if (v == good || v == short) && x.hasData && x.data.Status == usb.StatusOK {
 		s.learn(&c.wrapper, x.data.Data[:x.data.Actual])
 	}
+	if v == good || v == short {
+		s.remember(x)
+	}
 	if v == broken || v == failed {
 		f.epoch++
 	}
@@ -212,8 +237,8 @@ func (f *exchanges) finished(x *exchange) {
 	} else if x.status.Status == usb.StatusOK && x.wrapper.length() == 0 {
 		s.ahead.meter.finish(x.start, time.Now(), 0)
 	}
-	if x.segment != nil {
-		f.segmentFinished(x)
+	if x.errand != nil {
+		f.errandFinished(x)
 	} else if c := s.cmd; s.mode == busy && c != nil && c.exchange == x && !c.ended {
 		s.turnOff("the host dropped a command without a reason")
 		s.drain.begin(passing, false)
@@ -223,30 +248,17 @@ func (f *exchanges) finished(x *exchange) {
 	}
 }
 
-// segmentFinished handles the end of a read ahead. mu must be held.
-func (f *exchanges) segmentFinished(x *exchange) {
+// errandFinished handles the end of a command of the stage. mu must be held.
+func (f *exchanges) errandFinished(x *exchange) {
 	s := f.stage
-	now := time.Now()
-	v := broken
-	if x.command.Status == usb.StatusOK && x.data.Status == usb.StatusOK && x.status.Status == usb.StatusOK {
-		v = x.wrapper.verdict(x.status.Data[:x.status.Actual])
-	}
-	switch {
-	case v == good && x.data.Actual == len(x.data.Data):
-		s.ahead.finished(x.segment, x.data.Data, now)
-		f.expireLater(blocksTTL)
-		if s.mode != draining {
-			f.readAhead(&s.ahead.latest.wrapper, s.ahead.plan(now))
-		}
-	case v == good || v == short: // fewer blocks; the device is ready for the next command
-		s.ahead.finished(x.segment, nil, now)
-		x.segment.unit.failed(x.segment.extent)
+	switch v := x.verdict(); {
+	case v == good || v == short: // the device is ready for the next command
+		x.errand.done(x, v)
+	case x.dropped || s.drain.cancels:
+		x.errand.unreached(x)
 	default:
-		s.ahead.finished(x.segment, nil, now)
-		if !x.dropped && !s.drain.cancels {
-			s.drain.failure = x
-			s.drain.begin(busy, false)
-		}
+		s.drain.failure = x
+		s.drain.begin(busy, false)
 	}
 	s.checkWaiting()
 }

@@ -9,8 +9,8 @@ import (
 // stepTimeout is the time for one transfer of a recovery.
 const stepTimeout = 20 * time.Second
 
-// recovery brings the device back to the state between two commands after a read
-// ahead that failed, and fetches its sense data. It does what a driver does
+// recovery brings the device back to the state between two commands after a command
+// of the stage that failed, and fetches its sense data. It does what a driver does
 // (6.7.2, 5.3.3 and 5.3.4), with one transfer at a time:
 //
 //	stalled data ──► clearIn ──► status ──┐
@@ -44,16 +44,20 @@ const (
 func newRecovery(s *Stage, failure *exchange, mustReset bool) *recovery {
 	r := &recovery{stage: s, failure: failure}
 	switch {
-	case mustReset || failure == nil:
+	case failure == nil:
 		r.reset()
-	case failure.command.Status == usb.StatusTimeout, failure.data.Status == usb.StatusTimeout,
-		failure.status.Status == usb.StatusTimeout: // a block that cannot be read, perhaps
-		s.ahead.unit(failure.wrapper.unit()).failed(failure.segment.extent)
+	case mustReset:
+		failure.errand.unreached(failure)
 		r.reset()
-	case failure.data.Status == usb.StatusStall:
+	case failure.command.Status == usb.StatusTimeout, failure.status.Status == usb.StatusTimeout,
+		failure.data != nil && failure.data.Status == usb.StatusTimeout: // a block that cannot be read, perhaps
+		failure.errand.failed(failure, nil)
+		r.reset()
+	case failure.data != nil && failure.data.Status == usb.StatusStall:
 		r.steps = []step{clearIn, fetchStatus}
-	case failure.status.Status == usb.StatusOK &&
-		failure.wrapper.verdict(failure.status.Data[:failure.status.Actual]) == failed:
+	case failure.status.Status == usb.StatusStall: // the host's agent is too old to clear it
+		r.steps = []step{clearIn, fetchStatus}
+	case failure.verdict() == failed:
 		r.steps = []step{senseCommand, senseData, senseStatus}
 	default:
 		r.broken()
@@ -68,7 +72,8 @@ func (r *recovery) reset() {
 
 // broken turns the stage off, and resets the device.
 func (r *recovery) broken() {
-	r.stage.turnOff("the disk broke the Bulk-Only Transport protocol when the stage read ahead")
+	r.stage.turnOff("the disk broke the Bulk-Only Transport protocol in a command of the stage")
+	r.failure.errand.failed(r.failure, nil)
 	r.reset()
 }
 
@@ -159,7 +164,7 @@ func (r *recovery) done(u *usb.URB) {
 // accept handles the result of a step. It returns false if the device breaks the
 // protocol.
 func (r *recovery) accept(st step, b []byte) bool {
-	s, x := r.stage, r.failure
+	x := r.failure
 	switch st {
 	case fetchStatus:
 		switch x.wrapper.verdict(b) {
@@ -168,7 +173,12 @@ func (r *recovery) accept(st step, b []byte) bool {
 		case failed:
 			r.steps = []step{senseCommand, senseData, senseStatus}
 		default:
-			s.ahead.unit(x.wrapper.unit()).failed(x.segment.extent)
+			if x.data != nil && x.data.Status != usb.StatusOK {
+				x.errand.failed(x, nil)
+				break
+			}
+			x.status.Data, x.status.Actual, x.status.Status = b, len(b), usb.StatusOK
+			x.errand.done(x, x.verdict())
 		}
 	case senseData:
 		r.sense = b
@@ -176,12 +186,7 @@ func (r *recovery) accept(st step, b []byte) bool {
 		if v := x.wrapper.verdict(b); v != good && v != short {
 			return false
 		}
-		unit := s.ahead.unit(x.wrapper.unit())
-		unit.failed(x.segment.extent)
-		if unit.pending.keep(r.sense) {
-			s.ahead.dropAll()
-			s.ahead.setCapacity(unit, 0, 0)
-		}
+		x.errand.failed(x, r.sense)
 	}
 	return true
 }

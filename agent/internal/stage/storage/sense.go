@@ -15,6 +15,7 @@ type pendingSense struct {
 const (
 	keyNoSense        = 0x0
 	keyRecovered      = 0x1
+	keyNotReady       = 0x2
 	keyMediumError    = 0x3
 	keyHardwareError  = 0x4
 	keyIllegalRequest = 0x5

@@ -58,7 +58,8 @@ const (
 type place struct {
 	configuration, number, alternate uint8
 	in, out                          usb.Endpoint
-	maxPacket                        int // bytes, of in
+	maxPacket                        int  // bytes, of in
+	isSCSI                           bool // bInterfaceSubClass 06h
 }
 
 // New returns dev with the storage stage. dev must be a disk, see [IsDisk]. It returns
@@ -98,6 +99,7 @@ func find(info usb.Info) (place, bool) {
 			continue
 		}
 		p := place{configuration: active.Value, number: setting.Number, alternate: setting.Alternate}
+		p.isSCSI = setting.SubClass == 0x06
 		for _, e := range setting.Endpoints {
 			switch {
 			case e.Type != usb.Bulk:
