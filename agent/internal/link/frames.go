@@ -12,39 +12,62 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
 
-// maxCoalesced bounds the bytes of a body that are copied behind the header so
-// that both leave in one Write.
-const maxCoalesced = 4 << 10
+// Bounds of the bytes of a body that are copied behind the header so that both leave in
+// one Write.
+const (
+	maxCoalesced = 80 << 10
+	maxHead      = 4 << 10 // with a PairWriter
+)
 
 // coalesced holds memory for header and body that leave in one Write.
 var coalesced bufferpool.Pool
 
-// WriteFrame writes a frame. Header and body leave in one Write if the body is
-// small. Of a large body only the beginning is copied. TLS and QUIC have a
-// fixed cost for each Write, so the number of Writes matters. WriteFrame asks
-// Frame.Part before it writes each part.
+// PairWriter is a writer for which two pieces cost as much as one Write.
+type PairWriter interface {
+	io.Writer
+	WritePair(head, body []byte) error
+}
+
+// WriteFrame writes a frame. QUIC has a high cost for each Write, which waits until
+// most of the data are on their way. So header and body leave in one Write if the body
+// is not large, and of a large body the beginning is copied. A [PairWriter] gets
+// header and body without a copy, unless the body is small. WriteFrame asks Frame.Part
+// before it writes each part.
 func WriteFrame(w io.Writer, f tunnel.Frame) error {
 	if err := f.Check(); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
 	part := f.NextPart(len(f.Body))
-	head := min(part, maxCoalesced)
-	b := coalesced.Get(tunnel.HeaderSize + head)
-	defer coalesced.Put(b)
-	if _, err := w.Write(append(f.AppendHeader(b[:0]), f.Body[:head]...)); err != nil {
+	if err := writeFirst(w, f, part); err != nil {
 		return fmt.Errorf("write frame: %w", err)
 	}
-	part -= head
-	for rest := f.Body[head:]; len(rest) > 0; part = 0 {
-		if part == 0 {
-			part = f.NextPart(len(rest))
-		}
+	for rest := f.Body[part:]; len(rest) > 0; rest = rest[part:] {
+		part = f.NextPart(len(rest))
 		if _, err := w.Write(rest[:part]); err != nil {
 			return fmt.Errorf("write frame: body: %w", err)
 		}
-		rest = rest[part:]
 	}
 	return nil
+}
+
+// writeFirst writes the header and the first part of the body.
+func writeFirst(w io.Writer, f tunnel.Frame, part int) error {
+	pair, ok := w.(PairWriter)
+	head := min(part, maxCoalesced)
+	if ok {
+		head = min(part, maxHead)
+	}
+	b := coalesced.Get(tunnel.HeaderSize + head)
+	defer coalesced.Put(b)
+	b = append(f.AppendHeader(b[:0]), f.Body[:head]...)
+	if ok && head < part {
+		return pair.WritePair(b, f.Body[head:part])
+	}
+	_, err := w.Write(b)
+	if err == nil && head < part {
+		_, err = w.Write(f.Body[head:part])
+	}
+	return err
 }
 
 // MaxUnfinished bounds the memory that one link holds for frames that have

@@ -62,13 +62,17 @@ func (t *turns) setRate(rate float64) {
 	}
 }
 
-// partSize returns the length of the next part of a frame of which that many bytes are left.
+// partSize returns the length of the next part of a frame of which that many bytes are left. The last part may be
+// longer than the others, so that a few bytes more than a part need no Write of their own.
 func (t *turns) partSize(left int) int {
 	size := int(t.size.Load())
 	if size == 0 {
 		size = defaultPart
 	}
-	return min(left, size)
+	if left <= size+size/4 {
+		return left
+	}
+	return size
 }
 
 // take waits for the turn of a lane and returns the length of the part that it may write. It is a tunnel.Frame.Part.
