@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/link"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -15,11 +16,17 @@ import (
 // laneCapacity is the number of frames that a lane holds before Send blocks.
 const laneCapacity = 32
 
+// distantCapacity is the same for a link with a delay.
+const distantCapacity = 4096
+
 // Memory is one side of a link in memory.
 type Memory struct {
 	info link.Info
 	peer *Memory
 	end  *memoryEnd // shared by both sides
+
+	delay    time.Duration // of each frame
+	capacity int           // of a lane
 
 	mu    sync.Mutex
 	out   map[tunnel.Lane]*memoryLane // guarded by mu
@@ -28,8 +35,13 @@ type Memory struct {
 }
 
 type memoryLane struct {
-	frames chan tunnel.Frame
+	frames chan memoryFrame
 	ended  chan struct{} // closed by EndLane
+}
+
+type memoryFrame struct {
+	tunnel.Frame
+	sent time.Time
 }
 
 // memoryEnd is the end of a link in memory.
@@ -50,10 +62,22 @@ func (e *memoryEnd) set(by *Memory, err error) {
 // Pair makes a link in memory and returns its two sides. Like QUIC it keeps lanes
 // independent of each other and blocks a sender whose receiver is too slow.
 func Pair(dialer, acceptor ident.PeerID, path link.Path) (dialing, accepting *Memory) {
+	return pair(dialer, acceptor, path, 0, laneCapacity)
+}
+
+// DistantPair makes a link in memory with a delay for each frame, for tests in virtual time.
+func DistantPair(dialer, acceptor ident.PeerID, path link.Path, delay time.Duration) (dialing, accepting *Memory) {
+	return pair(dialer, acceptor, path, delay, distantCapacity)
+}
+
+func pair(
+	dialer, acceptor ident.PeerID, path link.Path, delay time.Duration, capacity int,
+) (dialing, accepting *Memory) {
 	end := &memoryEnd{done: make(chan struct{})}
 	side := func(peer ident.PeerID, dialed bool) *Memory {
 		return &Memory{
 			info: link.Info{Peer: peer, Dialed: dialed, Path: path}, end: end,
+			delay: delay, capacity: capacity, stats: link.Stats{RTT: 2 * delay},
 			out:   make(map[tunnel.Lane]*memoryLane),
 			added: make(chan *memoryLane, tunnel.MaxLanes),
 		}
@@ -81,7 +105,7 @@ func (m *Memory) Ended() bool {
 // returned is the one that dialed.
 func (m *Memory) Info() link.Info { return m.info }
 
-// Stats returns the bytes of all frames.
+// Stats returns the bytes of all frames, and the round trip of a link with a delay.
 func (m *Memory) Stats() link.Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -96,7 +120,7 @@ func (m *Memory) Send(f tunnel.Frame) error {
 	m.mu.Lock()
 	lane, ok := m.out[f.Lane]
 	if !ok {
-		lane = &memoryLane{frames: make(chan tunnel.Frame, laneCapacity), ended: make(chan struct{})}
+		lane = &memoryLane{frames: make(chan memoryFrame, m.capacity), ended: make(chan struct{})}
 		m.out[f.Lane] = lane
 		select {
 		case m.peer.added <- lane:
@@ -116,7 +140,7 @@ func (m *Memory) Send(f tunnel.Frame) error {
 	default:
 	}
 	select {
-	case lane.frames <- f:
+	case lane.frames <- memoryFrame{f, time.Now()}:
 		m.count(func(s *link.Stats) *uint64 { return &s.BytesSent }, f)
 		return nil
 	case <-m.end.done:
@@ -180,8 +204,11 @@ func (m *Memory) runLane(lane *memoryLane, deliver func(tunnel.Frame) error) err
 		case <-m.end.done:
 			return nil
 		case f := <-lane.frames:
-			m.count(func(s *link.Stats) *uint64 { return &s.BytesReceived }, f)
-			if err := deliver(f); err != nil {
+			if !m.travel(f) {
+				return nil
+			}
+			m.count(func(s *link.Stats) *uint64 { return &s.BytesReceived }, f.Frame)
+			if err := deliver(f.Frame); err != nil {
 				return err
 			}
 		case <-lane.ended:
@@ -189,6 +216,21 @@ func (m *Memory) runLane(lane *memoryLane, deliver func(tunnel.Frame) error) err
 				return nil
 			}
 		}
+	}
+}
+
+// travel waits until a frame has arrived. It returns false if the link ends first.
+func (m *Memory) travel(f memoryFrame) bool {
+	if m.delay == 0 {
+		return true
+	}
+	timer := time.NewTimer(time.Until(f.sent.Add(m.delay)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-m.end.done:
+		return false
 	}
 }
 
