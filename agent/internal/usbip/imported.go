@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/internal/bufferpool"
 	wire "github.com/easyfind-usb/easyfind/proto/usbip"
 )
 
@@ -15,12 +16,13 @@ const maxLate = usb.MaxPending
 // importedDevice is a device of a USB/IP server. Only the goroutine receive
 // completes the URBs that Submit has accepted.
 type importedDevice struct {
-	conn   net.Conn
-	out    *outbox
-	devID  uint32
-	info   usb.Info // constant after Import
-	gone   chan struct{}
-	joined sync.WaitGroup
+	conn    net.Conn
+	out     *outbox
+	devID   uint32
+	info    usb.Info // constant after Import
+	gone    chan struct{}
+	joined  sync.WaitGroup
+	buffers bufferpool.Pool // of data on their way to the server
 
 	mu       sync.Mutex
 	seq      uint32                     // of the latest command
@@ -132,9 +134,22 @@ func (d *importedDevice) enqueue(u *usb.URB) usb.Status {
 	}
 	cmd.Seq = d.next()
 	d.pending[cmd.Seq], d.byURB[u] = &submission{cmd: cmd, urb: u}, cmd.Seq
-	d.out.put(cmd, nil, nil)
-	cmd.Data = nil // sent
+	d.send(cmd)
 	return usb.StatusOK
+}
+
+// send queues a command. It copies the data of an OUT: a server may complete the URB,
+// whose submitter then owns its data again, before all of them were written.
+func (d *importedDevice) send(cmd *wire.CmdSubmit) {
+	if len(cmd.Data) == 0 || len(cmd.Packets) > 0 {
+		d.out.put(cmd, nil, nil)
+		cmd.Data = nil
+		return
+	}
+	data := d.buffers.Get(len(cmd.Data))
+	copy(data, cmd.Data)
+	cmd.Data = nil
+	d.out.put(cmd, data, func() { d.buffers.Put(data) })
 }
 
 // setupOf returns the setup packet of an URB. The kernel refuses a control IN whose
