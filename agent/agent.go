@@ -177,7 +177,7 @@ func (a *Agent) addDevices() error {
 		return err
 	}
 	a.using, err = using.New(using.Config{
-		Store: a.store, Logger: a.log, NotAccelerated: a.cfg.NoAccel,
+		Store: a.store, Logger: a.log, NotAccelerated: a.cfg.NoAccel, WriteCached: a.cfg.WriteCache,
 		Want:   func(id ident.PeerID) (using.Session, func(), error) { return a.peers.Want(id) },
 		Kernel: usbip.NewVHCI(usbip.VHCIConfig{ExtraTimeout: a.cfg.Budget, Logger: a.log}),
 	})

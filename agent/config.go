@@ -31,6 +31,7 @@ type Config struct {
 	NoPathReports bool          `name:"no-path-reports" help:"${no_path_reports_help}"`
 	Budget        time.Duration `default:"60s" help:"${budget_help}"`
 	NoAccel       []string      `name:"no-acceleration" placeholder:"VID:PID,..." help:"${no_acceleration_help}"`
+	WriteCache    []string      `name:"write-cache" placeholder:"VID:PID,..." help:"${write_cache_help}"`
 
 	Version string       `kong:"-"`
 	Logger  *slog.Logger `kong:"-"`
@@ -58,6 +59,8 @@ func HelpTexts(state, socket string) map[string]string {
 		"no_path_reports_help": "Do not report to the rendezvous whether links are direct or relayed.",
 		"no_acceleration_help": "Kinds of devices that are never accelerated, such as 0781:5583. " +
 			"\"easyfind use\" has a flag for a single device.",
+		"write_cache_help": "Kinds of disks that are always used with a write cache, such as 0781:5583. " +
+			"\"easyfind use\" has a flag for a single disk.",
 		"budget_help": "How long a device stays attached while its host cannot be reached.",
 	}
 }
@@ -87,11 +90,13 @@ func (c Config) complete() (Config, error) {
 	if c.Budget < time.Second || c.Budget > time.Hour {
 		return c, fmt.Errorf("a budget of %v is not possible: give 1s to 1h with --budget", c.Budget)
 	}
-	for i, kind := range c.NoAccel {
-		c.NoAccel[i] = strings.ToLower(kind)
-		if !kindOfDevice.MatchString(c.NoAccel[i]) {
-			return c, fmt.Errorf(
-				"%q is no kind of device: give vendor:product with --no-acceleration, such as 0781:5583", kind)
+	for flag, kinds := range map[string][]string{"--no-acceleration": c.NoAccel, "--write-cache": c.WriteCache} {
+		for i, kind := range kinds {
+			kinds[i] = strings.ToLower(kind)
+			if !kindOfDevice.MatchString(kinds[i]) {
+				return c, fmt.Errorf(
+					"%q is no kind of device: give vendor:product with %s, such as 0781:5583", kind, flag)
+			}
 		}
 	}
 	if err := buses.CheckBackend(c.Backend); err != nil {

@@ -206,6 +206,14 @@ func (f *forwarder) accept() {
 // readDisk reads all blocks of the only disk that a USB/IP server exports.
 func readDisk(t *testing.T, server string) []byte {
 	t.Helper()
+	dev := importOnly(t, server)
+	defer dev.Close()
+	return readAll(t, dev)
+}
+
+// importOnly imports the only device that a USB/IP server exports.
+func importOnly(t *testing.T, server string) usb.Device {
+	t.Helper()
 	conn, err := net.Dial("tcp", server)
 	if err != nil {
 		t.Fatal(err)
@@ -221,8 +229,7 @@ func readDisk(t *testing.T, server string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dev.Close()
-	return readAll(t, dev)
+	return dev
 }
 
 // readAll returns the content of a disk.

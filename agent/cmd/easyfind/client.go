@@ -44,6 +44,7 @@ type useCommand struct {
 	Endpoint bool   `env:"-" help:"Export it on the loopback USB/IP server instead of attaching it here."`
 
 	NoAcceleration bool `env:"-" name:"no-acceleration" help:"Pass every transfer unchanged, without reading ahead."`
+	WriteCache     bool `env:"-" name:"write-cache" help:"Answer writes to a disk before the disk has the data."`
 }
 
 // Help is shown below the command's flags.
@@ -53,13 +54,19 @@ func (*useCommand) Help() string {
 Examples:
 
   easyfind use workshop 2-1               attach it to this machine (Linux, as root)
-  easyfind use workshop 2-1 --endpoint    export it; then: usbip attach -r 127.0.0.1 -b BUSID`
+  easyfind use workshop 2-1 --endpoint    export it; then: usbip attach -r 127.0.0.1 -b BUSID
+  easyfind use workshop 2-1 --write-cache write to the disk as fast as the link
+
+With --write-cache, a write is done for your programs before the disk has the data. What
+"sync", fsync and umount have completed is on the disk, as with the cache of a local disk.
+What came after is lost if the link is lost for good, and "easyfind status" shows it.`
 }
 
 // Run uses a remote device and waits until it is attached.
 func (c *useCommand) Run(p *program) error {
 	request := localapi.UseRequest{
 		Peer: c.Peer, Device: c.Device, Endpoint: c.Endpoint, NoAcceleration: c.NoAcceleration,
+		WriteCache: c.WriteCache,
 	}
 	use, err := c.agent(p).Use(p.ctx, request, p.progress)
 	if err != nil {

@@ -88,8 +88,16 @@ func describeStage(s localapi.Stage) string {
 		return fmt.Sprintf("on, %d transfers; %d packets were lost, %d too late, %d lost and recovered",
 			s.Commands, s.Lost, s.Late, s.Recovered)
 	}
-	return fmt.Sprintf("on, %d of %d %s answered without a round trip, %s read ahead, %s of that not used",
+	text := fmt.Sprintf("on, %d of %d %s answered without a round trip, %s read ahead, %s of that not used",
 		s.Hits, s.Commands, s.Unit, amount(uint64(s.Ahead)), amount(uint64(s.Discarded)))
+	if s.WriteCache {
+		text += fmt.Sprintf("; write cache: %s written, %s of that not on the disk yet",
+			amount(uint64(s.Cached)), amount(uint64(s.Unwritten)))
+	}
+	if s.Unsaved > 0 {
+		text += fmt.Sprintf(", %s LOST", amount(uint64(s.Unsaved)))
+	}
+	return text
 }
 
 func (p *program) showExports(exports []localapi.Export) {

@@ -54,6 +54,9 @@ func (u Uses) Use(
 	if err != nil {
 		return localapi.Use{}, err
 	}
+	if r.NoAcceleration && r.WriteCache {
+		return localapi.Use{}, invalid("a write cache is a part of the acceleration: choose one of the two")
+	}
 	if r.Endpoint && u.USBIP == "" {
 		return localapi.Use{}, &localapi.Problem{
 			Code:   localapi.CodeNotSupported,
@@ -66,7 +69,10 @@ func (u Uses) Use(
 		return localapi.Use{}, err
 	}
 	progress(localapi.Progress{Message: "attaching " + device.Name})
-	use := state.Use{Peer: p.ID, Device: device.ID, Mode: state.ModeVHCI, NoAcceleration: r.NoAcceleration}
+	use := state.Use{
+		Peer: p.ID, Device: device.ID, Mode: state.ModeVHCI,
+		NoAcceleration: r.NoAcceleration, WriteCache: r.WriteCache,
+	}
 	if r.Endpoint {
 		use.Mode = state.ModeEndpoint
 	}
@@ -198,6 +204,7 @@ func (u Uses) view(use using.Use) localapi.Use {
 		view.Stages = append(view.Stages, localapi.Stage{
 			Name: s.Name, Unit: s.Unit, Off: s.Off,
 			Commands: s.Commands, Hits: s.Hits, Ahead: s.Ahead, Discarded: s.Discarded,
+			WriteCache: s.WriteCache, Cached: s.Cached, Unwritten: s.Unwritten, Unsaved: s.Unsaved,
 			Late: s.Late, Lost: s.Lost, Recovered: s.Recovered,
 		})
 	}

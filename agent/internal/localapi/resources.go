@@ -78,6 +78,8 @@ type UseRequest struct {
 	Endpoint bool `json:"endpoint,omitempty"`
 	// NoAcceleration passes all transfers unchanged.
 	NoAcceleration bool `json:"no_acceleration,omitempty"`
+	// WriteCache answers writes to a disk before the disk has the data.
+	WriteCache bool `json:"write_cache,omitempty"`
 }
 
 // UseState is the state of a use.
@@ -126,6 +128,11 @@ type Stage struct {
 	Late      int64 `json:"packets_late,omitempty"`      // arrived too late
 	Lost      int64 `json:"packets_lost,omitempty"`      // never arrived
 	Recovered int64 `json:"packets_recovered,omitempty"` // were lost and computed from parity
+	// Of a disk with a write cache:
+	WriteCache bool  `json:"write_cache,omitempty"`     // writes are answered before the disk has the data
+	Cached     int64 `json:"bytes_cached,omitempty"`    // written in this way
+	Unwritten  int64 `json:"bytes_unwritten,omitempty"` // of these, the disk does not have them yet
+	Unsaved    int64 `json:"bytes_unsaved,omitempty"`   // of these, the disk will never have them
 }
 
 // Offer is an EasyFind address that the other machine can join.

@@ -12,7 +12,8 @@
 // The rules for every stage:
 //
 //   - It completes an OUT early only if a later answer of the same exchange is the
-//     verdict on it. An error is reported there.
+//     verdict on it. An error is reported there. The exception is a write cache, which
+//     the owner of the use turns on and the driver knows of.
 //   - It reads ahead only what has no side effects.
 //   - When in doubt, it drops what it has and passes URBs unchanged.
 package stage
@@ -33,12 +34,21 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// Config says for which devices there are no stages.
+// Config says for which devices there are no stages, and which disks have a write cache.
 type Config struct {
-	Off bool // for none
-	// Without lists devices as "vvvv:pppp", lower-case hexadecimal.
-	Without []string
+	Off        bool // no device has a stage
+	WriteCache bool // every disk has a write cache, see package storage
+	// Without and WriteCached list devices as "vvvv:pppp", lower-case hexadecimal. A disk
+	// in WriteCached has a write cache.
+	Without, WriteCached []string
 }
+
+// kindOf returns the kind of a device as Config lists it.
+func kindOf(info usb.Info) string { return fmt.Sprintf("%04x:%04x", info.Vendor, info.Product) }
+
+// ErrLost is the error of [Device.Close] if a disk does not have data that were reported
+// as written, because of its write cache.
+var ErrLost = storage.ErrLost
 
 // Device is a remote device with its stages.
 type Device struct {
@@ -74,7 +84,7 @@ type kind struct {
 var kinds = []kind{
 	// Next to the session, with which it exchanges more than URBs.
 	{name: "isochronous", unit: "transfers", fits: isochronous.Fits, wrap: ignoring(isochronous.New)},
-	{name: "storage", unit: "commands", fits: storage.IsDisk, guarded: true, wrap: ignoring(storage.New)},
+	{name: "storage", unit: "commands", fits: storage.IsDisk, guarded: true, wrap: wrapDisk},
 	aheadKind("interrupt", "reports", interrupt.Plan),
 	aheadKind("serial", "transfers", stream.Serial),
 	aheadKind("exchange", "transfers", stream.Exchange),
@@ -82,12 +92,24 @@ var kinds = []kind{
 }
 
 // wrapper returns a device with a stage, or nil and the reason why the stage is off.
-// roundTrip returns the measured round trip, or 0.
-type wrapper func(below usb.Device, roundTrip func() time.Duration) (layer, string)
+type wrapper func(below usb.Device, o options) (layer, string)
 
-// ignoring returns a wrapper with a stage that does not depend on the round trip.
+// options holds what a stage may depend on.
+type options struct {
+	roundTrip  func() time.Duration // measured; 0 if it is unknown
+	writeCache bool
+}
+
+func wrapDisk(below usb.Device, o options) (layer, string) {
+	create := func(below usb.Device) (*storage.Stage, string) {
+		return storage.New(below, storage.Config{WriteCache: o.writeCache})
+	}
+	return ignoring(create)(below, o)
+}
+
+// ignoring returns a wrapper with a stage that depends on no options.
 func ignoring[S layer](create func(usb.Device) (S, string)) wrapper {
-	return func(below usb.Device, _ func() time.Duration) (layer, string) {
+	return func(below usb.Device, _ options) (layer, string) {
 		s, off := create(below)
 		if off != "" { // a nil pointer in a layer would not be nil
 			return nil, off
@@ -101,8 +123,8 @@ func aheadKind(name, unit string, plan func(usb.Info) ahead.Plan) kind {
 	return kind{
 		name: name, unit: unit,
 		fits: func(info usb.Info) bool { return !plan(info).IsEmpty() },
-		wrap: func(below usb.Device, roundTrip func() time.Duration) (layer, string) {
-			return ahead.New(below, plan(below.Info()), roundTrip), ""
+		wrap: func(below usb.Device, o options) (layer, string) {
+			return ahead.New(below, plan(below.Info()), o.roundTrip), ""
 		},
 	}
 }
@@ -115,13 +137,17 @@ func isDescribed(info usb.Info) bool { return len(info.Descriptors) > 0 }
 func Wrap(dev usb.Device, cfg Config) *Device {
 	d := &Device{Device: dev, remote: dev}
 	info := dev.Info()
+	o := options{
+		roundTrip:  d.roundTrip,
+		writeCache: cfg.WriteCache || slices.Contains(cfg.WriteCached, kindOf(info)),
+	}
 	for _, k := range kinds {
 		if !k.fits(info) {
 			continue
 		}
 		m := member{kind: k, off: d.refuse(k, cfg)}
 		if m.off == "" {
-			m.layer, m.off = k.wrap(d.Device, d.roundTrip)
+			m.layer, m.off = k.wrap(d.Device, o)
 		}
 		if m.layer != nil {
 			d.Device = m.layer
@@ -138,12 +164,11 @@ func Wrap(dev usb.Device, cfg Config) *Device {
 
 // refuse returns the reason why the device must not have a stage of the kind, or "".
 func (d *Device) refuse(k kind, cfg Config) string {
-	info := d.remote.Info()
 	g, ok := d.remote.(interface{ Guarded() bool })
 	switch {
 	case cfg.Off:
 		return "turned off for this use"
-	case slices.Contains(cfg.Without, fmt.Sprintf("%04x:%04x", info.Vendor, info.Product)):
+	case slices.Contains(cfg.Without, kindOf(d.remote.Info())):
 		return "turned off in the settings for this kind of device"
 	case k.guarded && (!ok || !g.Guarded()):
 		return "the other machine's agent does not support it: upgrade it"

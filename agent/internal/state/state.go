@@ -81,6 +81,8 @@ type Use struct {
 	Expect string `json:"expect,omitempty"`
 	// NoAcceleration passes all URBs unchanged; see package stage.
 	NoAcceleration bool `json:"no_acceleration,omitempty"`
+	// WriteCache answers writes to a disk before the disk has the data; see package stage.
+	WriteCache bool `json:"write_cache,omitempty"`
 }
 
 // Errors of changes that are refused.

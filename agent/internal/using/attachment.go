@@ -46,6 +46,7 @@ type attachment struct {
 	exported usb.Device    // on the loopback server; nil: not exported
 	imported bool          // by a client of the loopback server
 	staged   *stage.Device // nil: not attached
+	lost     error         // wraps stage.ErrLost, if the device was closed with that error
 }
 
 func (a *attachment) run(ctx context.Context) {
@@ -111,7 +112,7 @@ var errDetachedHere = errors.New(
 	"the device was detached on this machine by another program: release it and use it again to have it back")
 
 // attach attaches the device and keeps it until it is lost. It returns the reason.
-func (a *attachment) attach(ctx context.Context) error {
+func (a *attachment) attach(ctx context.Context) (reason error) {
 	if a.stored.Mode == state.ModeVHCI {
 		if err := a.m.cfg.Kernel.Find(); err != nil {
 			return err
@@ -126,7 +127,10 @@ func (a *attachment) attach(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("expected descriptors of the device: %w", err)
 	}
-	stages := stage.Config{Off: a.stored.NoAcceleration, Without: a.m.cfg.NotAccelerated}
+	stages := stage.Config{
+		Off: a.stored.NoAcceleration, Without: a.m.cfg.NotAccelerated,
+		WriteCache: a.stored.WriteCache, WriteCached: a.m.cfg.WriteCached,
+	}
 	remote, err := s.Attach(ctx, tunnel.Attach{
 		Device: a.stored.Device, Expect: expect, Ahead: !stages.Off, Isochronous: !stages.Off,
 	})
@@ -134,7 +138,7 @@ func (a *attachment) attach(ctx context.Context) error {
 		return err
 	}
 	staged := stage.Wrap(remote, stages)
-	defer staged.Close()
+	defer func() { reason = errors.Join(reason, a.close(staged)) }()
 	a.setStaged(staged)
 	defer a.setStaged(nil)
 	dev := a.renumber(staged)
@@ -143,6 +147,20 @@ func (a *attachment) attach(ctx context.Context) error {
 		return a.plug(ctx, dev)
 	}
 	return a.export(ctx, dev)
+}
+
+// close closes the device. It returns an error if a disk does not have what was written
+// to it.
+func (a *attachment) close(dev *stage.Device) error {
+	err := dev.Close()
+	if !errors.Is(err, stage.ErrLost) {
+		return nil
+	}
+	a.m.mu.Lock()
+	a.lost = err
+	a.m.mu.Unlock()
+	a.m.cfg.Logger.Error("lost data of a disk", "device", a.stored.Device, "peer", a.stored.Peer.Short(), "err", err)
+	return err
 }
 
 // plug attaches the device to this kernel.

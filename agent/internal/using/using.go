@@ -45,6 +45,9 @@ type Config struct {
 	// NotAccelerated lists kinds of devices that get no stages; see stage.Config. May
 	// be empty.
 	NotAccelerated []string
+	// WriteCached lists kinds of disks that get a write cache; see stage.Config. May be
+	// empty.
+	WriteCached []string
 }
 
 // Manager keeps the used devices attached. It implements usbip.Exporter for the
@@ -249,7 +252,7 @@ func (m *Manager) AwaitAttached(ctx context.Context, stored state.Use) (Use, err
 }
 
 // AwaitReleased waits until a device that the store no longer lists has been given
-// back.
+// back. Its error wraps stage.ErrLost if a disk does not have what was written to it.
 func (m *Manager) AwaitReleased(ctx context.Context, key Key) error {
 	m.mu.Lock()
 	a := m.all[key]
@@ -259,7 +262,9 @@ func (m *Manager) AwaitReleased(ctx context.Context, key Key) error {
 	}
 	select {
 	case <-a.ended:
-		return nil
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return a.lost
 	case <-ctx.Done():
 		return ctx.Err()
 	}

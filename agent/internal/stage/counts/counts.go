@@ -11,4 +11,9 @@ type Counts struct {
 	Late      int64 // isochronous packets that arrived too late
 	Lost      int64 // isochronous packets that never arrived
 	Recovered int64 // isochronous packets that were lost and computed from parity
+
+	WriteCache bool  // the device has a write cache
+	Cached     int64 // bytes of writes that the driver believed to be done before they were
+	Unwritten  int64 // of these, bytes that the device does not have yet
+	Unsaved    int64 // of these, bytes that the device will never have
 }

@@ -1,7 +1,6 @@
 package stagetest
 
 import (
-	"encoding/binary"
 	"slices"
 	"sync"
 
@@ -42,6 +41,10 @@ type DiskConfig struct {
 	Blocks    uint64
 	MaxPacket int
 	ReadOnly  bool
+	Type      byte   // peripheral device type
+	Modes     []byte // mode pages after the header; nil: the disk knows no MODE SENSE
+	DPOFUA    bool   // in the mode parameter header
+	NoSync    bool   // the disk knows no SYNCHRONIZE CACHE
 	// Fault returns how a READ or WRITE of blocks misbehaves. It may be called at any time on any
 	// goroutine.
 	Fault func(op byte, unit uint8, first, count uint64) Fault
@@ -92,7 +95,7 @@ const (
 // NewDisk returns an opened disk.
 func NewDisk(cfg DiskConfig) *Disk {
 	d := &Disk{
-		medium: medium{cfg: cfg, written: map[place][]byte{}, version: map[uint8]uint64{}},
+		medium: newMedium(cfg),
 		gone:   make(chan struct{}), halted: map[usb.Endpoint]bool{},
 		sense: map[uint8][3]byte{}, attention: map[uint8]bool{}, ejected: map[uint8]bool{},
 	}
@@ -120,7 +123,11 @@ func (d *Disk) Info() usb.Info {
 }
 
 // Gone implements [usb.Device].
-func (d *Disk) Gone() <-chan struct{} { return d.gone }
+func (d *Disk) Gone() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.gone
+}
 
 // Early returns the number of command wrappers that came before the status of the
 // previous command was fetched.
@@ -148,6 +155,7 @@ func (d *Disk) ChangeMedium(unit uint8) {
 	for p := range d.written {
 		if p.unit == unit {
 			delete(d.written, p)
+			delete(d.stable, p)
 		}
 	}
 }
@@ -164,25 +172,6 @@ func (d *Disk) Block(unit uint8, block uint64) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.block(unit, block)
-}
-
-// medium holds the blocks of a disk.
-type medium struct {
-	cfg     DiskConfig
-	written map[place][]byte
-	version map[uint8]uint64 // rises when the medium is replaced
-}
-
-func (m *medium) block(unit uint8, block uint64) []byte {
-	if b := m.written[place{unit, block}]; b != nil {
-		return b
-	}
-	b := make([]byte, m.cfg.BlockSize)
-	for i := 0; i < len(b); i += 16 {
-		binary.LittleEndian.PutUint64(b[i:], block*31+uint64(i))
-		binary.LittleEndian.PutUint64(b[i+8:], uint64(unit)<<32|m.version[unit])
-	}
-	return b
 }
 
 // Submit implements [usb.Device].

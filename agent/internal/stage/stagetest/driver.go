@@ -134,6 +134,18 @@ func rw(op byte, first, count uint64) []byte {
 	return b
 }
 
+// Sync runs SYNCHRONIZE CACHE(10).
+func (d *Driver) Sync(unit uint8) Result { return d.Do(unit, []byte{0x35, 9: 0}, 0, nil) }
+
+// Modes runs MODE SENSE(6) for all pages, as Linux does for a USB disk
+// (drivers/scsi/sd.c, sd_read_cache_type).
+func (d *Driver) Modes(unit uint8) Result {
+	return d.Do(unit, []byte{0x1a, 0, 0x3f, 0, 192, 0}, 192, nil)
+}
+
+// Inquiry runs INQUIRY.
+func (d *Driver) Inquiry(unit uint8) Result { return d.Do(unit, []byte{0x12, 0, 0, 0, 36, 0}, 36, nil) }
+
 // Capacity runs READ CAPACITY(16), as every driver does first.
 func (d *Driver) Capacity(unit uint8) Result {
 	return d.Do(unit, []byte{0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0}, 32, nil)

@@ -12,7 +12,7 @@ import (
 type PathConfig struct {
 	Delay  time.Duration // one way
 	Jitter time.Duration // greatest additional delay, at random
-	Rate   int64         // bytes per second towards the computer; 0: without a limit
+	Rate   int64         // bytes per second in each direction; 0: without a limit
 	Seed   uint64
 }
 
@@ -30,7 +30,7 @@ type Path struct {
 	random *rand.Rand
 	lanes  map[laneID]*lane
 	sent   map[*usb.URB]*usb.URB // URBs that are not complete, with the copies that the device has
-	free   time.Time             // when the path can carry the next data
+	free   [2]time.Time          // when each direction can carry the next data
 	closed bool
 	down   bool
 }
@@ -86,7 +86,11 @@ func (p *Path) Submit(u *usb.URB) {
 	p.mu.Lock()
 	p.sent[u] = &sent
 	p.mu.Unlock()
-	p.push(laneID{u.Endpoint, false}, 0, func() { p.Device.Submit(&sent) })
+	n := 0
+	if !u.In() {
+		n = len(u.Data)
+	}
+	p.push(laneID{u.Endpoint, false}, n, func() { p.Device.Submit(&sent) })
 }
 
 // complete completes u with the result of its copy, unless u has been cancelled while
@@ -146,12 +150,16 @@ func (p *Path) push(id laneID, bytes int, run func()) {
 		p.lanes[id] = l
 	}
 	at := time.Now()
+	free := &p.free[0]
+	if id.back {
+		free = &p.free[1]
+	}
 	if p.cfg.Rate > 0 && bytes > 0 {
-		if p.free.After(at) {
-			at = p.free
+		if free.After(at) {
+			at = *free
 		}
 		at = at.Add(time.Duration(int64(bytes) * int64(time.Second) / p.cfg.Rate))
-		p.free = at
+		*free = at
 	}
 	at = at.Add(p.cfg.Delay)
 	if p.cfg.Jitter > 0 {

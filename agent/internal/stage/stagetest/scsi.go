@@ -41,15 +41,28 @@ func (d *Disk) command(b []byte) bool {
 	}
 	delete(d.sense, unit)
 	switch block[0] {
-	case 0x00, 0x35, 0x1e, 0x1b: // TEST UNIT READY, SYNCHRONIZE CACHE, PREVENT ALLOW, START STOP
+	case 0x00, 0x1e, 0x1b, 0x2f: // TEST UNIT READY, PREVENT ALLOW, START STOP, VERIFY
 		d.answer(nil, length, toHost)
+	case 0x35, 0x91: // SYNCHRONIZE CACHE
+		if d.cfg.NoSync {
+			d.fail(unit, 5, 0x20, length, toHost, FailStall)
+			return true
+		}
+		d.sync()
+		d.answer(nil, length, toHost)
+	case 0x1a, 0x5a: // MODE SENSE
+		if d.cfg.Modes == nil {
+			d.fail(unit, 5, 0x20, length, toHost, FailStall)
+			return true
+		}
+		d.answer(d.modes(block), length, toHost)
 	case 0x03: // REQUEST SENSE
 		out := make([]byte, 18)
 		out[0], out[2], out[7], out[12], out[13] = 0x70, sense[0], 10, sense[1], sense[2]
 		d.answer(out[:min(len(out), int(block[4]))], length, toHost)
 	case 0x12: // INQUIRY
 		out := make([]byte, 36)
-		out[4] = 31
+		out[0], out[4] = d.cfg.Type, 31
 		d.answer(out[:min(len(out), int(binary.BigEndian.Uint16(block[3:])))], length, toHost)
 	case 0x25: // READ CAPACITY(10)
 		out := binary.BigEndian.AppendUint32(nil, uint32(min(d.cfg.Blocks-1, 1<<32-1)))

@@ -55,8 +55,12 @@ func (d *Disk) receive(u *usb.URB) usb.Status {
 		d.write()
 		return usb.StatusStall
 	}
-	if d.room == 0 {
+	switch {
+	case d.room == 0:
 		d.write()
+	case len(u.Data)%d.cfg.MaxPacket != 0: // a short packet ends the data too early
+		d.halted[DiskOut] = true
+		d.finish(statusFail, uint32(d.room))
 	}
 	return usb.StatusOK
 }

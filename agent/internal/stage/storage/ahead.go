@@ -37,6 +37,7 @@ type ahead struct {
 	underWay int       // bytes of segments that have not arrived
 	commands int       // that fetch them
 	latest   latest
+	cache    *cache
 
 	fetched, dropped int64 // bytes, for the statistics
 }
@@ -52,6 +53,7 @@ type unit struct {
 	uses      uint64 // of tracks
 	pending   pendingSense
 	answers   answers
+	cache     unitCache
 }
 
 // segment holds blocks that are read ahead with one command.
@@ -164,7 +166,7 @@ func (a *ahead) plan(now time.Time) []*segment {
 		e := extent{t.ahead, min(piece, u.blocks-endDistance-t.ahead)}
 		n := int(e.count * size)
 		full := a.underWay > 0 && a.underWay+n > max(window, int(read.count*size))
-		if full || a.commands >= maxCommands || u.isTaken(e) || !a.makeRoom(n, now) {
+		if full || a.commands >= maxCommands || u.isTaken(e) || a.cache.overlaps(u, e) || !a.makeRoom(n, now) {
 			break
 		}
 		t.ahead = e.end()
@@ -187,7 +189,7 @@ func (a *ahead) add(u *unit, e extent) *segment {
 // first block is in one.
 func (a *ahead) complete(u *unit, e extent) []*segment {
 	if u.at(e.first) == nil || e.end() > u.blocks-min(u.blocks, endDistance) ||
-		slices.ContainsFunc(u.bad, e.overlaps) {
+		slices.ContainsFunc(u.bad, e.overlaps) || a.cache.overlaps(u, e) {
 		return nil
 	}
 	var list []*segment
@@ -380,6 +382,7 @@ func (r readingAhead) failed(_ *exchange, sense []byte) {
 	s, unit := r.stage, r.segment.unit
 	s.ahead.finished(r.segment, nil, time.Now())
 	unit.failed(r.segment.extent)
+	s.notice(unit, sense)
 	if unit.pending.keep(sense) {
 		s.ahead.dropAll()
 		s.ahead.setCapacity(unit, 0, 0)

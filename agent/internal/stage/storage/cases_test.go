@@ -185,7 +185,7 @@ func TestVirtualDiskIsReadAndWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, reason := storage.New(guard.New(dev))
+		s, reason := storage.New(guard.New(dev), storage.Config{})
 		if s == nil {
 			t.Fatal(reason)
 		}

@@ -20,6 +20,11 @@ type command struct {
 	sent     int64      // bytes of the data phase that the driver has submitted
 	unsent   []*usb.URB // data of the driver that have not reached the device
 	refused  bool       // the data of the driver are dropped: the command has failed
+
+	write     *write    // the write cache takes the data; nil: it does not
+	collected []byte    // data of the driver that write had
+	waits     bool      // for earlier writes
+	question  *question // that answers the command; nil: the device does
 }
 
 // wantsData reports whether the command still expects data of the driver.
@@ -35,16 +40,27 @@ func (s *Stage) begin(u *usb.URB, w wrapper) {
 	c := &command{wrapper: w}
 	s.cmd, s.mode = c, busy
 	s.commands++
-	unit := s.ahead.unit(w.unit())
 	s.ahead.change(&w)
+	unit := s.ahead.unit(w.unit())
+	unit.meetMedium(&w)
 	if k := unit.answers.find(&w, time.Now()); k != nil && unit.pending.sense == nil {
 		c.answer = k
 		s.hits++
 		s.checkWaiting()
 		return
 	}
+	if !s.cache.begin(c) {
+		s.run(c)
+	}
+}
+
+// run answers a command from what was read ahead, or sends it to the device. mu must be
+// held.
+func (s *Stage) run(c *command) {
+	w := c.wrapper
+	unit := s.ahead.unit(w.unit())
 	e, ok := w.extent()
-	if !ok || unit.pending.sense != nil || !w.isRead() || e.count == 0 || e.end() > unit.blocks ||
+	if !ok || s.off != "" || unit.pending.sense != nil || !w.isRead() || e.count == 0 || e.end() > unit.blocks ||
 		uint64(w.length()) != e.count*uint64(unit.blockSize) {
 		s.exchanges.launch(c)
 		if w.operation() == opInquiry && w.unit() == 0 && w[16]&1 == 0 { // not a VPD page
@@ -71,7 +87,7 @@ func (s *Stage) begin(u *usb.URB, w wrapper) {
 // reply answers a command without the device. mu must be held.
 func (s *Stage) reply(c *command, data []byte, status byte) {
 	length := c.wrapper.length()
-	if !c.wrapper.toHost() && length > 0 {
+	if !c.wrapper.toHost() && length > 0 && len(c.collected) == 0 {
 		c.refused = true // the status follows the data
 		return
 	}
@@ -140,11 +156,12 @@ func (s *Stage) pump() {
 		switch {
 		case last.status != usb.StatusOK:
 			s.toPassing()
-		case last.isStatus && s.off != "":
+		case last.isStatus && s.isOff():
 			s.toPassing()
 		case last.isStatus:
 			s.exchanges.recycle(s.cmd)
 			s.cmd, s.mode = nil, idle
+			s.cache.idle()
 			s.resubmit()
 		}
 	}
@@ -159,19 +176,24 @@ func (s *Stage) resubmit() {
 	}
 }
 
-// learn reads the capacity from the answer to a command of the driver. mu must be
-// held.
+// learn reads the capacity, the type of the unit and sense data from the answer to a
+// command of the driver. mu must be held.
 func (s *Stage) learn(w *wrapper, data []byte) {
+	unit := s.ahead.unit(w.unit())
 	switch {
+	case w.operation() == opInquiry && len(data) > 0 && w[16]&1 == 0: // not a VPD page
+		unit.cache.isDisk = data[0] == 0 // connected, direct access block device
+	case w.operation() == opRequestSense:
+		s.notice(unit, data)
 	case w.operation() == opReadCapacity10 && len(data) >= 8:
 		last := binary.BigEndian.Uint32(data)
 		if last != 1<<32-1 { // else READ CAPACITY(16) follows
-			s.ahead.setCapacity(s.ahead.unit(w.unit()), uint64(last)+1, binary.BigEndian.Uint32(data[4:]))
+			s.ahead.setCapacity(unit, uint64(last)+1, binary.BigEndian.Uint32(data[4:]))
 		}
 	case w.operation() == opServiceActionIn16 && w.effect() == nothing && len(data) >= 12:
 		last := binary.BigEndian.Uint64(data)
 		if last < 1<<62 {
-			s.ahead.setCapacity(s.ahead.unit(w.unit()), last+1, binary.BigEndian.Uint32(data[8:]))
+			s.ahead.setCapacity(unit, last+1, binary.BigEndian.Uint32(data[8:]))
 		}
 	}
 }

@@ -53,12 +53,24 @@
 // earlier. Each further one reaches the unit. So the driver learns of a change with the
 // next command that it sends to find out.
 //
+// # Write cache
+//
+// A write takes a round trip, because the driver gets its status only after the device
+// has sent it. If the owner of the use wants a write cache, the stage is a disk with a
+// volatile one, as most disks are: it answers a WRITE when it has the data, and shows
+// WCE in the caching mode page. So the kernel knows that a write is safe only after a
+// SYNCHRONIZE CACHE, or with FUA (Linux: Documentation/block/writeback_cache_control.rst),
+// and fsync keeps its promise. See [cache] for the bounds, the order and the errors. After
+// the end of the session, the device is unplugged for the driver, and [Stage.Close]
+// reports the writes that are lost.
+//
 // # Doubt
 //
 // After an error of a transfer, a reset, a cancelled URB or an unexpected transfer, the
 // stage drops its blocks and passes URBs unchanged. It resumes its work after the
 // next valid status wrapper or reset. It stays off after the device has broken the
-// protocol, and for the devices in [quirks].
+// protocol, and for the devices in [quirks]. Before URBs pass unchanged, the write cache
+// is empty.
 //
 // # Independence
 //

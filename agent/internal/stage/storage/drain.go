@@ -72,7 +72,7 @@ func (t *drain) resolve() {
 	if c != nil && c.exchange != nil && !c.exchange.dropped && !c.ended && !t.cancels {
 		s.turnOff("the host dropped a part of a command without a reason")
 	}
-	held, cancelled, gaveUp, toPassing := t.held, t.cancelled, t.cancels, t.toPassing || s.off != ""
+	held, cancelled, gaveUp, toPassing := t.held, t.cancelled, t.cancels, t.toPassing || s.isOff() && !c.isPartial()
 	*t = drain{stage: s}
 	switch {
 	case toPassing:
@@ -84,9 +84,11 @@ func (t *drain) resolve() {
 		if c.exchange != nil && c.exchange.dropped && !c.ended {
 			s.exchanges.launch(c)
 		}
+		c.question.repeat()
 		s.checkWaiting()
 		s.pump()
 	}
+	s.cache.advance()
 	if s.mode != passing && s.ahead.unit(0).answers.again {
 		s.probe()
 	}
@@ -100,11 +102,11 @@ func (t *drain) resolve() {
 func (t *drain) giveUp(c *command, cancelled []*usb.URB, gaveUp bool) {
 	s := t.stage
 	s.mode, s.cmd = passing, nil
-	s.passed.left = stream{}
+	s.passed.left, s.passed.isBetween = stream{}, c == nil
 	s.ahead.dropAll()
 	var waited []*usb.URB
 	if c != nil {
-		s.passed.left = c.stream
+		s.passed.left, s.passed.unit = c.stream, c.wrapper.unit()
 		unreached := c.exchange == nil && !c.ended && !c.refused || c.exchange != nil && c.exchange.dropped && !c.ended
 		waited = c.unsent
 		switch {
@@ -113,6 +115,7 @@ func (t *drain) giveUp(c *command, cancelled []*usb.URB, gaveUp bool) {
 			waited = nil
 		case unreached:
 			t.passCommand(c)
+			t.passData(c)
 		}
 	}
 	waited = slices.Concat(waited, s.outs, s.ins)
@@ -151,4 +154,12 @@ func (t *drain) passCommand(c *command) {
 	u := &usb.URB{Endpoint: s.place.out, Data: append([]byte(nil), c.wrapper[:]...), Done: func(*usb.URB) {}}
 	s.passed.command = u
 	s.passed.pass(u)
+}
+
+// passData sends the data that the stage has taken of the driver for a command. mu must be
+// held.
+func (t *drain) passData(c *command) {
+	if s := t.stage; len(c.collected) > 0 {
+		s.passed.pass(&usb.URB{Endpoint: s.place.out, Data: c.collected, Done: func(*usb.URB) {}})
+	}
 }

@@ -50,12 +50,14 @@ func (f *exchanges) len() int { return len(f.list) }
 type exchange struct {
 	wrapper wrapper
 	errand  errand // nil: a command of the driver
+	out     []byte // data that the stage sends
+	meter   *meter // nil: that of reads
 	mark    guard.Mark
 	start   start
 	left    int  // URBs that are not complete
 	hasData bool // data is complete
 
-	command, data, status *usb.URB // data is nil if the computer receives no data
+	command, data, status *usb.URB // data is nil if the stage transfers no data
 
 	dropped bool       // the command has not reached the device
 	failure usb.Status // of a transfer
@@ -88,6 +90,7 @@ func (f *exchanges) launch(c *command) {
 	s := f.stage
 	unsent := c.unsent
 	c.unsent, c.exchange = nil, nil
+	s.ahead.change(&c.wrapper)
 	if data, status, ok := s.ahead.unit(c.wrapper.unit()).pending.answer(&c.wrapper); ok {
 		s.reply(c, data, status)
 		for _, u := range unsent {
@@ -95,7 +98,10 @@ func (f *exchanges) launch(c *command) {
 		}
 		return
 	}
-	x := &exchange{wrapper: c.wrapper}
+	x := &exchange{wrapper: c.wrapper, out: c.collected}
+	if len(c.collected) > 0 {
+		x.meter = &s.cache.meter
+	}
 	c.exchange = x
 	n := 0
 	if c.wrapper.toHost() {
@@ -126,16 +132,22 @@ func (f *exchanges) readAhead(w *wrapper, segments []*segment) {
 	}
 }
 
-// post sends an exchange that fetches n bytes. mu must be held.
+// post sends an exchange that fetches n bytes, or sends x.out. mu must be held.
 func (f *exchanges) post(x *exchange, n int, urgent bool) {
 	s := f.stage
+	if x.meter == nil {
+		x.meter = &s.ahead.meter
+	}
 	f.number++
 	x.mark = guard.Mark{Urgent: urgent, Epoch: f.epoch + 1, Number: f.number}
-	x.start = s.ahead.meter.start(time.Now(), f.len() == 0)
+	x.start = x.meter.start(time.Now(), f.len() == 0)
 	f.list[x] = struct{}{}
 	x.command = f.part(x, guard.Command, s.place.out, append([]byte(nil), x.wrapper[:]...))
-	if n > 0 {
+	switch {
+	case n > 0:
 		x.data = f.part(x, guard.Data, s.place.in, f.buffer(n))
+	case len(x.out) > 0:
+		x.data = f.part(x, guard.Data, s.place.out, x.out)
 	}
 	// The buffer has room for a whole packet. So the stage receives a packet that is too
 	// long for a status, and the driver sees the same overflow as without the stage.
@@ -177,10 +189,10 @@ func (f *exchanges) done(x *exchange, role guard.Role, u *usb.URB) {
 func (f *exchanges) result(c *command, x *exchange, role guard.Role, u *usb.URB) {
 	s := f.stage
 	switch {
-	case role == guard.Command && u.Status == usb.StatusOK,
+	case !u.In() && u.Status == usb.StatusOK,
 		u.Status == usb.StatusReset && u.Actual == 0: // it has not reached the device
 		return
-	case role == guard.Command:
+	case !u.In():
 		c.stream.add(chunk{status: u.Status})
 	default:
 		c.stream.received(u, s.place.maxPacket, role == guard.Status)
@@ -213,6 +225,9 @@ func (f *exchanges) judge(c *command, x *exchange, b []byte) {
 		s.turnOff("the disk broke the Bulk-Only Transport protocol")
 	case failed:
 		s.ahead.dropAll()
+		s.cache.suspect(s.ahead.unit(c.wrapper.unit()))
+	case good:
+		s.cache.written(c)
 	}
 	if (v == good || v == short) && x.hasData && x.data.Status == usb.StatusOK {
 		s.learn(&c.wrapper, x.data.Data[:x.data.Actual])
@@ -233,9 +248,9 @@ func (f *exchanges) finished(x *exchange) {
 	}
 	delete(f.list, x)
 	if x.data != nil && x.data.Status == usb.StatusOK && x.status.Status == usb.StatusOK {
-		s.ahead.meter.finish(x.start, time.Now(), x.data.Actual)
+		x.meter.finish(x.start, time.Now(), x.data.Actual)
 	} else if x.status.Status == usb.StatusOK && x.wrapper.length() == 0 {
-		s.ahead.meter.finish(x.start, time.Now(), 0)
+		x.meter.finish(x.start, time.Now(), 0)
 	}
 	if x.errand != nil {
 		f.errandFinished(x)
@@ -290,6 +305,10 @@ func (f *exchanges) dataOut(u *usb.URB) {
 	switch {
 	case c.refused:
 		f.refuse(c, u)
+	case c.write != nil:
+		s.cache.collect(c, u)
+	case c.exchange == nil: // it waits for earlier writes
+		c.unsent = append(c.unsent, u)
 	case c.exchange.failure != usb.StatusOK:
 		s.box.Finish(u, c.exchange.failure)
 		s.toPassing()

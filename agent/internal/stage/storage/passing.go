@@ -10,6 +10,10 @@ type passage struct {
 	count   int      // of them, those that passed unchanged
 	command *usb.URB // a command of the driver that the stage has repeated; nil: none
 	left    stream
+	unit    uint8 // of the latest command
+	// isBetween means that the device is between two commands, except that endpoints may
+	// be halted.
+	isBetween bool
 }
 
 // shadow is the copy of an URB of the driver that the device gets.
@@ -21,8 +25,10 @@ type shadow struct {
 
 // toPassing lets all further URBs pass unchanged. mu must be held.
 func (s *Stage) toPassing() {
+	s.passed.isBetween = s.cmd == nil
 	if s.cmd != nil {
 		s.outs = append(s.cmd.unsent, s.outs...)
+		s.passed.unit = s.cmd.wrapper.unit()
 	}
 	s.mode, s.cmd = passing, nil
 	s.passed.left = stream{}
@@ -34,6 +40,10 @@ func (s *Stage) toPassing() {
 // pass passes an URB unchanged. mu must be held.
 func (p *passage) pass(u *usb.URB) {
 	s := p.stage
+	p.isBetween = p.isBetween && u.Endpoint.Number() == 0
+	if w, ok := parseWrapper(u.Data); ok && u.Endpoint == s.place.out {
+		p.unit = w.unit()
+	}
 	if u.Endpoint == s.place.in && len(p.left.chunks) > 0 {
 		status, _, done := p.left.fill(u, s.place.maxPacket)
 		if done {
@@ -67,7 +77,13 @@ func (p *passage) passedDone(u *usb.URB, sh *shadow) {
 	if u.Endpoint.Number() == 0 {
 		p.controlDone(u, r.Status)
 	} else if u.Endpoint == s.place.in && r.Status == usb.StatusOK && isStatus(r.Data[:r.Actual]) {
+		if r.Data[12] != statusPassed {
+			s.cache.suspect(s.ahead.unit(p.unit))
+		}
 		p.toIdle()
+	}
+	if s.cache.flush.closing {
+		s.cache.force()
 	}
 	s.mu.Unlock()
 	s.box.Run()
@@ -77,8 +93,10 @@ func (p *passage) passedDone(u *usb.URB, sh *shadow) {
 // no transfer under way. mu must be held.
 func (p *passage) toIdle() {
 	s := p.stage
-	if s.mode == passing && p.count == 0 && len(p.left.chunks) == 0 && s.chosen && s.off == "" {
+	if s.mode == passing && p.count == 0 && len(p.left.chunks) == 0 && s.chosen && !s.isOff() {
 		s.mode = idle
+		s.cache.held = true // the driver may clear halts, or fetch sense data
+		s.cache.arm()
 	}
 }
 
@@ -108,6 +126,10 @@ func (p *passage) control(u *usb.URB) {
 	switch {
 	case !is:
 		s.box.Submit(u)
+		return
+	case s.cache.mustFlush(u):
+		s.cache.controls = append(s.cache.controls, u)
+		s.cache.force()
 		return
 	case s.mode == draining, s.mode == busy, s.mode == idle && s.exchanges.len() > 0:
 		s.drain.held = append(s.drain.held, u)
@@ -142,11 +164,15 @@ func (p *passage) controlDone(u *usb.URB, status usb.Status) {
 	setup := u.SetupPacket()
 	switch setup.Change() {
 	case usb.ClearHalt:
-		return
+		if !p.isBetween {
+			return
+		}
 	case usb.SetConfiguration:
+		s.cache.forget()
 		s.chosen = setup.Value == uint16(s.place.configuration) && s.place.alternate == 0
 	case usb.SetInterface:
 		s.chosen = setup.Value == uint16(s.place.alternate)
 	}
+	p.isBetween = true
 	p.toIdle()
 }

@@ -201,6 +201,7 @@ func (p answerFetch) failed(_ *exchange, sense []byte) {
 	s, u := p.stage, p.unit
 	wasDropped := p.answer.dropped
 	s.ahead.dropAnswers(u)
+	s.notice(u, sense)
 	isFixed := len(sense) > 2 && sense[0]&0x7f == 0x70
 	switch {
 	case isFixed && sense[2]&0x0f == keyNotReady:

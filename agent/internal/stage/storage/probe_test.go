@@ -44,7 +44,7 @@ func inProbe(t *testing.T, run func(s scene, r *recorder)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{Disk: stagetest.NewDisk(smallDisk())}
 		path := stagetest.NewPath(guard.New(r), stagetest.PathConfig{Delay: sceneRTT / 2})
-		s, reason := storage.New(path)
+		s, reason := storage.New(path, storage.Config{})
 		if s == nil {
 			t.Fatal(reason)
 		}

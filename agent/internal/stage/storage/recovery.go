@@ -13,7 +13,7 @@ const stepTimeout = 20 * time.Second
 // of the stage that failed, and fetches its sense data. It does what a driver does
 // (6.7.2, 5.3.3 and 5.3.4), with one transfer at a time:
 //
-//	stalled data ──► clearIn ──► status ──┐
+//	stalled ───────► clear ────► status ──┐
 //	                                      ├─failed─► sense ──► done
 //	           failed with a status ──────┘
 //	anything else, or an error above ──► reset ──► clearIn ──► clearOut ──► done
@@ -53,9 +53,9 @@ func newRecovery(s *Stage, failure *exchange, mustReset bool) *recovery {
 		failure.data != nil && failure.data.Status == usb.StatusTimeout: // a block that cannot be read, perhaps
 		failure.errand.failed(failure, nil)
 		r.reset()
-	case failure.data != nil && failure.data.Status == usb.StatusStall:
-		r.steps = []step{clearIn, fetchStatus}
-	case failure.status.Status == usb.StatusStall: // the host's agent is too old to clear it
+	case failure.data != nil && !failure.data.In() && failure.data.Status == usb.StatusStall:
+		r.steps = []step{clearOut, fetchStatus}
+	case failure.stalledIn():
 		r.steps = []step{clearIn, fetchStatus}
 	case failure.verdict() == failed:
 		r.steps = []step{senseCommand, senseData, senseStatus}
@@ -63,6 +63,16 @@ func newRecovery(s *Stage, failure *exchange, mustReset bool) *recovery {
 		r.broken()
 	}
 	return r
+}
+
+// stalledIn reports whether the device has halted the IN endpoint within the data, after
+// them, or before the status (6.7.2, cases 4 and 5).
+func (x *exchange) stalledIn() bool {
+	data := usb.StatusOK
+	if x.data != nil {
+		data = x.data.Status
+	}
+	return data == usb.StatusStall || data == usb.StatusOK && x.status.Status == usb.StatusStall
 }
 
 // reset replaces the steps by the Reset Recovery (5.3.4).
@@ -173,12 +183,8 @@ func (r *recovery) accept(st step, b []byte) bool {
 		case failed:
 			r.steps = []step{senseCommand, senseData, senseStatus}
 		default:
-			if x.data != nil && x.data.Status != usb.StatusOK {
-				x.errand.failed(x, nil)
-				break
-			}
 			x.status.Data, x.status.Actual, x.status.Status = b, len(b), usb.StatusOK
-			x.errand.done(x, x.verdict())
+			x.errand.done(x, x.wrapper.verdict(b))
 		}
 	case senseData:
 		r.sense = b

@@ -19,8 +19,42 @@ const (
 	keyMediumError    = 0x3
 	keyHardwareError  = 0x4
 	keyIllegalRequest = 0x5
+	keyUnitAttention  = 0x6
 	keyAborted        = 0xb
 )
+
+// Additional sense codes and qualifiers (SPC-4, annex F.2).
+const (
+	codeWriteError = 0x0c00
+	codeUnreadable = 0x1100
+	codeNewMedium  = 0x2800 // the medium may have changed
+	codeNewTarget  = 0x3f03 // INQUIRY data have changed
+)
+
+// keyOf returns the sense key, and the code and its qualifier, of sense data in fixed or
+// descriptor format. They are 0 if they are missing.
+func keyOf(sense []byte) (key uint8, code uint16) {
+	at, codeAt := 2, 12
+	if len(sense) > 0 && sense[0]&0x7f >= 0x72 {
+		at, codeAt = 1, 2
+	}
+	if len(sense) > at {
+		key = sense[at] & 0x0f
+	}
+	if len(sense) > codeAt+1 {
+		code = uint16(sense[codeAt])<<8 | uint16(sense[codeAt+1])
+	}
+	return key, code
+}
+
+// isDeferred reports whether sense data concern an earlier command, and the current one
+// was not run (SPC-4, 4.5.7).
+func isDeferred(sense []byte) bool { return len(sense) > 0 && sense[0]&1 != 0 }
+
+// lostSense returns sense data for blocks that the write cache has lost.
+func lostSense(code uint16) []byte {
+	return []byte{0: 0x70, 2: keyMediumError, 7: senseLength - 8, 12: byte(code >> 8), 13: byte(code), 17: 0}
+}
 
 const senseLength = 18 // bytes that the stage asks for: fixed format (SPC-4, 4.5.3)
 
@@ -31,18 +65,23 @@ func (n *pendingSense) keep(sense []byte) bool {
 	if len(sense) < 3 {
 		return false
 	}
-	key := sense[2] & 0x0f // fixed format
-	if code := sense[0] & 0x7f; code == 0x72 || code == 0x73 {
-		key = sense[1] & 0x0f
-	}
-	if sense[0]&1 == 0 { // the current command, not a deferred error
-		switch key {
+	if !isDeferred(sense) {
+		switch key, _ := keyOf(sense); key {
 		case keyNoSense, keyRecovered, keyMediumError, keyHardwareError, keyIllegalRequest, keyAborted:
 			return false
 		}
 	}
 	*n = pendingSense{sense: sense}
 	return true
+}
+
+// isOver reports whether the driver sees no sense data with its next command. If it has
+// not fetched those of the command before, it never will.
+func (n *pendingSense) isOver(w *wrapper) bool {
+	if op := w.operation(); n.reported && op != opRequestSense && op != opInquiry && op != opReportLUNs {
+		*n = pendingSense{}
+	}
+	return n.sense == nil
 }
 
 // answer returns the result of a command that ends because of pending sense data. It returns
@@ -66,8 +105,7 @@ func (n *pendingSense) answer(w *wrapper) (data []byte, status byte, ok bool) {
 			data = nil
 		}
 		return data, statusPassed, true
-	case n.reported:
-		*n = pendingSense{}
+	case n.isOver(w):
 		return nil, 0, false
 	}
 	n.reported = true

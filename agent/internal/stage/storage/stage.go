@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type Stage struct {
 	passed    passage
 	drain     drain
 	ahead     ahead
+	cache     cache
 	expiry    *time.Timer // nil: nothing can expire
 	commands  int64
 	hits      int64
@@ -62,9 +64,14 @@ type place struct {
 	isSCSI                           bool // bInterfaceSubClass 06h
 }
 
+// Config holds the settings of a [Stage].
+type Config struct {
+	WriteCache bool // see the package comment
+}
+
 // New returns dev with the storage stage. dev must be a disk, see [IsDisk]. It returns
 // nil and the reason if the stage does not work with this kind of disk.
-func New(dev usb.Device) (*Stage, string) {
+func New(dev usb.Device, cfg Config) (*Stage, string) {
 	info := dev.Info()
 	p, ok := find(info)
 	if !ok {
@@ -77,6 +84,8 @@ func New(dev usb.Device) (*Stage, string) {
 	s.exchanges = exchanges{stage: s, list: map[*exchange]struct{}{}}
 	s.passed = passage{stage: s, shadows: map[*usb.URB]*shadow{}}
 	s.drain.stage = s
+	s.cache = cache{stage: s, on: cfg.WriteCache, flush: flush{stage: s}}
+	s.ahead.cache = &s.cache
 	return s, ""
 }
 
@@ -121,7 +130,9 @@ func (s *Stage) Stats() (off string, work counts.Counts) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.off, counts.Counts{
-		Commands: s.commands, Hits: s.hits, Ahead: s.ahead.fetched, Discarded: s.ahead.dropped,
+		WriteCache: s.cache.on,
+		Commands:   s.commands, Hits: s.hits, Ahead: s.ahead.fetched, Discarded: s.ahead.dropped,
+		Cached: s.cache.taken, Unwritten: int64(s.cache.bytes), Unsaved: s.cache.lost,
 	}
 }
 
@@ -151,6 +162,9 @@ func (s *Stage) submit(u *usb.URB) {
 		s.box.Submit(u)
 	case s.mode == draining:
 		s.drain.held = append(s.drain.held, u)
+	case s.mode == passing && s.passed.count == 0 && s.chosen && len(s.cache.writes) > 0 && s.isCommand(u):
+		s.drain.held = append(s.drain.held, u)
+		s.cache.force()
 	case s.mode == passing:
 		s.passed.pass(u)
 	case s.mode == idle:
@@ -169,9 +183,8 @@ func (s *Stage) submit(u *usb.URB) {
 
 // first handles an URB of the driver between two commands. mu must be held.
 func (s *Stage) first(u *usb.URB) {
-	w, ok := parseWrapper(u.Data)
-	ok = ok && u.Endpoint == s.place.out && s.chosen && s.off == "" &&
-		(!w.toHost() || w.length() <= usb.MaxTransfer)
+	w, _ := parseWrapper(u.Data)
+	ok := s.isCommand(u) && s.chosen && !s.isOff() && (!w.toHost() || w.length() <= usb.MaxTransfer)
 	switch {
 	case ok:
 		s.begin(u, w)
@@ -182,6 +195,12 @@ func (s *Stage) first(u *usb.URB) {
 		s.toPassing()
 		s.passed.pass(u)
 	}
+}
+
+// isCommand reports whether u is a command wrapper.
+func (s *Stage) isCommand(u *usb.URB) bool {
+	_, ok := parseWrapper(u.Data)
+	return ok && u.Endpoint == s.place.out
 }
 
 // Cancel implements [usb.Device].
@@ -202,7 +221,7 @@ func (s *Stage) cancel(u *usb.URB) {
 		}
 		return
 	}
-	for _, queue := range []*[]*usb.URB{&s.drain.held, &s.outs, &s.ins} {
+	for _, queue := range []*[]*usb.URB{&s.drain.held, &s.cache.controls, &s.outs, &s.ins} {
 		i := slices.Index(*queue, u)
 		switch {
 		case i < 0:
@@ -224,8 +243,10 @@ func (s *Stage) cancel(u *usb.URB) {
 	s.box.Cancel(u)
 }
 
-// Close implements [usb.Device].
+// Close implements [usb.Device]. It waits until the writes of the write cache are on the
+// disk, but not for long. Its error wraps [ErrLost] if some are not.
 func (s *Stage) Close() error {
+	s.cache.flush.run()
 	s.mu.Lock()
 	s.closed = true
 	if s.expiry != nil {
@@ -236,13 +257,14 @@ func (s *Stage) Close() error {
 	err := s.Device.Close()
 	s.box.Drain()
 	s.mu.Lock()
-	left := slices.Concat(s.ins, s.outs, s.drain.held)
+	left := slices.Concat(s.ins, s.outs, s.drain.held, s.cache.controls)
 	if s.cmd != nil {
 		left = append(left, s.cmd.unsent...)
 		s.cmd.unsent = nil
 	}
-	s.ins, s.outs, s.drain.held = nil, nil, nil
+	s.ins, s.outs, s.drain.held, s.cache.controls = nil, nil, nil, nil
 	s.ahead.dropAll()
+	err = errors.Join(err, s.cache.abandon())
 	s.mu.Unlock()
 	for _, u := range left {
 		s.box.Finish(u, usb.StatusShutdown)

@@ -26,7 +26,7 @@ func newStage(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) *storage.
 func wrap(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) (usb.Device, *stagetest.Path) {
 	t.Helper()
 	path := stagetest.NewPath(guard.New(disk), cfg)
-	s, reason := storage.New(path)
+	s, reason := storage.New(path, storage.Config{})
 	if s == nil {
 		t.Fatal(reason)
 	}

@@ -96,6 +96,7 @@ const (
 	opWrite6              = 0x0a
 	opInquiry             = 0x12
 	opModeSense6          = 0x1a
+	opStartStop           = 0x1b
 	opPreventAllow        = 0x1e
 	opReadFormatCapacity  = 0x23
 	opReadCapacity10      = 0x25
@@ -165,6 +166,39 @@ func (w *wrapper) isRead() bool {
 		return w.toHost()
 	case opRead10, opRead12, opRead16:
 		return w.toHost() && w[16]&fua == 0
+	}
+	return false
+}
+
+// isWrite reports whether w is a WRITE command that a volatile cache may take. FUA demands
+// that the blocks are on the medium (SBC-3, 5.33).
+func (w *wrapper) isWrite() bool {
+	const fua = 0x08
+	switch w.operation() {
+	case opWrite6:
+		return !w.toHost()
+	case opWrite10, opWrite12, opWrite16:
+		return !w.toHost() && w[16]&fua == 0
+	}
+	return false
+}
+
+// writes reports whether w changes the blocks of wrapper.extent.
+func (w *wrapper) writes() bool { return w.effect() == someBlocks }
+
+// isSync reports whether w is a SYNCHRONIZE CACHE.
+func (w *wrapper) isSync() bool {
+	return w.operation() == opSynchronizeCache10 || w.operation() == opSynchronizeCache16
+}
+
+// mustFollowWrites reports whether a command without an effect on blocks depends on
+// earlier writes: VERIFY, and the permission to remove the medium.
+func (w *wrapper) mustFollowWrites() bool {
+	switch w.operation() {
+	case opVerify10, opVerify16:
+		return true
+	case opPreventAllow:
+		return w[15+4]&3 == 0
 	}
 	return false
 }
