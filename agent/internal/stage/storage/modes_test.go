@@ -42,8 +42,10 @@ func TestModeSenseShowsTheCache(t *testing.T) {
 		"one page": {
 			stagetest.DiskConfig{Modes: other}, []byte{0x1a, 8, 8, 0, 24, 0}, join([]byte{27, 0, 0, 0}, caching(4)),
 		},
-		"the header":        {stagetest.DiskConfig{Modes: other}, []byte{0x1a, 0, 8, 0, 4, 0}, []byte{27, 0, 0, 0}},
-		"changeable values": {stagetest.DiskConfig{}, []byte{0x1a, 0, 0x7f, 0, 192, 0}, join([]byte{23, 0, 0, 0}, caching(0))},
+		"the header": {stagetest.DiskConfig{Modes: other}, []byte{0x1a, 0, 8, 0, 4, 0}, []byte{27, 0, 0, 0}},
+		"changeable values": {
+			stagetest.DiskConfig{}, []byte{0x1a, 0, 0x7f, 0, 192, 0}, join([]byte{23, 0, 0, 0}, caching(0)),
+		},
 		"another page": {
 			stagetest.DiskConfig{Modes: other}, []byte{0x1a, 0, 1, 0, 192, 0}, join([]byte{7, 0, 0, 0}, other),
 		},

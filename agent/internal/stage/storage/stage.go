@@ -162,7 +162,7 @@ func (s *Stage) submit(u *usb.URB) {
 		s.box.Submit(u)
 	case s.mode == draining:
 		s.drain.held = append(s.drain.held, u)
-	case s.mode == passing && s.passed.count == 0 && s.chosen && len(s.cache.writes) > 0 && s.isCommand(u):
+	case s.mode == passing && s.passed.count == 0 && s.chosen && len(s.cache.writes) > 0 && s.place.isCommand(u):
 		s.drain.held = append(s.drain.held, u)
 		s.cache.force()
 	case s.mode == passing:
@@ -184,7 +184,7 @@ func (s *Stage) submit(u *usb.URB) {
 // first handles an URB of the driver between two commands. mu must be held.
 func (s *Stage) first(u *usb.URB) {
 	w, _ := parseWrapper(u.Data)
-	ok := s.isCommand(u) && s.chosen && !s.isOff() && (!w.toHost() || w.length() <= usb.MaxTransfer)
+	ok := s.place.isCommand(u) && s.chosen && !s.isOff() && (!w.toHost() || w.length() <= usb.MaxTransfer)
 	switch {
 	case ok:
 		s.begin(u, w)
@@ -198,9 +198,9 @@ func (s *Stage) first(u *usb.URB) {
 }
 
 // isCommand reports whether u is a command wrapper.
-func (s *Stage) isCommand(u *usb.URB) bool {
+func (p place) isCommand(u *usb.URB) bool {
 	_, ok := parseWrapper(u.Data)
-	return ok && u.Endpoint == s.place.out
+	return ok && u.Endpoint == p.out
 }
 
 // Cancel implements [usb.Device].
