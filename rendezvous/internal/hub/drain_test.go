@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -109,9 +110,9 @@ func TestConfirmationAfterByeCounts(t *testing.T) {
 	a.expect(signal.Sent{ID: 1})
 }
 
-// TestDrainAbortsConnectionsAfterItsTime has a peer that has moved and does not close its old connection, and one
+// TestDrainEndsConnectionsAfterItsTime has a peer that has moved and does not close its old connection, and one
 // that has not moved.
-func TestDrainAbortsConnectionsAfterItsTime(t *testing.T) {
+func TestDrainEndsConnectionsAfterItsTime(t *testing.T) {
 	t.Parallel() // waits for a timeout
 	s := startAs(t, time.Now, true)
 	alice, bob := key(t, 1), key(t, 2)
@@ -123,8 +124,10 @@ func TestDrainAbortsConnectionsAfterItsTime(t *testing.T) {
 	b.expect(signal.Move{})
 	a.connection(t, s).bye(byeReplaced) // the agent does not close the connection
 	cancel()
-	if err := <-done; err == nil {
-		t.Error("Drain returns no error although connections were aborted")
+	// Drain and each connection give the peer the same time to close. Drain returns an
+	// error if its time ends first.
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 	for _, one := range []*agent{a, b} {
 		for {
