@@ -11,7 +11,8 @@ import (
 )
 
 // Link is an authenticated connection to one peer over one path. It carries
-// frames on lanes. Lanes do not delay each other, as far as the path allows.
+// frames on lanes. Lanes do not delay each other, as far as the path allows. A link
+// is equal to itself alone: implementations are pointers.
 type Link interface {
 	// Info describes the link. The answer never changes.
 	Info() Info

@@ -153,9 +153,9 @@ func (r *iceAttempt) keepFor(l link.Link, result path.Result) link.Link {
 	info.Path = pathOf(result) // an accepted link does not know it
 	if !result.Kind.Relayed() {
 		r.close()
-		return pathLink{l, info, func() {}}
+		return &pathLink{l, info, func() {}}
 	}
-	return pathLink{l, info, sync.OnceFunc(r.close)}
+	return &pathLink{l, info, sync.OnceFunc(r.close)}
 }
 
 // pathLink is a link over a path of ICE. It releases the path when it ends.
@@ -165,15 +165,15 @@ type pathLink struct {
 	release func()
 }
 
-func (l pathLink) Info() link.Info { return l.info }
+func (l *pathLink) Info() link.Info { return l.info }
 
-func (l pathLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
+func (l *pathLink) Run(ctx context.Context, deliver func(tunnel.Frame) error) error {
 	defer l.release()
 	return l.Link.Run(ctx, deliver)
 }
 
 // Close also releases the path of a link that never ran. It does not wait.
-func (l pathLink) Close(reason string) {
+func (l *pathLink) Close(reason string) {
 	l.Link.Close(reason)
 	go l.release()
 }

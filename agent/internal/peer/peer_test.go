@@ -287,6 +287,17 @@ func TestLinkAfterEndIsClosed(t *testing.T) {
 	}
 }
 
+// TestLinkOverICEIsEqualToItselfAlone compares links as a session does that measures
+// them: a link that cannot be compared would end the agent.
+func TestLinkOverICEIsEqualToItselfAlone(t *testing.T) {
+	var attempt iceAttempt
+	one := attempt.keepFor(&closableLink{}, path.Result{Kind: path.KindRelayUDP})
+	other := attempt.keepFor(&closableLink{}, path.Result{Kind: path.KindRelayUDP})
+	if same := one; same != one || one == other {
+		t.Error("a link is not equal to itself alone")
+	}
+}
+
 // closableLink records the reason of Close.
 type closableLink struct {
 	link.Link
