@@ -54,6 +54,7 @@ type unit struct {
 	pending   pendingSense
 	answers   answers
 	cache     unitCache
+	volumes   []extent // partitions
 }
 
 // segment holds blocks that are read ahead with one command.
@@ -166,7 +167,7 @@ func (a *ahead) plan(now time.Time) []*segment {
 		e := extent{t.ahead, min(piece, u.blocks-endDistance-t.ahead)}
 		n := int(e.count * size)
 		full := a.underWay > 0 && a.underWay+n > max(window, int(read.count*size))
-		if full || a.commands >= maxCommands || u.isTaken(e) || a.cache.overlaps(u, e) || !a.makeRoom(n, now) {
+		if full || a.commands >= maxCommands || a.isTaken(u, e) || !a.makeRoom(n, now) {
 			break
 		}
 		t.ahead = e.end()
@@ -210,11 +211,11 @@ func (a *ahead) complete(u *unit, e extent) []*segment {
 	return list
 }
 
-// isTaken reports whether e contains a block that another segment holds, or that
-// could not be read.
-func (u *unit) isTaken(e extent) bool {
+// isTaken reports whether e contains a block that another segment holds, that the write
+// cache holds, or that could not be read.
+func (a *ahead) isTaken(u *unit, e extent) bool {
 	return slices.ContainsFunc(u.segments, func(s *segment) bool { return s.overlaps(e) }) ||
-		slices.ContainsFunc(u.bad, e.overlaps)
+		slices.ContainsFunc(u.bad, e.overlaps) || a.cache.overlaps(u, e)
 }
 
 // makeRoom drops the oldest blocks until n bytes fit. It keeps blocks that arrived
@@ -323,6 +324,7 @@ func (a *ahead) dropAll() {
 			a.drop(s)
 		}
 		a.dropAnswers(u)
+		u.volumes = nil
 		u.tracks = [trackCount]track{}
 	}
 }

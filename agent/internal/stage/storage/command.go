@@ -64,7 +64,7 @@ func (s *Stage) run(c *command) {
 		uint64(w.length()) != e.count*uint64(unit.blockSize) {
 		s.exchanges.launch(c)
 		if w.operation() == opInquiry && w.unit() == 0 && w[16]&1 == 0 { // not a VPD page
-			s.probe()
+			s.exchanges.probe()
 		}
 		return
 	}
@@ -81,6 +81,7 @@ func (s *Stage) run(c *command) {
 	}
 	s.ahead.latest = latest{wrapper: w, unit: unit, track: t, read: e}
 	s.exchanges.readAhead(&w, s.ahead.plan(time.Now()))
+	s.exchanges.readSignatures(&w, unit, e)
 	s.pump()
 }
 

@@ -46,8 +46,12 @@
 // the first 32 KiB. It also remembers for a second what the unit has answered to
 // INQUIRY, READ CAPACITY and MODE SENSE, see [answer]. It never sends MODE SENSE or
 // vital product data pages by itself, because some disks do not survive them. Nor does
-// it read the last blocks, which some disks that report one block too many do not
-// survive either (Linux: US_FL_FIX_CAPACITY).
+// it read the last blocks before the driver does, which some disks that report one block
+// too many do not survive either (Linux: US_FL_FIX_CAPACITY).
+//
+// Then udev looks for signatures on the disk and on each partition, which takes 20 to 40
+// reads of 4 KiB each. The stage recognizes the first one by its place, and reads the
+// others ahead, see [unit.signatures].
 //
 // The first TEST UNIT READY may be answered with what the unit said up to a second
 // earlier. Each further one reaches the unit. So the driver learns of a change with the

@@ -90,7 +90,7 @@ func (t *drain) resolve() {
 	}
 	s.cache.advance()
 	if s.mode != passing && s.ahead.unit(0).answers.again {
-		s.probe()
+		s.exchanges.probe()
 	}
 	for _, u := range held {
 		s.submit(u)

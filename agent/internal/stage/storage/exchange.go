@@ -123,13 +123,23 @@ func (f *exchanges) readAhead(w *wrapper, segments []*segment) {
 			s.ahead.finished(g, nil, time.Now())
 			continue
 		}
-		f.tag++
-		x := &exchange{
-			wrapper: newWrapper(firstTag+f.tag, w.unit(), uint32(g.bytes), block),
-			errand:  readingAhead{stage: s, segment: g},
-		}
-		f.post(x, g.bytes, false)
+		f.run(f.newWrapper(w.unit(), uint32(g.bytes), block), readingAhead{stage: s, segment: g})
 	}
+}
+
+// newWrapper returns the wrapper of a command of the stage. mu must be held.
+func (f *exchanges) newWrapper(unit uint8, length uint32, block []byte) wrapper {
+	f.tag++
+	w := newWrapper(firstTag+f.tag, unit, length, block)
+	if length == 0 {
+		w[12] = 0 // as Linux does
+	}
+	return w
+}
+
+// run sends a command of the stage that no driver waits for. mu must be held.
+func (f *exchanges) run(w wrapper, e errand) {
+	f.post(&exchange{wrapper: w, errand: e}, int(w.length()), false)
 }
 
 // post sends an exchange that fetches n bytes, or sends x.out. mu must be held.
@@ -233,7 +243,7 @@ func (f *exchanges) judge(c *command, x *exchange, b []byte) {
 		s.learn(&c.wrapper, x.data.Data[:x.data.Actual])
 	}
 	if v == good || v == short {
-		s.remember(x)
+		s.ahead.remember(x)
 	}
 	if v == broken || v == failed {
 		f.epoch++

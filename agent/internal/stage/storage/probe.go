@@ -17,7 +17,7 @@ const maxAnswers = 8 // of one unit
 // Bytes at the start of a disk that are read ahead. Drivers look there for partitions:
 // the first 4 KiB hold the master boot record, the rest a GUID partition table.
 const (
-	bootBytes  = 4 << 10
+	bootBytes  = pageBytes
 	tableBytes = 28 << 10
 )
 
@@ -76,10 +76,10 @@ func (a *answers) find(w *wrapper, now time.Time) *answer {
 }
 
 // add adds an answer in place of an older one.
-func (s *Stage) addAnswer(u *unit, k *answer) {
+func (a *ahead) addAnswer(u *unit, k *answer) {
 	for _, old := range slices.Clone(u.answers.list) {
 		if old.answers(&k.wrapper) || len(u.answers.list) >= maxAnswers {
-			s.ahead.dropAnswer(u, old)
+			a.dropAnswer(u, old)
 		}
 	}
 	u.answers.list = append(u.answers.list, k)
@@ -105,7 +105,7 @@ func (a *ahead) dropAnswers(u *unit) {
 }
 
 // remember keeps the answer that the driver has got from the device. mu must be held.
-func (s *Stage) remember(x *exchange) {
+func (a *ahead) remember(x *exchange) {
 	w := &x.wrapper
 	if !w.isRepeatable() || x.data != nil && (!x.hasData || x.data.Actual > maxAnswer) {
 		return
@@ -114,7 +114,7 @@ func (s *Stage) remember(x *exchange) {
 	if x.data != nil {
 		k.data = x.data.Data[:x.data.Actual]
 	}
-	s.addAnswer(s.ahead.unit(w.unit()), k)
+	a.addAnswer(a.unit(w.unit()), k)
 }
 
 const maxAnswer = 4 << 10 // bytes of an answer that is kept
@@ -149,7 +149,8 @@ func (s *Stage) checkAnswer(c *command) {
 // probe asks unit 0 ahead what every driver asks a disk after INQUIRY: whether it is
 // ready, its capacity, and its first blocks. The commands follow the INQUIRY of the driver, so the
 // disk gets none earlier than without the stage. mu must be held.
-func (s *Stage) probe() {
+func (f *exchanges) probe() {
+	s := f.stage
 	u := s.ahead.unit(0)
 	u.answers.again = false
 	if !s.place.isSCSI || s.off != "" || u.pending.sense != nil {
@@ -159,14 +160,13 @@ func (s *Stage) probe() {
 		block  []byte
 		length uint32
 	}{{make([]byte, 6), 0}, {[]byte{opReadCapacity10, 9: 0}, 8}} {
-		s.exchanges.tag++
-		w := newWrapper(firstTag+s.exchanges.tag, 0, p.length, p.block)
+		w := f.newWrapper(0, p.length, p.block)
 		if k := u.answers.find(&w, time.Now()); k != nil && k.arrived.IsZero() {
 			continue
 		}
 		k := &answer{wrapper: w, isAhead: true}
-		s.addAnswer(u, k)
-		s.exchanges.post(&exchange{wrapper: w, errand: answerFetch{stage: s, unit: u, answer: k}}, int(p.length), false)
+		s.ahead.addAnswer(u, k)
+		f.run(w, answerFetch{stage: s, unit: u, answer: k})
 	}
 }
 
@@ -191,7 +191,7 @@ func (p answerFetch) done(x *exchange, _ verdict) {
 	k.residue = binary.LittleEndian.Uint32(x.status.Data[8:])
 	s.learn(&x.wrapper, k.data)
 	if x.wrapper.operation() == opReadCapacity10 && s.mode != draining {
-		s.readBoot(p.unit)
+		s.exchanges.readBoot(p.unit)
 	}
 }
 
@@ -206,7 +206,7 @@ func (p answerFetch) failed(_ *exchange, sense []byte) {
 	switch {
 	case isFixed && sense[2]&0x0f == keyNotReady:
 		if !wasDropped && p.answer.wrapper.operation() == opTestUnitReady {
-			s.addAnswer(u, &answer{wrapper: p.answer.wrapper, sense: sense, arrived: time.Now()})
+			s.ahead.addAnswer(u, &answer{wrapper: p.answer.wrapper, sense: sense, arrived: time.Now()})
 		}
 	case u.pending.keep(sense):
 		s.ahead.dropAll()
@@ -218,16 +218,21 @@ func (p answerFetch) failed(_ *exchange, sense []byte) {
 func (p answerFetch) unreached(*exchange) { p.stage.ahead.dropAnswer(p.unit, p.answer) }
 
 // readBoot reads the start of a disk ahead. mu must be held.
-func (s *Stage) readBoot(u *unit) {
+func (f *exchanges) readBoot(u *unit) {
+	s := f.stage
 	size := uint64(u.blockSize)
 	if size == 0 || u.blocks < (bootBytes+tableBytes)/size+endDistance {
 		return
 	}
 	w := newWrapper(0, 0, 0, []byte{opRead10, 9: 0})
-	first := extent{0, bootBytes / size}
-	for _, e := range []extent{first, {first.end(), tableBytes / size}} {
-		if n := int(e.count * size); !u.isTaken(e) && s.ahead.makeRoom(n, time.Now()) {
-			s.exchanges.readAhead(&w, []*segment{s.ahead.add(u, e)})
-		}
+	boot := u.page(extent{0, u.blocks}, 0)
+	if s.ahead.isTaken(u, boot) || !s.ahead.makeRoom(bootBytes+tableBytes, time.Now()) {
+		return
+	}
+	first := s.ahead.add(u, boot)
+	f.run(
+		f.newWrapper(0, bootBytes, w.at(boot)), bootFetch{readingAhead{stage: s, segment: first}})
+	if table := (extent{boot.end(), tableBytes / size}); !s.ahead.isTaken(u, table) {
+		f.readAhead(&w, []*segment{s.ahead.add(u, table)})
 	}
 }

@@ -53,6 +53,9 @@ func inProbe(t *testing.T, run func(s scene, r *recorder)) {
 	})
 }
 
+// pause waits until all that the stage reads ahead has arrived.
+func (s scene) pause() { time.Sleep(10 * sceneRTT) }
+
 // run runs a command and checks the time that it takes.
 func (s scene) run(block []byte, in int, want time.Duration) stagetest.Result {
 	s.Helper()
