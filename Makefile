@@ -6,6 +6,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 SOURCES := agent deploy internal migrations proto rendezvous *.go
 FUZZTIME ?= 20s
+SOAKTIME ?= 10m
 # How often a failed test of whole machines is run again; see deploy/setup/test.sh.
 RERUNS ?= 0
 VERSION ?= 0.1.0
@@ -13,7 +14,7 @@ RELAYFLAGS ?= -bench-rounds 1
 CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 VULNDB ?= https://vuln.go.dev
 
-.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz
+.PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz soak-storage
 .PHONY: bench bench-rendezvous bench-peers bench-relay bench-link bench-priority bench-cpu packages vulncheck sbom clean
 
 help: ## list the targets
@@ -72,6 +73,9 @@ bench-link: setup-test ## measure QUIC links over emulated links, with TCP in th
 
 bench-priority: setup-test ## measure key presses next to a disk that fills an emulated link (root)
 	@$(GO) test -count=1 -timeout 10m -run '^TestBenchPriority$$' ./agent -bench-priority $(BENCHFLAGS)
+
+soak-storage: setup-test ## compare a disk with what was written to it, for SOAKTIME (10m)
+	@$(GO) test -count=1 -timeout 24h -run '^TestSoakStorage$$' -v ./agent/internal/stage/storage -soak $(SOAKTIME)
 
 packages: setup ## build .deb and .rpm of both programs in bin/packages
 	@deploy/packages/package.sh $(VERSION)

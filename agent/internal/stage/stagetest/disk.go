@@ -45,6 +45,8 @@ type DiskConfig struct {
 	Modes     []byte // mode pages after the header; nil: the disk knows no MODE SENSE
 	DPOFUA    bool   // in the mode parameter header
 	NoSync    bool   // the disk knows no SYNCHRONIZE CACHE
+	Pages     bool   // it knows vital product data, REPORT LUNS, UNMAP and a vendor command
+	Halts     bool   // its IN endpoint halts after data that are shorter than expected (6.7.2, case 5)
 	// Fault returns how a READ or WRITE of blocks misbehaves. It may be called at any time on any
 	// goroutine.
 	Fault func(op byte, unit uint8, first, count uint64) Fault

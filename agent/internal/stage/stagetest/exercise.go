@@ -28,10 +28,15 @@ const (
 // Exercise reads and writes a disk at random, through changing layers, with link cuts,
 // cancelled commands, resets, errors of the disk, power cuts and unplugged clients. It fails
 // unless each read returns what was written last, and the disk has what was written before
-// a SYNCHRONIZE CACHE. Wrap returns the layers above a disk. It runs in virtual time.
-func Exercise(t *testing.T, seed uint64, steps int, wrap func(usb.Device, PathConfig, Layers) (usb.Device, *Path)) {
+// a SYNCHRONIZE CACHE. Wrap returns the layers above a disk. It runs in virtual time, and
+// returns how much of it has passed.
+func Exercise(
+	t *testing.T, seed uint64, steps int, wrap func(usb.Device, PathConfig, Layers) (usb.Device, *Path),
+) (took time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		defer func() { took = time.Since(began) }()
 		x := newExercise(t, seed)
 		for at := 0; at < steps; {
 			n := 20 + x.random.IntN(200)
@@ -39,6 +44,7 @@ func Exercise(t *testing.T, seed uint64, steps int, wrap func(usb.Device, PathCo
 			at += n
 		}
 	})
+	return took
 }
 
 // exerciseBlocks is the number of blocks of the disk of an exercise that are used.

@@ -61,19 +61,26 @@ func (d *Disk) command(b []byte) bool {
 		out[0], out[2], out[7], out[12], out[13] = 0x70, sense[0], 10, sense[1], sense[2]
 		d.answer(out[:min(len(out), int(block[4]))], length, toHost)
 	case 0x12: // INQUIRY
-		out := make([]byte, 36)
-		out[0], out[4] = d.cfg.Type, 31
-		d.answer(out[:min(len(out), int(binary.BigEndian.Uint16(block[3:])))], length, toHost)
+		d.answer(d.inquire(block), length, toHost)
 	case 0x25: // READ CAPACITY(10)
 		out := binary.BigEndian.AppendUint32(nil, uint32(min(d.cfg.Blocks-1, 1<<32-1)))
 		d.answer(binary.BigEndian.AppendUint32(out, d.cfg.BlockSize), length, toHost)
 	case 0x9e: // READ CAPACITY(16)
 		out := binary.BigEndian.AppendUint64(nil, d.cfg.Blocks-1)
 		d.answer(append(binary.BigEndian.AppendUint32(out, d.cfg.BlockSize), make([]byte, 20)...), length, toHost)
+	case 0x42: // UNMAP
+		d.room, d.state, d.status, d.residue = int64(length), stateOut, statusPass, 0
+		if !d.cfg.Pages || d.cfg.ReadOnly || toHost || length == 0 {
+			d.fail(unit, 5, 0x20, length, toHost, FailStall)
+		}
 	case 0x28, 0x2a, 0x88, 0x8a:
 		d.blocks(unit, block, length, toHost)
 	default:
-		d.fail(unit, 5, 0x20, length, toHost, FailStall)
+		if data := d.other(block); len(data) > 0 {
+			d.answer(data, length, toHost)
+		} else {
+			d.fail(unit, 5, 0x20, length, toHost, FailStall)
+		}
 	}
 	return true
 }
@@ -133,6 +140,11 @@ func (d *Disk) blocks(unit uint8, block []byte, length uint32, toHost bool) {
 // write stores what was received.
 func (d *Disk) write() {
 	unit, block := d.wrapper[13], d.wrapper[15:]
+	if block[0] == 0x42 {
+		d.unmap(unit, d.received)
+		d.finish(d.status, uint32(d.room))
+		return
+	}
 	first := uint64(binary.BigEndian.Uint32(block[2:]))
 	if block[0]&0x80 != 0 {
 		first = binary.BigEndian.Uint64(block[2:])

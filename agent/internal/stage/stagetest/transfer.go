@@ -121,6 +121,7 @@ func (d *Disk) send(u *usb.URB) (usb.Status, bool) {
 		return usb.StatusOK, full
 	}
 	d.state = stateStatus
+	d.halted[DiskIn] = d.cfg.Halts && d.isShort
 	if n%d.cfg.MaxPacket != 0 || d.isShort && !full || full {
 		return usb.StatusOK, true
 	}

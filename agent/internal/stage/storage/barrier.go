@@ -192,7 +192,7 @@ func (k *cache) arm() {
 func (k *cache) force() {
 	s := k.stage
 	switch {
-	case len(k.writes) == 0 && k.flush.unsynced() < 0:
+	case !k.isNeeded() && k.flush.unsynced() < 0:
 	case s.mode == passing && s.passed.count == 0 && s.chosen:
 		s.passed.left = stream{}
 		s.drain.needsReset = true
@@ -216,20 +216,24 @@ func (k *cache) mustFlush(u *usb.URB) bool {
 	return len(k.writes) > 0 && k.stage.chosen && (change == usb.SetConfiguration || change == usb.SetInterface)
 }
 
-// forget makes the cache wait until a new driver has read of it. mu must be held.
-func (k *cache) forget() {
-	for _, u := range k.stage.ahead.units {
+// forgetDriver makes the write cache wait until a new driver has read of it.
+func (a *ahead) forgetDriver() {
+	for _, u := range a.units {
 		if u != nil {
 			u.cache.isKnown = false
 		}
 	}
 }
 
-// isOff reports whether the stage passes all URBs. It does not while the disk lacks a
-// write that the driver believes to be done. mu must be held.
-func (s *Stage) isOff() bool {
-	return s.off != "" && len(s.cache.writes) == 0 &&
-		!slices.ContainsFunc(s.ahead.units[:], func(u *unit) bool { return u != nil && u.cache.hasLost() })
+// isOff reports whether the stage passes all URBs. It does not while the cache is needed.
+// mu must be held.
+func (s *Stage) isOff() bool { return s.off != "" && !s.cache.isNeeded() }
+
+// isNeeded reports whether the disk lacks a write that the driver believes to be done. mu
+// must be held.
+func (k *cache) isNeeded() bool {
+	return len(k.writes) > 0 ||
+		slices.ContainsFunc(k.stage.ahead.units[:], func(u *unit) bool { return u != nil && u.cache.hasLost() })
 }
 
 // isPartial reports whether only the stage can end the command.

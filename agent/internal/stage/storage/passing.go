@@ -45,9 +45,12 @@ func (p *passage) pass(u *usb.URB) {
 		p.unit = w.unit()
 	}
 	if u.Endpoint == s.place.in && len(p.left.chunks) > 0 {
-		status, _, done := p.left.fill(u, s.place.maxPacket)
+		status, last, done := p.left.fill(u, s.place.maxPacket)
 		if done {
 			s.box.Finish(u, status)
+			if last.isStatus {
+				p.statusPassed(last.data)
+			}
 			return
 		}
 		p.left = stream{}
@@ -77,16 +80,24 @@ func (p *passage) passedDone(u *usb.URB, sh *shadow) {
 	if u.Endpoint.Number() == 0 {
 		p.controlDone(u, r.Status)
 	} else if u.Endpoint == s.place.in && r.Status == usb.StatusOK && isStatus(r.Data[:r.Actual]) {
-		if r.Data[12] != statusPassed {
-			s.cache.suspect(s.ahead.unit(p.unit))
-		}
-		p.toIdle()
+		p.statusPassed(r.Data[:r.Actual])
 	}
 	if s.cache.flush.closing {
 		s.cache.force()
 	}
 	s.mu.Unlock()
 	s.box.Run()
+}
+
+// statusPassed handles a status wrapper that the driver has got. mu must be held.
+func (p *passage) statusPassed(b []byte) {
+	if !isStatus(b) {
+		return
+	}
+	if s := p.stage; b[12] != statusPassed {
+		s.cache.suspect(s.ahead.unit(p.unit))
+	}
+	p.toIdle()
 }
 
 // toIdle ends the mode passing when the device is between two commands, if the driver has
@@ -168,7 +179,7 @@ func (p *passage) controlDone(u *usb.URB, status usb.Status) {
 			return
 		}
 	case usb.SetConfiguration:
-		s.cache.forget()
+		s.ahead.forgetDriver()
 		s.chosen = setup.Value == uint16(s.place.configuration) && s.place.alternate == 0
 	case usb.SetInterface:
 		s.chosen = setup.Value == uint16(s.place.alternate)

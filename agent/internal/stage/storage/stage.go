@@ -162,7 +162,7 @@ func (s *Stage) submit(u *usb.URB) {
 		s.box.Submit(u)
 	case s.mode == draining:
 		s.drain.held = append(s.drain.held, u)
-	case s.mode == passing && s.passed.count == 0 && s.chosen && len(s.cache.writes) > 0 && s.place.isCommand(u):
+	case s.mode == passing && s.passed.count == 0 && s.chosen && s.cache.isNeeded() && s.place.isCommand(u):
 		s.drain.held = append(s.drain.held, u)
 		s.cache.force()
 	case s.mode == passing:
