@@ -78,7 +78,7 @@ func TestDoctorExaminesRendezvous(t *testing.T) {
 	}
 	alone := newMachine(t, "alone", agent.Config{})
 	alone.up(t)
-	if found, err := alone.Doctor(t.Context()); err != nil || len(found) != 1 || found[0].Verdict != doctor.Unknown {
+	if found, err := alone.Doctor(t.Context()); err != nil || len(found) == 0 || found[0].Verdict != doctor.Unknown {
 		t.Errorf("without a rendezvous: %+v, %v", found, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/backend"
 	"github.com/easyfind-usb/easyfind/agent/internal/diagnosis"
 	"github.com/easyfind-usb/easyfind/agent/internal/localapi"
+	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 )
 
 // addLocalAPI adds the server for the command line. It is the last part to start and
@@ -33,7 +34,9 @@ func (a *Agent) addLocalAPI() error {
 		Reports: backend.Reports{
 			Self: self, Budget: a.cfg.Budget, Store: a.store, Set: a.peers, Uses: uses, Sharing: a.sharing,
 			Rendezvous: a.rendezvous, NAT: a.network.DescribeNAT,
-			Examine: diagnosis.Diagnosis{Rendezvous: a.rendezvous, ProbeNAT: a.network.ProbeNAT}.Examine,
+			Examine: diagnosis.Diagnosis{
+				Rendezvous: a.rendezvous, ProbeNAT: a.network.ProbeNAT, DiskDelay: usbip.DiskDelay,
+			}.Examine,
 		},
 	}})
 	if err != nil {

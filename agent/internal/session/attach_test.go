@@ -135,3 +135,24 @@ func TestRejectedDeviceIsGivenBack(t *testing.T) {
 		}
 	})
 }
+
+// TestAttachTakesOneRoundTrip attaches over a link whose frames take less than 50 ms.
+func TestAttachTakesOneRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc := newScene(t, 0)
+		defer sc.end()
+		const oneWay = 50 * time.Millisecond
+		sc.cable.mu.Lock()
+		sc.cable.delay = oneWay
+		sc.cable.mu.Unlock()
+		for range 10 {
+			_ = sc.dev.Close()
+			time.Sleep(time.Second)
+			began := time.Now()
+			sc.dev = sc.attach()
+			if took := time.Since(began); took >= 2*oneWay {
+				t.Errorf("the attachment took %v", took)
+			}
+		}
+	})
+}
