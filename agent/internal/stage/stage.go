@@ -77,6 +77,7 @@ type kind struct {
 	unit    string              // a name for the work that it counts, in the plural
 	fits    func(usb.Info) bool // whether the stage is made for a device
 	guarded bool                // whether the stage needs the guard on the host
+	posts   bool                // whether the stage posts transfers ahead that nothing may answer
 	wrap    wrapper
 }
 
@@ -96,7 +97,7 @@ type wrapper func(below usb.Device, o options) (layer, string)
 
 // options holds what a stage may depend on.
 type options struct {
-	roundTrip  func() time.Duration // measured; 0 if it is unknown
+	limits     ahead.Limits
 	writeCache bool
 }
 
@@ -121,10 +122,10 @@ func ignoring[S layer](create func(usb.Device) (S, string)) wrapper {
 // aheadKind returns a kind of stage that posts transfers ahead as a plan says.
 func aheadKind(name, unit string, plan func(usb.Info) ahead.Plan) kind {
 	return kind{
-		name: name, unit: unit,
+		name: name, unit: unit, posts: true,
 		fits: func(info usb.Info) bool { return !plan(info).IsEmpty() },
 		wrap: func(below usb.Device, o options) (layer, string) {
-			return ahead.New(below, plan(below.Info()), o.roundTrip), ""
+			return ahead.New(below, plan(below.Info()), o.limits), ""
 		},
 	}
 }
@@ -132,19 +133,27 @@ func aheadKind(name, unit string, plan func(usb.Info) ahead.Plan) kind {
 // isDescribed reports whether the host has sent the descriptors of a device.
 func isDescribed(info usb.Info) bool { return len(info.Descriptors) > 0 }
 
+// maxAhead is the greatest number of transfers that all stages of a device post ahead. A
+// device has at most 512 URBs in flight.
+const maxAhead = 384
+
 // Wrap returns a remote device with the stages that fit it. The caller closes the
 // result instead of dev.
 func Wrap(dev usb.Device, cfg Config) *Device {
 	d := &Device{Device: dev, remote: dev}
 	info := dev.Info()
+	fitting := slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return !k.fits(info) })
+	posting := 0
+	for _, k := range fitting {
+		if k.posts {
+			posting++
+		}
+	}
 	o := options{
-		roundTrip:  d.roundTrip,
+		limits:     ahead.Limits{RoundTrip: d.roundTrip, Transfers: maxAhead / max(1, posting)},
 		writeCache: cfg.WriteCache || slices.Contains(cfg.WriteCached, kindOf(info)),
 	}
-	for _, k := range kinds {
-		if !k.fits(info) {
-			continue
-		}
+	for _, k := range fitting {
 		m := member{kind: k, off: d.refuse(k, cfg)}
 		if m.off == "" {
 			m.layer, m.off = k.wrap(d.Device, o)

@@ -103,3 +103,31 @@ func TestMarksOfADriverAreRemoved(t *testing.T) {
 		t.Errorf("status %d, marked %t", u.Status, marked)
 	}
 }
+
+// TestRequestsPassWhatIsPostedAhead posts transfers on every endpoint of a device with as
+// many as a device can have. A session has 512 URBs in flight.
+func TestRequestsPassWhatIsPostedAhead(t *testing.T) {
+	var list [][]byte
+	for n := range uint8(7) {
+		e := usb.EndpointDescriptor{Address: usb.Endpoint(0x81 + n), Type: usb.Interrupt, MaxPacket: 8, Interval: 1}
+		list = append(list, stagetest.Interface(usb.Interface{Number: n, Class: 3}, e))
+	}
+	list = append(list, stagetest.Interface(usb.Interface{Number: 7, Class: 2, SubClass: 2}))
+	for n := uint8(8); n < 15; n++ {
+		e := usb.EndpointDescriptor{Address: usb.Endpoint(0x80 + n), Type: usb.Bulk, MaxPacket: 64}
+		list = append(list, stagetest.Interface(usb.Interface{Number: n, Class: 0x0a}, e))
+	}
+	device := stagetest.NewPeripheral(interfaces(list...))
+	dev := stage.Wrap(device, stage.Config{})
+	defer dev.Close()
+	for n := range uint8(14) {
+		usb.Start(dev, &usb.URB{Endpoint: usb.Endpoint(0x81 + n), Data: make([]byte, 64)})
+	}
+	posted := 0
+	for n := range uint8(14) {
+		posted += device.Posted(usb.Endpoint(0x81 + n))
+	}
+	if posted < 100 || posted > 400 {
+		t.Errorf("%d transfers are posted", posted)
+	}
+}

@@ -21,7 +21,7 @@ func withPlan(first int, early bool) stagetest.Wrap {
 		if early {
 			plan.Out = map[usb.Endpoint]ahead.Early{stagetest.ReportOut: {In: stagetest.ReportIn}}
 		}
-		return ahead.New(path, plan, path.RoundTrip), path
+		return ahead.New(path, plan, ahead.Limits{RoundTrip: path.RoundTrip, Transfers: 192}), path
 	}
 }
 

@@ -36,7 +36,7 @@ func mouse(interval uint8) *stagetest.Peripheral {
 // stageOf returns a stage with the plan of package interrupt, above a path to a device.
 func stageOf(dev usb.Device) *ahead.Stage {
 	path := stagetest.NewPath(dev, stagetest.PathConfig{Delay: rtt / 2})
-	return ahead.New(path, interrupt.Plan(dev.Info()), path.RoundTrip)
+	return ahead.New(path, interrupt.Plan(dev.Info()), ahead.Limits{RoundTrip: path.RoundTrip, Transfers: 192})
 }
 
 // poller is a driver that keeps one URB posted, as usbhid does in Linux.

@@ -21,9 +21,17 @@ const (
 	assumedRoundTrip = 100 * time.Millisecond
 	roundTripTTL     = time.Second // of a measured round trip
 
-	maxPosted     = 192       // ahead, of all endpoints of a stage; a device has 512 URBs in flight at most
 	maxPostedSize = 256 << 10 // bytes of the transfers posted ahead for an endpoint
 )
+
+// Limits bounds the transfers that a Stage posts ahead.
+type Limits struct {
+	RoundTrip func() time.Duration // returns the measured round trip to the host, or 0
+	// Transfers is the greatest number of transfers posted ahead, for all endpoints together.
+	// With the URBs of the driver they must not use up what a session has in flight: requests
+	// would wait behind transfers that nothing answers.
+	Transfers int
+}
 
 // Stage posts transfers of a device ahead and answers OUT transfers early.
 type Stage struct {
@@ -44,17 +52,16 @@ type Stage struct {
 	work     counts.Counts
 }
 
-// New returns dev with a stage. roundTrip returns the measured round trip to the host,
-// or 0.
-func New(dev usb.Device, plan Plan, roundTrip func() time.Duration) *Stage {
+// New returns dev with a stage.
+func New(dev usb.Device, plan Plan, limits Limits) *Stage {
 	s := &Stage{
-		Device: dev, box: outbox.New(dev), plan: plan, roundTrip: roundTrip,
+		Device: dev, box: outbox.New(dev), plan: plan, roundTrip: limits.RoundTrip,
 		active: dev.Info().Configuration,
 		pipes:  map[usb.Endpoint]*pipe{}, outs: map[usb.Endpoint]*out{},
 	}
 	s.controls = controls{stage: s, running: map[*usb.URB]*control{}}
 	for e, policy := range plan.In {
-		policy.Max = min(policy.Max, maxPosted/len(plan.In))
+		policy.Max = min(policy.Max, limits.Transfers/len(plan.In))
 		policy.First = min(policy.First, policy.Max)
 		s.pipes[e] = &pipe{
 			stage: s, endpoint: e, policy: policy, chosen: policy.Alternate == 0, allowance: policy.First,

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	manyTransfers = 192 // the bound of package ahead
+	manyTransfers = 192 // what a round trip of 125 ms takes
 	// packetInterval is the shortest time between two short packets, each of which ends a
 	// transfer: adapters send what the line has received once in a frame.
 	packetInterval = time.Millisecond

@@ -23,6 +23,8 @@ const (
 	out = usb.Endpoint(0x02)
 )
 
+var limits = ahead.Limits{RoundTrip: func() time.Duration { return rtt }, Transfers: 192}
+
 // debugBridge is the interface of the Android Debug Bridge.
 var debugBridge = usb.Interface{Class: 0xff, SubClass: 0x42, Protocol: 1}
 
@@ -48,7 +50,7 @@ func above(dev usb.Device, plans ...func(usb.Info) ahead.Plan) usb.Device {
 	if len(plans) == 0 {
 		return path
 	}
-	return ahead.New(path, plans[0](dev.Info()), path.RoundTrip)
+	return ahead.New(path, plans[0](dev.Info()), limits)
 }
 
 // exchange writes requests and reads their responses, as programs with libusb do.
@@ -87,7 +89,7 @@ func TestExchangeTakesOneRoundTrip(t *testing.T) {
 			if took := time.Since(began) / count; took != 2*rtt {
 				t.Errorf("%s: without a stage an exchange takes %v", name, took)
 			}
-			staged := ahead.New(plain, c.plan(c.device.Info()), func() time.Duration { return rtt })
+			staged := ahead.New(plain, c.plan(c.device.Info()), limits)
 			defer staged.Close()
 			usb.Do(t.Context(), staged, &usb.URB{Setup: report.Bytes(), Data: make([]byte, 64)})
 			began = time.Now()
