@@ -104,25 +104,38 @@ func (d *busyDevice) press() bool {
 	return true
 }
 
+// priorityConditions are emulated links and the number of bulk URBs in flight.
+var priorityConditions = []struct {
+	name string
+	lab.Impair
+	urbs int
+}{
+	{"20 ms, no bulk data", lab.Impair{Delay: 10 * time.Millisecond}, 0},
+	{"50 Mbit/s, 20 ms", lab.Impair{Rate: 50, Delay: 10 * time.Millisecond}, 64},
+	{"50 Mbit/s, 20 ms, 2 % loss", lab.Impair{Rate: 50, Delay: 10 * time.Millisecond, Loss: 0.02}, 64},
+	{"50 Mbit/s, 20 ms, UDP policed to 1 Mbit/s", lab.Impair{Rate: 50, Delay: 10 * time.Millisecond, UDPRate: 1}, 64},
+}
+
 // TestBenchPriority measures how late reports of an interrupt endpoint arrive while a bulk
 // endpoint of the same device fills the link, over QUIC and over TLS.
 func TestBenchPriority(t *testing.T) {
 	if !*benchPriority {
 		t.Skip("a benchmark, run by make bench-priority")
 	}
-	fmt.Printf("%-40s %-6s %10s %10s %10s %10s\n",
+	fmt.Printf("%-42s %-6s %10s %10s %10s %10s\n",
 		"key presses next to bulk data, lateness", "link", "p50 ms", "p99 ms", "most ms", "Mbit/s")
-	for _, loss := range []float64{0, 0.02} {
+	for _, c := range priorityConditions {
 		for _, transport := range []string{"quic", "tls"} {
-			c := lab.Impair{Rate: 50, Delay: 10 * time.Millisecond, Loss: loss}
-			name := fmt.Sprintf("50 Mbit/s, 20 ms, %g %% loss", loss*100)
-			t.Run(name+"/"+transport, func(t *testing.T) {
+			if c.UDPRate > 0 && transport == "tls" {
+				continue
+			}
+			t.Run(c.name+"/"+transport, func(t *testing.T) {
 				l := lab.Start(t, &lab.Topology{Prefix: "ef-prio-", Seed: 1, Nodes: []lab.Node{
 					{Name: "inet", LAN: []string{"198.51.100.1/24"}},
 					{Name: "a", Via: "inet", Addr: []string{"198.51.100.10/24"}},
-					{Name: "b", Via: "inet", Addr: []string{"198.51.100.20/24"}, Link: &lab.Link{Impair: c}},
+					{Name: "b", Via: "inet", Addr: []string{"198.51.100.20/24"}, Link: &lab.Link{Impair: c.Impair}},
 				}})
-				late, rate := measurePresses(t, l, transport)
+				late, rate := measurePresses(t, l, transport, c.urbs)
 				if len(late) == 0 {
 					t.Fatal("no report arrived")
 				}
@@ -130,7 +143,7 @@ func TestBenchPriority(t *testing.T) {
 				at := func(share float64) float64 {
 					return float64(late[int(share*float64(len(late)-1))]-c.Delay) / float64(time.Millisecond)
 				}
-				fmt.Printf("%-40s %-6s %10.1f %10.1f %10.1f %10.1f\n", name, transport, at(0.5), at(0.99), at(1), rate)
+				fmt.Printf("%-42s %-6s %10.1f %10.1f %10.1f %10.1f\n", c.name, transport, at(0.5), at(0.99), at(1), rate)
 			})
 		}
 	}
@@ -166,14 +179,14 @@ func labDialer(t *testing.T, l *lab.Lab, transport string) dialer {
 		}
 		within("b", func() error {
 			ln, err := tcplink.NewListener(tcplink.Config{
-				Key: to, Mode: tcplink.TLS, Listen: "198.51.100.20:7000", Trust: trustAll, Accept: accept,
+				Key: to, Mode: tcplink.TLS, Listen: "198.51.100.20:7001", Trust: trustAll, Accept: accept,
 			})
 			if err == nil {
 				run(t, ln.Run)
 			}
 			return err
 		})
-		addr := forward(t, l, "198.51.100.20:7000")
+		addr := forward(t, l, "198.51.100.20:7001")
 		link, err := tcplink.Dialer{Key: from}.Dial(t.Context(), tcplink.TLS, addr, to.ID())
 		if err != nil {
 			t.Fatal(err)
@@ -219,7 +232,7 @@ func forward(t *testing.T, l *lab.Lab, target string) string {
 
 // measurePresses returns how long each report took, and the rate of the bulk data in
 // Mbit/s.
-func measurePresses(t *testing.T, l *lab.Lab, transport string) (late []time.Duration, rate float64) {
+func measurePresses(t *testing.T, l *lab.Lab, transport string, urbs int) (late []time.Duration, rate float64) {
 	t.Helper()
 	dev := newBusyDevice()
 	var keys [2]ident.Key
@@ -229,7 +242,7 @@ func measurePresses(t *testing.T, l *lab.Lab, transport string) (late []time.Dur
 			t.Fatal(err)
 		}
 	}
-	remote, _ := attachThroughSession(t, dev, keys, labDialer(t, l, transport))
+	remote, _ := attachThroughSession(t, dev, keys, labDialer(t, l, transport), labDialer(t, l, "tls"))
 	var count atomic.Int64
 	resubmit := func(e usb.Endpoint, size int, note func(*usb.URB)) {
 		u := &usb.URB{Endpoint: e, Data: make([]byte, size)}
@@ -241,7 +254,7 @@ func measurePresses(t *testing.T, l *lab.Lab, transport string) (late []time.Dur
 		}
 		remote.Submit(u)
 	}
-	for range 64 {
+	for range urbs {
 		resubmit(busyBulkIn, 64<<10, func(u *usb.URB) { count.Add(int64(u.Actual)) })
 	}
 	reports := make(chan time.Duration, 1<<16)

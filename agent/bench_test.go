@@ -147,14 +147,15 @@ func throughSession(b testing.TB, dev usb.Device, dial dialer) usb.Device {
 			b.Fatal(err)
 		}
 	}
-	remote, _ := attachThroughSession(b, dev, keys, dial)
+	remote, _ := attachThroughSession(b, dev, keys, dial, nil)
 	return remote
 }
 
 // attachThroughSession attaches a device through two sessions and a link. It returns
-// a function that replaces the link by a new one.
+// a function that replaces the link by a new one. If the host seeks a link over TCP, it
+// gets the one of dialTCP, unless that is nil.
 func attachThroughSession(
-	b testing.TB, dev usb.Device, keys [2]ident.Key, dial dialer,
+	b testing.TB, dev usb.Device, keys [2]ident.Key, dial, dialTCP dialer,
 ) (remote usb.Device, relink func()) {
 	b.Helper()
 	var sessions [2]*session.Session
@@ -162,6 +163,11 @@ func attachThroughSession(
 		cfg := session.Config{Local: keys[i].ID(), Remote: keys[1-i].ID(), Logger: slog.New(slog.DiscardHandler)}
 		if i == 1 {
 			cfg.Host = oneDeviceHost{dev}
+			cfg.OnEvent = func(e session.Event) {
+				if e.Kind == session.Seek && dialTCP != nil {
+					go func() { sessions[0].Join(dialTCP(b, keys[0], keys[1], sessions[1].Join)) }()
+				}
+			}
 		}
 		var err error
 		if sessions[i], err = session.New(cfg); err != nil {

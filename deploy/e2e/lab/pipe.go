@@ -9,6 +9,8 @@ import (
 const (
 	maxFrame = 9216    // bytes, on an emulated link
 	maxQueue = 200_000 // packets held in one direction, a bound on memory
+
+	policedBurst = 32 << 10 // bytes of UDP that may exceed Impair.UDPRate for a moment
 )
 
 // LinkStats counts IP packets of one direction of an emulated link.
@@ -55,6 +57,7 @@ type pipe struct {
 	rng     *rand.Rand // three draws per packet, so its fate depends on the seed and its number only
 	bad     bool       // Gilbert state
 	idle    int64      // when the rate-limited line becomes idle
+	policed int64 // when the bucket of the policed UDP is full again
 	wander  jitter
 	line    fifo // in order
 	held    fifo // taken out of order
@@ -101,6 +104,21 @@ func (p *pipe) lose(c *Impair, draw float64) bool {
 	return p.bad
 }
 
+// police reports whether a token bucket lets a UDP packet pass.
+func (p *pipe) police(rate float64, bytes int, now int64) bool {
+	full := max(p.policed, now) + int64(float64(bytes)*8000/rate)
+	if float64(full-now) > policedBurst*8000/rate {
+		return false
+	}
+	p.policed = full
+	return true
+}
+
+// isUDP reports whether an Ethernet frame holds UDP over IPv4.
+func isUDP(b []byte) bool {
+	return len(b) > ethernetHeader+9 && b[12] == 8 && b[13] == 0 && b[ethernetHeader+9] == protoUDP
+}
+
 // accept decides what happens to a frame that arrived now, and reports whether the
 // pipe keeps b.
 func (p *pipe) accept(b []byte, now int64) bool {
@@ -108,6 +126,10 @@ func (p *pipe) accept(b []byte, now int64) bool {
 	loss, hold, dup := p.rng.Float64(), p.rng.Float64(), p.rng.Float64()
 	p.n.in.Add(1)
 	if p.lose(c, loss) {
+		p.n.lost.Add(1)
+		return false
+	}
+	if c.UDPRate > 0 && isUDP(b) && !p.police(c.UDPRate, len(b)-ethernetHeader, now) {
 		p.n.lost.Add(1)
 		return false
 	}

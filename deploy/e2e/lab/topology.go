@@ -79,6 +79,7 @@ type Impair struct {
 	Reorder   float64       // probability that a packet is held back ...
 	ReorderBy time.Duration // ... this long, while others overtake it; default 5 ms
 	Dup       float64       // probability of a second copy
+	UDPRate   float64       // Mbit/s of UDP over IPv4, above which its packets are dropped (policed); 0 is unlimited
 }
 
 // Presets returns the NATs that NAT.Type names.
