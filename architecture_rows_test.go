@@ -231,13 +231,15 @@ var mayImport = map[string][]string{
 var doors = map[string][]string{
 	"github.com/prometheus/client_golang": {"rendezvous/internal/metrics"},
 
-	"github.com/go-chi/chi/v5":           {"rendezvous/internal/httpapi"},
-	"github.com/danielgtaylor/huma/v2":   {"rendezvous/internal/httpapi"},
-	"github.com/caddyserver/certmagic":   {"rendezvous/internal/certs"},
-	"github.com/mholt/acmez/v3":          {"rendezvous/internal/certs"},
-	"go.uber.org/zap":                    {"rendezvous/internal/certs"},
-	"golang.org/x/net":                   {"agent/internal/link/quiclink"},
-	"golang.org/x/time":                  {"internal/limits", "rendezvous/internal/hub", "agent/internal/link"},
+	"github.com/go-chi/chi/v5":         {"rendezvous/internal/httpapi"},
+	"github.com/danielgtaylor/huma/v2": {"rendezvous/internal/httpapi"},
+	"github.com/caddyserver/certmagic": {"rendezvous/internal/certs"},
+	"github.com/mholt/acmez/v3":        {"rendezvous/internal/certs"},
+	"go.uber.org/zap":                  {"rendezvous/internal/certs"},
+	"golang.org/x/net":                 {"agent/internal/link/quiclink"},
+	"golang.org/x/time": {
+		"internal/limits", "rendezvous/internal/hub", "agent/internal/link", "agent/internal/session/transport",
+	},
 	"github.com/hashicorp/golang-lru/v2": {"internal/limits"},
 	"golang.org/x/term":                  {"agent/cmd"},
 	"github.com/pires/go-proxyproto":     {"rendezvous/internal/listener"},

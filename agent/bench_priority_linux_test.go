@@ -143,7 +143,8 @@ func TestBenchPriority(t *testing.T) {
 				at := func(share float64) float64 {
 					return float64(late[int(share*float64(len(late)-1))]-c.Delay) / float64(time.Millisecond)
 				}
-				fmt.Printf("%-42s %-6s %10.1f %10.1f %10.1f %10.1f\n", c.name, transport, at(0.5), at(0.99), at(1), rate)
+				fmt.Printf("%-42s %-6s %10.1f %10.1f %10.1f %10.1f\n",
+					c.name, transport, at(0.5), at(0.99), at(1), rate)
 			})
 		}
 	}
@@ -232,7 +233,9 @@ func forward(t *testing.T, l *lab.Lab, target string) string {
 
 // measurePresses returns how long each report took, and the rate of the bulk data in
 // Mbit/s.
-func measurePresses(t *testing.T, l *lab.Lab, transport string, urbs int) (late []time.Duration, rate float64) {
+func measurePresses(
+	t *testing.T, l *lab.Lab, transport string, urbs int,
+) (late []time.Duration, rate float64) {
 	t.Helper()
 	dev := newBusyDevice()
 	var keys [2]ident.Key

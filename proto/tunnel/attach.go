@@ -9,6 +9,8 @@ type Attach struct {
 	// Expect is the SHA-256 of the descriptors at the time of consent. The host refuses a device with other
 	// descriptors. Empty accepts the device as it is now.
 	Expect []byte `json:"expect,omitempty"`
+	// Limit is the rate at which the host may send on the lanes of the attachment, in bits per second; 0 is no limit.
+	Limit uint64 `json:"limit,omitempty"`
 	// Ahead announces that the client may submit the parts of several exchanges at once. It marks their URBs in fields
 	// that have no meaning for bulk transfers. A host that does not know Ahead ignores it.
 	Ahead bool `json:"ahead,omitempty"`

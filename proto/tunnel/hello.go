@@ -26,6 +26,9 @@ type Hello struct {
 	Rank       uint8  `json:"rank,omitempty"`
 	Generation uint64 `json:"generation,omitempty"`
 	LinkID     uint64 `json:"link,omitempty"`
+	// Limit is the rate at which either peer may send to the other, in bits per second; 0 is no limit. The lower one of
+	// both peers counts. A Hello with another limit may be sent again at any time.
+	Limit uint64 `json:"limit,omitempty"`
 	// Lanes are the numbers that the sender expects next, of every lane on which it has received a frame; at most
 	// MaxLanes.
 	Lanes []LaneNext `json:"lanes,omitempty"`

@@ -95,7 +95,7 @@ func script() *localapitest.Backend {
 		Used: localapi.Use{
 			ID: "workshop/1-1", Peer: "workshop", Device: "1-1", Name: "Disk", State: localapi.UseAttached, Port: 3,
 		},
-		Paired: localapi.Peer{ID: workshop, Name: "workshop", Addresses: []string{"tls://w:7574"}},
+		Paired: localapi.Peer{ID: workshop, Name: "workshop", Addresses: []string{"tls://w:7574"}, Limit: 8e6},
 	}
 }
 
@@ -115,13 +115,13 @@ func status() localapi.Status {
 				Local: "192.0.2.1:41641", Remote: "198.51.100.7:9", Encrypted: true, RTTMillis: 12.34, Loss: 0.015,
 				BytesSent: 1_234_567, BytesReceived: 999, Since: now.Add(-time.Minute),
 			},
-			Attachments: []string{"2-1 Kingston DataTraveler"},
+			Attachments: []string{"2-1 Kingston DataTraveler"}, Limit: 20e6,
 		}, {
 			ID: workshop, Name: "lab", Session: "no link",
 			Link: &localapi.Link{Rank: "direct TCP, not encrypted", Transport: "tcp", Relay: "203.0.113.1:443"},
 		}},
 		Uses: []localapi.Use{
-			{ID: "workshop/2-1", Name: "Disk", State: localapi.UseAttached, Port: 0, Since: now.Add(-time.Hour)},
+			{ID: "workshop/2-1", Name: "Disk", State: localapi.UseAttached, Since: now.Add(-time.Hour), Limit: 500e3},
 			{
 				ID: "workshop/2-2", Name: "Key", State: localapi.UseWaiting, Reason: "workshop is not connected",
 				Port: -1, Since: now.Add(-5 * time.Second),
@@ -168,8 +168,14 @@ var commandTests = map[string]commandTest{
 	"reach workshop --clear": {
 		"Reach", localapi.ReachRequest{Peer: "workshop", Addresses: []string{}}, nil,
 	},
-	"ls":          {"RemoteDevices", "", []string{"in use: lab", "used here", "free"}},
-	"ls workshop": {"RemoteDevices", "workshop", nil},
+	"limit workshop 20Mbit/s": {
+		"Limit",
+		localapi.LimitRequest{Peer: "workshop", Limit: 20e6},
+		[]string{"Data to and from workshop are limited to 8 Mbit/s each."},
+	},
+	"limit workshop none": {"Limit", localapi.LimitRequest{Peer: "workshop"}, nil},
+	"ls":                  {"RemoteDevices", "", []string{"in use: lab", "used here", "free"}},
+	"ls workshop":         {"RemoteDevices", "workshop", nil},
 	"use workshop 1-1": {
 		"Use",
 		localapi.UseRequest{Peer: "workshop", Device: "1-1"},
@@ -178,6 +184,9 @@ var commandTests = map[string]commandTest{
 	"use workshop 1-1 --endpoint": {
 		"Use", localapi.UseRequest{Peer: "workshop", Device: "1-1", Endpoint: true}, nil,
 	},
+	"use workshop 1-1 --limit 1.5M": {
+		"Use", localapi.UseRequest{Peer: "workshop", Device: "1-1", Limit: 1_500_000}, nil,
+	},
 	"release workshop/1-1": {"Release", "workshop/1-1", []string{"workshop/1-1 is released."}},
 	"pair":                 {"OfferPairing", nil, []string{"Paired with workshop", "easyfind share"}},
 	"doctor":               {"Doctor", nil, []string{"✓ certificate  until 2046", "– IPv6         there is none"}},
@@ -185,6 +194,7 @@ var commandTests = map[string]commandTest{
 		"desk", "up 1h30m", "port-restricted",
 		"direct, through both NATs: quic, 192.0.2.1:41641 → 198.51.100.7:9, encrypted",
 		"round trip 12.3 ms, loss 1.5 %, sent 1.2 MB, received 999 B, for 1m00s", "no relay and no NAT in between",
+		"limit     20 Mbit/s in each direction", "attached to vhci port 0, at most 500 kbit/s",
 		"NOT ENCRYPTED", "relay 203.0.113.1:443", "attached to vhci port 0", "waiting", "workshop is not connected",
 		"offered as 1-7 on 127.0.0.1:3240", "Scanner", "3d",
 	}},
@@ -331,8 +341,8 @@ func TestEveryCommandHasHelp(t *testing.T) {
 	m := alone(t)
 	_, all, _ := m.run(t)
 	commands := regexp.MustCompile(`(?m)^  ([a-z]+) {2,}`).FindAllStringSubmatch(all, -1)
-	if len(commands) != 14 || !strings.Contains(all, "Exit codes") {
-		t.Errorf("%d commands, want 14, in\n%s", len(commands), all)
+	if len(commands) != 15 || !strings.Contains(all, "Exit codes") {
+		t.Errorf("%d commands, want 15, in\n%s", len(commands), all)
 	}
 	for _, c := range commands {
 		code, out, errOut := m.run(t, c[1], "--help")

@@ -43,8 +43,9 @@ type useCommand struct {
 	Device   string `arg:"" help:"Bus id, vendor:product or serial number of the device."`
 	Endpoint bool   `env:"-" help:"Export it on the loopback USB/IP server instead of attaching it here."`
 
-	NoAcceleration bool `env:"-" name:"no-acceleration" help:"Pass every transfer unchanged, without reading ahead."`
 	WriteCache     bool `env:"-" name:"write-cache" help:"Answer writes to a disk before the disk has the data."`
+	NoAcceleration bool    `env:"-" name:"no-acceleration" help:"Pass every transfer unchanged, without reading ahead."`
+	Limit          bitRate `env:"-" placeholder:"20Mbit/s" help:"Cap the rate of the device's data, in each direction."`
 }
 
 // Help is shown below the command's flags.
@@ -56,6 +57,7 @@ Examples:
   easyfind use workshop 2-1               attach it to this machine (Linux, as root)
   easyfind use workshop 2-1 --endpoint    export it; then: usbip attach -r 127.0.0.1 -b BUSID
   easyfind use workshop 2-1 --write-cache write to the disk as fast as the link
+  easyfind use workshop 2-1 --limit 20Mbit/s
 
 With --write-cache, a write is done for your programs before the disk has the data. What
 "sync", fsync and umount have completed is on the disk, as with the cache of a local disk.
@@ -67,6 +69,7 @@ func (c *useCommand) Run(p *program) error {
 	request := localapi.UseRequest{
 		Peer: c.Peer, Device: c.Device, Endpoint: c.Endpoint, NoAcceleration: c.NoAcceleration,
 		WriteCache: c.WriteCache,
+		Limit: uint64(c.Limit),
 	}
 	use, err := c.agent(p).Use(p.ctx, request, p.progress)
 	if err != nil {

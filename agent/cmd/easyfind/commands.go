@@ -37,6 +37,7 @@ type commands struct {
 	Peers  peersCommand  `cmd:"" group:"peers" help:"List the paired machines."`
 	Forget forgetCommand `cmd:"" group:"peers" help:"Remove a paired machine."`
 	Reach  reachCommand  `cmd:"" group:"peers" help:"Set addresses of a machine that work without a rendezvous."`
+	Limit  limitCommand  `cmd:"" group:"peers" help:"Cap the rate of the data to and from a machine."`
 
 	Devices devicesCommand `cmd:"" group:"host" help:"List the devices of this machine."`
 	Share   shareCommand   `cmd:"" group:"host" help:"Let paired machines use a device."`

@@ -86,3 +86,35 @@ func (c *reachCommand) Run(p *program) error {
 		p.printf("%s is also tried at %s.", peer.Name, strings.Join(peer.Addresses, ", "))
 	})
 }
+
+type limitCommand struct {
+	agentFlags
+	Peer string  `arg:"" help:"Name of the machine, or the beginning of its ID."`
+	Rate bitRate `arg:"" help:"Such as 20Mbit/s or 500kbit/s; none removes the limit."`
+}
+
+// Help is shown below the command's flags.
+func (*limitCommand) Help() string {
+	return `The limit applies at once to each direction, for all devices together. If the other machine has a limit, too,
+the lower one counts. Keyboards, mice and control messages do not wait. To cap one device, use it with --limit.
+
+Examples:
+
+  easyfind limit workshop 20Mbit/s
+  easyfind limit workshop none`
+}
+
+// Run caps the rate of a machine.
+func (c *limitCommand) Run(p *program) error {
+	peer, err := c.agent(p).Limit(p.ctx, localapi.LimitRequest{Peer: c.Peer, Limit: uint64(c.Rate)})
+	if err != nil {
+		return err
+	}
+	return p.result(peer, func() {
+		if peer.Limit == 0 {
+			p.printf("This machine no longer limits the rate to and from %s.", peer.Name)
+			return
+		}
+		p.printf("Data to and from %s are limited to %s each.", peer.Name, bitRate(peer.Limit))
+	})
+}

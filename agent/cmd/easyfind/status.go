@@ -57,6 +57,9 @@ func (p *program) showPeer(peer localapi.PeerStatus) {
 	if peer.WhyNoBetter != "" {
 		p.printf("    why       %s", peer.WhyNoBetter)
 	}
+	if peer.Limit > 0 {
+		p.printf("    limit     %s in each direction", bitRate(peer.Limit))
+	}
 	for _, a := range peer.Attachments {
 		p.printf("    device    %s", a)
 	}
@@ -69,7 +72,7 @@ func (p *program) showUses(uses []localapi.Use) {
 	p.printf("\nUsed here")
 	rows := make([][]string, len(uses))
 	for i, u := range uses {
-		rows[i] = []string{u.ID, u.Name, describeUse(u), u.Reason, p.since(u.Since)}
+		rows[i] = []string{u.ID, u.Name, describeUse(u) + atMost(u.Limit), u.Reason, p.since(u.Since)}
 	}
 	p.table([]string{"USE", "NAME", "STATE", "REASON", "FOR"}, rows)
 	for _, u := range uses {

@@ -26,7 +26,7 @@ func (p Peers) Peers(context.Context) ([]localapi.Peer, error) {
 func (p Peers) view(paired state.Peer) localapi.Peer {
 	return localapi.Peer{
 		ID: paired.ID, Name: paired.Name, PairedAt: paired.PairedAt, Addresses: paired.Addresses,
-		Connected: p.Set.Linked(paired.ID),
+		Connected: p.Set.Linked(paired.ID), Limit: paired.Limit,
 	}
 }
 
@@ -52,6 +52,19 @@ func (p Peers) Reach(_ context.Context, r localapi.ReachRequest) (localapi.Peer,
 		running.Retry()
 	}
 	paired.Addresses = r.Addresses
+	return p.view(paired), nil
+}
+
+// Limit implements localapi.Peers. The runner of the peer watches the store.
+func (p Peers) Limit(_ context.Context, r localapi.LimitRequest) (localapi.Peer, error) {
+	paired, err := findPeer(p.Store, r.Peer)
+	if err != nil {
+		return localapi.Peer{}, err
+	}
+	if err := p.Store.SetLimit(paired.ID, r.Limit); err != nil {
+		return localapi.Peer{}, problem(err)
+	}
+	paired.Limit = r.Limit
 	return p.view(paired), nil
 }
 

@@ -72,7 +72,7 @@ func (r Reports) rendezvous() localapi.Rendezvous {
 func (r Reports) peer(p state.Peer, s peer.Status) localapi.PeerStatus {
 	st := localapi.PeerStatus{
 		ID: p.ID, Name: p.Name, Session: r.describe(s), Up: s.Session.Linked, Since: s.Session.Since,
-		WhyNoBetter: s.Reason,
+		WhyNoBetter: s.Reason, Limit: s.Session.Limit,
 	}
 	for _, l := range s.Session.Links {
 		if l.Active {

@@ -72,6 +72,7 @@ func (u Uses) Use(
 	use := state.Use{
 		Peer: p.ID, Device: device.ID, Mode: state.ModeVHCI,
 		NoAcceleration: r.NoAcceleration, WriteCache: r.WriteCache,
+		Limit: r.Limit,
 	}
 	if r.Endpoint {
 		use.Mode = state.ModeEndpoint
@@ -192,6 +193,7 @@ func (u Uses) view(use using.Use) localapi.Use {
 	view := localapi.Use{
 		ID: name + "/" + use.Device, Peer: name, Device: use.Device, Name: use.Info.ProductName,
 		Endpoint: use.Mode == state.ModeEndpoint, Port: use.Port, BusID: use.BusID, Since: use.Since,
+		Limit: use.Limit,
 		State: map[using.Phase]localapi.UseState{
 			using.Connecting: localapi.UseConnecting, using.Attached: localapi.UseAttached,
 			using.Waiting: localapi.UseWaiting, using.Failed: localapi.UseFailed,

@@ -37,6 +37,8 @@ type Peers interface {
 	Forget(ctx context.Context, peer string) error
 	// Reach replaces the direct addresses of a peer.
 	Reach(ctx context.Context, r ReachRequest) (Peer, error)
+	// Limit caps the rate at which this machine and a peer send to each other.
+	Limit(ctx context.Context, r LimitRequest) (Peer, error)
 }
 
 // Pairing pairs this machine with other machines.

@@ -81,6 +81,11 @@ func (c *Client) Reach(ctx context.Context, r ReachRequest) (Peer, error) {
 	return call[Peer](ctx, c, http.MethodPut, "/v1/peers/addresses", r)
 }
 
+// Limit caps the rate of a peer.
+func (c *Client) Limit(ctx context.Context, r LimitRequest) (Peer, error) {
+	return call[Peer](ctx, c, http.MethodPut, "/v1/peers/limit", r)
+}
+
 // OfferPairing offers an address and waits until another machine has used it.
 func (c *Client) OfferPairing(ctx context.Context, progress func(Progress)) (Peer, error) {
 	return follow[Peer](ctx, c, "/v1/pairings/offer", struct{}{}, progress)

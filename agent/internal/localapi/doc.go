@@ -10,6 +10,7 @@
 //	GET    /v1/peers                         → []Peer
 //	DELETE /v1/peers?peer=                      forget
 //	PUT    /v1/peers/addresses ReachRequest  → Peer
+//	PUT    /v1/peers/limit     LimitRequest  → Peer
 //	GET    /v1/remote-devices?peer=          → []RemoteDevice; without peer=: of all peers
 //	POST   /v1/uses            UseRequest    ⇒ Use
 //	DELETE /v1/uses?use=                        release

@@ -114,6 +114,9 @@ func TestCallsPassThroughSocket(t *testing.T) {
 		"reach": func(b api, _ func(localapi.Progress)) (any, error) {
 			return b.Reach(t.Context(), localapi.ReachRequest{Peer: odd, Addresses: []string{"tls://h:7574"}})
 		},
+		"limit": func(b api, _ func(localapi.Progress)) (any, error) {
+			return b.Limit(t.Context(), localapi.LimitRequest{Peer: odd, Limit: 1 << 40})
+		},
 		"offer": func(b api, p func(localapi.Progress)) (any, error) {
 			return b.OfferPairing(t.Context(), p)
 		},

@@ -47,12 +47,20 @@ type Peer struct {
 	PairedAt  time.Time    `json:"paired_at"`
 	Addresses []string     `json:"addresses,omitempty"` // direct addresses, such as tls://host:7574
 	Connected bool         `json:"connected"`
+	Limit     uint64       `json:"limit,omitempty"` // that this machine sets, of each direction, in bits per second
 }
 
 // ReachRequest replaces the direct addresses of a peer. It may contain none.
 type ReachRequest struct {
 	Peer      string   `json:"peer"`
 	Addresses []string `json:"addresses"`
+}
+
+// LimitRequest caps the rate at which this machine and a peer send to each other, in bits per second; 0 removes the
+// limit.
+type LimitRequest struct {
+	Peer  string `json:"peer"`
+	Limit uint64 `json:"limit"`
 }
 
 // RemoteDevice is a device that a peer shares with this machine.
@@ -80,6 +88,8 @@ type UseRequest struct {
 	NoAcceleration bool `json:"no_acceleration,omitempty"`
 	// WriteCache answers writes to a disk before the disk has the data.
 	WriteCache bool `json:"write_cache,omitempty"`
+	// Limit caps the rate of each direction, in bits per second; 0 is no limit.
+	Limit uint64 `json:"limit,omitempty"`
 }
 
 // UseState is the state of a use.
@@ -109,6 +119,7 @@ type Use struct {
 	Port     int       `json:"port"`              // of vhci_hcd; -1: none
 	BusID    string    `json:"bus_id,omitempty"`  // on the loopback server
 	Address  string    `json:"address,omitempty"` // of the loopback server
+	Limit    uint64    `json:"limit,omitempty"`   // of each direction, in bits per second; 0: none
 	Since    time.Time `json:"since,omitzero"`    // of this state
 	// Stages are the accelerations that are made for the device. It is empty for a device
 	// without one, and while the device is not attached.

@@ -121,6 +121,7 @@ func (s *Server) handler() http.Handler {
 		}
 		return b.Peers.Reach(ctx, r)
 	}))
+	mux.HandleFunc("PUT /v1/peers/limit", withBody(b.Peers.Limit))
 	mux.HandleFunc("GET /v1/remote-devices", get(func(r *http.Request) ([]RemoteDevice, error) {
 		return b.Uses.RemoteDevices(r.Context(), r.URL.Query().Get("peer"))
 	}))

@@ -46,7 +46,9 @@ type PeerStatus struct {
 	// Link is the link in use. nil: no link is up.
 	Link *Link `json:"link,omitempty"`
 	// WhyNoBetter explains why the link is not a better one, or why no link is up.
-	WhyNoBetter string   `json:"why_no_better,omitempty"`
+	WhyNoBetter string `json:"why_no_better,omitempty"`
+	// Limit is the lower one of the limits of both machines, of each direction, in bits per second; 0: none.
+	Limit       uint64   `json:"limit,omitempty"`
 	Attachments []string `json:"attachments,omitempty"` // "2-1 Kingston DataTraveler (used here)"
 }
 

@@ -71,6 +71,9 @@ func (r *Runner) reconcile(ctx context.Context, paired []state.Peer) {
 		if r.cancels[p.ID] == nil {
 			r.start(ctx, p)
 		}
+		if running := r.cfg.Set.Get(p.ID); running != nil {
+			running.Session().SetLimit(p.Limit)
+		}
 	}
 	for id, cancel := range r.cancels {
 		if !isPaired[id] {

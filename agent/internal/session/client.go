@@ -45,10 +45,11 @@ func (s *Session) newRemoteDevice(m tunnel.Attach) (*remoteDevice, error) {
 	}
 	m.Attachment = s.nextNumber()
 	d := &remoteDevice{
-		session: s, attachments: a, device: m.Device, number: m.Attachment,
+		session: s, attachments: a, device: m.Device, number: m.Attachment, limit: m.Limit,
 		answered: make(chan struct{}), gone: make(chan struct{}), detached: make(chan struct{}),
 	}
 	d.group = a.lanes.NewGroup(m.Attachment, d)
+	d.group.SetLimit(m.Limit)
 	d.group.Open()
 	a.remote[m.Attachment] = d
 	a.push(tunnel.KindAttach, m.Encode())

@@ -47,6 +47,7 @@ func newExportedAttachment(a *attachments, m tunnel.Attach, cancel context.Cance
 		ending: make(chan struct{}), done: make(chan struct{}),
 	}
 	x.group = a.lanes.NewGroup(m.Attachment, x)
+	x.group.SetLimit(m.Limit)
 	return x
 }
 
@@ -159,5 +160,6 @@ func (x *exportedAttachment) status() (AttachmentStatus, bool) {
 	defer x.mu.Unlock()
 	return x.traffic.status(AttachmentStatus{
 		Number: x.request.Attachment, Device: x.request.Device, Name: x.name, Since: x.since, Pending: x.urbs.live,
+		Limit: x.request.Limit,
 	}), !x.since.IsZero()
 }

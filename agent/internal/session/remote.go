@@ -28,6 +28,7 @@ type remoteDevice struct {
 	attachments *attachments // that it belongs to
 	device      string       // its id on its host
 	number      uint16       // of its attachment
+	limit       uint64       // see tunnel.Attach
 	group       *transport.Group
 	answered    chan struct{} // closed when the host has attached it
 	streams     streams
@@ -205,5 +206,6 @@ func (d *remoteDevice) status() (AttachmentStatus, bool) {
 	}
 	return d.traffic.status(AttachmentStatus{
 		Number: d.number, Client: true, Device: d.device, Name: d.info.Name(), Since: d.since, Pending: pending,
+		Limit: d.limit,
 	}), true
 }

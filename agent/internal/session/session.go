@@ -134,6 +134,9 @@ func (s *Session) stop() {
 	}
 }
 
+// SetLimit caps the rate at which either peer sends to the other, in bits per second; 0 is no limit.
+func (s *Session) SetLimit(bits uint64) { s.transport.SetLimit(bits) }
+
 // Join hands the session a new link to its peer, which the session owns from then on. It does not block.
 func (s *Session) Join(l link.Link) {
 	if l.Info().Peer != s.cfg.Remote {

@@ -18,6 +18,7 @@ type Status struct {
 	Reason      string             `json:"reason,omitempty"` // why the last active link ended
 	Links       []LinkStatus       `json:"links"`            // the one of the highest rank first
 	Choice      string             `json:"choice,omitempty"` // why the active link is not that one
+	Limit       uint64             `json:"limit,omitempty"`  // of each direction, in bits per second; 0: none
 	Attachments []AttachmentStatus `json:"attachments"`      // by number
 	Counters    Counters           `json:"counters"`
 }
@@ -39,10 +40,11 @@ type AttachmentStatus struct {
 	Device   string    `json:"device"` // its id on its host
 	Name     string    `json:"name"`
 	Since    time.Time `json:"since"`
-	Pending  int       `json:"pending"`   // URBs submitted and not completed
-	Done     uint64    `json:"done"`      // URBs completed
-	BytesIn  uint64    `json:"bytes_in"`  // read from the device
-	BytesOut uint64    `json:"bytes_out"` // written to it
+	Limit    uint64    `json:"limit,omitempty"` // of each direction, in bits per second; 0: none
+	Pending  int       `json:"pending"`         // URBs submitted and not completed
+	Done     uint64    `json:"done"`            // URBs completed
+	BytesIn  uint64    `json:"bytes_in"`        // read from the device
+	BytesOut uint64    `json:"bytes_out"`       // written to it
 }
 
 // Counters are numbers of events since the session was made.
@@ -79,6 +81,7 @@ func (s *Session) Status() Status {
 	links, counters := s.transport.Status(), s.transport.Counters()
 	st := Status{
 		Remote: s.cfg.Remote, Linked: links.Linked, Since: links.Since, Reason: links.Reason, Choice: links.Choice,
+		Limit: links.Limit,
 	}
 	for _, l := range links.Links {
 		st.Links = append(st.Links, linkStatus(l))

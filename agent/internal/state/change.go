@@ -54,12 +54,22 @@ func (s *Store) ForgetPeer(id ident.PeerID) error {
 // SetAddresses replaces the direct addresses of a peer. It returns ErrUnknownPeer
 // if the peer is not paired.
 func (s *Store) SetAddresses(id ident.PeerID, addresses []string) error {
+	return s.changePeer(id, func(p *Peer) { p.Addresses = slices.Clone(addresses) })
+}
+
+// SetLimit replaces the limit of a peer, in bits per second. It returns
+// ErrUnknownPeer if the peer is not paired.
+func (s *Store) SetLimit(id ident.PeerID, bits uint64) error {
+	return s.changePeer(id, func(p *Peer) { p.Limit = bits })
+}
+
+func (s *Store) changePeer(id ident.PeerID, change func(*Peer)) error {
 	return s.change(func(st *State) error {
 		i := slices.IndexFunc(st.Peers, func(p Peer) bool { return p.ID == id })
 		if i < 0 {
 			return ErrUnknownPeer
 		}
-		st.Peers[i].Addresses = slices.Clone(addresses)
+		change(&st.Peers[i])
 		return nil
 	})
 }

@@ -43,6 +43,8 @@ type Peer struct {
 	// Addresses lists the direct addresses of the peer, which need no rendezvous:
 	// "tls://host:7574", "tcp://host:7575".
 	Addresses []string `json:"addresses,omitempty"`
+	// Limit caps the rate of each direction, in bits per second; 0 is no limit.
+	Limit uint64 `json:"limit,omitempty"`
 }
 
 // Share lets peers use a device of this machine.
@@ -83,6 +85,8 @@ type Use struct {
 	NoAcceleration bool `json:"no_acceleration,omitempty"`
 	// WriteCache answers writes to a disk before the disk has the data; see package stage.
 	WriteCache bool `json:"write_cache,omitempty"`
+	// Limit caps the rate of each direction, in bits per second; 0 is no limit.
+	Limit uint64 `json:"limit,omitempty"`
 }
 
 // Errors of changes that are refused.

@@ -133,6 +133,7 @@ func (a *attachment) attach(ctx context.Context) (reason error) {
 	}
 	remote, err := s.Attach(ctx, tunnel.Attach{
 		Device: a.stored.Device, Expect: expect, Ahead: !stages.Off, Isochronous: !stages.Off,
+		Limit: a.stored.Limit,
 	})
 	if err != nil {
 		return err

@@ -82,6 +82,7 @@ const (
 type Use struct {
 	Key
 	Mode   state.Mode
+	Limit  uint64 // of each direction, in bits per second; 0: none
 	Phase  Phase
 	Reason error // for Waiting and Failed
 	Since  time.Time
@@ -164,7 +165,7 @@ func (m *Manager) reconcile(ctx context.Context, joined *sync.WaitGroup) {
 func (m *Manager) start(ctx context.Context, key Key, stored state.Use, joined *sync.WaitGroup) {
 	a := &attachment{
 		m: m, stored: stored, number: m.freeNumber(), ended: make(chan struct{}), retryNow: make(chan struct{}, 1),
-		use: Use{Key: key, Mode: stored.Mode, Phase: Connecting, Since: time.Now(), Port: -1},
+		use: Use{Key: key, Mode: stored.Mode, Limit: stored.Limit, Phase: Connecting, Since: time.Now(), Port: -1},
 	}
 	ctx, a.cancel = context.WithCancel(ctx)
 	m.all[key] = a

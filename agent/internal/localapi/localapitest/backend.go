@@ -111,6 +111,11 @@ func (b *Backend) Reach(_ context.Context, r localapi.ReachRequest) (localapi.Pe
 	return b.Paired, b.called("Reach", r)
 }
 
+// Limit returns Paired.
+func (b *Backend) Limit(_ context.Context, r localapi.LimitRequest) (localapi.Peer, error) {
+	return b.Paired, b.called("Limit", r)
+}
+
 // OfferPairing reports Progress, waits, and returns Paired.
 func (b *Backend) OfferPairing(ctx context.Context, progress func(localapi.Progress)) (localapi.Peer, error) {
 	return b.Paired, b.long(ctx, "OfferPairing", nil, progress)

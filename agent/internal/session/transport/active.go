@@ -4,8 +4,8 @@ import "time"
 
 // best returns the link to send on, and one that has to stay up although it is not used now. Either may be nil.
 func (t *Transport) best() (best, spare *linkRunner) {
-	best = t.highest(func(*linkRunner) bool { return true })
-	tcp := t.highest((*linkRunner).mayReplaceUDP)
+	best = highest(t.links, func(*linkRunner) bool { return true })
+	tcp := highest(t.links, (*linkRunner).mayReplaceUDP)
 	if tcp == nil {
 		t.choice.linkLost()
 	}
@@ -19,8 +19,8 @@ func (t *Transport) best() (best, spare *linkRunner) {
 }
 
 // highest returns the ready link of the highest order that matches, or nil.
-func (t *Transport) highest(match func(*linkRunner) bool) (best *linkRunner) {
-	for l := range t.links {
+func highest(links map[*linkRunner]struct{}, match func(*linkRunner) bool) (best *linkRunner) {
+	for l := range links {
 		if l.isReady() && match(l) && (best == nil || l.order.compare(best.order) > 0) {
 			best = l
 		}
@@ -87,7 +87,7 @@ func (t *Transport) sample(now time.Time) {
 		isOther = func(l *linkRunner) bool { return overUDP(l.info.Path) }
 	}
 	reason := t.choice.reason()
-	switch t.choice.sample(now, t.active.link, t.state.total(), t.highest(isOther) != nil) {
+	switch t.choice.sample(now, t.active.link, t.state.total(), highest(t.links, isOther) != nil) {
 	case stepSeek:
 		t.handler.SeekLink()
 	case stepMove:

@@ -21,6 +21,9 @@ var (
 	clean   = link.Stats{RTT: 25 * time.Millisecond, MinRTT: 20 * time.Millisecond, Loss: 0.02}
 )
 
+// choiceTick is the time that a packet takes. It is long, so that minutes take few steps.
+const choiceTick = 5 * time.Millisecond
+
 const mbit = 1e6 / 8 // bytes per second
 
 // choiceScene is a disk that fills the link from a to b, and a keyboard.
@@ -94,6 +97,7 @@ func (s *choiceScene) active() string {
 func newChoiceScene(t *testing.T, udp float64, stats link.Stats, tls float64) *choiceScene {
 	s := &choiceScene{narrowScene: newNarrowScene(t), tlsRate: tls}
 	old := s.link
+	s.tick = choiceTick
 	s.link = s.narrowScene.connect(udpPath, udp, stats)
 	old.Close("only the new link is needed")
 	synctest.Wait()
@@ -112,7 +116,7 @@ func TestPolicedUDPGivesWayToTLS(t *testing.T) {
 		if got := s.a.Status().Choice; !strings.Contains(got, want) {
 			t.Errorf("the reason is %q", got)
 		}
-		if s.latest > 5*packetTime {
+		if s.latest > 5*choiceTick {
 			t.Errorf("a key press took %v", s.latest)
 		}
 		s.run(time.Minute)
@@ -193,7 +197,7 @@ func TestOldPeerKeepsOrderOfRanks(t *testing.T) {
 		s := newChoiceScene(t, 20*mbit, clean, 20*mbit)
 		defer s.end()
 		out, in := linktest.Pair(ident.PeerID{1}, ident.PeerID{2}, udpPath)
-		s.a.Join(newNarrowLink(out, mbit, policed))
+		s.a.Join(newNarrowLink(out, s.tick, mbit, policed))
 		s.b.Join(oldLink{in})
 		synctest.Wait()
 		s.link.Close("only the new link is needed")

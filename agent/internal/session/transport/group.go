@@ -14,13 +14,15 @@ type Group struct {
 	state      *State
 	attachment uint16
 	receiver   Receiver
-	closed     atomic.Bool // set with State.mu held
+	closed     atomic.Bool   // set with State.mu held
+	over       chan struct{} // closed by closeLanes
+	limit      limiter
 	in         [laneSlots]atomic.Pointer[inLane]
 	out        [laneSlots]atomic.Pointer[OutLane] // added with State.mu held
 }
 
 func newGroup(s *State, attachment uint16, r Receiver) *Group {
-	return &Group{state: s, attachment: attachment, receiver: r}
+	return &Group{state: s, attachment: attachment, receiver: r, over: make(chan struct{})}
 }
 
 // slot returns the index of an endpoint's lanes. ok is false for a number that is no lane's.
@@ -65,6 +67,7 @@ func (g *Group) Close() {
 }
 
 func (g *Group) closeLanes() {
+	close(g.over)
 	for _, o := range g.outLanes() {
 		o.close()
 	}

@@ -24,6 +24,7 @@ func (s *State) hello(o linkOrder) *tunnel.Hello {
 	h := &tunnel.Hello{
 		Version: tunnel.Version, Incarnation: s.incarnation, Peer: s.peer,
 		Features: []string{tunnel.FeatureChooses},
+		Limit:    s.transport.limit.own,
 		Rank:     o.rank, Generation: o.generation, LinkID: o.id,
 	}
 	for _, in := range s.inLanes() {
@@ -36,6 +37,10 @@ func (s *State) hello(o linkOrder) *tunnel.Hello {
 func (t *Transport) receiveHello(l *linkRunner, h tunnel.Hello) {
 	if l.isOver() {
 		return
+	}
+	if t.limit.peer != h.Limit {
+		t.limit.setPeer(h.Limit)
+		t.publish()
 	}
 	if !l.info.Dialed && !l.isReady() {
 		l.order = linkOrder{h.Rank, h.Generation, h.LinkID}

@@ -64,6 +64,8 @@ func (t *Transport) handle(linkCtx context.Context, e event) {
 		t.end(e.link, "the peer said goodbye: "+string(e.reason))
 	case endEvent:
 		t.end(e.link, e.reason)
+	case limitEvent:
+		t.setLimit(e.bits)
 	case sampleEvent:
 		t.sample(time.Now())
 	case violationEvent:

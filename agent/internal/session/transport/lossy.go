@@ -18,7 +18,7 @@ type lossyFrame struct {
 }
 
 // Cast sends a lossy frame on the lane of an endpoint. It drops the frame if no link is up, or if the link cannot send
-// it within lossyTimeout. The caller must not change body afterwards.
+// it within lossyTimeout, or if a limit is reached. The caller must not change body afterwards.
 func (g *Group) Cast(endpoint uint8, kind tunnel.Kind, body []byte) {
 	s := g.state
 	l := s.sender.Load()
@@ -26,6 +26,10 @@ func (g *Group) Cast(endpoint uint8, kind tunnel.Kind, body []byte) {
 		return
 	}
 	f := tunnel.Frame{Lane: tunnel.EndpointLane(g.attachment, endpoint), Kind: kind, Body: body}
+	if n := tunnel.HeaderSize + len(body); !g.limit.allow(n) || !s.transport.limit.allow(n) {
+		s.transport.counters.expired.Add(1)
+		return
+	}
 	select {
 	case l.lossy <- lossyFrame{f, time.Now().Add(lossyTimeout)}:
 	default:

@@ -40,6 +40,8 @@ type (
 		link   *linkRunner
 		reason string
 	}
+	// limitEvent changes the limit of this agent.
+	limitEvent struct{ bits uint64 }
 	// sampleEvent reports that a sample of the active link is due.
 	sampleEvent struct{}
 	// violationEvent reports that the peer broke the protocol, so that the state cannot go on.
@@ -51,6 +53,7 @@ type (
 
 // mailbox holds the events that Run has yet to handle. Posting never blocks, so the sender may hold any lock. The
 // senders bound the number of events: each of them posts an event once, or waits until Run has handled the last one.
+// People cause limitEvents.
 type mailbox struct {
 	wake chan struct{} // receives after a post
 

@@ -177,7 +177,7 @@ func (w *writer) run() {
 	defer w.leave()
 	for {
 		f, ok := w.take()
-		if !ok {
+		if !ok || !w.awaitLimits(f) {
 			break
 		}
 		if err := w.link.link.Send(f); err != nil {
@@ -188,6 +188,21 @@ func (w *writer) run() {
 	if !w.link.isOver() {
 		w.link.link.EndLane(w.lane.lane)
 	}
+}
+
+// awaitLimits waits until the limits of the group and of the transport let a frame be sent. It returns false if the
+// lane or the link has ended.
+func (w *writer) awaitLimits(f tunnel.Frame) bool {
+	g, bytes := w.lane.group, tunnel.HeaderSize+len(f.Body)
+	for _, l := range [...]*limiter{&g.limit, &g.state.transport.limit.limiter} {
+		if l.current.Load() != nil {
+			w.turn.end() // other lanes may write meanwhile
+			if !l.wait(f.Class, bytes, g.over, w.link.ended) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // leave removes the writer from its lane. It stays the current one until its link ends, so that no other one starts.

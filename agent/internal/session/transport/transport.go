@@ -66,6 +66,7 @@ type Transport struct {
 	inbox    mailbox         // of Run
 	work     sync.WaitGroup
 	counters counters
+	limit    peerLimit
 	status   atomic.Pointer[Status] // replaced by Run, never changed
 	sampleAt atomic.Int64           // when the next sampleEvent is due; in nanoseconds since 1970
 
@@ -103,6 +104,7 @@ type Status struct {
 	Reason string       // why the last active link ended
 	Links  []LinkStatus // the one of the highest rank first
 	Choice string       // why the active link is not that one; else empty
+	Limit  uint64       // at which each peer may send to the other, in bits per second; 0: none
 }
 
 // LinkStatus describes one link of a transport.
@@ -154,7 +156,10 @@ func (t *Transport) publish() {
 		sorted = append(sorted, l)
 	}
 	slices.SortFunc(sorted, func(a, b *linkRunner) int { return b.order.compare(a.order) })
-	s := &Status{Linked: t.active != nil, Since: t.since, Reason: t.reason, Choice: t.choice.reason()}
+	s := &Status{
+		Linked: t.active != nil, Since: t.since, Reason: t.reason,
+		Choice: t.choice.reason(), Limit: t.limit.bits.Load(),
+	}
 	for _, l := range sorted {
 		s.Links = append(s.Links, LinkStatus{Link: l.link, Ready: l.isReady(), Active: l == t.active, Since: l.began})
 	}

@@ -26,15 +26,16 @@ type narrowLink struct {
 	*linktest.Memory
 	line chan struct{} // holds one while no packet is being sent; receivers get it in order
 
-	packet atomic.Int64 // bytes in packetTime
+	tick   time.Duration // that a packet takes
+	packet atomic.Int64  // bytes in a tick
 	stats  atomic.Pointer[link.Stats]
 
 	mu   sync.Mutex
 	sent map[tunnel.Lane]int // bytes, guarded by mu
 }
 
-func newNarrowLink(m *linktest.Memory, rate float64, stats link.Stats) *narrowLink {
-	l := &narrowLink{Memory: m, line: make(chan struct{}, 1), sent: make(map[tunnel.Lane]int)}
+func newNarrowLink(m *linktest.Memory, tick time.Duration, rate float64, stats link.Stats) *narrowLink {
+	l := &narrowLink{Memory: m, tick: tick, line: make(chan struct{}, 1), sent: make(map[tunnel.Lane]int)}
 	l.line <- struct{}{}
 	l.become(rate, stats)
 	return l
@@ -42,7 +43,7 @@ func newNarrowLink(m *linktest.Memory, rate float64, stats link.Stats) *narrowLi
 
 // become gives the link another rate, in bytes per second, and other measurements.
 func (l *narrowLink) become(rate float64, stats link.Stats) {
-	l.packet.Store(int64(rate * packetTime.Seconds()))
+	l.packet.Store(int64(rate * l.tick.Seconds()))
 	l.stats.Store(&stats)
 }
 
@@ -57,7 +58,7 @@ func (l *narrowLink) Send(f tunnel.Frame) error {
 		left -= part
 		for part > 0 {
 			<-l.line
-			time.Sleep(packetTime)
+			time.Sleep(l.tick)
 			packet := min(part, int(l.packet.Load()))
 			part -= packet
 			l.line <- struct{}{}
@@ -100,10 +101,12 @@ type narrowScene struct {
 	lanes *transport.Group // of a
 	to    *arrivals        // at b
 	link  *narrowLink
+	tick  time.Duration // of new links
 }
 
 func newNarrowScene(t *testing.T) *narrowScene {
 	s := &narrowScene{scene: newScene(t), to: &arrivals{receiver: newReceiver(), at: make(map[tunnel.Lane][]time.Time)}}
+	s.tick = packetTime
 	s.link = s.connect(linktest.LAN(), narrowRate, link.Stats{})
 	s.lanes = s.a.state.NewGroup(narrowAttachment, newReceiver())
 	s.lanes.Open()
@@ -118,7 +121,7 @@ func newNarrowScene(t *testing.T) *narrowScene {
 // connect joins the peers by a narrow link.
 func (s *narrowScene) connect(path link.Path, rate float64, stats link.Stats) *narrowLink {
 	out, in := linktest.Pair(ident.PeerID{1}, ident.PeerID{2}, path)
-	l := newNarrowLink(out, rate, stats)
+	l := newNarrowLink(out, s.tick, rate, stats)
 	s.a.Join(l)
 	s.b.Join(in)
 	synctest.Wait()
