@@ -245,7 +245,7 @@ func measurePresses(
 			t.Fatal(err)
 		}
 	}
-	remote, _ := attachThroughSession(t, dev, keys, labDialer(t, l, transport), labDialer(t, l, "tls"))
+	remote, _ := attachThroughEither(t, dev, keys, labDialer(t, l, transport), labDialer(t, l, "tls"))
 	var count atomic.Int64
 	resubmit := func(e usb.Endpoint, size int, note func(*usb.URB)) {
 		u := &usb.URB{Endpoint: e, Data: make([]byte, size)}

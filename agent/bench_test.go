@@ -147,14 +147,22 @@ func throughSession(b testing.TB, dev usb.Device, dial dialer) usb.Device {
 			b.Fatal(err)
 		}
 	}
-	remote, _ := attachThroughSession(b, dev, keys, dial, nil)
+	remote, _ := attachThroughSession(b, dev, keys, dial)
 	return remote
 }
 
 // attachThroughSession attaches a device through two sessions and a link. It returns
-// a function that replaces the link by a new one. If the host seeks a link over TCP, it
-// gets the one of dialTCP, unless that is nil.
+// a function that replaces the link by a new one.
 func attachThroughSession(
+	b testing.TB, dev usb.Device, keys [2]ident.Key, dial dialer,
+) (remote usb.Device, relink func()) {
+	b.Helper()
+	return attachThroughEither(b, dev, keys, dial, nil)
+}
+
+// attachThroughEither also gives the host the link of dialTCP, unless that is nil, if the
+// host seeks a link over TCP.
+func attachThroughEither(
 	b testing.TB, dev usb.Device, keys [2]ident.Key, dial, dialTCP dialer,
 ) (remote usb.Device, relink func()) {
 	b.Helper()

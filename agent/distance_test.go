@@ -88,7 +88,7 @@ func TestStagedDiskSurvivesLinkLoss(t *testing.T) {
 		}
 	}
 	local := softwareDisk(t)
-	remote, relink := attachThroughSession(t, local, keys, dialTCP(tcplink.TLS), nil)
+	remote, relink := attachThroughSession(t, local, keys, dialTCP(tcplink.TLS))
 	dev := stage.Wrap(remote, stage.Config{})
 	defer dev.Close()
 	disk, err := massstorage.New(massstorage.Config{Device: dev})

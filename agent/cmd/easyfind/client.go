@@ -43,7 +43,7 @@ type useCommand struct {
 	Device   string `arg:"" help:"Bus id, vendor:product or serial number of the device."`
 	Endpoint bool   `env:"-" help:"Export it on the loopback USB/IP server instead of attaching it here."`
 
-	WriteCache     bool `env:"-" name:"write-cache" help:"Answer writes to a disk before the disk has the data."`
+	WriteCache     bool    `env:"-" name:"write-cache" help:"Answer writes to a disk before the disk has the data."`
 	NoAcceleration bool    `env:"-" name:"no-acceleration" help:"Pass every transfer unchanged, without reading ahead."`
 	Limit          bitRate `env:"-" placeholder:"20Mbit/s" help:"Cap the rate of the device's data, in each direction."`
 }
@@ -69,7 +69,7 @@ func (c *useCommand) Run(p *program) error {
 	request := localapi.UseRequest{
 		Peer: c.Peer, Device: c.Device, Endpoint: c.Endpoint, NoAcceleration: c.NoAcceleration,
 		WriteCache: c.WriteCache,
-		Limit: uint64(c.Limit),
+		Limit:      uint64(c.Limit),
 	}
 	use, err := c.agent(p).Use(p.ctx, request, p.progress)
 	if err != nil {

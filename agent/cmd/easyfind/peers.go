@@ -95,8 +95,8 @@ type limitCommand struct {
 
 // Help is shown below the command's flags.
 func (*limitCommand) Help() string {
-	return `The limit applies at once to each direction, for all devices together. If the other machine has a limit, too,
-the lower one counts. Keyboards, mice and control messages do not wait. To cap one device, use it with --limit.
+	return `The limit applies at once to each direction, for all devices together. If the other machine has a limit,
+too, the lower one counts. Keyboards, mice and control messages do not wait. To cap one device, use it with --limit.
 
 Examples:
 

@@ -57,7 +57,7 @@ type pipe struct {
 	rng     *rand.Rand // three draws per packet, so its fate depends on the seed and its number only
 	bad     bool       // Gilbert state
 	idle    int64      // when the rate-limited line becomes idle
-	policed int64 // when the bucket of the policed UDP is full again
+	policed int64      // when the bucket of the policed UDP is full again
 	wander  jitter
 	line    fifo // in order
 	held    fifo // taken out of order
