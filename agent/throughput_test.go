@@ -3,6 +3,8 @@ package agent_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +20,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/stage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
+	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 // BenchmarkThroughput measures the processor time of both agents for each GB that they carry
@@ -26,7 +29,11 @@ import (
 //
 //	other process        this process                                other process
 //	USB/IP client ──TCP──► endpoint ─► session ─► link ─► session ──TCP──► USB/IP server
+//
+// "tls/alone" is a TLS connection that carries bytes and nothing else. How much processor
+// time a GB takes depends on the machine and on what else runs there, so compare with it.
 func BenchmarkThroughput(b *testing.B) {
+	b.Run("tls/alone", benchmarkTLS)
 	for _, over := range []struct {
 		name string
 		dial dialer
@@ -50,6 +57,96 @@ func BenchmarkThroughput(b *testing.B) {
 			}
 		}
 	}
+}
+
+// benchmarkTLS sends bytes over a TLS connection on loopback.
+func benchmarkTLS(b *testing.B) {
+	const size = 64 << 10
+	key, err := ident.NewKey(rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg, err := ident.MutualTLS(key, "bench", trustAll)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ln, err := tls.Listen("tcp", anyPort, cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	received := make(chan int64, 1)
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			received <- 0
+			return
+		}
+		defer conn.Close()
+		n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, conn, make([]byte, size))
+		received <- n
+	}()
+	conn, err := tls.Dial("tcp", ln.Addr().String(), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	buf := make([]byte, size)
+	meterOf(b, size, func() {
+		for range b.N {
+			if _, err := conn.Write(buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+		conn.CloseWrite()
+		if n := <-received; n != int64(b.N)*size {
+			b.Fatalf("%d bytes arrived", n)
+		}
+	})
+}
+
+// TestTransfersReuseMemory bounds what both agents, a USB/IP client and a USB/IP server
+// allocate for bulk URBs over a TLS link. In a steady state each buffer is used again.
+func TestTransfersReuseMemory(t *testing.T) {
+	const urbs = 300
+	most, share := 80.0, 0.6
+	if linktest.RaceDetector {
+		most, share = 250, 4
+	}
+	for _, l := range []load{{"in", bulkIn, 64 << 10, 16}, {"out", bulkOut, 64 << 10, 16}} {
+		t.Run(l.name, func(t *testing.T) {
+			from := importFrom(t, serveUSBIP(t, newInstantDevice(t)))
+			remote := throughSession(t, from, dialTCP(tcplink.TLS))
+			dev := importFrom(t, serveUSBIP(t, stage.Wrap(remote, stage.Config{})))
+			l.run(dev, urbs)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			l.run(dev, urbs)
+			runtime.ReadMemStats(&after)
+			allocations := float64(after.Mallocs-before.Mallocs) / urbs
+			bytes := float64(after.TotalAlloc-before.TotalAlloc) / float64(urbs*l.size)
+			if allocations > most || bytes > share {
+				t.Errorf("%.1f allocations for each URB and %.2f bytes for each byte, want at most %.0f and %.1f",
+					allocations, bytes, most, share)
+			}
+			t.Logf("%.1f allocations for each URB, %.2f bytes for each byte", allocations, bytes)
+		})
+	}
+}
+
+// importFrom imports an instantDevice over USB/IP.
+func importFrom(t testing.TB, address string) usb.Device {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imported, err := usbip.Import(t.Context(), conn, "instant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { imported.Close() })
+	return imported
 }
 
 // meterOf runs a transfer of b.N URBs and reports what the process used for it.
@@ -110,7 +207,7 @@ type instantDevice struct {
 	gone chan struct{}
 }
 
-func newInstantDevice(b *testing.B) usb.Device {
+func newInstantDevice(b testing.TB) usb.Device {
 	d := instantDevice{urbs: make(chan *usb.URB, usb.MaxPending), gone: make(chan struct{})}
 	var done sync.WaitGroup
 	done.Go(d.serve)
@@ -188,15 +285,7 @@ func benchmarkUSBIP(b *testing.B, dial dialer, l load) {
 		}
 		return s
 	}
-	conn, err := net.Dial("tcp", answer())
-	if err != nil {
-		b.Fatal(err)
-	}
-	imported, err := usbip.Import(b.Context(), conn, "instant")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { imported.Close() })
+	imported := importFrom(b, answer())
 	dev := stage.Wrap(throughSession(b, imported, dial), stage.Config{})
 	fmt.Fprintln(in, serveUSBIP(b, dev))
 	transfer := func(n int) {

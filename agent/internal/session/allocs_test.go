@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/link/linktest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
@@ -45,7 +46,7 @@ func (l *load) run(n int) {
 // are kept. The detector of data races makes sync.Pool drop values at random, so the bound is wider with it.
 func TestURBsReuseMemory(t *testing.T) {
 	limit, share := 3.0, 1
-	if raceDetector {
+	if linktest.RaceDetector {
 		limit, share = 12, 10
 	}
 	for name, c := range map[string]struct {

@@ -20,6 +20,7 @@ type Outbox struct {
 
 	mu      sync.Mutex
 	calls   []call
+	spare   []call // memory for calls
 	running bool
 	idle    sync.Cond // on mu; signalled when running becomes false
 }
@@ -72,12 +73,14 @@ func (o *Outbox) Run() {
 	o.running = true
 	for len(o.calls) > 0 {
 		calls := o.calls
-		o.calls = nil
+		o.calls, o.spare = o.spare, nil
 		o.mu.Unlock()
 		for _, c := range calls {
 			o.perform(c)
 		}
+		clear(calls)
 		o.mu.Lock()
+		o.spare = calls[:0]
 	}
 	o.running = false
 	o.idle.Broadcast()
