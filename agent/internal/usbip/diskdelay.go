@@ -22,17 +22,16 @@ func diskDelay(sys string) time.Duration {
 	return parseDelay(string(text))
 }
 
-// parseDelay parses seconds ("1"; since Linux 6.11 also "1.5") or milliseconds
-// ("1500ms").
+// parseDelay parses seconds ("1") or milliseconds ("1500ms"), which newer kernels show if
+// they are no whole seconds (format_delay_ms).
 func parseDelay(text string) time.Duration {
 	number, isMilliseconds := strings.CutSuffix(strings.TrimSpace(text), "ms")
-	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !(n > 0 && n < 1e6) {
+	n, err := strconv.ParseUint(number, 10, 32)
+	switch {
+	case err != nil:
 		return 0
+	case isMilliseconds:
+		return time.Duration(n) * time.Millisecond
 	}
-	unit := time.Second
-	if isMilliseconds {
-		unit = time.Millisecond
-	}
-	return time.Duration(n * float64(unit))
+	return time.Duration(n) * time.Second
 }

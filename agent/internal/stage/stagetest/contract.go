@@ -101,8 +101,10 @@ func randomCommand(random *rand.Rand, cfg DiskConfig, next []uint64) command {
 		}
 		c.block, c.in = Read(next[s], count), int(count*size)
 		next[s] += count
-	case k < 26:
+	case k < 25:
 		c.block, c.in = Read(near, count), int(count*size)
+	case k < 26: // where a search for signatures begins
+		c.block, c.in = Read(cfg.Blocks-(64<<10)/size, (4<<10)/size), 4<<10
 	case k < 34:
 		c.out = make([]byte, count*size)
 		for i := range c.out {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// answersTTL is the age at which the stage forgets the answer to a command. A driver learns
+// answersTTL is the age at which the stage forgets the answer to a command, counted from
+// the time when the command was sent: the link may be lost meanwhile. A driver learns
 // by TEST UNIT READY whether the medium has changed, every two seconds or less often
 // (Linux: block/disk-events.c). So it never gets the answer to the previous one.
 const answersTTL = time.Second
@@ -30,8 +31,9 @@ type answer struct {
 	wrapper wrapper // of the command
 	data    []byte
 	residue uint32
-	sense   []byte    // not nil: the command fails with them
-	arrived time.Time // zero: it is under way
+	sense   []byte // not nil: the command fails with them
+	sent    time.Time
+	arrived bool
 	dropped bool
 	isAhead bool // the stage has asked, and no driver has got the answer
 }
@@ -67,8 +69,7 @@ func (k *answer) answers(w *wrapper) bool {
 // find returns the answer to w, or nil.
 func (a *answers) find(w *wrapper, now time.Time) *answer {
 	for _, k := range a.list {
-		fresh := k.arrived.IsZero() || now.Sub(k.arrived) < answersTTL
-		if fresh && k.answers(w) {
+		if now.Sub(k.sent) < answersTTL && k.answers(w) {
 			return k
 		}
 	}
@@ -110,7 +111,7 @@ func (a *ahead) remember(x *exchange) {
 	if !w.isRepeatable() || x.data != nil && (!x.hasData || x.data.Actual > maxAnswer) {
 		return
 	}
-	k := &answer{wrapper: *w, arrived: time.Now(), residue: binary.LittleEndian.Uint32(x.status.Data[8:])}
+	k := &answer{wrapper: *w, sent: x.start.at, arrived: true, residue: binary.LittleEndian.Uint32(x.status.Data[8:])}
 	if x.data != nil {
 		k.data = x.data.Data[:x.data.Actual]
 	}
@@ -124,10 +125,10 @@ const maxAnswer = 4 << 10 // bytes of an answer that is kept
 func (s *Stage) checkAnswer(c *command) {
 	k := c.answer
 	switch {
-	case k.dropped && k.arrived.IsZero():
+	case k.dropped && !k.arrived:
 		c.answer = nil
 		s.exchanges.launch(c)
-	case k.arrived.IsZero():
+	case !k.arrived:
 	case k.sense != nil:
 		u := s.ahead.unit(c.wrapper.unit())
 		u.pending = pendingSense{sense: k.sense, reported: true}
@@ -161,10 +162,10 @@ func (f *exchanges) probe() {
 		length uint32
 	}{{make([]byte, 6), 0}, {[]byte{opReadCapacity10, 9: 0}, 8}} {
 		w := f.newWrapper(0, p.length, p.block)
-		if k := u.answers.find(&w, time.Now()); k != nil && k.arrived.IsZero() {
+		if k := u.answers.find(&w, time.Now()); k != nil && !k.arrived {
 			continue
 		}
-		k := &answer{wrapper: w, isAhead: true}
+		k := &answer{wrapper: w, sent: time.Now(), isAhead: true}
 		s.ahead.addAnswer(u, k)
 		f.run(w, answerFetch{stage: s, unit: u, answer: k})
 	}
@@ -183,11 +184,15 @@ func (p answerFetch) done(x *exchange, _ verdict) {
 		k.data = x.data.Data[:x.data.Actual]
 		s.ahead.fetched += int64(len(k.data))
 	}
+	if time.Since(k.sent) >= answersTTL {
+		s.ahead.dropAnswer(p.unit, k)
+		return
+	}
 	if k.dropped {
 		s.ahead.dropped += int64(len(k.data))
 		return
 	}
-	k.arrived = time.Now()
+	k.arrived = true
 	k.residue = binary.LittleEndian.Uint32(x.status.Data[8:])
 	s.learn(&x.wrapper, k.data)
 	if x.wrapper.operation() == opReadCapacity10 && s.mode != draining {
@@ -206,7 +211,7 @@ func (p answerFetch) failed(_ *exchange, sense []byte) {
 	switch {
 	case isFixed && sense[2]&0x0f == keyNotReady:
 		if !wasDropped && p.answer.wrapper.operation() == opTestUnitReady {
-			s.ahead.addAnswer(u, &answer{wrapper: p.answer.wrapper, sense: sense, arrived: time.Now()})
+			s.ahead.addAnswer(u, &answer{wrapper: p.answer.wrapper, sense: sense, sent: p.answer.sent, arrived: true})
 		}
 	case u.pending.keep(sense):
 		s.ahead.dropAll()

@@ -22,11 +22,12 @@ var (
 	modeSense = []byte{0x1a, 0, 0x3f, 0, 192, 0}
 )
 
-// recorder records the operation codes that reach a disk.
+// recorder records the operation codes that reach a disk. path is the path to it.
 type recorder struct {
 	*stagetest.Disk
-	mu  sync.Mutex
-	ops []byte
+	path *stagetest.Path
+	mu   sync.Mutex
+	ops  []byte
 }
 
 func (r *recorder) Submit(u *usb.URB) {
@@ -44,6 +45,7 @@ func inProbe(t *testing.T, run func(s scene, r *recorder)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{Disk: stagetest.NewDisk(smallDisk())}
 		path := stagetest.NewPath(guard.New(r), stagetest.PathConfig{Delay: sceneRTT / 2})
+		r.path = path
 		s, reason := storage.New(path, storage.Config{})
 		if s == nil {
 			t.Fatal(reason)
@@ -123,6 +125,22 @@ func TestUnitAttentionReachesTheDriverOnce(t *testing.T) {
 			if r := s.driver.Do(0, c.block, c.in, nil); r.Failed || r.Err != "" {
 				s.Errorf("% x: %v", c.block, r)
 			}
+		}
+	})
+}
+
+// TestAnswerOfALostLinkIsTooOld loses the link after the disk has run the first TEST UNIT
+// READY. The medium is changed before the answer arrives.
+func TestAnswerOfALostLinkIsTooOld(t *testing.T) {
+	inProbe(t, func(s scene, r *recorder) {
+		time.AfterFunc(sceneRTT*3/4, func() { r.path.SetDown(true) })
+		time.AfterFunc(2*time.Second, func() { s.disk.ChangeMedium(0) })
+		time.AfterFunc(3*time.Second, func() { r.path.SetDown(false) })
+		if i := s.driver.Do(0, inquiry, 36, nil); i.Failed || i.Err != "" {
+			s.Error(i)
+		}
+		if i := s.driver.Do(0, testReady, 0, nil); !i.Failed || i.Sense != [3]byte{6, 0x28, 0} {
+			s.Errorf("TEST UNIT READY: %v", i)
 		}
 	})
 }
