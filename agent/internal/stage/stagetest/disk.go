@@ -47,6 +47,7 @@ type DiskConfig struct {
 	NoSync    bool   // the disk knows no SYNCHRONIZE CACHE
 	Pages     bool   // it knows vital product data, REPORT LUNS, UNMAP and a vendor command
 	Halts     bool   // its IN endpoint halts after data that are shorter than expected (6.7.2, case 5)
+	Differs   bool   // each READ returns other data; each block repeats 16 bytes of which the first is its number
 	// Fault returns how a READ or WRITE of blocks misbehaves. It may be called at any time on any
 	// goroutine.
 	Fault func(op byte, unit uint8, first, count uint64) Fault

@@ -121,7 +121,11 @@ func (d *Disk) blocks(unit uint8, block []byte, length uint32, toHost bool) {
 		return
 	}
 	for i := range count {
-		d.data = append(d.data, d.block(unit, first+i)...)
+		b := d.block(unit, first+i)
+		if d.cfg.Differs {
+			b = slices.Repeat([]byte{byte(first + i), byte(d.commands), byte(d.commands >> 8), 15: 0}, len(b)/16)
+		}
+		d.data = append(d.data, b...)
 	}
 	d.state = stateIn
 	switch {

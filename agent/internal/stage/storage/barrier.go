@@ -35,7 +35,7 @@ func (k *cache) begin(c *command) bool {
 // read handles a READ. It returns false if the device answers it.
 func (k *cache) read(c *command, u *unit, e extent) bool {
 	s := k.stage
-	if slices.ContainsFunc(u.cache.lost, e.overlaps) {
+	if u.cache.hasLostIn(e) {
 		s.fail(c, lostSense(codeUnreadable))
 		return true
 	}
@@ -87,12 +87,16 @@ func (k *cache) proceed(c *command) {
 	s, w := k.stage, &c.wrapper
 	u := s.ahead.unit(w.unit())
 	stops := w.operation() == opStartStop
+	e, ok := w.extent()
+	isRead := ok && !w.writes()
 	switch {
 	case len(k.writes) > 0 && (!w.isSync() || u.cache.hasLost() || u.cache.noSync):
 		return // until all are done
 	case u.cache.hasLost() && (w.isSync() || stops && !u.cache.toldStop || w.writes() && !w.isWrite()):
 		u.cache.toldStop = u.cache.toldStop || stops
 		s.fail(c, lostSense(codeWriteError))
+	case isRead && u.cache.hasLostIn(e):
+		s.fail(c, lostSense(codeUnreadable))
 	case w.isSync() && u.cache.noSync:
 		s.replyStatus(c, 0, statusPassed)
 	case w.isSync() && w.length() == 0:

@@ -4,7 +4,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/storage"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
 func TestHostileDriverNeitherHangsNorBreaksTheDisk(t *testing.T) {
@@ -26,5 +29,19 @@ func FuzzHostileDriver(f *testing.F) {
 			return
 		}
 		stagetest.Hostile(t, input, wrap)
+	})
+}
+
+// TestHostileCases runs all cases, with a driver that does not know of a write cache, and
+// with one that does but finds none.
+func TestHostileCases(t *testing.T) {
+	stagetest.Cases(t, wrap)
+	stagetest.Cases(t, func(t *testing.T, disk usb.Device, cfg stagetest.PathConfig) (usb.Device, *stagetest.Path) {
+		path := stagetest.NewPath(guard.New(disk), cfg)
+		s, reason := storage.New(path, storage.Config{WriteCache: true})
+		if s == nil {
+			t.Fatal(reason)
+		}
+		return s, path
 	})
 }

@@ -81,6 +81,8 @@ type unitCache struct {
 
 func (u *unitCache) hasLost() bool { return len(u.lost) > 0 }
 
+func (u *unitCache) hasLostIn(e extent) bool { return slices.ContainsFunc(u.lost, e.overlaps) }
+
 // mayHold reports whether the stage may answer a write early. The unit must be a disk
 // that takes writes, and the driver must know of the cache: otherwise it sends no
 // SYNCHRONIZE CACHE.
