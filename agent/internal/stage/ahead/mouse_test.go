@@ -220,7 +220,7 @@ func TestRequestsLeaveNothingStale(t *testing.T) {
 			if status := usb.Do(t.Context(), s, &usb.URB{Setup: setup.Bytes()}); status != usb.StatusOK {
 				t.Errorf("%s: status %d", name, status)
 			}
-			if n := m.Posted(mouseIn); n != 0 {
+			if n := m.Stale() + m.Posted(mouseIn); n != 0 {
 				t.Errorf("%s: %d transfers are posted", name, n)
 			}
 			m.Report(mouseIn, number(9))
@@ -231,4 +231,67 @@ func TestRequestsLeaveNothingStale(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestErrorIsReportedOnce lets transfers of a mouse fail, the driver's alone or all that are
+// posted.
+func TestErrorIsReportedOnce(t *testing.T) {
+	for _, failed := range []int{1, 1000} {
+		synctest.Test(t, func(t *testing.T) {
+			m := mouse(1)
+			s := stageOf(m)
+			defer s.Close()
+			d := &poller{dev: s, endpoint: mouseIn, length: 8}
+			d.start()
+			time.Sleep(time.Second)
+			m.Fail(mouseIn, failed, usb.StatusProtocol)
+			time.Sleep(time.Second)
+			if n := m.Posted(mouseIn); n != 0 {
+				t.Errorf("%d transfers are posted after an error", n)
+			}
+			m.Report(mouseIn, number(1))
+			d.start()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if !slices.Equal(d.statuses, []usb.Status{usb.StatusProtocol}) || len(d.reports) != 1 {
+				t.Errorf("of %d errors the driver has seen %v, then %d reports", failed, d.statuses, len(d.reports))
+			}
+		})
+	}
+}
+
+// TestDriverOnDemandGetsNothingAhead polls a device that also has an OUT endpoint.
+func TestDriverOnDemandGetsNothingAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := stagetest.NewPeripheral(stagetest.PeripheralConfig{
+			Speed: usb.SpeedFull,
+			Configuration: stagetest.Configuration(stagetest.Interface(usb.Interface{Class: 3},
+				usb.EndpointDescriptor{Address: mouseIn, Type: usb.Interrupt, MaxPacket: 8, Interval: 1},
+				usb.EndpointDescriptor{Address: 0x02, Type: usb.Interrupt, MaxPacket: 8, Interval: 1})),
+		})
+		s := stageOf(m)
+		defer s.Close()
+		urbs := [2]*usb.URB{}
+		for i := range urbs {
+			urbs[i] = &usb.URB{Endpoint: mouseIn, Data: make([]byte, 8)}
+			usb.Start(s, urbs[i])
+		}
+		s.Cancel(urbs[1])
+		time.Sleep(time.Second)
+		if n := m.Posted(mouseIn); n != 1 {
+			t.Errorf("%d transfers are posted for a driver with one", n)
+		}
+		for n := range 5 { // the driver fetches one report every two seconds
+			time.Sleep(2 * time.Second)
+			u := &usb.URB{Endpoint: mouseIn, Data: make([]byte, 8)}
+			done := usb.Start(s, u)
+			for i := range 10 {
+				m.Report(mouseIn, number(10*n+i))
+			}
+			<-done
+		}
+		if n := m.Unread(mouseIn); n < 35 {
+			t.Errorf("the device has %d of 50 reports, the rest was fetched for nobody", n)
+		}
+	})
 }

@@ -36,6 +36,7 @@ type Peripheral struct {
 	halted    map[usb.Endpoint]bool
 	busy      map[usb.Endpoint]bool
 	submitted int
+	stale     int // transfers posted when a request changed the state of the device
 }
 
 // NewPeripheral returns an opened device.
@@ -108,6 +109,26 @@ func (d *Peripheral) Submitted() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.submitted
+}
+
+// Stale returns the greatest number of transfers that were posted when a request selected a
+// configuration or a setting, cleared a halt, or reset the device.
+func (d *Peripheral) Stale() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stale
+}
+
+// Fail ends the oldest transfers of an endpoint with a status, n at most.
+func (d *Peripheral) Fail(e usb.Endpoint, n int, status usb.Status) {
+	d.mu.Lock()
+	n = min(n, len(d.urbs[e]))
+	for _, u := range d.urbs[e][:n] {
+		d.box.Finish(u, status)
+	}
+	d.urbs[e] = d.urbs[e][n:]
+	d.mu.Unlock()
+	d.box.Run()
 }
 
 // Halt halts an endpoint.
@@ -214,6 +235,11 @@ func (d *Peripheral) fill(u *usb.URB) (usb.Status, bool) {
 // control runs a request. mu must be held.
 func (d *Peripheral) control(u *usb.URB) {
 	s := u.SetupPacket()
+	if s.Change() != usb.NoChange {
+		for _, q := range d.urbs {
+			d.stale = max(d.stale, len(q))
+		}
+	}
 	switch s.Change() {
 	case usb.ClearHalt:
 		delete(d.halted, usb.Endpoint(s.Index))

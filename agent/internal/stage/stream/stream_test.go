@@ -58,10 +58,11 @@ func exchange(t *testing.T, dev usb.Device, count int) {
 	t.Helper()
 	for n := range count {
 		request := []byte{0x6f, byte(n), 1, 2, 3}
-		u := &usb.URB{Endpoint: out, Data: request}
+		u := &usb.URB{Endpoint: out, Data: bytes.Clone(request)}
 		if s := usb.Do(t.Context(), dev, u); s != usb.StatusOK || u.Actual != len(request) {
 			t.Fatalf("request %d: status %d, %d bytes", n, s, u.Actual)
 		}
+		clear(u.Data) // the memory belongs to the program again
 		response := &usb.URB{Endpoint: in, Data: make([]byte, 64)}
 		s := usb.Do(t.Context(), dev, response)
 		if s != usb.StatusOK || !bytes.Equal(response.Data[:response.Actual], request) {
@@ -167,6 +168,12 @@ func TestBusyDeviceEndsARequest(t *testing.T) {
 		began := time.Now()
 		control := &usb.URB{Setup: usb.Setup{Type: 0x21, Request: 1}.Bytes()} // ABORT waits for the request
 		done := usb.Start(dev, control)
+		time.Sleep(time.Second)
+		select {
+		case <-done:
+			t.Error("a control request overtakes the request that was answered early")
+		default:
+		}
 		s := usb.Do(t.Context(), dev, &usb.URB{Endpoint: in, Data: make([]byte, 64)})
 		if took := time.Since(began); s != usb.StatusTimeout || took > 6*time.Second {
 			t.Errorf("status %d after %v", s, took)
