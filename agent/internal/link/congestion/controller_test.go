@@ -79,6 +79,27 @@ func TestShortLinkPermitsBursts(t *testing.T) {
 	}
 }
 
+// TestForgottenPacketsTakeNoMemory sends packets of which the caller forgets a few.
+func TestForgottenPacketsTakeNoMemory(t *testing.T) {
+	const window = 100
+	c := New(packetBytes, ms)
+	inFlight := 0
+	for n := range int64(100_000) {
+		c.OnSent(Time(n), n, packetBytes, inFlight)
+		inFlight += packetBytes
+		if number := n - window; number >= 0 {
+			inFlight -= packetBytes
+			if number%1000 > 0 {
+				acked := []Packet{{Number: number, Bytes: packetBytes}}
+				c.OnAck(Ack{Now: Time(n), RTT: ms, Acked: acked})
+			}
+		}
+	}
+	if n := len(c.sample.records); n > 4*window {
+		t.Errorf("%d records of %d packets in flight", n, window)
+	}
+}
+
 func TestMeasuresRateAndLoss(t *testing.T) {
 	c := New(packetBytes, 50*ms)
 	s := newSimulation(path{50, 50 * ms, 0, 0.02, 1, 50 * ms}, 1)

@@ -35,6 +35,7 @@ func (d delivery) rate() float64 { return float64(d.amount) / float64(d.span) * 
 // sampler measures delivery rates (draft-cheng-iccrg-delivery-rate-estimation).
 type sampler struct {
 	records     []record // by packet number modulo the length, a power of two
+	recorded    int      // bytes of all records
 	inFlight    int
 	delivered   int64 // bytes, since the beginning
 	deliveredAt Time
@@ -56,12 +57,27 @@ func (s *sampler) sent(now Time, number int64, bytes, inFlight int) {
 	if s.records == nil {
 		s.records = make([]record, 256)
 	}
-	for r := s.slot(number); r.bytes > 0 && r.number != number && len(s.records) < maxRecords; r = s.slot(number) {
-		s.grow()
-	}
+	s.makeRoom(number, inFlight)
+	s.recorded += bytes
 	*s.slot(number) = record{
 		number: number, bytes: bytes, sentAt: now, delivered: s.delivered, deliveredAt: s.deliveredAt,
 		firstSentAt: s.firstSentAt, limited: s.delivered < s.limitedTo,
+	}
+}
+
+// makeRoom frees the slot of a packet. The slot may hold a packet that is no longer in flight:
+// the engine reports neither the acknowledgement nor the loss of a packet that it has
+// replaced by a probe (RFC 9002 section 6.2.4). Then more bytes are recorded than in flight.
+func (s *sampler) makeRoom(number int64, inFlight int) {
+	for {
+		r := s.slot(number)
+		if r.bytes > 0 && r.number != number && s.recorded-inFlight < r.bytes && len(s.records) < maxRecords {
+			s.grow()
+			continue
+		}
+		s.recorded -= r.bytes
+		r.bytes = 0
+		return
 	}
 }
 
@@ -86,6 +102,7 @@ func (s *sampler) take(p Packet) (record, bool) {
 	}
 	taken := *r
 	r.bytes = 0
+	s.recorded -= taken.bytes
 	s.inFlight = max(0, s.inFlight-taken.bytes)
 	return taken, true
 }

@@ -14,15 +14,31 @@ import (
 // TestCoalescedPacketsArriveSeparately sends packets in one system call, as the engine does.
 // On loopback the kernel also delivers them in one.
 func TestCoalescedPacketsArriveSeparately(t *testing.T) {
-	var ends [2]*net.UDPConn
-	for i := range ends {
-		var err error
-		if ends[i], err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
-			t.Fatal(err)
-		}
-		defer ends[i].Close()
+	loopback := net.IPv4(127, 0, 0, 1)
+	for name, listen := range map[string]func() (*net.UDPConn, error){
+		"one address":   func() (*net.UDPConn, error) { return net.ListenUDP("udp4", &net.UDPAddr{IP: loopback}) },
+		"all addresses": func() (*net.UDPConn, error) { return net.ListenUDP("udp", nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			from, err := net.ListenUDP("udp4", &net.UDPAddr{IP: loopback})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer from.Close()
+			conn, err := listen()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			at := &net.UDPAddr{IP: loopback, Port: conn.LocalAddr().(*net.UDPAddr).Port}
+			checkCoalesced(t, from, newSocket(conn), at)
+		})
 	}
-	from, to := ends[0], newSocket(ends[1])
+}
+
+// checkCoalesced sends packets to an address and reads them.
+func checkCoalesced(t *testing.T, from *net.UDPConn, to *socket, at *net.UDPAddr) {
+	t.Helper()
 	if !to.coalesces {
 		t.Error("the kernel does not coalesce packets")
 	}
@@ -36,7 +52,7 @@ func TestCoalescedPacketsArriveSeparately(t *testing.T) {
 		if segment < total {
 			control = segmentControl(uint16(segment))
 		}
-		if _, _, err := from.WriteMsgUDP(b, control, to.LocalAddr().(*net.UDPAddr)); err != nil {
+		if _, _, err := from.WriteMsgUDP(b, control, at); err != nil {
 			t.Fatal(err)
 		}
 		for ; total > segment; total -= segment {

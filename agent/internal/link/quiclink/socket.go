@@ -3,6 +3,7 @@ package quiclink
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -28,9 +29,11 @@ func newSocket(conn *net.UDPConn) *socket {
 
 // WriteMsgUDP sends packets with the kernel's segmentation offload.
 func (s *socket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
-	n, oobn, err = s.UDPConn.WriteMsgUDP(b, oob, to)
+	ap := to.AddrPort() // a *net.UDPAddr would cost an allocation
+	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	n, oobn, err = s.WriteMsgUDPAddrPort(b, oob, ap)
 	if errors.Is(err, syscall.EPERM) { // Linux sometimes returns it once: golang.org/issue/63322
-		n, oobn, err = s.UDPConn.WriteMsgUDP(b, oob, to)
+		n, oobn, err = s.WriteMsgUDPAddrPort(b, oob, ap)
 	}
 	if transient(err) {
 		return len(b), len(oob), nil
