@@ -15,7 +15,8 @@ CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 VULNDB ?= https://vuln.go.dev
 
 .PHONY: help setup setup-test setup-compose build demo test test-compose lint fmt fuzz soak-storage
-.PHONY: bench bench-rendezvous bench-peers bench-relay bench-link bench-priority bench-cpu packages vulncheck sbom clean
+.PHONY: bench bench-rendezvous bench-peers bench-relay bench-link bench-priority bench-isochronous bench-cpu
+.PHONY: packages vulncheck sbom clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -70,6 +71,9 @@ bench-cpu: setup-test ## measure the agents' processor time per GB on loopback
 
 bench-link: setup-test ## measure QUIC links over emulated links, with TCP in the same run (root)
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchLink$$' ./agent/internal/link/quiclink -bench-link $(BENCHFLAGS)
+
+bench-isochronous: setup-test ## count the gaps of audio and video over emulated links (root)
+	@$(GO) test -count=1 -timeout 30m -run '^TestBenchIsochronous$$' ./agent -bench-isochronous $(BENCHFLAGS)
 
 bench-priority: setup-test ## measure key presses next to a disk that fills an emulated link (root)
 	@$(GO) test -count=1 -timeout 10m -run '^TestBenchPriority$$' ./agent -bench-priority $(BENCHFLAGS)

@@ -13,6 +13,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/link/tcplink"
 	"github.com/easyfind-usb/easyfind/agent/internal/session"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
+	"github.com/easyfind-usb/easyfind/agent/internal/stage/isochronous"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
@@ -127,10 +128,14 @@ func (h oneDeviceHost) Devices() []tunnel.Device {
 }
 
 func (h oneDeviceHost) Open(_ context.Context, a tunnel.Attach) (usb.Device, error) {
+	dev := usb.Device(exporter{h.dev})
 	if a.Ahead {
-		return guard.New(exporter{h.dev}), nil
+		dev = guard.New(dev)
 	}
-	return exporter{h.dev}, nil
+	if a.Isochronous && isochronous.Fits(dev.Info()) {
+		dev = isochronous.NewHost(dev)
+	}
+	return dev, nil
 }
 
 // dialer makes a link between two peers. It returns one side of the link and passes the
@@ -187,7 +192,7 @@ func attachThroughEither(
 	sessions[0].Join(l)
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 	defer cancel()
-	remote, err := sessions[0].Attach(ctx, tunnel.Attach{Device: dev.Info().ID, Ahead: true})
+	remote, err := sessions[0].Attach(ctx, tunnel.Attach{Device: dev.Info().ID, Ahead: true, Isochronous: true})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (d *remoteDevice) Guarded() bool { return d.guarded }
 
 // Isochronous makes receive handle the lossy frames of the host, on any goroutine. It returns the function that sends
 // lossy frames to the host. It returns false if the host understands none.
-func (d *remoteDevice) Isochronous(receive func(tunnel.Frame)) (cast func(uint8, tunnel.Kind, []byte), ok bool) {
+func (d *remoteDevice) Isochronous(receive func(tunnel.Frame)) (cast func(uint8, tunnel.Kind, ...[]byte), ok bool) {
 	if d.isochronous {
 		d.streams.set(receive)
 	}

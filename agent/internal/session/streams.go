@@ -10,7 +10,7 @@ import (
 type isochronous interface {
 	// Isochronous takes the function that sends lossy frames to the client, and returns the one that handles those of
 	// the client. Both may be called on any goroutine.
-	Isochronous(cast func(endpoint uint8, kind tunnel.Kind, body []byte)) (receive func(tunnel.Frame))
+	Isochronous(cast func(endpoint uint8, kind tunnel.Kind, bodies ...[]byte)) (receive func(tunnel.Frame))
 }
 
 // streams holds the function that handles the lossy frames of the peer. Without one, they are dropped.

@@ -13,7 +13,7 @@ import (
 // echo is a device that returns the lossy frames of the client.
 type echo struct{ usb.Device }
 
-func (e echo) Isochronous(cast func(uint8, tunnel.Kind, []byte)) func(tunnel.Frame) {
+func (e echo) Isochronous(cast func(uint8, tunnel.Kind, ...[]byte)) func(tunnel.Frame) {
 	return func(f tunnel.Frame) { cast(f.Lane.Endpoint(), f.Kind, f.Body) }
 }
 
@@ -27,7 +27,7 @@ func TestIsochronousFrames(t *testing.T) {
 		sc.host.mu.Lock()
 		sc.host.dev = echo{sc.model}
 		sc.host.mu.Unlock()
-		attach := func(wanted bool) (usb.Device, func(uint8, tunnel.Kind, []byte), *[]tunnel.Frame) {
+		attach := func(wanted bool) (usb.Device, func(uint8, tunnel.Kind, ...[]byte), *[]tunnel.Frame) {
 			dev, err := sc.a.Attach(context.Background(), tunnel.Attach{Device: "1-1", Isochronous: wanted})
 			if err != nil {
 				t.Fatal(err)

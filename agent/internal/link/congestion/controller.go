@@ -126,7 +126,8 @@ func (c *Controller) rate() float64 {
 	rate := bandwidth
 	switch {
 	case c.phase == startup:
-		rate *= startupGain
+		// A first rate that the application limited says little about the path.
+		rate = startupGain * max(rate, float64(initialWindow*c.packet)/c.path.rtt().Seconds())
 	case c.phase == drain:
 		rate *= drainGain
 	case c.contest.checking:

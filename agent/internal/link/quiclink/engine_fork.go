@@ -37,7 +37,7 @@ var connectionIDFromBytes = quic.ConnectionIDFromBytes
 // returns the controller's measurements, as link.Stats has them.
 func control(conn *engineConn) (measured func() (rate, loss float64)) {
 	rtt := conn.ConnectionStats().MinRTT
-	c := &controller{Controller: congestion.New(int(conn.InitialPacketSize()), rtt)}
+	c := &controller{Controller: congestion.New(int(conn.InitialPacketSize()), rtt), began: monotime.Now()}
 	conn.SetCongestionControl(c)
 	return func() (rate, loss float64) {
 		return math.Float64frombits(c.rate.Load()), math.Float64frombits(c.loss.Load())
@@ -50,6 +50,7 @@ type controller struct {
 	*congestion.Controller
 	rtt         quiccc.RTTStatsProvider
 	acked, lost []congestion.Packet // reused
+	began       monotime.Time       // the engine's clock may be negative in virtual time, the controller's is not
 	now         monotime.Time       // of the latest call
 	rate, loss  atomic.Uint64       // math.Float64bits of the measurements, for other goroutines
 }
@@ -59,18 +60,21 @@ var _ quiccc.CongestionControlEx = (*controller)(nil)
 // SetRTTStatsProvider implements quiccc.CongestionControl. The engine calls it first.
 func (c *controller) SetRTTStatsProvider(p quiccc.RTTStatsProvider) { c.rtt = p }
 
+// time returns a time of the engine's clock on the controller's clock, which is positive.
+func (c *controller) time(t monotime.Time) congestion.Time { return congestion.Time(t-c.began) + 1 }
+
 // HasPacingBudget implements quiccc.CongestionControl.
 func (c *controller) HasPacingBudget(now monotime.Time) bool {
 	c.now = now
-	return c.NextSend(congestion.Time(now)) <= congestion.Time(now)
+	return c.NextSend(c.time(now)) <= c.time(now)
 }
 
 // TimeUntilSend implements quiccc.CongestionControl. It returns 0 if a packet may be sent
 // now.
 func (c *controller) TimeUntilSend(quiccc.ByteCount) monotime.Time {
-	now := congestion.Time(c.now)
+	now := c.time(c.now)
 	if at := c.NextSend(now); at > now {
-		return monotime.Time(at)
+		return c.now + monotime.Time(at-now)
 	}
 	return 0
 }
@@ -82,7 +86,7 @@ func (c *controller) OnPacketSent(now monotime.Time, inFlight quiccc.ByteCount, 
 ) {
 	c.now = now
 	if ackEliciting {
-		c.OnSent(congestion.Time(now), int64(number), int(bytes), int(inFlight-bytes))
+		c.OnSent(c.time(now), int64(number), int(bytes), int(inFlight-bytes))
 	}
 }
 
@@ -105,7 +109,7 @@ func (c *controller) OnCongestionEventEx(_ quiccc.ByteCount, now monotime.Time,
 	if len(acked) > 0 {
 		rtt = c.rtt.LatestRTT()
 	}
-	c.OnAck(congestion.Ack{Now: congestion.Time(now), RTT: rtt, Acked: c.acked, Lost: c.lost})
+	c.OnAck(congestion.Ack{Now: c.time(now), RTT: rtt, Acked: c.acked, Lost: c.lost})
 	c.rate.Store(math.Float64bits(c.Rate()))
 	c.loss.Store(math.Float64bits(c.Loss()))
 }

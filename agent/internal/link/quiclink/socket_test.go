@@ -192,6 +192,8 @@ type packetPipe struct {
 	closed        chan struct{}
 	once          sync.Once
 
+	shape *shape // nil: packets arrive at once
+
 	mu   sync.Mutex
 	fail error // guarded by mu: the error of writes
 	drop bool  // guarded by mu: packets are lost
@@ -224,11 +226,20 @@ func (p *packetPipe) WriteTo(b []byte, _ net.Addr) (int, error) {
 	if fail != nil {
 		return 0, fail
 	}
-	if !drop {
+	if drop {
+		return len(b), nil
+	}
+	packet := append([]byte(nil), b...)
+	deliver := func() {
 		select {
-		case p.out <- append([]byte(nil), b...):
+		case p.out <- packet:
 		default: // lost
 		}
+	}
+	if p.shape != nil {
+		p.shape.send(len(b), deliver)
+	} else {
+		deliver()
 	}
 	return len(b), nil
 }

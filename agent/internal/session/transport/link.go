@@ -37,7 +37,7 @@ type linkRunner struct {
 	turns     turns                 // of the writers of the other lanes
 	ready     chan struct{}         // closed by Run when the link is ready
 	ended     chan struct{}         // closed by Run when the link has ended
-	lossy     chan lossyFrame       // what writeLossy has to send
+	lossy     chan lossyBatch       // what writeLossy has to send
 	state     atomic.Pointer[State] // that the link carries; set before ready is closed
 	heard     atomic.Int64          // see noteFrame; in nanoseconds since 1970
 	used      atomic.Bool           // the peer sends frames of the session or Acks on it; cleared by Run
@@ -56,7 +56,7 @@ func newLinkRunner(t *Transport, l link.Link) *linkRunner {
 	r := &linkRunner{
 		transport: t, link: l, info: l.Info(), began: time.Now(),
 		post:  linkPost{wake: make(chan struct{}, 1)},
-		ready: make(chan struct{}), ended: make(chan struct{}), lossy: make(chan lossyFrame, maxLossyQueue),
+		ready: make(chan struct{}), ended: make(chan struct{}), lossy: make(chan lossyBatch, maxLossyQueue),
 	}
 	r.noteFrame()
 	return r

@@ -7,33 +7,40 @@ import (
 )
 
 const (
-	lossyTimeout  = 150 * time.Millisecond // after which a lossy frame that was not sent is useless
-	maxLossyQueue = 1024                   // lossy frames of all groups that wait for a link
+	lossyTimeout  = 80 * time.Millisecond // after which a lossy frame that was not sent is useless
+	maxLossyQueue = 256                   // batches of lossy frames of all groups that wait for a link
 )
 
-// lossyFrame is a frame that a link drops if it cannot send it in time.
-type lossyFrame struct {
-	tunnel.Frame
-	until time.Time
+// lossyBatch is frames that are useless without each other. A link drops them if it cannot begin to send them in time.
+type lossyBatch struct {
+	lane   tunnel.Lane
+	kind   tunnel.Kind
+	bodies [][]byte
+	until  time.Time
 }
 
-// Cast sends a lossy frame on the lane of an endpoint. It drops the frame if no link is up, or if the link cannot send
-// it within lossyTimeout, or if a limit is reached. The caller must not change body afterwards.
-func (g *Group) Cast(endpoint uint8, kind tunnel.Kind, body []byte) {
+// Cast sends lossy frames on the lane of an endpoint. It drops all of them if no link is up, or if the link cannot
+// begin to send them within lossyTimeout, or if a limit is reached: where a link is too slow for all, some batches
+// arrive whole. The caller must not change the bodies afterwards.
+func (g *Group) Cast(endpoint uint8, kind tunnel.Kind, bodies ...[]byte) {
 	s := g.state
 	l := s.sender.Load()
 	if l == nil || g.closed.Load() {
 		return
 	}
-	f := tunnel.Frame{Lane: tunnel.EndpointLane(g.attachment, endpoint), Kind: kind, Body: body}
-	if n := tunnel.HeaderSize + len(body); !g.limit.allow(n) || !s.transport.limit.allow(n) {
-		s.transport.counters.expired.Add(1)
+	b := lossyBatch{tunnel.EndpointLane(g.attachment, endpoint), kind, bodies, time.Now().Add(lossyTimeout)}
+	n := 0
+	for _, body := range bodies {
+		n += tunnel.HeaderSize + len(body)
+	}
+	if !g.limit.allow(n) || !s.transport.limit.allow(n) {
+		s.transport.counters.expired.Add(uint64(len(bodies)))
 		return
 	}
 	select {
-	case l.lossy <- lossyFrame{f, time.Now().Add(lossyTimeout)}:
+	case l.lossy <- b:
 	default:
-		s.transport.counters.expired.Add(1)
+		s.transport.counters.expired.Add(uint64(len(bodies)))
 	}
 }
 
@@ -43,16 +50,18 @@ func (l *linkRunner) writeLossy() {
 		select {
 		case <-l.ended:
 			return
-		case f := <-l.lossy:
-			if time.Now().After(f.until) {
-				l.transport.counters.expired.Add(1)
+		case b := <-l.lossy:
+			if time.Now().After(b.until) {
+				l.transport.counters.expired.Add(uint64(len(b.bodies)))
 				continue
 			}
-			if err := l.link.Send(f.Frame); err != nil {
-				l.fail(sendError(err))
-				return
+			for _, body := range b.bodies {
+				if err := l.link.Send(tunnel.Frame{Lane: b.lane, Kind: b.kind, Body: body}); err != nil {
+					l.fail(sendError(err))
+					return
+				}
+				l.transport.counters.sent.Add(1)
 			}
-			l.transport.counters.sent.Add(1)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 type remote interface {
 	// Isochronous takes the function that handles the lossy frames of the host, and
 	// returns the one that sends some. It returns false if the host understands none.
-	Isochronous(receive func(tunnel.Frame)) (cast func(uint8, tunnel.Kind, []byte), ok bool)
+	Isochronous(receive func(tunnel.Frame)) (cast func(uint8, tunnel.Kind, ...[]byte), ok bool)
 }
 
 // Stage is the client's half: it is the host controller that the driver sees.

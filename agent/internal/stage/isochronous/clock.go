@@ -5,8 +5,11 @@ import "time"
 const (
 	microframe = 125 * time.Microsecond
 
-	slew       = 200 // a clock is set forward by at most 1/slew of the time that passes
-	memoryTime = 10 * time.Second
+	// A clock is set forward by at most 1/slew of the time that passes, and faster if it is
+	// behind by more than farBehind.
+	slew      = 200
+	fastSlew  = 10
+	farBehind = 10 * time.Millisecond
 )
 
 // clock is the packet clock of an endpoint as this agent follows it. Slot n, the place
@@ -46,6 +49,9 @@ func (c *clock) offset(slot uint64, t time.Time) time.Duration {
 // that is a pause. A clock that is slow runs faster for a while.
 func (c *clock) steer(target time.Duration, now time.Time) {
 	most := now.Sub(c.steered) / slew
+	if c.lead-target > farBehind {
+		most = now.Sub(c.steered) / fastSlew
+	}
 	c.steered = now
 	c.lead = max(target, c.lead-most)
 }
@@ -58,20 +64,32 @@ func (c *clock) drift(target time.Duration, now time.Time) {
 }
 
 // extremes holds the lowest and the highest of the values of the last one to two
-// memoryTimes.
+// periods. The first periods are shorter, because the beginning is often exceptional.
 type extremes struct {
+	period    time.Duration // doubles until it is longest
+	longest   time.Duration
 	since     time.Time // zero: no value yet
-	old       bool      // one memoryTime is over
+	old       bool      // one period is over
 	low, high [2]time.Duration
 }
+
+const firstPeriod = time.Second
+
+func newExtremes(longest time.Duration) extremes {
+	return extremes{period: min(firstPeriod, longest), longest: longest}
+}
+
+// isSettled reports whether the values of a longest period are known.
+func (e *extremes) isSettled() bool { return e.old && e.period == e.longest }
 
 func (e *extremes) add(v time.Duration, now time.Time) {
 	switch {
 	case e.since.IsZero():
 		e.since = now
 		e.low, e.high = [2]time.Duration{v, v}, [2]time.Duration{v, v}
-	case now.Sub(e.since) >= memoryTime:
+	case now.Sub(e.since) >= e.period:
 		e.since, e.old = now, true
+		e.period = min(2*e.period, e.longest)
 		e.low[1], e.high[1] = e.low[0], e.high[0]
 		e.low[0], e.high[0] = v, v
 	}

@@ -18,7 +18,7 @@ type scene struct {
 	device  *stagetest.IsoDevice
 	network *network
 	staged  *isochronous.Stage
-	in, out *driver
+	in, out *stagetest.IsoDriver
 	good    atomic.Int64 // packets that the driver got
 }
 
@@ -28,24 +28,25 @@ func play(t *testing.T, test func(t *testing.T, sc *scene)) {
 	synctest.Test(t, func(t *testing.T) {
 		sc := &scene{}
 		sc.device = stagetest.NewIsoDevice(stagetest.IsoConfig{
-			Speed: usb.SpeedHigh, Interval: 4, Class: 1, Packet: func(n uint64) []byte { return numbered(n, 192) },
+			Speed: usb.SpeedHigh, Interval: 4, Class: 1,
+			Packet: func(n uint64) []byte { return stagetest.Numbered(n, 192) },
 		})
 		sc.staged, sc.network = newStage(t, sc.device, pathConfig{delay: 20 * time.Millisecond, loss: 0.01})
 		selectSetting(t, sc.staged, 1)
-		sc.in = &driver{dev: sc.staged, endpoint: stagetest.IsoIn, urbs: 3, packets: 6, room: 192}
-		sc.in.done = func(u *usb.URB) {
+		sc.in = &stagetest.IsoDriver{Device: sc.staged, Endpoint: stagetest.IsoIn, URBs: 3, Packets: 6, Room: 192}
+		sc.in.Done = func(u *usb.URB) {
 			for _, p := range u.Packets {
 				if p.Actual > 0 {
 					sc.good.Add(1)
 				}
 			}
 		}
-		sc.out = &driver{
-			dev: sc.staged, endpoint: stagetest.IsoOut, urbs: 3, packets: 6,
-			next: func() []byte { return make([]byte, 192) },
+		sc.out = &stagetest.IsoDriver{
+			Device: sc.staged, Endpoint: stagetest.IsoOut, URBs: 3, Packets: 6,
+			Next: func() []byte { return make([]byte, 192) },
 		}
-		sc.in.start()
-		sc.out.start()
+		sc.in.Start()
+		sc.out.Start()
 		time.Sleep(2 * time.Second)
 		if got := sc.good.Load(); got < 1500 {
 			t.Errorf("%d packets in two seconds", got)
@@ -56,8 +57,10 @@ func play(t *testing.T, test func(t *testing.T, sc *scene)) {
 		test(t, sc)
 		_ = sc.staged.Close()
 		synctest.Wait()
-		if n := sc.in.left() + sc.out.left(); n > 0 {
-			t.Errorf("%d URBs of the driver never completed", n)
+		for _, d := range []*stagetest.IsoDriver{sc.in, sc.out} {
+			if left, _ := d.Pending(); left > 0 {
+				t.Errorf("%d URBs of endpoint %#x never completed", left, uint8(d.Endpoint))
+			}
 		}
 		sc.wantNothingPosted(t)
 	})
@@ -71,32 +74,31 @@ func (sc *scene) wantNothingPosted(t *testing.T) {
 	}
 }
 
-// wantStatus fails the test unless all URBs of the driver have ended with a status.
-func (d *driver) wantStatus(t *testing.T, want usb.Status) {
+// wantStatus fails the test unless all URBs of a driver have ended with a status.
+func wantStatus(t *testing.T, d *stagetest.IsoDriver, want usb.Status) {
 	t.Helper()
 	synctest.Wait()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.pending) > 0 || len(d.odd) != d.urbs {
-		t.Errorf("endpoint %#x: %d URBs are pending, %d have ended", uint8(d.endpoint), len(d.pending), len(d.odd))
+	left, ended := d.Pending()
+	if left > 0 || len(ended) != d.URBs {
+		t.Errorf("endpoint %#x: %d URBs are pending, %d have ended", uint8(d.Endpoint), left, len(ended))
 	}
-	for _, s := range d.odd {
+	for _, s := range ended {
 		if s != want {
-			t.Errorf("endpoint %#x: status %d, want %d", uint8(d.endpoint), s, want)
+			t.Errorf("endpoint %#x: status %d, want %d", uint8(d.Endpoint), s, want)
 		}
 	}
 }
 
 func TestUnlinkedStreamStopsAtTheDevice(t *testing.T) {
 	play(t, func(t *testing.T, sc *scene) {
-		if n := sc.in.stop() + sc.out.stop(); n > 0 {
+		if n := stop(sc.in) + stop(sc.out); n > 0 {
 			t.Errorf("%d URBs are left", n)
 		}
-		sc.in.wantStatus(t, usb.StatusReset)
+		wantStatus(t, sc.in, usb.StatusReset)
 		time.Sleep(time.Second)
 		sc.wantNothingPosted(t)
 		sc.good.Store(0)
-		sc.in.start() // and begins again without another request
+		sc.in.Start() // and begins again without another request
 		time.Sleep(time.Second)
 		if got := sc.good.Load(); got < 800 {
 			t.Errorf("%d packets in a second after the driver was bound again", got)
@@ -115,8 +117,8 @@ func TestControlRequestEndsStreams(t *testing.T) {
 				if s := usb.Do(t.Context(), sc.staged, &usb.URB{Setup: setup.Bytes()}); s != usb.StatusOK {
 					t.Errorf("status %d", s)
 				}
-				sc.in.wantStatus(t, usb.StatusShutdown)
-				sc.out.wantStatus(t, usb.StatusShutdown)
+				wantStatus(t, sc.in, usb.StatusShutdown)
+				wantStatus(t, sc.out, usb.StatusShutdown)
 				sc.wantNothingPosted(t)
 			})
 		})
@@ -127,8 +129,8 @@ func TestUnplugEndsStreams(t *testing.T) {
 	play(t, func(t *testing.T, sc *scene) {
 		sc.device.Unplug()
 		time.Sleep(100 * time.Millisecond)
-		sc.in.wantStatus(t, usb.StatusNoDevice)
-		sc.out.wantStatus(t, usb.StatusNoDevice)
+		wantStatus(t, sc.in, usb.StatusNoDevice)
+		wantStatus(t, sc.out, usb.StatusNoDevice)
 	})
 }
 
@@ -158,8 +160,8 @@ func TestStreamsSurviveLossOfLink(t *testing.T) {
 func TestCloseEndsStreams(t *testing.T) {
 	play(t, func(t *testing.T, sc *scene) {
 		_ = sc.staged.Close()
-		sc.in.wantStatus(t, usb.StatusShutdown)
-		sc.out.wantStatus(t, usb.StatusShutdown)
+		wantStatus(t, sc.in, usb.StatusShutdown)
+		wantStatus(t, sc.out, usb.StatusShutdown)
 	})
 }
 
@@ -180,17 +182,11 @@ func TestDriverSeesWhyTheDeviceRefuses(t *testing.T) {
 		staged, _ := newStage(t, stubbornDevice{device}, pathConfig{delay: 20 * time.Millisecond})
 		selectSetting(t, staged, 1)
 		for _, e := range []usb.Endpoint{stagetest.IsoIn, stagetest.IsoOut} {
-			d := &driver{dev: staged, endpoint: e, urbs: 3, packets: 6, room: 100}
-			d.next = func() []byte { return make([]byte, 100) }
-			d.start()
+			d := &stagetest.IsoDriver{Device: staged, Endpoint: e, URBs: 3, Packets: 6, Room: 100}
+			d.Next = func() []byte { return make([]byte, 100) }
+			d.Start()
 			time.Sleep(500 * time.Millisecond)
-			d.mu.Lock()
-			odd := len(d.odd)
-			d.mu.Unlock()
-			if odd != d.urbs {
-				t.Errorf("endpoint %#x: %d URBs have ended", uint8(e), odd)
-			}
-			d.wantStatus(t, usb.StatusNoMemory)
+			wantStatus(t, d, usb.StatusNoMemory)
 		}
 		_ = staged.Close()
 	})
@@ -215,26 +211,26 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte, seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
 			device := stagetest.NewIsoDevice(stagetest.IsoConfig{
-				Speed: usb.SpeedHigh, Interval: 4, Class: 1, Packet: func(n uint64) []byte { return numbered(n, 192) },
+				Speed: usb.SpeedHigh, Interval: 4, Class: 1,
+				Packet: func(n uint64) []byte { return stagetest.Numbered(n, 192) },
 			})
 			staged, n := newStage(t, device, pathConfig{delay: time.Millisecond})
 			selectSetting(t, staged, 1)
-			in := &driver{dev: staged, endpoint: stagetest.IsoIn, urbs: 2, packets: 4, room: 192}
-			out := &driver{dev: staged, endpoint: stagetest.IsoOut, urbs: 2, packets: 4}
-			out.next = func() []byte { return make([]byte, 192) }
-			in.start()
-			out.start()
+			in := &stagetest.IsoDriver{Device: staged, Endpoint: stagetest.IsoIn, URBs: 2, Packets: 4, Room: 192}
+			out := &stagetest.IsoDriver{Device: staged, Endpoint: stagetest.IsoOut, URBs: 2, Packets: 4}
+			out.Next = func() []byte { return make([]byte, 192) }
+			in.Start()
+			out.Start()
 			random := rand.New(rand.NewPCG(seed, 1))
 			for i := 0; i+3 < len(input) && i < 400; i += 4 {
 				n.receive[i/4%2](hostileFrame(input[i:i+4], random))
 				time.Sleep(time.Duration(input[i]) * 100 * time.Microsecond)
 			}
-			in.stop()
-			out.stop()
+			left := stop(in) + stop(out)
 			_ = staged.Close()
 			synctest.Wait()
-			if now, _ := device.Pending(); now > 0 || in.left()+out.left() > 0 {
-				t.Errorf("%d URBs at the device, %d and %d of the drivers", now, in.left(), out.left())
+			if now, _ := device.Pending(); now > 0 || left > 0 {
+				t.Errorf("%d URBs at the device, %d of the drivers", now, left)
 			}
 		})
 	})

@@ -57,7 +57,7 @@ func (h *Host) Guarded() bool {
 
 // Isochronous implements the interface by which a session connects the device with the
 // client.
-func (h *Host) Isochronous(cast func(uint8, tunnel.Kind, []byte)) (receive func(tunnel.Frame)) {
+func (h *Host) Isochronous(cast func(uint8, tunnel.Kind, ...[]byte)) (receive func(tunnel.Frame)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.cast = cast

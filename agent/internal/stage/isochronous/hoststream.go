@@ -10,16 +10,21 @@ import (
 // The URBs that the host keeps posted at the device.
 const (
 	urbTime    = 4 * time.Millisecond
-	postedTime = 32 * time.Millisecond // of an IN: the agent may be late by as much
-	aheadTime  = 16 * time.Millisecond // of an OUT: its packets wait as long
+	postedTime = 64 * time.Millisecond // of an IN: the agent may be late by as much
+	aheadTime  = 24 * time.Millisecond // of an OUT: its packets wait as long
 	maxPackets = 64                    // of one URB; usbfs allows 128 (proc_do_submiturb in drivers/usb/core/devio.c)
 	fewestURBs = 3
 )
 
 // The jitter buffer of an OUT.
 const (
-	fillDepth   = 40 * time.Millisecond // that it must hold before the device gets packets
-	refillDepth = 8 * time.Millisecond  // and again, after it was empty
+	fillDepth   = 64 * time.Millisecond // that it must hold before the device gets packets, those of aheadTime at once
+	refillDepth = 8 * time.Millisecond  // and again, after it was empty: what was missing is on its way
+
+	// The device may lose time, and the packets in the buffer become more and more. If they
+	// are never fewer than for surplusDepth in surplusReports reports, the oldest are dropped.
+	surplusDepth   = 120 * time.Millisecond
+	surplusReports = 20
 )
 
 // hostStream is the host's half of a stream. The mu of the Host guards it.
@@ -48,7 +53,7 @@ func (h *Host) begin(e usb.Endpoint, r tunnel.IsoReport) *hostStream {
 	st.silence = time.AfterFunc(silenceTimeout, func() { h.timeOut(st) })
 	h.streams[e] = st
 	if !e.In() {
-		st.player = &player{stream: st, filling: true, fill: fillDepth}
+		st.player = &player{stream: st, filling: true}
 		return st
 	}
 	st.sender = newSender(h.cast, uint8(e), r.Stream, st.interval)

@@ -13,8 +13,8 @@ const (
 	maxKeptSize = 16 << 20             // bytes of them
 )
 
-// cast sends a lossy frame to the peer.
-type cast func(endpoint uint8, kind tunnel.Kind, body []byte)
+// cast sends lossy frames to the peer. If there is no room for all of them, it drops all.
+type cast func(endpoint uint8, kind tunnel.Kind, bodies ...[]byte)
 
 // sender sends the packets of a stream in blocks.
 type sender struct {
@@ -70,9 +70,11 @@ func (s *sender) flush() {
 	if err != nil {
 		return // never: all numbers are within the bounds of the code
 	}
-	for _, shard := range shards {
-		s.cast(s.endpoint, tunnel.KindShard, shard.Encode())
+	bodies := make([][]byte, len(shards))
+	for i, shard := range shards {
+		bodies[i] = shard.Encode()
 	}
+	s.cast(s.endpoint, tunnel.KindShard, bodies...)
 }
 
 // buffer is a jitter buffer: packets by their slots.

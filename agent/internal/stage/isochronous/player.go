@@ -24,12 +24,12 @@ type player struct {
 	begun   bool   // next is known
 	playing bool   // URBs are posted
 	filling bool
-	fill    time.Duration // what it must hold to begin again
-	length  int           // of the last packet that was played
+	length  int // of the last packet that was played
 
 	elapsed  uint64 // packets that the device has finished
 	margin   int32  // lowest number of packets that were left, since the last report
 	reported time.Time
+	surplus  int // reports in a row with a margin above surplusDepth
 
 	late, missing, errors uint32
 }
@@ -47,7 +47,7 @@ func (p *player) add(b tunnel.IsoBlock) {
 		}
 		p.packets.put(number, p.next, q)
 	}
-	if !p.playing && p.isFull() {
+	if !p.playing && p.holds(fillDepth) {
 		p.playing, p.filling = true, false
 		for range p.stream.posted(aheadTime) {
 			p.post(p.stream.newURB())
@@ -63,9 +63,9 @@ func (p *player) held() uint64 {
 	return p.packets.end - p.next
 }
 
-// isFull reports whether it holds packets for as long as fill.
-func (p *player) isFull() bool {
-	return time.Duration(len(p.packets.packets))*p.stream.interval >= p.fill
+// holds reports whether it holds packets for as long as d.
+func (p *player) holds(d time.Duration) bool {
+	return time.Duration(len(p.packets.packets))*p.stream.interval >= d
 }
 
 // played handles an URB that the device has finished.
@@ -89,6 +89,15 @@ func (p *player) report(now time.Time) {
 		Stream: st.number, Elapsed: p.elapsed, Margin: p.margin, Loss: share(p.blocks.loss),
 		Late: p.late, Lost: max(p.missing, p.late) - p.late, Recovered: uint32(p.blocks.recovered), Errors: p.errors,
 	}
+	if time.Duration(p.margin)*st.interval > surplusDepth {
+		p.surplus++
+	} else {
+		p.surplus = 0
+	}
+	if p.surplus >= surplusReports {
+		p.surplus = 0
+		p.catchUp()
+	}
 	p.reported, p.margin = now, int32(min(p.held(), maxKept))
 	st.host.cast(uint8(st.endpoint), tunnel.KindIsoReport, r.Encode())
 }
@@ -107,14 +116,12 @@ func (p *player) post(u *usb.URB) {
 
 // take returns the data of the next packet, or silence.
 func (p *player) take() []byte {
-	if p.filling && p.isFull() {
+	if p.filling && p.holds(refillDepth) {
 		p.filling = false
-		if _, ok := p.packets.packets[p.next]; !ok { // after a long gap
-			p.next = p.first()
-		}
+		p.catchUp()
 	}
 	if !p.filling && p.held() == 0 {
-		p.filling, p.fill = true, refillDepth
+		p.filling = true
 	}
 	if p.filling {
 		p.margin = min(p.margin, 0)
@@ -132,6 +139,19 @@ func (p *player) take() []byte {
 	}
 	p.length = len(q.Data)
 	return q.Data
+}
+
+// catchUp skips the packets that the device cannot get in time any more.
+func (p *player) catchUp() {
+	from := p.next
+	if _, ok := p.packets.packets[p.next]; !ok { // after a long gap
+		p.next = p.first()
+	}
+	if most := uint64(highestDepth / p.stream.interval); p.held() > most {
+		p.next = p.packets.end - uint64(fillDepth/p.stream.interval)
+	}
+	p.packets.drop(p.next)
+	p.missing += uint32(p.next - from)
 }
 
 // first returns the number of the first packet that it holds.

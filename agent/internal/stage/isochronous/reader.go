@@ -12,17 +12,23 @@ import (
 const (
 	firstDepth   = 40 * time.Millisecond // while little is known about the path
 	lowestDepth  = 15 * time.Millisecond
-	highestDepth = 200 * time.Millisecond
-	depthReserve = 8 * time.Millisecond // in addition to what the slowest packet needed
+	highestDepth = 80 * time.Millisecond // what is later is lost
+	depthPeriod  = 8 * time.Second       // for which the slowest packet counts
+	depthReserve = 8 * time.Millisecond  // in addition to what the slowest packet needed
+
+	// lateTimeout is the time after which packets that all come too late are no exception: the
+	// path has become longer, or the device has lost time.
+	lateTimeout = 100 * time.Millisecond
 )
 
 // reader is the part of a stream that reads an IN endpoint.
 type reader struct {
 	blocks   decoder
 	packets  buffer
-	position uint64 // first slot that is not over
-	anchored bool   // base is known
-	base     uint64 // the slot of packet 0; wraps
+	position uint64    // first slot that is not over
+	anchored bool      // base is known
+	base     uint64    // the slot of packet 0; wraps
+	late     time.Time // since when all packets came too late; zero: the last ones did not
 }
 
 // arrive handles a shard of the host.
@@ -67,10 +73,17 @@ func (st *stream) arrive(shard tunnel.Shard, now time.Time) {
 // steer makes the clock follow the packets. Those before slot end have just arrived.
 func (st *stream) steer(end uint64, now time.Time) {
 	c := &st.clock
+	if !now.After(c.due(end)) {
+		st.reader.late = time.Time{}
+	} else if st.reader.late.IsZero() {
+		st.reader.late = now
+	} else if now.Sub(st.reader.late) >= lateTimeout {
+		c.seen = newExtremes(depthPeriod)
+	}
 	c.seen.add(c.offset(end, now), now)
 	low, high := c.seen.lowest(), c.seen.highest()
 	depth := high - low + depthReserve
-	if c.seen.old {
+	if c.seen.isSettled() {
 		depth = max(depth, lowestDepth)
 	} else {
 		depth = max(depth, firstDepth)

@@ -1,7 +1,7 @@
 package isochronous_test
 
 import (
-	"encoding/binary"
+	"hash/fnv"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -47,34 +47,53 @@ func newNetwork(dev usb.Device, cfg pathConfig) *network {
 }
 
 // Isochronous connects the client.
-func (n *network) Isochronous(receive func(tunnel.Frame)) (func(uint8, tunnel.Kind, []byte), bool) {
+func (n *network) Isochronous(receive func(tunnel.Frame)) (func(uint8, tunnel.Kind, ...[]byte), bool) {
 	n.receive[0] = receive
 	return n.castTo(1), true
 }
 
-func (n *network) castTo(side int) func(uint8, tunnel.Kind, []byte) {
-	return func(endpoint uint8, kind tunnel.Kind, body []byte) {
-		f := tunnel.Frame{Lane: tunnel.EndpointLane(1, endpoint), Kind: kind, Body: body}
-		if err := f.Check(); err != nil {
-			panic(err)
+func (n *network) castTo(side int) func(uint8, tunnel.Kind, ...[]byte) {
+	return func(endpoint uint8, kind tunnel.Kind, bodies ...[]byte) {
+		for _, body := range bodies {
+			n.send(side, endpoint, kind, body)
 		}
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.sent += int64(len(body))
-		if n.down || n.random.Float64() < n.cfg.loss {
-			return
-		}
-		delay := n.cfg.delay
-		if n.cfg.jitter > 0 {
-			delay += time.Duration(n.random.Int64N(int64(n.cfg.jitter)))
-		}
-		at := time.Now().Add(delay)
-		if n.cfg.jitter == 0 && !at.After(n.last[side]) {
-			at = n.last[side].Add(1) // in order
-		}
-		n.last[side] = at
-		time.AfterFunc(time.Until(at), func() { n.receive[side](f) })
 	}
+}
+
+// send sends a frame to a side.
+func (n *network) send(side int, endpoint uint8, kind tunnel.Kind, body []byte) {
+	f := tunnel.Frame{Lane: tunnel.EndpointLane(1, endpoint), Kind: kind, Body: body}
+	if err := f.Check(); err != nil {
+		panic(err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sent += int64(len(body))
+	if n.down || n.loses(f) {
+		return
+	}
+	delay := n.cfg.delay
+	if n.cfg.jitter > 0 {
+		delay += time.Duration(n.random.Int64N(int64(n.cfg.jitter)))
+	}
+	at := time.Now().Add(delay)
+	if n.cfg.jitter == 0 && !at.After(n.last[side]) {
+		at = n.last[side].Add(1) // in order
+	}
+	n.last[side] = at
+	time.AfterFunc(time.Until(at), func() { n.receive[side](f) })
+}
+
+// loses decides whether a frame is lost. The result for a shard depends on its numbers only,
+// so that a run can be repeated.
+func (n *network) loses(f tunnel.Frame) bool {
+	if f.Kind != tunnel.KindShard {
+		return n.random.Float64() < n.cfg.loss
+	}
+	const head = 15
+	hash := fnv.New64a()
+	_, _ = hash.Write(f.Body[:head])
+	return rand.New(rand.NewPCG(hash.Sum64(), 1)).Float64() < n.cfg.loss
 }
 
 func (n *network) setDown(down bool) {
@@ -104,104 +123,10 @@ func selectSetting(t *testing.T, dev usb.Device, alternate uint16) {
 	}
 }
 
-// driver keeps URBs submitted, as drivers of isochronous endpoints do.
-type driver struct {
-	dev      usb.Device
-	endpoint usb.Endpoint
-	urbs     int
-	packets  int              // of an URB
-	room     int              // bytes of an IN packet
-	next     func() []byte    // data of the next OUT packet
-	done     func(u *usb.URB) // handles a completed URB
-	stopping bool             // guarded by mu
-	mu       sync.Mutex
-	pending  map[*usb.URB]bool // guarded by mu
-	odd      []usb.Status      // guarded by mu: statuses other than OK
-}
-
-func (d *driver) start() {
-	d.mu.Lock()
-	d.pending, d.stopping = map[*usb.URB]bool{}, false
-	d.mu.Unlock()
-	for range d.urbs {
-		u := &usb.URB{Endpoint: d.endpoint, Flags: usb.IsoASAP}
-		u.Done = func(u *usb.URB) {
-			d.mu.Lock()
-			delete(d.pending, u)
-			ok := u.Status == usb.StatusOK
-			if !ok {
-				d.odd = append(d.odd, u.Status)
-			}
-			again := ok && !d.stopping
-			d.mu.Unlock()
-			if ok && d.done != nil {
-				d.done(u)
-			}
-			if again {
-				d.submit(u)
-			}
-		}
-		d.submit(u)
-	}
-}
-
-func (d *driver) submit(u *usb.URB) {
-	u.Packets, u.Data = u.Packets[:0], u.Data[:0]
-	for range d.packets {
-		p := usb.IsoPacket{Offset: uint32(len(u.Data)), Length: uint32(d.room)}
-		if d.endpoint.In() {
-			u.Data = append(u.Data, make([]byte, d.room)...)
-		} else {
-			data := d.next()
-			p.Length = uint32(len(data))
-			u.Data = append(u.Data, data...)
-		}
-		u.Packets = append(u.Packets, p)
-	}
-	d.mu.Lock()
-	d.pending[u] = true
-	d.mu.Unlock()
-	d.dev.Submit(u)
-}
-
-// stop cancels the URBs, as usb_kill_urb does, and returns the number of those that are
-// still pending a moment later.
-func (d *driver) stop() int {
-	d.mu.Lock()
-	d.stopping = true
-	var urbs []*usb.URB
-	for u := range d.pending {
-		urbs = append(urbs, u)
-	}
-	d.mu.Unlock()
-	for _, u := range urbs {
-		d.dev.Cancel(u)
-	}
+// stop stops a driver and returns the number of URBs that are still pending then.
+func stop(d *stagetest.IsoDriver) int {
+	d.Stop()
 	synctest.Wait()
-	return d.left()
-}
-
-func (d *driver) left() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.pending)
-}
-
-// numbered returns a packet of n bytes that begins with a number.
-func numbered(number uint64, n int) []byte {
-	b := make([]byte, n)
-	binary.LittleEndian.PutUint64(b, number+1)
-	for i := 8; i < n; i++ {
-		b[i] = byte(number)
-	}
-	return b
-}
-
-// numberOf is the reverse of numbered. It returns false for silence and for wrong data.
-func numberOf(b []byte) (uint64, bool) {
-	if len(b) < 8 || binary.LittleEndian.Uint64(b) == 0 {
-		return 0, false
-	}
-	number := binary.LittleEndian.Uint64(b) - 1
-	return number, len(b) == 8 || b[len(b)-1] == byte(number)
+	left, _ := d.Pending()
+	return left
 }

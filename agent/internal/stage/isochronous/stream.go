@@ -51,6 +51,7 @@ type stream struct {
 type slotURB struct {
 	urb   *usb.URB
 	first uint64
+	sent  bool // of an OUT: the host gets its data
 }
 
 func (p slotURB) end() uint64 { return p.first + uint64(len(p.urb.Packets)) }
@@ -63,9 +64,10 @@ func (st *stream) begin() {
 	s.last++
 	st.number, st.began, st.heard = s.last, now, now
 	st.reader = reader{position: st.reader.position}
-	st.clock.seen = extremes{}
+	st.clock.seen = newExtremes(depthPeriod)
 	if !st.endpoint.In() {
 		st.writer = newWriter(st)
+		st.clock.seen = newExtremes(pacePeriod)
 	}
 	st.reported = time.Time{}
 }
@@ -113,7 +115,7 @@ func (st *stream) submit(u *usb.URB, room uint32, now time.Time) {
 	if st.running {
 		st.next = max(st.next, st.clock.next(now))
 	}
-	p := slotURB{u, st.next}
+	p := slotURB{urb: u, first: st.next}
 	st.next = p.end()
 	st.queue = append(st.queue, p)
 	st.idle = time.Time{}
@@ -121,11 +123,8 @@ func (st *stream) submit(u *usb.URB, room uint32, now time.Time) {
 		st.report(now)
 		st.report(now) // one may be lost
 	}
-	if st.writer != nil {
-		st.writer.write(p)
-	}
-	if len(st.queue) == 1 && st.running {
-		st.timer.Reset(time.Until(st.clock.due(p.end())))
+	if next, ok := st.due(now); ok {
+		st.timer.Reset(time.Until(next))
 	}
 }
 
@@ -159,6 +158,9 @@ func (st *stream) advance(now time.Time) (next time.Time, ok bool) {
 	}
 	for st.running && len(st.queue) > 0 && !now.Before(st.clock.due(st.queue[0].end())) {
 		p := st.queue[0]
+		if st.writer != nil && !p.sent {
+			st.writer.write(p)
+		}
 		st.queue = st.queue[1:]
 		st.complete(p)
 	}
@@ -175,12 +177,37 @@ func (st *stream) advance(now time.Time) (next time.Time, ok bool) {
 		st.report(now)
 	}
 	next = st.reported.Add(reportInterval)
-	if st.running && len(st.queue) > 0 {
-		if due := st.clock.due(st.queue[0].end()); due.Before(next) {
-			next = due
-		}
+	if due, ok := st.due(now); ok && due.Before(next) {
+		next = due
 	}
 	return next, true
+}
+
+// due sends the packets of an OUT whose time has come. It returns when the next URB has to
+// be completed or sent. It returns false if no URB waits.
+func (st *stream) due(now time.Time) (at time.Time, ok bool) {
+	if !st.running || len(st.queue) == 0 {
+		return at, false
+	}
+	at = st.clock.due(st.queue[0].end())
+	if st.writer == nil {
+		return at, true
+	}
+	for i := range st.queue {
+		p := &st.queue[i]
+		if p.sent {
+			continue
+		}
+		if send := st.clock.due(p.first).Add(-sendAhead); send.After(now) {
+			if send.Before(at) {
+				at = send
+			}
+			break
+		}
+		p.sent = true
+		st.writer.write(*p)
+	}
+	return at, true
 }
 
 // complete completes an URB whose packets are over.

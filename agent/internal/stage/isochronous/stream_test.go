@@ -2,7 +2,6 @@ package isochronous_test
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,34 +78,26 @@ func TestMicrophoneAndCameraHaveNoGap(t *testing.T) {
 func recordWithoutGap(t *testing.T, f format, path pathConfig, ppm int64) {
 	device := stagetest.NewIsoDevice(stagetest.IsoConfig{
 		Speed: f.speed, Interval: f.interval, Class: f.class, PPM: ppm,
-		Packet: func(n uint64) []byte { return numbered(n, f.size(n)) },
+		Packet: func(n uint64) []byte { return stagetest.Numbered(n, f.size(n)) },
 	})
+	meter := &stagetest.IsoMeter{
+		Size: f.size, Playout: playout, Taken: func(n uint64) time.Time { return device.Time(n + 1) },
+	}
+	stream(t, f, path, device, meter, &stagetest.IsoDriver{Endpoint: stagetest.IsoIn, Room: f.room, Done: meter.Read})
+}
+
+// stream runs a driver for a while and fails the test if there was a gap.
+func stream(
+	t *testing.T, f format, path pathConfig, device *stagetest.IsoDevice, meter *stagetest.IsoMeter,
+	d *stagetest.IsoDriver,
+) {
 	staged, n := newStage(t, device, path)
 	selectSetting(t, staged, 1)
-	var mu sync.Mutex
-	var gaps, packets, bytes int
-	var next uint64
-	var latest time.Duration
-	d := &driver{dev: staged, endpoint: stagetest.IsoIn, urbs: 3, packets: f.packets, room: f.room}
-	d.done = func(u *usb.URB) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, p := range u.Packets {
-			number, ok := numberOf(u.Data[p.Offset : p.Offset+p.Actual])
-			late := time.Since(device.Time(number + 1))
-			if !ok || packets > 0 && number != next || int(p.Actual) != f.size(number) || late > playout {
-				gaps++
-			}
-			next = number + 1
-			packets++
-			bytes += int(p.Actual)
-			latest = max(latest, late)
-		}
-	}
-	began := time.Now()
-	d.start()
+	d.Device, d.URBs, d.Packets = staged, 3, f.packets
+	d.Start()
 	time.Sleep(time.Duration(f.seconds) * time.Second)
-	if left := d.stop(); left > 0 {
+	result := meter.Result()
+	if left := stop(d); left > 0 {
 		t.Errorf("%d URBs did not end", left)
 	}
 	selectSetting(t, staged, 0)
@@ -116,15 +107,17 @@ func recordWithoutGap(t *testing.T, f format, path pathConfig, ppm int64) {
 	_, work := staged.Stats()
 	_ = staged.Close()
 	synctest.Wait()
-	want := int(time.Since(began)/device.Time(1).Sub(device.Time(0))) * 95 / 100
-	if gaps > 0 || packets < want {
-		t.Errorf("%d gaps in %d packets, want %d or more", gaps, packets, want)
+	slot := device.Time(1).Sub(device.Time(0))
+	want := int(time.Duration(f.seconds)*time.Second/slot) * 95 / 100
+	if result.Gaps > 0 || result.Packets < want {
+		t.Errorf("%d gaps in %d packets, want %d or more", result.Gaps, result.Packets, want)
 	}
 	if work.Recovered == 0 || work.Lost+work.Late > 0 {
 		t.Errorf("counts: %+v", work)
 	}
-	t.Logf("%d packets, %.1f Mbit/s, on the path %.1f; latest after %v; %+v", packets,
-		float64(bytes)*8/1e6/float64(f.seconds), float64(n.sent)*8/1e6/float64(f.seconds), latest, work)
+	mbit := func(bytes int64) float64 { return float64(bytes) * 8 / 1e6 / float64(f.seconds) }
+	t.Logf("%d packets, %.1f Mbit/s, on the path %.1f; latest after %v; %+v", result.Packets, mbit(result.Bytes),
+		mbit(n.sent), result.Latest(), work)
 }
 
 func TestSpeakerHasNoGap(t *testing.T) {
@@ -146,78 +139,15 @@ func TestSpeakerHasNoGap(t *testing.T) {
 }
 
 func playWithoutGap(t *testing.T, f format, path pathConfig, ppm int64) {
-	var written, next uint64
-	var gaps, played, silent int
-	var latest time.Duration
-	due := map[uint64]time.Time{} // when the driver sees a packet as played
-	var ended bool
-	var mu sync.Mutex
+	meter := &stagetest.IsoMeter{Size: f.size, Playout: playout}
 	device := stagetest.NewIsoDevice(stagetest.IsoConfig{
-		Speed: f.speed, Interval: f.interval, Class: f.class, PPM: ppm,
-		Played: func(data []byte) {
-			mu.Lock()
-			defer mu.Unlock()
-			number, ok := numberOf(data)
-			switch {
-			case ended || !ok && played == 0:
-			case !ok:
-				silent++
-			default:
-				if number != next || len(data) != f.size(number) {
-					gaps++
-				}
-				if at, ok := due[number]; ok {
-					latest = max(latest, time.Since(at))
-					delete(due, number)
-				}
-				next = number + 1
-				played++
-			}
-		},
+		Speed: f.speed, Interval: f.interval, Class: f.class, PPM: ppm, Played: meter.Played,
 	})
-	staged, n := newStage(t, device, path)
-	selectSetting(t, staged, 1)
-	d := &driver{dev: staged, endpoint: stagetest.IsoOut, urbs: 3, packets: f.packets}
-	d.next = func() []byte {
+	written := uint64(0)
+	d := &stagetest.IsoDriver{Endpoint: stagetest.IsoOut, Done: meter.Wrote}
+	d.Next = func() []byte {
 		written++
-		return numbered(written-1, f.size(written-1))
+		return stagetest.Numbered(written-1, f.size(written-1))
 	}
-	var completed uint64
-	d.done = func(u *usb.URB) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, p := range u.Packets {
-			if p.Actual != p.Length || p.Status != usb.StatusOK {
-				t.Errorf("a packet of %d bytes has status %d, actual %d", p.Length, p.Status, p.Actual)
-			}
-			due[completed] = time.Now()
-			completed++
-		}
-	}
-	d.start()
-	time.Sleep(time.Duration(f.seconds) * time.Second)
-	mu.Lock()
-	ended = true
-	mu.Unlock()
-	if left := d.stop(); left > 0 {
-		t.Errorf("%d URBs did not end", left)
-	}
-	selectSetting(t, staged, 0)
-	if now, _ := device.Pending(); now > 0 {
-		t.Errorf("the device still has %d URBs", now)
-	}
-	_, work := staged.Stats()
-	_ = staged.Close()
-	synctest.Wait()
-	slot := device.Time(1).Sub(device.Time(0))
-	want := int(time.Duration(f.seconds)*time.Second/slot) * 95 / 100
-	if gaps+silent > 0 || played < want || latest > playout {
-		t.Errorf("%d gaps and %d silent packets among %d, want %d or more; latest after %v",
-			gaps, silent, played, want, latest)
-	}
-	if work.Recovered == 0 || work.Lost+work.Late > 0 {
-		t.Errorf("counts: %+v", work)
-	}
-	t.Logf("%d packets, on the path %.1f Mbit/s; latest after %v; %+v", played,
-		float64(n.sent)*8/1e6/float64(f.seconds), latest, work)
+	stream(t, f, path, device, meter, d)
 }

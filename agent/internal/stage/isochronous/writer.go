@@ -13,6 +13,9 @@ const (
 	highestMargin = 40 * time.Millisecond
 	trimInterval  = 5 * time.Second
 	trimStep      = 4 * time.Millisecond
+
+	pacePeriod = 2 * time.Second       // for which the fastest report counts
+	sendAhead  = 24 * time.Millisecond // a driver may submit packets earlier; the host need not keep them
 )
 
 // writer is the part of a stream that writes to an OUT endpoint. Its clock follows that

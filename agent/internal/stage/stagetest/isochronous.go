@@ -8,10 +8,13 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 )
 
-// The endpoints of an [IsoDevice]. They exist in alternate setting 1 of interface 0.
+// The endpoints of an [IsoDevice]. They exist in alternate setting 1 of interface 0. The bulk
+// endpoints are always ready.
 const (
-	IsoIn  usb.Endpoint = 0x81
-	IsoOut usb.Endpoint = 0x02
+	IsoIn      usb.Endpoint = 0x81
+	IsoOut     usb.Endpoint = 0x02
+	IsoBulkIn  usb.Endpoint = 0x83
+	IsoBulkOut usb.Endpoint = 0x04
 )
 
 // IsoConfig describes an [IsoDevice].
@@ -49,8 +52,9 @@ func NewIsoDevice(cfg IsoConfig) *IsoDevice {
 	setting := func(alternate, endpoints byte) []byte {
 		return []byte{9, 4, 0, alternate, endpoints, cfg.Class, 2, 0, 0}
 	}
-	configuration := slices.Concat([]byte{9, 2, 0, 0, 1, 1, 0, 0x80, 50}, setting(0, 0), setting(1, 2),
-		endpoint(IsoIn), endpoint(IsoOut))
+	bulk := func(e usb.Endpoint) []byte { return []byte{7, 5, byte(e), 2, 0x00, 0x02, 0} }
+	configuration := slices.Concat([]byte{9, 2, 0, 0, 1, 1, 0, 0x80, 50}, setting(0, 0), setting(1, 4),
+		endpoint(IsoIn), endpoint(IsoOut), bulk(IsoBulkIn), bulk(IsoBulkOut))
 	configuration[2] = byte(len(configuration))
 	d := &IsoDevice{
 		cfg: cfg, made: time.Now(), gone: make(chan struct{}), next: map[usb.Endpoint]uint64{},
@@ -91,7 +95,8 @@ func (d *IsoDevice) Gone() <-chan struct{} { return d.gone }
 
 // Submit implements [usb.Device].
 func (d *IsoDevice) Submit(u *usb.URB) {
-	if u.Begin(d.begin) && u.Endpoint.Number() == 0 {
+	if u.Begin(d.begin) && u.Endpoint != IsoIn && u.Endpoint != IsoOut {
+		u.Actual = len(u.Data)
 		u.Finish(usb.StatusOK)
 	}
 }
@@ -105,6 +110,8 @@ func (d *IsoDevice) begin(u *usb.URB) usb.Status {
 	switch {
 	case d.closed:
 		return usb.StatusNoDevice
+	case d.on && (u.Endpoint == IsoBulkIn || u.Endpoint == IsoBulkOut):
+		return usb.StatusOK
 	case !d.on || u.Endpoint != IsoIn && u.Endpoint != IsoOut:
 		return usb.StatusNoEntry
 	case len(u.Packets) == 0:
