@@ -180,22 +180,34 @@ func TestChangedDeviceIsAskedAgain(t *testing.T) {
 }
 
 func TestDeviceWithOtherDescriptorsIsRejected(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dev := stagetest.NewComposite()
-		dev.Lies = slices.Clone(dev.Info().Descriptors[:18])
-		dev.Lies[10]++ // another product
-		var details []string
-		s := newStage(t, stagetest.NewPath(dev, stagetest.PathConfig{Delay: rtt / 2}), func(detail string) {
-			details = append(details, detail)
+	const product, numConfigurations = 10, 17
+	for _, c := range []struct {
+		at         int // the byte of the device descriptor that the device sends differently
+		numConfigs byte
+		want       []string
+	}{
+		{product, 1, []string{"it now answers with another device descriptor"}},
+		{numConfigurations, 1, []string{"it now answers with another device descriptor"}},
+		{numConfigurations, 8, nil}, // Linux shows no more than 8
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			dev := stagetest.NewComposite()
+			dev.NumConfigurations = c.numConfigs
+			dev.Lies = slices.Clone(dev.Info().Descriptors[:18])
+			dev.Lies[c.at]++
+			var details []string
+			s := newStage(t, stagetest.NewPath(dev, stagetest.PathConfig{Delay: rtt / 2}), func(detail string) {
+				details = append(details, detail)
+			})
+			defer s.Close()
+			time.Sleep(time.Second)
+			get(t, s, usb.Setup{Type: 0x23, Request: 3, Value: 4, Index: 1})
+			get(t, s, descriptor(1, 0, 0, 18))
+			if !slices.Equal(details, c.want) {
+				t.Errorf("byte %d of a device with %d configurations: reported %q", c.at, c.numConfigs, details)
+			}
 		})
-		defer s.Close()
-		time.Sleep(time.Second)
-		get(t, s, usb.Setup{Type: 0x23, Request: 3, Value: 4, Index: 1})
-		get(t, s, descriptor(1, 0, 0, 18))
-		if len(details) != 1 || details[0] != "it now answers with another device descriptor" {
-			t.Errorf("reported %q", details)
-		}
-	})
+	}
 }
 
 // TestDeviceSeesTheRequestsOfLinux pins what reaches the device ahead.

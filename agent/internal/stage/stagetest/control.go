@@ -105,6 +105,8 @@ func randomRequest(random *rand.Rand) usb.Setup {
 type Composite struct {
 	// Lies replaces the device descriptor that the device sends.
 	Lies []byte
+	// NumConfigurations replaces bNumConfigurations in Info; 0: 1.
+	NumConfigurations byte
 
 	mu       sync.Mutex
 	changes  byte // rises with each change of the device
@@ -132,6 +134,7 @@ var (
 func (d *Composite) Info() usb.Info {
 	info := usb.Info{ID: "t-composite", Speed: usb.SpeedFull}
 	info.Descriptors = append(append([]byte{}, compositeDevice...), compositeConfiguration...)
+	info.Descriptors[17] = max(1, d.NumConfigurations)
 	p, err := usb.ParseDescriptors(info.Descriptors)
 	if err != nil {
 		panic(err)

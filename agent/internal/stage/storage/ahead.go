@@ -55,6 +55,7 @@ type unit struct {
 	answers   answers
 	cache     unitCache
 	volumes   []extent // partitions
+	hasBoot   bool     // the start of the disk was read ahead, and nothing was dropped since
 }
 
 // segment holds blocks that are read ahead with one command.
@@ -324,7 +325,7 @@ func (a *ahead) dropAll() {
 			a.drop(s)
 		}
 		a.dropAnswers(u)
-		u.volumes = nil
+		u.volumes, u.hasBoot = nil, false
 		u.tracks = [trackCount]track{}
 	}
 }

@@ -226,7 +226,7 @@ func (p answerFetch) unreached(*exchange) { p.stage.ahead.dropAnswer(p.unit, p.a
 func (f *exchanges) readBoot(u *unit) {
 	s := f.stage
 	size := uint64(u.blockSize)
-	if size == 0 || u.blocks < (bootBytes+tableBytes)/size+endDistance {
+	if u.hasBoot || size == 0 || u.blocks < (bootBytes+tableBytes)/size+endDistance {
 		return
 	}
 	w := newWrapper(0, 0, 0, []byte{opRead10, 9: 0})
@@ -234,6 +234,7 @@ func (f *exchanges) readBoot(u *unit) {
 	if s.ahead.isTaken(u, boot) || !s.ahead.makeRoom(bootBytes+tableBytes, time.Now()) {
 		return
 	}
+	u.hasBoot = true
 	first := s.ahead.add(u, boot)
 	f.run(
 		f.newWrapper(0, bootBytes, w.at(boot)), bootFetch{readingAhead{stage: s, segment: first}})

@@ -86,6 +86,11 @@ func TestDriverExaminesADiskInThreeRoundTrips(t *testing.T) {
 			s.Errorf("the disk got the commands % x, want % x", r.ops, want)
 		}
 		s.run(capacity, 8, sceneRTT) // the answer is too old
+		s.run(inquiry, 36, sceneRTT) // of a program that looks at the disk later
+		s.pause()
+		if len(r.ops) > len(want)+4 {
+			s.Errorf("then the disk got the commands % x", r.ops[len(want):])
+		}
 		if off, c := s.stage.Stats(); off != "" || c.Hits != 5 {
 			s.Errorf("%+v, %s", c, off)
 		}
