@@ -22,18 +22,20 @@ type guardedPath struct{ *stagetest.Path }
 func (guardedPath) Guarded() bool { return true }
 
 // BenchmarkDistantDisk reads and writes a software disk over a TLS link on loopback and
-// a path with a delay and a rate of 60 MiB/s, with and without the storage stage. With
-// a round trip of 0, the path is left out.
+// a path with a delay and a rate of 60 MiB/s, without and with the storage stage and its
+// write cache. With a round trip of 0, the path is left out.
 func BenchmarkDistantDisk(b *testing.B) {
 	for _, rtt := range []time.Duration{0, 20 * time.Millisecond, 50 * time.Millisecond} {
-		for _, off := range []bool{true, false} {
-			b.Run(fmt.Sprintf("rtt=%v/stage=%t", rtt, !off), func(b *testing.B) {
+		for name, stages := range map[string]stage.Config{
+			"none": {Off: true}, "stage": {}, "cache": {WriteCache: true},
+		} {
+			b.Run(fmt.Sprintf("rtt=%v/%s", rtt, name), func(b *testing.B) {
 				remote := throughSession(b, softwareDiskOf(b, 128<<20), dialTCP(tcplink.TLS))
 				if rtt > 0 {
 					cfg := stagetest.PathConfig{Delay: rtt / 2, Rate: 60 << 20}
 					remote = guardedPath{stagetest.NewPath(remote, cfg)}
 				}
-				dev := stage.Wrap(remote, stage.Config{Off: off})
+				dev := stage.Wrap(remote, stages)
 				b.Cleanup(func() { dev.Close() })
 				benchmarkDisk(b, dev)
 			})
@@ -60,6 +62,14 @@ func benchmarkDisk(b *testing.B, dev usb.Device) {
 			}
 		})
 	}
+	for _, c := range []massstorage.Command{ // the driver learns of the write cache
+		{Block: []byte{0x12, 0, 0, 0, 36, 0}, In: make([]byte, 36)},
+		{Block: []byte{0x1a, 0, 0x3f, 0, 192, 0}, In: make([]byte, 192)},
+	} {
+		if _, err := disk.Do(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
 	buf := make([]byte, 1<<20)
 	run("read1MiB", 1<<20, func(n int64) error {
 		_, err := blocks.ReadAt(buf, n<<20%blocks.Size())
@@ -73,6 +83,9 @@ func benchmarkDisk(b *testing.B, dev usb.Device) {
 		block := []byte{0x2a, 0, 0, 0, 0, 0, 0, 1 << 20 / 512 >> 8, 0, 0}
 		binary.BigEndian.PutUint32(block[2:], uint32(n<<20%blocks.Size()/512))
 		_, err := disk.Do(b.Context(), massstorage.Command{Block: block, Out: buf})
+		if err == nil && n%128 == 127 {
+			_, err = disk.Do(b.Context(), massstorage.Command{Block: []byte{0x35, 9: 0}}) // SYNCHRONIZE CACHE
+		}
 		return err
 	})
 }

@@ -178,6 +178,16 @@ func (f *forwarder) forwardTo(target string) {
 	f.target = target
 }
 
+// cut closes the connections and forwards no more.
+func (f *forwarder) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.target = ""
+	for _, c := range f.conns {
+		c.Close()
+	}
+}
+
 func (f *forwarder) accept() {
 	for {
 		in, err := f.ln.Accept()

@@ -76,6 +76,7 @@ func TestChainThroughPortRestrictedNATs(t *testing.T) {
 		{"MountedDiskIsRefused", k.mountedDiskIsRefused},
 		{"OthersNeedPermission", k.othersNeedPermission},
 		{"DiskIsUsedAndGivenBack", k.diskIsUsedAndGivenBack},
+		{"CachedWritesAreOnTheDisk", k.cachedWritesAreOnTheDisk},
 		{"PathIsDirect", k.pathIsDirect},
 		{"ReleasedIsUsedAgainAtOnce", k.releasedIsUsedAgainAtOnce},
 		{"CopySurvivesThreeCuts", k.copySurvivesThreeCuts},
@@ -123,6 +124,28 @@ func (k *chain) diskIsUsedAndGivenBack(t *testing.T, disk string) {
 	if out, err := k.s.Exec(t.Context(), "ls /sys/block | grep '^sd'"); err == nil {
 		t.Errorf("the host still has %s while the client uses it", out)
 	}
+	k.c.must(t, commandTimeout, "umount /mnt")
+	k.giveBack(t, u.ID)
+	k.s.hasDiskBack(t, sum)
+}
+
+// cachedWritesAreOnTheDisk copies a file to the disk with a write cache. After a sync, the
+// host's kernel must find all of it.
+func (k *chain) cachedWritesAreOnTheDisk(t *testing.T, disk string) {
+	u := k.client.use(t, "workshop", disk, "--write-cache")
+	d := k.c.mountDisk(t)
+	if got := k.c.must(t, commandTimeout, "cat /sys/block/"+d+"/queue/write_cache"); got != "write back" {
+		t.Errorf("the client's kernel sees a cache %q", got)
+	}
+	sum := k.c.copyIn(t)
+	k.client.has(t, commandTimeout, "a disk that has all writes after a sync", func(s status) bool {
+		for _, stage := range s.Uses[0].Stages {
+			if stage.WriteCache {
+				return stage.Cached >= inSize/2 && stage.Unwritten == 0 && stage.Unsaved == 0
+			}
+		}
+		return false
+	})
 	k.c.must(t, commandTimeout, "umount /mnt")
 	k.giveBack(t, u.ID)
 	k.s.hasDiskBack(t, sum)

@@ -40,6 +40,13 @@ type (
 		Port                            int
 		BusID                           string `json:"bus_id"`
 		Address                         string
+		Stages                          []stage
+	}
+	stage struct {
+		WriteCache bool  `json:"write_cache"`
+		Cached     int64 `json:"bytes_cached"`
+		Unwritten  int64 `json:"bytes_unwritten"`
+		Unsaved    int64 `json:"bytes_unsaved"`
 	}
 	device struct {
 		ID, Name, Serial, Kind string

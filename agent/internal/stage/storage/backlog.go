@@ -43,6 +43,24 @@ func (b *backlog) add(w *write) {
 	b.bytes += len(w.data)
 }
 
+// supersede puts the blocks of a write that is done into older writes that are left. The
+// guard drops cancelled commands one by one, so it may have run a write and dropped an
+// older one, which is about to be repeated.
+func (b *backlog) supersede(w *write) {
+	for _, old := range b.writes {
+		if old == w {
+			return
+		}
+		if old.unit != w.unit || !old.overlaps(w.extent) {
+			continue
+		}
+		size := uint64(len(w.data)) / w.count
+		first, end := max(old.first, w.first), min(old.end(), w.end())
+		old.data = slices.Clone(old.data) // the session may still send it
+		copy(old.data[(first-old.first)*size:], w.data[(first-w.first)*size:(end-w.first)*size])
+	}
+}
+
 // remove removes a write.
 func (b *backlog) remove(w *write) {
 	if i := slices.Index(b.writes, w); i >= 0 {

@@ -84,3 +84,34 @@ func TestModeSenseOfACDIsUnchanged(t *testing.T) {
 		}
 	})
 }
+
+// FuzzModeSense asks a disk with any mode pages. The answer has the pages of the disk, and a
+// caching mode page.
+func FuzzModeSense(f *testing.F) {
+	f.Add([]byte{0x08, 0x12, 0, 0}, uint8(192), uint8(0x3f))
+	f.Add([]byte{0x40, 1, 0xff, 0xff, 8, 1, 0}, uint8(13), uint8(8))
+	f.Add([]byte{1, 0, 0x48, 1}, uint8(40), uint8(0x7f))
+	f.Fuzz(func(t *testing.T, pages []byte, limit, code uint8) {
+		if len(pages) > 200 || limit == 0 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			cfg := smallDisk()
+			cfg.Modes = pages
+			plain := stagetest.Driver{Device: stagetest.NewDisk(cfg), Timeout: time.Minute}
+			path := stagetest.NewPath(guard.New(stagetest.NewDisk(cfg)), stagetest.PathConfig{})
+			s, _ := storage.New(path, storage.Config{WriteCache: true})
+			defer s.Close()
+			d := stagetest.Driver{Device: s, Timeout: time.Minute}
+			d.Inquiry(0)
+			block := []byte{0x1a, 0, code, 0, limit, 0}
+			want, r := plain.Do(0, block, int(limit), nil), d.Do(0, block, int(limit), nil)
+			if r.Err != "" || r.Failed || len(r.Data) < len(want.Data) || len(r.Data) > int(limit) {
+				t.Fatalf("% x, without the stage % x", r.Data, want.Data)
+			}
+			if page := code & 0x3f; page != 8 && page != 0x3f && !bytes.Equal(r.Data, want.Data) {
+				t.Errorf("% x, without the stage % x", r.Data, want.Data)
+			}
+		})
+	})
+}

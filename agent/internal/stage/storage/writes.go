@@ -190,6 +190,7 @@ func (w *write) done(x *exchange, v verdict) {
 		return
 	}
 	k.returned(w)
+	k.supersede(w)
 	k.remove(w)
 	k.advance()
 }
@@ -210,6 +211,7 @@ func (w *write) failed(_ *exchange, sense []byte) {
 	case len(sense) == 0, isDeferred(sense), key == keyUnitAttention, key == keyNoSense, key == keyAborted:
 		w.tried()
 	case key == keyRecovered:
+		s.cache.supersede(w)
 		s.cache.remove(w)
 	default:
 		s.cache.lose(w)
