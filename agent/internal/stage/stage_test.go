@@ -4,11 +4,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/stage"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/guard"
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbtest"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
 )
 
 func newDisk() *stagetest.Disk {
@@ -129,5 +133,86 @@ func TestRequestsPassWhatIsPostedAhead(t *testing.T) {
 	}
 	if posted < 100 || posted > 400 {
 		t.Errorf("%d transfers are posted", posted)
+	}
+}
+
+// stagedBus is a bus whose devices have stages.
+type stagedBus struct{ usb.Bus }
+
+func (b stagedBus) Open(id string, o usb.OpenOptions) (usb.Device, error) {
+	dev, err := b.Bus.Open(id, o)
+	if err != nil {
+		return nil, err
+	}
+	return stage.Wrap(guard.New(dev), stage.Config{}), nil
+}
+
+// TestStagesKeepTheContractOfDevices runs the tests of all backends above stages.
+func TestStagesKeepTheContractOfDevices(t *testing.T) {
+	usbtest.Run(t, func(t *testing.T) usb.Bus {
+		keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{Greeting: virtual.SampleGreeting})
+		bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{keyboard}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stagedBus{bus}
+	}, "v-keyboard")
+}
+
+// TestUnpluggedDeviceEndsEverything unplugs a device while it has transfers of its driver
+// and others.
+func TestUnpluggedDeviceEndsEverything(t *testing.T) {
+	in := usb.EndpointDescriptor{Address: 0x81, Type: usb.Interrupt, MaxPacket: 8, Interval: 1}
+	device := stagetest.NewPeripheral(interfaces(stagetest.Interface(usb.Interface{Class: 3}, in)))
+	dev := stage.Wrap(device, stage.Config{})
+	defer dev.Close()
+	var urbs []*usb.URB
+	var done []<-chan struct{}
+	for range 3 {
+		u := &usb.URB{Endpoint: 0x81, Data: make([]byte, 8)}
+		urbs, done = append(urbs, u), append(done, usb.Start(dev, u))
+	}
+	device.Unplug()
+	for i, u := range urbs {
+		<-done[i]
+		if u.Status != usb.StatusNoDevice {
+			t.Errorf("URB %d ends with %d", i, u.Status)
+		}
+	}
+	if s := usb.Do(t.Context(), dev, &usb.URB{Endpoint: 0x81, Data: make([]byte, 8)}); s != usb.StatusNoDevice {
+		t.Errorf("a later URB ends with %d", s)
+	}
+}
+
+// TestPipelinesOfPrintersAndCamerasStayFull writes to a printer and to a camera with several
+// transfers in flight. It takes as long as without stages.
+func TestPipelinesOfPrintersAndCamerasStayFull(t *testing.T) {
+	out := usb.EndpointDescriptor{Address: 0x02, Type: usb.Bulk, MaxPacket: 512}
+	for _, class := range []uint8{7, 6} {
+		var took [2]time.Duration
+		for i, off := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				device := stagetest.NewPeripheral(interfaces(stagetest.Interface(usb.Interface{Class: class}, out)))
+				path := stagetest.NewPath(device, stagetest.PathConfig{Delay: 50 * time.Millisecond})
+				dev := stage.Wrap(path, stage.Config{Off: off})
+				defer dev.Close()
+				began := time.Now()
+				var inFlight []<-chan struct{}
+				for range 200 {
+					if len(inFlight) == 16 {
+						<-inFlight[0]
+						inFlight = inFlight[1:]
+					}
+					inFlight = append(inFlight, usb.Start(dev, &usb.URB{Endpoint: 0x02, Data: make([]byte, 16<<10)}))
+				}
+				for _, done := range inFlight {
+					<-done
+				}
+				took[i] = time.Since(began)
+			})
+		}
+		if took[1] > took[0] {
+			t.Errorf("class %d: %v, without stages %v", class, took[1], took[0])
+		}
 	}
 }
