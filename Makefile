@@ -70,7 +70,7 @@ bench-cpu: setup-test ## measure the agents' processor time per GB on loopback
 	@$(GO) test -count=1 -timeout 30m -run '^$$' -bench Throughput ./agent $(BENCHFLAGS)
 
 bench-link: setup-test ## measure QUIC links over emulated links, with TCP in the same run (root)
-	@$(GO) test -count=1 -timeout 30m -run '^TestBenchLink$$' ./agent/internal/link/quiclink -bench-link $(BENCHFLAGS)
+	@$(GO) test -count=1 -timeout 30m -run TestBenchLink -v ./agent/internal/link/quiclink -bench-link $(BENCHFLAGS)
 
 bench-isochronous: setup-test ## count the gaps of audio and video over emulated links (root)
 	@$(GO) test -count=1 -timeout 30m -run '^TestBenchIsochronous$$' ./agent -bench-isochronous $(BENCHFLAGS)

@@ -22,19 +22,17 @@ const (
 	startupGain   = 2.77 // 4 ln 2, the least gain that doubles the rate in each round trip
 	drainGain     = 0.36 // 1 / startupGain
 	windowGain    = 2.0
-	windowQuanta  = 3.0 // of the pacer, at least
-	checkGain     = 0.75
-	rivalGain     = 1.25 // pacing must not limit a window that follows CUBIC
-	governorGain  = 0.9
+	windowQuanta  = 3.0       // of the pacer, at least
+	drained       = 0.75      // of the bandwidth-delay product in flight: also of flows that came before
+	rivalGain     = 1.25      // pacing must not limit a window that follows CUBIC
 	fullGrowth    = 1.25      // startup goes on while the bandwidth grows by this factor ...
 	fullRounds    = 3         // ... at least once in this many round trips
+	probeGrowth   = 1.15      // a probe that finds this much is followed by another one
 	startupLoss   = 0.1       // a loss rate that ends startup once the bandwidth grows no more
 	severeLoss    = 0.2       // a loss rate that is congestion whatever the queue
 	initialWindow = 32        // packets
 	minWindow     = 4         // packets
 	maxWindow     = 128 << 20 // bytes; 1 Gbit/s at 1 s
-
-	minQueueTarget = 10 * time.Millisecond // a shorter standing queue is left alone
 )
 
 // probeGains are the pacing gains of successive round trips in the phase probe.
@@ -61,6 +59,7 @@ type Controller struct {
 	phase   phase
 	since   Time    // of the phase or, in probe, of the gain
 	gain    int     // index in probeGains
+	before  float64 // bandwidth before the probe for more
 	full    float64 // largest bandwidth in startup
 	flat    int     // round trips without growth
 	cubic   cubic
@@ -107,9 +106,7 @@ func (c *Controller) Window() int {
 	switch {
 	case c.phase == startup:
 		window = max(startupGain*product, least, float64(initialWindow*c.packet))
-	case c.contest.checking:
-		window = checkGain * product
-	case c.contest.rival:
+	case c.contest.rival && c.contest.slow == 0:
 		window = c.cubic.window(c.pacer.now)
 	case c.cubic.active:
 		window = min(window, c.cubic.window(c.pacer.now))
@@ -130,16 +127,12 @@ func (c *Controller) rate() float64 {
 		rate = startupGain * max(rate, float64(initialWindow*c.packet)/c.path.rtt().Seconds())
 	case c.phase == drain:
 		rate *= drainGain
-	case c.contest.checking:
-		rate *= checkGain
+	case c.contest.slow > 0:
+		rate *= c.contest.slow
 	case c.contest.rival:
 		rate = rivalGain * c.cubic.window(c.pacer.now) / (c.path.rtt() + c.path.queue).Seconds()
 	default:
-		gain := probeGains[c.gain]
-		if gain == 1 && c.path.queue > max(minQueueTarget, c.path.rtt()/8) {
-			gain = governorGain
-		}
-		rate *= gain
+		rate *= probeGains[c.gain] * c.path.governor()
 		if c.cubic.active {
 			rate = min(rate, c.cubic.window(c.pacer.now)/c.path.rtt().Seconds())
 		}
@@ -149,22 +142,16 @@ func (c *Controller) rate() float64 {
 
 // NextSend returns the time at which pacing permits the next packet, which is now if the
 // packet may be sent at once.
-func (c *Controller) NextSend(now Time) Time { return c.pacer.next(now, c.rate(), c.packet) }
+func (c *Controller) NextSend(now Time) Time { return c.pacer.ask(now, c.rate(), c.packet) }
 
 // OnSent records an ack-eliciting packet (RFC 9002 section 2). inFlight is the number of bytes
 // in flight before it.
 func (c *Controller) OnSent(now Time, number int64, bytes, inFlight int) {
-	c.pacer.spend(now, c.rate(), c.packet, bytes)
-	c.sample.sent(now, number, bytes, inFlight)
+	limited := c.pacer.spend(now, c.rate(), c.packet, bytes)
+	c.sample.sent(now, number, bytes, inFlight, limited)
 	c.round.inFlight = max(c.round.inFlight, inFlight+bytes)
-	c.permit(now)
-}
-
-// permit records since when the connection may send its next packet.
-func (c *Controller) permit(now Time) {
-	c.sample.permitted = 0
-	if c.sample.inFlight+c.packet <= c.Window() {
-		c.sample.permitted = max(now, c.pacer.next(now, c.rate(), c.packet))
+	if inFlight+bytes+c.packet > c.Window() {
+		c.pacer.due, c.pacer.late = 0, 0 // the window decides when to continue
 	}
 }
 
@@ -172,15 +159,18 @@ func (c *Controller) permit(now Time) {
 func (c *Controller) OnAck(a Ack) {
 	c.pacer.refill(a.Now, c.rate(), c.packet)
 	if a.RTT > 0 {
+		// A sender that waits for a processor reads its acknowledgements late.
+		a.RTT = max(min(a.RTT, c.path.rtt()), a.RTT-time.Duration(c.pacer.overdue(a.Now)))
 		c.path.measure(a.Now, a.RTT)
 		c.round.measure(a.RTT)
 	}
+	full := c.phase == probe && c.path.queueIsFull(a.RTT)
 	for _, p := range a.Lost {
 		if c.sample.lost(p) {
 			c.counts.lost++
 			c.round.lost += p.Bytes
-			if c.phase == probe && c.path.queueIsFull(a.RTT) {
-				c.round.lostInQueue++
+			if full {
+				c.round.lostInQueue += p.Bytes
 			}
 		}
 	}
@@ -188,6 +178,9 @@ func (c *Controller) OnAck(a Ack) {
 	if ok {
 		c.counts.add(len(a.Acked))
 		c.round.acked += delivery.bytes
+		if full {
+			c.round.ackedInQueue += delivery.bytes
+		}
 		c.round.busy = c.round.busy || !delivery.limited
 		if delivery.span > 0 && (c.phase == startup || delivery.span >= 4*c.path.spread) {
 			c.path.offer(delivery.rate(), delivery.limited)
@@ -196,11 +189,8 @@ func (c *Controller) OnAck(a Ack) {
 			c.endRound(a.Now)
 		}
 	}
-	c.advance(a.Now)
 	c.contend(a.Now)
-	if c.sample.permitted == 0 {
-		c.permit(a.Now)
-	}
+	c.advance(a.Now)
 }
 
 // endRound evaluates a round trip.
@@ -209,15 +199,13 @@ func (c *Controller) endRound(now Time) {
 	c.round = round{end: c.sample.delivered, inFlight: c.sample.inFlight}
 	c.path.endRound(now, r)
 	loss, lost := r.lossRate(), r.lost/c.packet
-	above := loss > 2*c.path.usualLoss+0.005
-	if c.phase == probe && (r.lostInQueue >= 2 && above || loss > severeLoss && lost >= 2*minWindow) {
-		beta := cubicBeta
-		if c.contest.rival {
-			beta = rivalBeta
-		}
-		c.cubic.congestion(now, max(r.inFlight, minWindow*c.packet), c.packet, c.path.queue, beta)
+	overflow := c.path.judgeLoss(r, c.packet)
+	if c.phase == probe && (overflow || loss > severeLoss && lost >= 2*minWindow) {
+		c.cubic.congestion(now, max(r.inFlight, minWindow*c.packet), c.packet, c.path.queue)
 	}
-	c.path.learnLoss(loss)
+	if c.phase == startup && c.path.queue > c.path.rtt()/2+c.path.queueTarget() {
+		c.phase, c.since = drain, now // the link is full, whatever the rate does
+	}
 	if !r.busy {
 		return // the application limits the rate: nothing to learn about the path
 	}
@@ -237,18 +225,25 @@ func (c *Controller) advance(now Time) {
 	rtt := Time(c.path.rtt())
 	switch c.phase {
 	case drain:
-		empty := float64(c.sample.inFlight) <= c.path.bandwidth()*c.path.rtt().Seconds()
+		empty := float64(c.sample.inFlight) <= drained*c.path.bandwidth()*c.path.rtt().Seconds()
 		if empty || now-c.since > 3*(rtt+Time(c.path.queue)) {
 			c.phase, c.gain, c.since = probe, firstCruise, now
 			c.path.emptiedAt = max(c.path.emptiedAt, now-rtt)
+			c.contest.learn = now + learnAfter
 		}
 	case probe:
+		if c.cubic.active && !c.contest.rival && c.cubic.recovered(now) {
+			c.cubic.active = false
+		}
 		if now-c.since <= rtt {
 			return
 		}
 		c.gain, c.since = (c.gain+1)%len(probeGains), now
-		if c.gain == 0 && c.cubic.active && !c.cubic.recovered(now) {
-			c.gain = firstCruise // do not probe beyond the window that led to congestion
+		switch bandwidth := c.path.bandwidth(); {
+		case c.gain == 0:
+			c.before = bandwidth
+		case c.gain == firstCruise && bandwidth > probeGrowth*c.before:
+			c.gain, c.before = 0, bandwidth // there is more
 		}
 	}
 }

@@ -11,21 +11,22 @@ const (
 	rttPeriods      = 3 // periods that the least round-trip time remembers
 	queueRounds     = 4 // round trips whose least queue counts, so that jitter is no queue
 	lossMemory      = 16
-	topMemory       = 128
-	jitterPart      = 2
 
-	minEmptyQueue = 3 * time.Millisecond
+	// The queue overflows when it has lost this many packets more than random loss explains.
+	// The usual loss rate is an estimate, so it is multiplied by usualFactor.
+	overflowLoss = 6
+	usualFactor  = 1.5
 )
 
 // round collects the events of one round trip, which ends when a packet is acknowledged
 // that was sent after its beginning.
 type round struct {
-	end         int64 // delivered bytes at the beginning
-	least, most time.Duration
-	acked, lost int // bytes
-	lostInQueue int // packets that were lost while the queue was full
-	inFlight    int // the most bytes in flight
-	busy        bool
+	end                       int64 // delivered bytes at the beginning
+	least, most               time.Duration
+	acked, lost               int // bytes
+	lostInQueue, ackedInQueue int // bytes, while the queue was full
+	inFlight                  int // the most bytes in flight
+	busy                      bool
 }
 
 func (r *round) measure(rtt time.Duration) {
@@ -54,15 +55,19 @@ type model struct {
 
 	least   [rttPeriods]time.Duration // least round-trip time of each period; 0 is none
 	period  Time                      // beginning of the current period
-	top     time.Duration             // largest round-trip time, slowly forgotten
+	top     time.Duration             // round-trip time with the longest queue, slowly forgotten
 	recent  [queueRounds]time.Duration
 	rounds  int
 	spread  Time          // of the round-trip time within the last round trip
-	queue   time.Duration // delay in the queue
+	queue   time.Duration // delay in the queue, the least of some round trips
 	unknown time.Duration // round-trip time before the first measurement
 
-	emptiedAt Time    // when the queue was last empty
-	usualLoss float64 // loss rate
+	brief brief
+
+	emptiedAt Time // when the queue was last empty
+
+	usualLoss float64 // loss rate of packets that meet no full queue
+	excess    float64 // packets lost beyond it in a full queue
 }
 
 func newModel(rtt time.Duration) model {
@@ -97,7 +102,8 @@ func (m *model) measure(now Time, rtt time.Duration) {
 	if m.least[0] == 0 || rtt < m.least[0] {
 		m.least[0] = rtt
 	}
-	m.top = max(m.top, rtt)
+	m.brief.measure(now, rtt, m.rtt()/2)
+	m.top = max(m.top, m.brief.last)
 }
 
 // offer adds a delivery rate. A rate that the application limited counts only if it is
@@ -107,22 +113,6 @@ func (m *model) offer(rate float64, limited bool) {
 		i := m.index % bandwidthRounds
 		m.best[i] = max(m.best[i], rate)
 	}
-}
-
-// emptyQueue returns the delay up to which the queue counts as empty.
-// Jitter hides a queue shorter than a part of the spread.
-func (m *model) emptyQueue() time.Duration {
-	return max(minEmptyQueue, m.rtt()/16, time.Duration(m.spread)/jitterPart)
-}
-
-// queueIsFull reports whether a round-trip time indicates a queue nearly as long as the
-// longest one seen. For 0 it uses the last round trips.
-func (m *model) queueIsFull(rtt time.Duration) bool {
-	if rtt == 0 {
-		rtt = m.rtt() + m.queue
-	}
-	longest := m.top - m.rtt()
-	return longest > 2*m.emptyQueue() && rtt-m.rtt() > longest*6/10
 }
 
 // endRound updates the estimate of the queue.
@@ -139,8 +129,21 @@ func (m *model) endRound(now Time, r round) {
 	m.top -= (m.top - m.rtt()) / topMemory
 }
 
-func (m *model) learnLoss(loss float64) {
-	m.usualLoss += (min(loss, severeLoss) - m.usualLoss) / lossMemory
+// judgeLoss learns the usual loss rate from the packets that met no full queue, and
+// reports whether those that did were lost more often than that: the queue overflows.
+func (m *model) judgeLoss(r round, packet int) bool {
+	if lost, acked := r.lost-r.lostInQueue, r.acked-r.ackedInQueue; lost+acked > 0 {
+		share := float64(lost) / float64(lost+acked)
+		weight := min(1, float64(lost+acked)/float64(r.lost+r.acked)) / lossMemory
+		m.usualLoss += (min(share, severeLoss) - m.usualLoss) * weight
+	}
+	usual := usualFactor * m.usualLoss * float64(r.lostInQueue+r.ackedInQueue)
+	m.excess = max(0, m.excess+(float64(r.lostInQueue)-usual)/float64(packet))
+	if m.excess < overflowLoss {
+		return false
+	}
+	m.excess = 0
+	return true
 }
 
 // nextRound starts a new entry of the bandwidth filter. If steady, it also offers the

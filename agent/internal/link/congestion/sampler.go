@@ -1,11 +1,5 @@
 package congestion
 
-import "time"
-
-// idleTimeout bounds the time for which a connection may leave a permission to send
-// unused. After it, the delivery rate counts as limited by the application.
-const idleTimeout = Time(4 * time.Millisecond)
-
 // maxRecords bounds the packets in flight that a sampler measures.
 const maxRecords = 1 << 17
 
@@ -26,7 +20,7 @@ type delivery struct {
 	startedAt int64 // bytes delivered when the newest of the packets was sent
 	amount    int64 // bytes delivered since then
 	span      Time
-	limited   bool // by the application
+	limited   bool // by the sender
 }
 
 // rate returns bytes per second.
@@ -40,17 +34,18 @@ type sampler struct {
 	delivered   int64 // bytes, since the beginning
 	deliveredAt Time
 	firstSentAt Time  // when the packet was sent that was acknowledged last
-	permitted   Time  // since when the next packet may be sent; 0 if it may not
 	limitedTo   int64 // samples are limited until this number of bytes is delivered
 }
 
 func (s *sampler) slot(number int64) *record { return &s.records[number&int64(len(s.records)-1)] }
 
-func (s *sampler) sent(now Time, number int64, bytes, inFlight int) {
+// sent records a packet. limited reports whether the sender sent less than it was permitted to
+// before it.
+func (s *sampler) sent(now Time, number int64, bytes, inFlight int, limited bool) {
 	if inFlight == 0 {
 		s.firstSentAt, s.deliveredAt = now, now
 	}
-	if s.permitted > 0 && now-s.permitted > idleTimeout {
+	if limited {
 		s.limitedTo = max(1, s.delivered+int64(inFlight))
 	}
 	s.inFlight = inFlight + bytes

@@ -2,7 +2,6 @@ package congestion
 
 import (
 	"container/heap"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -25,6 +24,9 @@ type simulation struct {
 	down             wander
 	lastUp, lastDown Time      // the latest arrival: order is kept
 	queue            quantiles // delay of each packet in the queue
+
+	policer bucket
+	batch   time.Duration // the link delivers packets together, once in this time
 }
 
 // path describes the bottleneck.
@@ -35,6 +37,7 @@ type path struct {
 	loss   float64
 	burst  float64 // mean length of a run of losses
 	depth  time.Duration
+	busy   time.Duration // mean time for which the sender and the receiver wait for a processor
 }
 
 type event struct {
@@ -105,6 +108,15 @@ func (s *simulation) after(d Time, run func()) {
 	heap.Push(&s.events, event{s.now + d, s.seq, run})
 }
 
+// run runs a function when the process runs.
+func (s *simulation) run(p *process, f func()) {
+	if at := p.runsAt(s.now); at > s.now {
+		s.after(at-s.now, f)
+	} else {
+		f()
+	}
+}
+
 func (s *simulation) runUntil(end Time) {
 	for len(s.events) > 0 && s.events[0].at <= end {
 		e := heap.Pop(&s.events).(event)
@@ -131,19 +143,30 @@ func (s *simulation) send(bytes int, arrived func()) {
 	if s.lost() {
 		return
 	}
+	if !s.policer.take(s.now, s.rate, bytes) {
+		return
+	}
 	depart := max(s.idle, s.now)
 	if depart-s.now > Time(s.depth) {
 		return
 	}
 	s.queue = append(s.queue, float64(depart-s.now)/1e6)
 	s.idle = depart + Time(float64(bytes)*8000/s.rate)
-	s.lastUp = max(s.lastUp, s.idle+Time(s.rtt)/2+s.up.now(s.now))
+	s.lastUp = max(s.lastUp, s.together(s.idle)+Time(s.rtt)/2+s.up.now(s.now))
 	s.after(s.lastUp-s.now, arrived)
+}
+
+// together returns when the link delivers a packet that is ready at the given time.
+func (s *simulation) together(ready Time) Time {
+	if s.batch == 0 {
+		return ready
+	}
+	return (ready/Time(s.batch) + 1) * Time(s.batch)
 }
 
 // back carries an acknowledgement.
 func (s *simulation) back(arrived func()) {
-	s.lastDown = max(s.lastDown, s.now+Time(s.rtt)/2+s.down.now(s.now))
+	s.lastDown = max(s.lastDown, s.together(s.now)+Time(s.rtt)/2+s.down.now(s.now))
 	s.after(s.lastDown-s.now, arrived)
 }
 
@@ -175,10 +198,15 @@ type flow struct {
 	lossTimer bool
 	lostTotal int
 	paused    bool // the application has nothing to send
+
+	sender, receiver process
+	farther          Time // how much longer its round trip is
 }
 
 func (s *simulation) start(cc control, at time.Duration) *flow {
 	f := &flow{s: s, cc: cc, sent: map[int64]Time{}, largest: -1}
+	f.sender = process{rng: rand.New(rand.NewPCG(s.rng.Uint64(), 1)), wait: Time(s.busy)}
+	f.receiver = process{rng: rand.New(rand.NewPCG(s.rng.Uint64(), 1)), wait: Time(s.busy)}
 	s.after(Time(at)-s.now, f.pump)
 	return f
 }
@@ -191,16 +219,19 @@ func (f *flow) sendOne() {
 	f.inFlight += packetBytes
 	f.sent[n] = f.s.now
 	f.order = append(f.order, n)
-	f.s.send(packetBytes, func() { f.receive(n) })
+	f.s.send(packetBytes, func() { f.s.run(&f.receiver, func() { f.receive(n) }) })
 }
 
 func (f *flow) pump() {
-	for !f.paused && f.inFlight+packetBytes <= f.cc.Window() {
+	for f.inFlight+packetBytes <= f.cc.Window() {
 		if at := f.cc.NextSend(f.s.now); at > f.s.now {
 			if !f.timer {
 				f.timer = true
-				f.s.after(at-f.s.now, func() { f.timer = false; f.pump() })
+				f.s.after(at-f.s.now, func() { f.s.run(&f.sender, func() { f.timer = false; f.pump() }) })
 			}
+			return
+		}
+		if f.paused {
 			return
 		}
 		f.sendOne()
@@ -226,7 +257,7 @@ func (f *flow) ack() {
 	}
 	list := f.unacked
 	f.unacked = nil
-	f.s.back(func() { f.acked(list) })
+	f.s.after(f.farther, func() { f.s.back(func() { f.s.run(&f.sender, func() { f.acked(list) }) }) })
 }
 
 func (f *flow) acked(list []int64) {
@@ -304,56 +335,4 @@ func (f *flow) armLossTimer() {
 // rate returns the goodput in Mbit/s since an earlier count of delivered bytes.
 func (f *flow) rateSince(delivered int, during time.Duration) float64 {
 	return float64(f.delivered-delivered) * 8 / during.Seconds() / 1e6
-}
-
-// tcp is a model of TCP with CUBIC (RFC 9438) and SACK.
-type tcp struct {
-	cwnd, ssthresh float64
-	wmax           float64
-	epoch          Time
-	k              float64
-	recoverTo      int64
-	last           int64
-	srtt           float64
-}
-
-func newTCP() *tcp { return &tcp{cwnd: 10, ssthresh: math.Inf(1), recoverTo: -1} }
-
-func (c *tcp) OnSent(_ Time, n int64, _, _ int) { c.last = n }
-func (c *tcp) Window() int                      { return int(c.cwnd) * packetBytes }
-func (c *tcp) NextSend(now Time) Time           { return now }
-
-func (c *tcp) OnAck(e Ack) {
-	if e.RTT > 0 {
-		c.srtt = e.RTT.Seconds()
-	}
-	for _, l := range e.Lost {
-		if l.Number > c.recoverTo {
-			c.recoverTo = c.last
-			c.wmax = c.cwnd
-			c.cwnd = max(2, c.cwnd*0.7)
-			c.ssthresh = c.cwnd
-			c.epoch = 0
-		}
-	}
-	for _, a := range e.Acked {
-		if a.Number <= c.recoverTo {
-			continue
-		}
-		if c.cwnd < c.ssthresh {
-			c.cwnd++
-			continue
-		}
-		if c.epoch == 0 {
-			c.epoch = e.Now
-			c.k = math.Cbrt(max(0, c.wmax-c.cwnd) / 0.4)
-		}
-		t := float64(e.Now-c.epoch)/1e9 + c.srtt
-		target := 0.4*math.Pow(t-c.k, 3) + max(c.wmax, c.ssthresh)
-		if target > c.cwnd {
-			c.cwnd += min((target-c.cwnd)/c.cwnd, 0.5)
-		} else {
-			c.cwnd += 0.01 / c.cwnd
-		}
-	}
 }
