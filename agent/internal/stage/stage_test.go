@@ -150,7 +150,7 @@ func (b stagedBus) Open(id string, o usb.OpenOptions) (usb.Device, error) {
 // TestStagesKeepTheContractOfDevices runs the tests of all backends above stages.
 func TestStagesKeepTheContractOfDevices(t *testing.T) {
 	usbtest.Run(t, func(t *testing.T) usb.Bus {
-		keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{Greeting: virtual.SampleGreeting})
+		keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{})
 		bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{keyboard}})
 		if err != nil {
 			t.Fatal(err)
@@ -215,4 +215,35 @@ func TestPipelinesOfPrintersAndCamerasStayFull(t *testing.T) {
 			t.Errorf("class %d: %v, without stages %v", class, took[1], took[0])
 		}
 	}
+}
+
+// TestSecurityKeyNeedsOneRoundTrip attaches a security key as a kernel does, and then sends
+// it requests.
+func TestSecurityKeyNeedsOneRoundTrip(t *testing.T) {
+	const rtt = 100 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		cfg := interfaces(stagetest.Interface(usb.Interface{Class: 3},
+			usb.EndpointDescriptor{Address: 0x81, Type: usb.Interrupt, MaxPacket: 64, Interval: 4},
+			usb.EndpointDescriptor{Address: 0x02, Type: usb.Interrupt, MaxPacket: 64, Interval: 4}))
+		cfg.Receive = func(d *stagetest.Peripheral, _ usb.Endpoint, data []byte) { d.Report(0x81, data) }
+		cfg.Answer = func(s usb.Setup) ([]byte, bool) {
+			return []byte{0x06, 0xd0, 0xf1, 0x09, 0x01, 0xa1, 0x01, 0xc0}, s.Request == 6 && s.Value == 0x2200
+		}
+		path := stagetest.NewPath(stagetest.NewPeripheral(cfg), stagetest.PathConfig{Delay: rtt / 2})
+		dev := stage.Wrap(path, stage.Config{})
+		defer dev.Close()
+		for _, s := range []usb.Setup{{Request: 9, Value: 1}, {Type: 0x81, Request: 6, Value: 0x2200, Length: 8}} {
+			usb.Do(t.Context(), dev, &usb.URB{Setup: s.Bytes(), Data: make([]byte, s.Length)})
+		}
+		time.Sleep(time.Second)
+		for n := range 5 {
+			began := time.Now()
+			usb.Do(t.Context(), dev, &usb.URB{Endpoint: 0x02, Data: make([]byte, 64)})
+			response := &usb.URB{Endpoint: 0x81, Data: make([]byte, 64)}
+			s := usb.Do(t.Context(), dev, response)
+			if took := time.Since(began); s != usb.StatusOK || response.Actual != 64 || took > rtt {
+				t.Errorf("exchange %d: status %d, %d bytes after %v", n, s, response.Actual, took)
+			}
+		}
+	})
 }
