@@ -35,6 +35,9 @@ const (
 // pressInterval is the time between two reports. It is no multiple of a round trip.
 const pressInterval = 23 * time.Millisecond
 
+// warmUp is the time before a measurement, in which links measure the path.
+const warmUp = 5 * time.Second
+
 // busyDevice is a device with a bulk IN endpoint that always has data, and an interrupt IN
 // endpoint that reports the time every pressInterval.
 type busyDevice struct {
@@ -271,11 +274,11 @@ func measurePresses(
 	missed, warm, began := 0, 0, time.Now()
 	var before int64
 	for now := range tick.C {
-		if now.Sub(began) < 2*time.Second {
+		if now.Sub(began) < warmUp {
 			warm = len(reports)
 			before = count.Load()
 		}
-		if now.Sub(began) > 2*time.Second+*benchPriorityTime {
+		if now.Sub(began) > warmUp+*benchPriorityTime {
 			break
 		}
 		if !dev.press() {

@@ -92,11 +92,12 @@ const (
 
 	KindShard     Kind = 48 // E    Shard, see its type; lossy
 	KindIsoReport Kind = 49 // E    IsoReport, see its type; lossy
+	KindCopy      Kind = 50 // E    Copy, see its type; lossy
 )
 
 // Lossy reports whether frames of the kind may be lost, overtake others, or arrive twice. They have no number and are
 // never sent again.
-func (k Kind) Lossy() bool { return k == KindShard || k == KindIsoReport }
+func (k Kind) Lossy() bool { return k >= KindShard && k <= KindCopy }
 
 // travels reports whether frames of the kind may be sent on the lane.
 func (k Kind) travels(l Lane) bool {

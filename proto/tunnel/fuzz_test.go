@@ -121,6 +121,10 @@ func FuzzShard(f *testing.F) {
 	}.Encode())
 }
 
+func FuzzCopy(f *testing.F) {
+	fuzz(f, DecodeCopy, Copy.Encode, Copy{Seq: 7, Kind: KindComplete, Body: []byte{1, 2, 3}}.Encode())
+}
+
 func FuzzIsoBlock(f *testing.F) {
 	fuzz(f, DecodeIsoBlock, IsoBlock.Encode, IsoBlock{
 		First: 9, Packets: []IsoPacket{{Data: []byte("abc")}, {Status: -84, Data: []byte{}}, {Data: []byte("de")}},

@@ -23,7 +23,7 @@ func (o linkOrder) compare(p linkOrder) int {
 func (s *State) hello(o linkOrder) *tunnel.Hello {
 	h := &tunnel.Hello{
 		Version: tunnel.Version, Incarnation: s.incarnation, Peer: s.peer,
-		Features: []string{tunnel.FeatureChooses},
+		Features: []string{tunnel.FeatureChooses, tunnel.FeatureCopies},
 		Limit:    s.transport.limit.own,
 		Rank:     o.rank, Generation: o.generation, LinkID: o.id,
 	}
@@ -95,6 +95,7 @@ func (t *Transport) makeReady(l *linkRunner) {
 	}
 	l.peerHello, l.earlyAck = nil, nil
 	l.chooses = slices.Contains(h.Features, tunnel.FeatureChooses)
+	l.copies.understood.Store(slices.Contains(h.Features, tunnel.FeatureCopies))
 	l.state.Store(s)
 	close(l.ready)
 	t.publish()

@@ -26,18 +26,19 @@ const replaced = "a better path has taken over"
 //	new ──both Hellos fit──► ready ──► ended
 //	 └───────────────────────────────────▲
 //
-// One goroutine runs the link and delivers its frames, another one writes lane 0, a third one lossy frames. Each other
-// lane has a [writer].
+// One goroutine runs the link and delivers its frames, another one writes lane 0, a third one lossy frames, a fourth
+// one copies. Each other lane has a [writer].
 type linkRunner struct {
 	transport *Transport
 	link      link.Link
 	info      link.Info
 	began     time.Time
-	post      linkPost              // what the writer of lane 0 has to send
-	turns     turns                 // of the writers of the other lanes
-	ready     chan struct{}         // closed by Run when the link is ready
-	ended     chan struct{}         // closed by Run when the link has ended
-	lossy     chan lossyBatch       // what writeLossy has to send
+	post      linkPost        // what the writer of lane 0 has to send
+	turns     turns           // of the writers of the other lanes
+	ready     chan struct{}   // closed by Run when the link is ready
+	ended     chan struct{}   // closed by Run when the link has ended
+	lossy     chan lossyBatch // what writeLossy has to send
+	copies    copies
 	state     atomic.Pointer[State] // that the link carries; set before ready is closed
 	heard     atomic.Int64          // see noteFrame; in nanoseconds since 1970
 	used      atomic.Bool           // the peer sends frames of the session or Acks on it; cleared by Run
@@ -57,6 +58,7 @@ func newLinkRunner(t *Transport, l link.Link) *linkRunner {
 		transport: t, link: l, info: l.Info(), began: time.Now(),
 		post:  linkPost{wake: make(chan struct{}, 1)},
 		ready: make(chan struct{}), ended: make(chan struct{}), lossy: make(chan lossyBatch, maxLossyQueue),
+		copies: copies{queue: make(chan delayedCopy, maxCopies)},
 	}
 	r.noteFrame()
 	return r
@@ -124,7 +126,7 @@ func (l *linkRunner) deliver(f tunnel.Frame) error {
 	s := l.state.Load()
 	switch {
 	case f.Kind.Lossy() && s != nil:
-		return s.receiveLossy(f)
+		return s.receiveLossy(l, f)
 	case f.Kind.Lossy():
 		return nil // useless before the state is known
 	case s != nil:
@@ -237,7 +239,9 @@ func (l *linkRunner) write() {
 			return
 		case <-l.post.wake:
 		case <-ping.C:
-			l.turns.setRate(l.link.Stats().Rate)
+			stats := l.link.Stats()
+			l.turns.setRate(stats.Rate)
+			l.decideCopies(stats.Loss)
 			pings++
 			if !l.sendAll([]tunnel.Frame{{Kind: tunnel.KindPing, Body: pings.Encode()}}) {
 				return

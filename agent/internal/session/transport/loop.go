@@ -140,6 +140,7 @@ func (t *Transport) start(linkCtx context.Context, l link.Link) {
 	t.work.Go(func() { r.run(linkCtx) })
 	t.work.Go(r.write)
 	t.work.Go(r.writeLossy)
+	t.work.Go(r.writeCopies)
 }
 
 // end removes a link and closes it. Close may take a moment, so it runs on its own goroutine.

@@ -67,13 +67,18 @@ func (l *linkRunner) writeLossy() {
 }
 
 // receiveLossy delivers a lossy frame. It drops the frame if its attachment has ended.
-func (s *State) receiveLossy(f tunnel.Frame) error {
+func (s *State) receiveLossy(l *linkRunner, f tunnel.Frame) error {
 	g := (*s.groups.Load())[f.Lane.Attachment()]
 	if g == nil || g.closed.Load() {
 		return nil
 	}
-	s.transport.counters.received.Add(1)
-	if err := g.receiver.Deliver(f); err != nil {
+	deliver := g.receiver.Deliver
+	if f.Kind == tunnel.KindCopy {
+		deliver = func(f tunnel.Frame) error { return g.receiveCopy(l, f) }
+	} else {
+		s.transport.counters.received.Add(1)
+	}
+	if err := deliver(f); err != nil {
 		g.violate(err.Error())
 	}
 	return nil

@@ -180,6 +180,7 @@ func (w *writer) run() {
 		if !ok || !w.awaitLimits(f) {
 			break
 		}
+		w.link.copyLater(w.lane, f)
 		if err := w.link.link.Send(f); err != nil {
 			w.link.fail(sendError(err))
 			return
