@@ -49,18 +49,19 @@ type mark struct {
 
 // model holds the estimates of the path.
 type model struct {
-	best  [bandwidthRounds]float64 // largest delivery rate of each round trip, bytes per second
-	marks [64]mark
-	index int // of the current round trip, in best and marks
+	best   [bandwidthRounds]float64 // largest delivery rate of each round trip, bytes per second
+	widest float64                  // the largest of best
+	marks  [64]mark
+	index  int // of the current round trip, in best and marks
 
-	least   [rttPeriods]time.Duration // least round-trip time of each period; 0 is none
-	period  Time                      // beginning of the current period
-	top     time.Duration             // round-trip time with the longest queue, slowly forgotten
-	recent  [queueRounds]time.Duration
-	rounds  int
-	spread  Time          // of the round-trip time within the last round trip
-	queue   time.Duration // delay in the queue, the least of some round trips
-	unknown time.Duration // round-trip time before the first measurement
+	least  [rttPeriods]time.Duration // least round-trip time of each period; 0 is none
+	floor  time.Duration             // the least of them; at first a guess
+	period Time                      // beginning of the current period
+	top    time.Duration             // round-trip time with the longest queue, slowly forgotten
+	recent [queueRounds]time.Duration
+	rounds int
+	spread Time          // of the round-trip time within the last round trip
+	queue  time.Duration // delay in the queue, the least of some round trips
 
 	brief brief
 
@@ -74,25 +75,14 @@ func newModel(rtt time.Duration) model {
 	if rtt <= 0 {
 		rtt = 100 * time.Millisecond // RFC 9002 section 6.2.2 begins with 333 ms
 	}
-	return model{unknown: rtt}
+	return model{floor: rtt}
 }
 
 // bandwidth returns bytes per second, 0 if it is unknown.
-func (m *model) bandwidth() float64 { return slices.Max(m.best[:]) }
+func (m *model) bandwidth() float64 { return m.widest }
 
 // rtt returns the round-trip time without a queue.
-func (m *model) rtt() time.Duration {
-	least := time.Duration(0)
-	for _, d := range m.least {
-		if d > 0 && (least == 0 || d < least) {
-			least = d
-		}
-	}
-	if least == 0 {
-		return m.unknown
-	}
-	return least
-}
+func (m *model) rtt() time.Duration { return m.floor }
 
 func (m *model) measure(now Time, rtt time.Duration) {
 	if m.period == 0 || now-m.period > rttPeriod {
@@ -101,6 +91,12 @@ func (m *model) measure(now Time, rtt time.Duration) {
 	}
 	if m.least[0] == 0 || rtt < m.least[0] {
 		m.least[0] = rtt
+	}
+	m.floor = m.least[0]
+	for _, d := range m.least[1:] {
+		if d > 0 {
+			m.floor = min(m.floor, d)
+		}
 	}
 	m.brief.measure(now, rtt, m.rtt()/2)
 	m.top = max(m.top, m.brief.last)
@@ -112,6 +108,7 @@ func (m *model) offer(rate float64, limited bool) {
 	if !limited || rate > m.bandwidth() {
 		i := m.index % bandwidthRounds
 		m.best[i] = max(m.best[i], rate)
+		m.widest = max(m.widest, rate)
 	}
 }
 
@@ -151,6 +148,7 @@ func (m *model) judgeLoss(r round, packet int) bool {
 func (m *model) nextRound(now Time, delivered int64, steady bool) {
 	m.index++
 	m.best[m.index%bandwidthRounds] = 0
+	m.widest = slices.Max(m.best[:])
 	m.marks[m.index%len(m.marks)] = mark{now, delivered}
 	if !steady {
 		return
