@@ -53,8 +53,8 @@ fmt: setup ## format the code
 fuzz: setup-test ## fuzz every decoder for FUZZTIME (20s)
 	@GO="$(GO)" deploy/setup/fuzz.sh $(FUZZTIME)
 
-bench: build setup-test ## measure in two guests, with stock usbip in the same run
-	@$(GO) test -count=1 -timeout 60m -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb $(BENCHFLAGS)
+bench: build setup-test ## measure remote devices, with stock usbip in the same run (root)
+	@$(GO) test -count=1 -timeout 24h -run '^TestBenchUSB$$' -v ./deploy/e2e -bench-usb $(BENCHFLAGS)
 
 bench-rendezvous: setup-test ## measure the rendezvous under 20,000 simulated agents
 	@$(GO) test -count=1 -timeout 30m -run '^TestRendezvous$$' -v ./rendezvous/bench -bench-rendezvous $(BENCHFLAGS)

@@ -10,58 +10,117 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"github.com/easyfind-usb/easyfind/deploy/e2e/plot"
 )
+
+// measure is one kind of figure.
+type measure struct {
+	key, title, unit string
+	about            string
+	less             bool // less is better
+	quantiles        bool // a sample has a population of values
+}
+
+// measures lists the kinds of figures in the order of the page.
+var measures = []measure{
+	{
+		key: "read", title: "Reading a large file", unit: "MB/s",
+		about: "Reads of 1 MiB one after the other, without the page cache, for " + largeTime + ".",
+	},
+	{
+		key: "write", title: "Writing a large file", unit: "MB/s",
+		about: "Writes of 1 MiB one after the other, without the page cache, for " + largeTime +
+			". Each write ends when the disk has taken it.",
+	},
+	{
+		key: "streams", title: "Reading at four places at once", unit: "MB/s",
+		about: "Four programs read 1 MiB at a time, each in its own part of the disk. The sum of their rates.",
+	},
+	{
+		key: "small", title: "Waiting for one block of 4 KiB", unit: "ms", less: true, quantiles: true,
+		about: "Reads of 4 KiB at random places, one after the other: how long a program waits for one record.",
+	},
+	{
+		key: "ready", title: "From the command to a readable disk", unit: "s", less: true,
+		about: "The time from `usbip attach`, or from `easyfind use` with the `usbip attach` that follows it, " +
+			"until a block can be read. For EasyFind it includes finding the peer and the handshake.",
+	},
+	{
+		key: "filesout", title: "Copying small files from the disk", unit: "files/s",
+		about: fmt.Sprintf("Up to %d files of %d KiB are copied from an ext4 file system, one after the other.",
+			smallFiles, smallFile>>10),
+	},
+	{
+		key: "filesin", title: "Copying small files to the disk", unit: "files/s",
+		about: "The same files are copied to the disk. The time ends when all are on the disk (`sync`).",
+	},
+	{
+		key: "mouse", title: "Mouse reports that arrive", unit: "%",
+		about: fmt.Sprintf("The pointer is moved %d times a second. The device merges movements that nobody fetches "+
+			"in time, so fewer reports mean a pointer that jumps.", mouseRate),
+	},
+	{
+		key: "audio", title: "Sound that is played in time", unit: "%",
+		about: "A sound card plays 48 kHz stereo. Below 100 % the sound stutters. Near 100 % is all there is to gain.",
+	},
+	{
+		key: "serial", title: "One byte over a serial line and back", unit: "ms", less: true, quantiles: true,
+		about: "A program writes a byte to an FTDI adapter and waits until the other end of the line sends it back.",
+	},
+}
 
 // report holds the samples of the benchmark.
 type report struct {
+	ways       []way
 	cells      []cell
-	samples    map[cell]map[string][]sample // by the name of the way
+	samples    map[cell]map[string][]sample // by the key of the way
 	rtt        map[cell]float64             // ms, measured by ping
-	local      sample                       // on the host itself
 	kernel     string                       // of the guests
 	congestion string                       // of the guests' TCP
+	loads      []float64                    // of this machine, at the begin of each measurement
 	took       time.Duration
 }
 
-func (s sample) String() string {
-	f := figuresOf([]sample{s})
-	text := fmt.Sprintf(
-		"read %s MB/s, 4 KiB %s / %s ms (median / p99 of %d)",
-		rounded(f.sequential),
-		rounded(f.median),
-		rounded(f.p99),
-		len(s.small),
-	)
-	if s.appears > 0 {
-		text += fmt.Sprintf(
-			", ready after %s s (command %s s), over %s",
-			rounded(s.appears),
-			rounded(s.command),
-			s.path,
-		)
-	}
-	return text
+func newReport(chosen []way) *report {
+	return &report{ways: chosen, samples: map[cell]map[string][]sample{}, rtt: map[cell]float64{}}
 }
 
-// figures are the values of one way in one cell of the table.
-type figures struct{ sequential, median, p99, appears float64 }
-
-// figuresOf returns the medians of samples. The small reads of all samples form one
-// population.
-func figuresOf(samples []sample) figures {
-	var sequential, appears, small []float64
-	for _, s := range samples {
-		sequential, appears, small = append(
-			sequential,
-			s.sequential,
-		), append(
-			appears,
-			s.appears,
-		), append(
-			small,
-			s.small...)
+// begin notes the round trip of a cell.
+func (r *report) begin(c cell, rtt float64) {
+	if r.samples[c] == nil {
+		r.cells, r.samples[c], r.rtt[c] = append(r.cells, c), map[string][]sample{}, rtt
 	}
-	return figures{quantile(sequential, 0.5), quantile(small, 0.5), quantile(small, 0.99), quantile(appears, 0.5)}
+	r.loads = append(r.loads, load())
+}
+
+// load returns the load average of the last minute (proc(5)), or 0.
+func load() float64 {
+	var one float64
+	if raw, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscan(string(raw), &one) // stays 0 if it cannot be read
+	}
+	return one
+}
+
+func (r *report) add(c cell, w way, s sample) {
+	r.samples[c][w.key] = append(r.samples[c][w.key], s)
+}
+
+// values returns all values of a measure. The values of all rounds form one population.
+func (r *report) values(c cell, w way, m measure) []float64 {
+	var all []float64
+	for _, s := range r.samples[c][w.key] {
+		all = append(all, s[m.key]...)
+	}
+	return all
+}
+
+// measured reports whether there is a value of a measure.
+func (r *report) measured(m measure) bool {
+	return slices.ContainsFunc(r.cells, func(c cell) bool {
+		return slices.ContainsFunc(r.ways, func(w way) bool { return len(r.values(c, w, m)) > 0 })
+	})
 }
 
 // quantile returns the value below which a part q of all values lies. It interpolates
@@ -77,126 +136,177 @@ func quantile(values []float64, q float64) float64 {
 	return sorted[below] + (at-float64(below))*(sorted[above]-sorted[below])
 }
 
-// rounded formats three significant digits; more would suggest a precision that the
-// measurement does not have.
-func rounded(v float64) string {
-	switch {
-	case v >= 99.95:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 9.995:
-		return fmt.Sprintf("%.1f", v)
+func rounded(v float64) string { return plot.Rounded(v) }
+
+// factor returns by how much a way is better than stock usbip, or 0 if one of them was
+// not measured.
+func (r *report) factor(c cell, w way, m measure) float64 {
+	ours, theirs := quantile(r.values(c, w, m), 0.5), quantile(r.values(c, ways[0], m), 0.5)
+	if ours == 0 || theirs == 0 {
+		return 0
 	}
-	return fmt.Sprintf("%.2f", v)
+	if m.less {
+		return theirs / ours
+	}
+	return ours / theirs
 }
 
-func ratio(ours, theirs float64) string {
-	if theirs == 0 {
-		return "-"
-	}
-	return rounded(ours / theirs)
-}
-
-// tables returns the table in Markdown.
+// tables returns a table for each measure, in Markdown.
 func (r *report) tables() string {
 	var b strings.Builder
-	b.WriteString(
-		"| RTT ms (ping) | loss % | read MB/s: usbip | EasyFind | ÷ | 4 KiB ms, median / p99: usbip | EasyFind " +
-			"| ÷ (median) | ÷ (p99) | ready after s: usbip | EasyFind | ÷ |\n",
-	)
-	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|\n")
-	for _, c := range r.cells {
-		theirs, ours, ok := r.pair(c)
-		if !ok {
-			continue
+	for _, m := range measures {
+		if r.measured(m) {
+			fmt.Fprintf(&b, "\n### %s\n\n%s\n", m.title, r.table(m))
 		}
-		fmt.Fprintf(&b, "| %d (%s) | %g | %s | %s | **%s** | %s / %s | %s / %s | **%s** | %s | %s | %s | **%s** |\n",
-			c.rtt.Milliseconds(), rounded(r.rtt[c]), c.loss*100,
-			rounded(theirs.sequential), rounded(ours.sequential), ratio(ours.sequential, theirs.sequential),
-			rounded(theirs.median), rounded(theirs.p99), rounded(ours.median), rounded(ours.p99),
-			ratio(ours.median, theirs.median), ratio(ours.p99, theirs.p99),
-			rounded(theirs.appears), rounded(ours.appears), ratio(ours.appears, theirs.appears))
 	}
 	return b.String()
 }
 
-// pair returns the figures of both ways, and whether both were measured.
-func (r *report) pair(c cell) (theirs, ours figures, ok bool) {
-	usbip, easyfind := r.samples[c][ways[0].name], r.samples[c][ways[1].name]
-	return figuresOf(usbip), figuresOf(easyfind), len(usbip) > 0 && len(easyfind) > 0
-}
-
-// slower lists the cells in which EasyFind is worse beyond noise, and by how much.
-func (r *report) slower() []string {
-	const noise = 1.05
-	var all []string
-	for _, c := range r.cells {
-		theirs, ours, ok := r.pair(c)
-		if !ok {
-			continue
+func (r *report) table(m measure) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| round trip, loss, rate |")
+	for _, w := range r.ways {
+		fmt.Fprintf(&b, " %s, %s |", w.name, m.unit)
+		if w.transport != "" {
+			fmt.Fprintf(&b, " better by |")
 		}
-		var words []string
-		for _, f := range []struct {
-			what          string
-			better, worse float64
-		}{
-			{"reading takes %s × as long", theirs.sequential, ours.sequential},
-			{"a read of 4 KiB takes %s × as long", ours.median, theirs.median},
-			{"its 99th percentile takes %s × as long", ours.p99, theirs.p99},
-			{"the disk is ready after %s × the time", ours.appears, theirs.appears},
-		} {
-			if f.better > f.worse*noise {
-				words = append(words, fmt.Sprintf(f.what, ratio(f.better, f.worse)))
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", strings.Count(b.String(), "|")-2) + "\n")
+	for _, c := range r.cells {
+		fmt.Fprintf(&b, "| %s |", c)
+		for _, w := range r.ways {
+			v := r.values(c, w, m)
+			switch {
+			case len(v) == 0:
+				b.WriteString(" – |")
+			case m.quantiles:
+				fmt.Fprintf(&b, " %s (p99 %s) |", rounded(quantile(v, 0.5)), rounded(quantile(v, 0.99)))
+			default:
+				fmt.Fprintf(&b, " %s |", rounded(quantile(v, 0.5)))
+			}
+			switch f := r.factor(c, w, m); {
+			case w.transport == "":
+			case f == 0:
+				b.WriteString(" – |")
+			default:
+				fmt.Fprintf(&b, " **%s ×** |", rounded(f))
 			}
 		}
-		if len(words) > 0 {
-			all = append(all, fmt.Sprintf("%s:\n  %s.", c, strings.Join(words, ";\n  ")))
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// chart returns the plot of a measure.
+func (r *report) chart(m measure) plot.Chart {
+	better := "more is better"
+	if m.less {
+		better = "less is better"
+	}
+	c := plot.Chart{Title: m.title + ", " + m.unit + " (" + better + ")", Unit: m.unit}
+	for _, w := range r.ways {
+		c.Series = append(c.Series, w.name)
+	}
+	for _, cell := range r.cells {
+		row := plot.Row{Label: cell.String()}
+		for _, w := range r.ways {
+			row.Values = append(row.Values, quantile(r.values(cell, w, m), 0.5))
+		}
+		c.Rows = append(c.Rows, row)
+	}
+	return c
+}
+
+// worse lists what is worse than with stock usbip beyond noise, and by how much.
+func (r *report) worse() []string {
+	const noise = 1.1
+	var all []string
+	for _, c := range r.cells {
+		for _, w := range r.ways {
+			var words []string
+			for _, m := range measures {
+				if f := r.factor(c, w, m); w.transport != "" && f > 0 && f*noise < 1 {
+					words = append(words, fmt.Sprintf("%s (%s ×)", m.title, rounded(f)))
+				}
+			}
+			if len(words) > 0 {
+				all = append(all, fmt.Sprintf("%s, %s: %s", c, w.name, strings.Join(words, ", ")))
+			}
 		}
 	}
 	return all
 }
 
-// paths lists the paths that carried EasyFind's disk.
-func (r *report) paths() string {
+// summary returns a line for each measure with the range of its factors over all cells.
+func (r *report) summary() []string {
 	var all []string
-	for _, c := range r.cells {
-		for _, s := range r.samples[c][ways[1].name] {
-			all = append(all, s.path)
+	for _, m := range measures {
+		var words []string
+		for _, w := range r.ways {
+			var factors []float64
+			for _, c := range r.cells {
+				if f := r.factor(c, w, m); w.transport != "" && f > 0 {
+					factors = append(factors, f)
+				}
+			}
+			if len(factors) > 0 {
+				words = append(words, fmt.Sprintf("%s to %s (%s)",
+					rounded(slices.Min(factors)), rounded(slices.Max(factors)), strings.ToUpper(w.transport)))
+			}
+		}
+		if len(words) > 0 {
+			all = append(all, "**"+m.title+"**: "+strings.Join(words, ", "))
 		}
 	}
-	slices.Sort(all)
-	return strings.Join(slices.Compact(all), "; ")
+	return all
 }
 
-// rounds returns how often the cells were measured.
-func (r *report) rounds() int {
-	n := 0
-	for _, c := range r.cells {
-		n = max(n, len(r.samples[c][ways[0].name]))
+// rounds returns the lowest and the highest number of measurements of a cell.
+func (r *report) rounds() string {
+	low, high := 0, 0
+	for i, c := range r.cells {
+		n := len(r.samples[c][r.ways[0].key])
+		if i == 0 || n < low {
+			low = n
+		}
+		high = max(high, n)
 	}
-	return n
+	if low == high {
+		return fmt.Sprint(low)
+	}
+	return fmt.Sprintf("%d to %d", low, high)
 }
 
-// write writes the page of the guide.
-func (r *report) write(t *testing.T, name string) {
+// write writes the page of the guide and its plots to a directory.
+func (r *report) write(t *testing.T, dir string) {
 	t.Helper()
 	page, err := template.ParseFiles(filepath.Join("testdata", "benchmarks.md.tmpl"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	type section struct{ Title, Key, About, Table string }
+	var sections []section
+	files := map[string][]byte{}
+	for _, m := range measures {
+		if r.measured(m) {
+			sections = append(sections, section{m.title, m.key, m.about, r.table(m)})
+			files["benchmarks-"+m.key+".svg"] = r.chart(m).SVG()
+		}
+	}
 	var b strings.Builder
 	if err := page.Execute(&b, map[string]any{
 		"Date": time.Now().Format(time.DateOnly), "Cores": runtime.NumCPU(), "Kernel": r.kernel,
-		"Congestion": r.congestion,
-		"Paths":      r.paths(), "Rounds": r.rounds(), "Took": r.took.Round(time.Second), "Local": r.local,
-		"Table": r.tables(), "Slower": r.slower(),
+		"Congestion": r.congestion, "Rounds": r.rounds(), "Took": r.took.Round(time.Second),
+		"Load": rounded(quantile(r.loads, 0.5)), "Sections": sections, "Worse": r.worse(),
+		"Cells": len(r.cells), "Summary": r.summary(),
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
+	files["benchmarks.md"] = []byte(b.String())
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(name, []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("written to %s", name)
+	t.Logf("written to %s", dir)
 }

@@ -41,6 +41,13 @@ func Serial(id, socket string) USB {
 	}}
 }
 
+// Audio returns a USB sound card whose sound nobody hears.
+func Audio(id string) USB {
+	return USB{[]string{
+		"-audiodev", "none,id=" + id + "-sink", "-device", "usb-audio,id=" + id + ",audiodev=" + id + "-sink,bus=xhci.0",
+	}}
+}
+
 // startQEMU starts QEMU.
 func (g *Guest) startQEMU(initramfs string) error {
 	c := &g.cfg
