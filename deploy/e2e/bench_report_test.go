@@ -230,7 +230,8 @@ func (r *report) worse() []string {
 				}
 			}
 			if len(words) > 0 {
-				all = append(all, fmt.Sprintf("%s, %s: %s", c, w.name, strings.Join(words, ", ")))
+				text := fmt.Sprintf("%s, %s: %s", c, w.name, strings.Join(words, ", "))
+				all = append(all, wrapped(text, "  "))
 			}
 		}
 	}
@@ -277,6 +278,27 @@ func (r *report) rounds() string {
 	return fmt.Sprintf("%d to %d", low, high)
 }
 
+// wrapped breaks a text into lines of the page. Lines after the first begin with indent.
+func wrapped(text, indent string) string {
+	const width = 116
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case column == 0:
+		case column+1+len(word) > width:
+			b.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
+}
+
 // write writes the page of the guide and its plots to a directory.
 func (r *report) write(t *testing.T, dir string) {
 	t.Helper()
@@ -289,7 +311,7 @@ func (r *report) write(t *testing.T, dir string) {
 	files := map[string][]byte{}
 	for _, m := range measures {
 		if r.measured(m) {
-			sections = append(sections, section{m.title, m.key, m.about, r.table(m)})
+			sections = append(sections, section{m.title, m.key, wrapped(m.about, ""), r.table(m)})
 			files["benchmarks-"+m.key+".svg"] = r.chart(m).SVG()
 		}
 	}

@@ -44,7 +44,8 @@ func Serial(id, socket string) USB {
 // Audio returns a USB sound card whose sound nobody hears.
 func Audio(id string) USB {
 	return USB{[]string{
-		"-audiodev", "none,id=" + id + "-sink", "-device", "usb-audio,id=" + id + ",audiodev=" + id + "-sink,bus=xhci.0",
+		"-audiodev", "none,id=" + id + "-sink",
+		"-device", "usb-audio,id=" + id + ",audiodev=" + id + "-sink,bus=xhci.0",
 	}}
 }
 
