@@ -106,7 +106,8 @@ func longest(u *usb.URB) uint32 {
 // control ends the streams that a control request ends. As in Linux, their URBs complete
 // with StatusShutdown. mu must be held.
 func (s *Stage) control(setup usb.Setup) {
-	ended, all := s.layout.change(setup)
+	ended, all := s.layout.ends(setup)
+	s.layout.change(setup)
 	for e, st := range s.streams {
 		if all || ended[e] {
 			st.end(usb.StatusShutdown)

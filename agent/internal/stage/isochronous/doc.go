@@ -42,6 +42,10 @@
 //
 // # End of a stream
 //
+// The driver sees a packet of an OUT as played before the device has played it. So when the
+// driver ends the stream, the host first lets the device play what is there, and holds back
+// the control request until then.
+//
 // A stream ends when the driver changes the alternate setting, the configuration, or
 // resets the device, and when it has submitted nothing for a while. Each side also
 // ends a stream about which the other side is silent: after a loss of the link the host

@@ -1,7 +1,9 @@
 package isochronous_test
 
 import (
+	"bytes"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -208,6 +210,8 @@ func TestNoStageWithoutAgreement(t *testing.T) {
 // FuzzFrames sends hostile frames to both halves while streams run.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, uint64(1))
+	f.Add([]byte("a210"), uint64(222))
+	f.Add([]byte("\x01000\x02100"), uint64(71))
 	f.Fuzz(func(t *testing.T, input []byte, seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
 			device := stagetest.NewIsoDevice(stagetest.IsoConfig{
@@ -226,9 +230,10 @@ func FuzzFrames(f *testing.F) {
 				n.receive[i/4%2](hostileFrame(input[i:i+4], random))
 				time.Sleep(time.Duration(input[i]) * 100 * time.Microsecond)
 			}
-			left := stop(in) + stop(out)
+			stop(in)
+			stop(out)
 			_ = staged.Close()
-			synctest.Wait()
+			left := stop(in) + stop(out)
 			if now, _ := device.Pending(); now > 0 || left > 0 {
 				t.Errorf("%d URBs at the device, %d of the drivers", now, left)
 			}
@@ -257,4 +262,50 @@ func hostileFrame(b []byte, random *rand.Rand) tunnel.Frame {
 		}.Encode()
 	}
 	return f
+}
+
+// TestSoundIsPlayedToItsEnd plays a sound and selects alternate setting 0 once the driver has
+// seen the last packet as played, as "aplay" does.
+func TestSoundIsPlayedToItsEnd(t *testing.T) {
+	for _, urbs := range []int{2, 5, 100} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			played := 0
+			device := stagetest.NewIsoDevice(stagetest.IsoConfig{
+				Speed: usb.SpeedFull, Interval: 1, Class: 1,
+				Played: func(data []byte) {
+					mu.Lock()
+					defer mu.Unlock()
+					if !bytes.Equal(data, make([]byte, len(data))) {
+						played++
+					}
+				},
+			})
+			staged, _ := newStage(t, device, pathConfig{delay: 50 * time.Millisecond})
+			selectSetting(t, staged, 1)
+			submitted := 0
+			d := &stagetest.IsoDriver{Device: staged, Endpoint: stagetest.IsoOut, URBs: 2, Packets: 6}
+			d.Next = func() []byte {
+				submitted++
+				if submitted > urbs*6 {
+					return make([]byte, 192)
+				}
+				return stagetest.Numbered(uint64(submitted), 192)
+			}
+			completed, done := 0, make(chan struct{})
+			d.Done = func(*usb.URB) {
+				if completed++; completed == urbs {
+					close(done)
+				}
+			}
+			d.Start()
+			<-done
+			stop(d)
+			selectSetting(t, staged, 0)
+			if now, _ := device.Pending(); now > 0 || played != urbs*6 {
+				t.Errorf("%d of %d packets were played, %d URBs are posted", played, urbs*6, now)
+			}
+			_ = staged.Close()
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package isochronous
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type Host struct {
 	streams map[usb.Endpoint]*hostStream
 	ended   map[usb.Endpoint]streamEnd // the last stream that has ended
 	early   []early                    // shards that have overtaken the report that begins their stream
+	held    []*usb.URB                 // control requests that wait until a stream is drained
 }
 
 // maxEarly is the number of shards that a Host keeps in early.
@@ -106,7 +108,11 @@ func (h *Host) handle(e usb.Endpoint, r tunnel.IsoReport) {
 	if st != nil && r.Stream < st.number {
 		return // overtaken by a later one
 	}
-	if st != nil && (r.Stop || r.Stream > st.number) {
+	if st != nil && r.Stop && r.Stream == st.number {
+		st.stop()
+		return
+	}
+	if st != nil && r.Stream > st.number {
 		st.end(streamEnd{number: st.number})
 		st = nil
 	}
@@ -114,8 +120,13 @@ func (h *Host) handle(e usb.Endpoint, r tunnel.IsoReport) {
 		h.ended[e] = streamEnd{number: r.Stream}
 		return
 	}
+	if st != nil && st.draining {
+		return // overtaken by its end
+	}
 	if st == nil {
-		if r.Interval == 0 || r.Room > tunnel.MaxIsoRoom {
+		if _, ok := h.layout.interval(e); !ok || r.Interval == 0 {
+			h.ended[e] = streamEnd{number: r.Stream, refused: true}
+			h.sayEnded(e, h.ended[e])
 			return
 		}
 		st = h.begin(e, r)
@@ -144,20 +155,51 @@ func (h *Host) Submit(u *usb.URB) {
 		return
 	}
 	h.mu.Lock()
-	ended, all := h.layout.change(u.SetupPacket())
-	for e, st := range h.streams {
-		if all || ended[e] {
-			st.end(streamEnd{number: st.number})
-		}
-	}
-	h.box.Submit(u)
+	h.held = append(h.held, u)
+	h.control()
 	h.mu.Unlock()
 	h.box.Run()
 }
 
+// control passes the control requests that need not wait, in their order. A request that
+// ends a stream to the device waits until the device has played what the driver has
+// written: the driver believes that it has. mu must be held.
+func (h *Host) control() {
+	for len(h.held) > 0 {
+		u := h.held[0]
+		setup := u.SetupPacket()
+		ended, all := h.layout.ends(setup)
+		waits := false
+		for e, st := range h.streams {
+			switch {
+			case all:
+				st.end(streamEnd{number: st.number})
+			case ended[e]:
+				st.stop()
+				waits = waits || st.draining
+			}
+		}
+		if waits {
+			return
+		}
+		h.layout.change(setup)
+		h.held = h.held[1:]
+		h.box.Submit(u)
+	}
+}
+
 // Cancel implements [usb.Device].
 func (h *Host) Cancel(u *usb.URB) {
-	h.box.Cancel(u)
+	h.mu.Lock()
+	if i := slices.Index(h.held, u); i >= 0 {
+		h.held = slices.Delete(h.held, i, i+1)
+		u.Actual = 0
+		h.box.Finish(u, usb.StatusReset)
+		h.control()
+	} else {
+		h.box.Cancel(u)
+	}
+	h.mu.Unlock()
 	h.box.Run()
 }
 
@@ -165,6 +207,11 @@ func (h *Host) Cancel(u *usb.URB) {
 func (h *Host) Close() error {
 	h.mu.Lock()
 	h.closed = true
+	for _, u := range h.held {
+		u.Actual = 0
+		h.box.Finish(u, usb.StatusShutdown)
+	}
+	h.held = nil
 	for _, st := range h.streams {
 		st.end(streamEnd{number: st.number})
 	}
@@ -180,6 +227,7 @@ func (h *Host) timeOut(st *hostStream) {
 	h.mu.Lock()
 	if h.streams[st.endpoint] == st {
 		st.end(streamEnd{number: st.number})
+		h.control()
 	}
 	h.mu.Unlock()
 	h.box.Run()
@@ -190,6 +238,7 @@ func (h *Host) done(st *hostStream, u *usb.URB) {
 	h.mu.Lock()
 	if h.streams[st.endpoint] == st {
 		st.completed(u, time.Now())
+		h.control()
 	}
 	h.mu.Unlock()
 	h.box.Run()

@@ -21,6 +21,9 @@ const (
 	fillDepth   = 64 * time.Millisecond // that it must hold before the device gets packets, those of aheadTime at once
 	refillDepth = 8 * time.Millisecond  // and again, after it was empty: what was missing is on its way
 
+	// drainTimeout bounds the time for which the end of a stream waits for the device.
+	drainTimeout = 300 * time.Millisecond
+
 	// The device may lose time, and the packets in the buffer become more and more. If they
 	// are never fewer than for surplusDepth in surplusReports reports, the oldest are dropped.
 	surplusDepth   = 120 * time.Millisecond
@@ -38,6 +41,7 @@ type hostStream struct {
 	audio    bool
 	urbs     []*usb.URB  // all that are posted
 	silence  *time.Timer // ends the stream
+	draining bool        // of an OUT: it ends when the device has played what is there
 
 	sender *sender // of an IN
 	player *player // of an OUT
@@ -87,6 +91,18 @@ func (st *hostStream) newURB() *usb.URB {
 	return u
 }
 
+// stop ends the stream, an OUT once the device has played what is there.
+func (st *hostStream) stop() {
+	switch {
+	case st.draining:
+	case st.player == nil || !st.player.drain():
+		st.end(streamEnd{number: st.number})
+	default:
+		st.draining = true
+		st.silence.Reset(drainTimeout)
+	}
+}
+
 // end ends the stream and cancels its URBs.
 func (st *hostStream) end(x streamEnd) {
 	h := st.host
@@ -120,7 +136,9 @@ func (st *hostStream) completed(u *usb.URB, now time.Time) {
 
 // arrive handles a shard of an OUT.
 func (st *hostStream) arrive(s tunnel.Shard) {
-	st.silence.Reset(silenceTimeout)
+	if !st.draining {
+		st.silence.Reset(silenceTimeout)
+	}
 	if b, ok := st.player.blocks.add(s); ok {
 		st.player.add(b)
 	}

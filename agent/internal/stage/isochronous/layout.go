@@ -50,23 +50,29 @@ func (l *layout) interval(address usb.Endpoint) (uint32, bool) {
 	return interval, true
 }
 
-// change follows a control request of the driver. It returns the endpoints whose
-// streams the request ends, and whether it ends all of them.
-func (l *layout) change(s usb.Setup) (ended map[usb.Endpoint]bool, all bool) {
+// ends returns the endpoints whose streams a control request ends, and whether it ends
+// all of them.
+func (l *layout) ends(s usb.Setup) (ended map[usb.Endpoint]bool, all bool) {
+	switch s.Change() {
+	case usb.SetConfiguration, usb.PortReset:
+		return nil, true
+	case usb.SetInterface:
+		return l.endpointsOf(uint8(s.Index)), false
+	}
+	return nil, false
+}
+
+// change follows a control request of the driver.
+func (l *layout) change(s usb.Setup) {
 	switch s.Change() {
 	case usb.SetConfiguration:
 		l.configuration = uint8(s.Value)
 		clear(l.alternates)
-		return nil, true
 	case usb.PortReset:
 		clear(l.alternates)
-		return nil, true
 	case usb.SetInterface:
-		number := uint8(s.Index)
-		l.alternates[number] = uint8(s.Value)
-		return l.endpointsOf(number), false
+		l.alternates[uint8(s.Index)] = uint8(s.Value)
 	}
-	return nil, false
 }
 
 // endpointsOf returns the endpoints of all settings of an interface.

@@ -23,6 +23,7 @@ type player struct {
 	next    uint64 // the packet to play
 	begun   bool   // next is known
 	playing bool   // URBs are posted
+	posted  int    // at the device
 	filling bool
 	length  int // of the last packet that was played
 
@@ -48,10 +49,7 @@ func (p *player) add(b tunnel.IsoBlock) {
 		p.packets.put(number, p.next, q)
 	}
 	if !p.playing && p.holds(fillDepth) {
-		p.playing, p.filling = true, false
-		for range p.stream.posted(aheadTime) {
-			p.post(p.stream.newURB())
-		}
+		p.start()
 	}
 }
 
@@ -75,6 +73,13 @@ func (p *player) played(u *usb.URB, now time.Time) {
 		if q.Status != usb.StatusOK {
 			p.errors++
 		}
+	}
+	p.posted--
+	if p.stream.draining && p.held() == 0 {
+		if p.posted == 0 {
+			p.stream.end(streamEnd{number: p.stream.number})
+		}
+		return
 	}
 	p.post(u)
 	if now.Sub(p.reported) >= reportInterval {
@@ -111,12 +116,30 @@ func (p *player) post(u *usb.URB) {
 		u.Data = append(u.Data, data...)
 	}
 	p.margin = min(p.margin, int32(min(p.held(), maxKept)))
+	p.posted++
 	p.stream.host.box.Submit(u)
+}
+
+// drain prepares for the end of the stream: no more packets are expected. It returns false
+// if there is nothing to play.
+func (p *player) drain() bool {
+	if !p.playing && p.held() > 0 {
+		p.start()
+	}
+	return p.posted > 0
+}
+
+// start posts the first URBs.
+func (p *player) start() {
+	p.playing, p.filling = true, false
+	for range p.stream.posted(aheadTime) {
+		p.post(p.stream.newURB())
+	}
 }
 
 // take returns the data of the next packet, or silence.
 func (p *player) take() []byte {
-	if p.filling && p.holds(refillDepth) {
+	if p.filling && (p.stream.draining || p.holds(refillDepth)) && p.held() > 0 {
 		p.filling = false
 		p.catchUp()
 	}

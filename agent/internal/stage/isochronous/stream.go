@@ -82,6 +82,9 @@ func (st *stream) end(status usb.Status) {
 		st.finishUnused(p.urb, status)
 	}
 	st.queue = nil
+	if st.writer != nil {
+		st.writer.sender.flush()
+	}
 	r := tunnel.IsoReport{Stream: st.number, Stop: true}
 	for range 2 { // one may be lost; if both are, the host notices the silence
 		s.cast(uint8(st.endpoint), tunnel.KindIsoReport, r.Encode())

@@ -96,7 +96,9 @@ func (d *IsoDevice) Gone() <-chan struct{} { return d.gone }
 // Submit implements [usb.Device].
 func (d *IsoDevice) Submit(u *usb.URB) {
 	if u.Begin(d.begin) && u.Endpoint != IsoIn && u.Endpoint != IsoOut {
-		u.Actual = len(u.Data)
+		if u.Endpoint.Number() != 0 {
+			u.Actual = len(u.Data)
+		}
 		u.Finish(usb.StatusOK)
 	}
 }
