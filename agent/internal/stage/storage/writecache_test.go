@@ -141,6 +141,24 @@ func TestReadsSeeCachedWrites(t *testing.T) {
 	})
 }
 
+// TestNothingIsReadAheadOfAWrite reads a sequence up to blocks that a write is about to
+// change, which waits behind other writes.
+func TestNothingIsReadAheadOfAWrite(t *testing.T) {
+	inCached(t, smallDisk(), stagetest.PathConfig{Rate: 1 << 20}, func(c cachedScene) {
+		for n := range uint64(100) {
+			c.write(100_000+64*n, 64, 1)
+		}
+		c.write(1040, 8, 2)
+		for at := uint64(1024); at < 1040; at += 8 {
+			c.mustRead(at, 8)
+		}
+		time.Sleep(5 * time.Second)
+		if r := c.must(c.driver.Do(0, stagetest.Read(1040, 8), 4096, nil)); !bytes.Equal(r.Data, content(8, 2)) {
+			t.Error("a read returns what the blocks held before the write")
+		}
+	})
+}
+
 func TestForcedWriteFollowsAllWrites(t *testing.T) {
 	inCached(t, smallDisk(), stagetest.PathConfig{}, func(c cachedScene) {
 		c.write(100, 8, 1)
