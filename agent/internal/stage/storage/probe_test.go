@@ -30,6 +30,13 @@ type recorder struct {
 	ops  []byte
 }
 
+// commands returns the operation codes that have reached the disk.
+func (r *recorder) commands() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.ops)
+}
+
 func (r *recorder) Submit(u *usb.URB) {
 	if u.Endpoint == stagetest.DiskOut && len(u.Data) == 31 {
 		r.mu.Lock()
@@ -82,14 +89,14 @@ func TestDriverExaminesADiskInThreeRoundTrips(t *testing.T) {
 		s.run(inquiry, 36, 0)
 		time.Sleep(time.Second)
 		want := []byte{0x12, 0x00, 0x25, 0x28, 0x28, 0x00}
-		if !slices.Equal(r.ops, want) {
-			s.Errorf("the disk got the commands % x, want % x", r.ops, want)
+		if !slices.Equal(r.commands(), want) {
+			s.Errorf("the disk got the commands % x, want % x", r.commands(), want)
 		}
 		s.run(capacity, 8, sceneRTT) // the answer is too old
 		s.run(inquiry, 36, sceneRTT) // of a program that looks at the disk later
 		s.pause()
-		if len(r.ops) > len(want)+4 {
-			s.Errorf("then the disk got the commands % x", r.ops[len(want):])
+		if len(r.commands()) > len(want)+4 {
+			s.Errorf("then the disk got the commands % x", r.commands()[len(want):])
 		}
 		if off, c := s.stage.Stats(); off != "" || c.Hits != 5 {
 			s.Errorf("%+v, %s", c, off)
@@ -164,8 +171,8 @@ func TestMissingMediumReachesTheDriver(t *testing.T) {
 			s.Errorf("TEST UNIT READY with a new medium: %v", r)
 		}
 		s.run(testReady, 0, sceneRTT)
-		if slices.Contains(r.ops, 0x25) || slices.Contains(r.ops, 0x28) {
-			s.Errorf("the disk without a medium got the commands % x", r.ops)
+		if slices.Contains(r.commands(), 0x25) || slices.Contains(r.commands(), 0x28) {
+			s.Errorf("the disk without a medium got the commands % x", r.commands())
 		}
 	})
 }
@@ -177,8 +184,8 @@ func TestModesAreNotAskedAhead(t *testing.T) {
 	inProbe(t, func(s scene, r *recorder) {
 		s.run(inquiry, 36, sceneRTT)
 		time.Sleep(10 * sceneRTT)
-		if slices.Contains(r.ops, modeSense[0]) {
-			s.Errorf("the disk got the commands % x", r.ops)
+		if slices.Contains(r.commands(), modeSense[0]) {
+			s.Errorf("the disk got the commands % x", r.commands())
 		}
 	})
 }
