@@ -110,6 +110,21 @@ func TestIdleTimeDoesNotLowerRate(t *testing.T) {
 	}
 }
 
+func TestIdleLinkHoldsNoMemory(t *testing.T) {
+	c := New(packetBytes, 50*ms)
+	s := newSimulation(path{200, 50 * ms, 0, 0, 1, 50 * ms, 0}, 1)
+	f := s.start(c, 0)
+	s.runUntil(Time(time.Second))
+	f.paused = true
+	for range 5 { // probes of an idle link
+		s.runUntil(s.now + Time(5*time.Second))
+		f.sendOne()
+	}
+	if n := len(c.sample.records); n > leastRecords {
+		t.Errorf("%d records on an idle link", n)
+	}
+}
+
 // Requests of 1 MiB, one after the other, as a disk reads: after each pause the answer comes at
 // the rate of the link, and it is not a burst that overflows a shallow queue.
 func TestRequestsAfterPausesUseLink(t *testing.T) {

@@ -1,7 +1,14 @@
 package congestion
 
-// maxRecords bounds the packets in flight that a sampler measures.
-const maxRecords = 1 << 17
+import "time"
+
+const (
+	// maxRecords bounds the packets in flight that a sampler measures, and its memory: 9 MB.
+	maxRecords   = 1 << 17
+	leastRecords = 1 << 8
+
+	releaseInterval = Time(10 * time.Second) // without many packets in flight, after which memory is released
+)
 
 // record is a packet in flight.
 type record struct {
@@ -35,6 +42,7 @@ type sampler struct {
 	deliveredAt Time
 	firstSentAt Time  // when the packet was sent that was acknowledged last
 	limitedTo   int64 // samples are limited until this number of bytes is delivered
+	usedAt      Time  // when many packets were last in flight
 }
 
 func (s *sampler) slot(number int64) *record { return &s.records[number&int64(len(s.records)-1)] }
@@ -44,13 +52,19 @@ func (s *sampler) slot(number int64) *record { return &s.records[number&int64(le
 func (s *sampler) sent(now Time, number int64, bytes, inFlight int, limited bool) {
 	if inFlight == 0 {
 		s.firstSentAt, s.deliveredAt = now, now
+		if now-s.usedAt > releaseInterval {
+			s.records, s.recorded = nil, 0
+		}
+	}
+	if inFlight > leastRecords/4*bytes {
+		s.usedAt = now
 	}
 	if limited {
 		s.limitedTo = max(1, s.delivered+int64(inFlight))
 	}
 	s.inFlight = inFlight + bytes
 	if s.records == nil {
-		s.records = make([]record, 256)
+		s.records = make([]record, leastRecords)
 	}
 	s.makeRoom(number, inFlight)
 	s.recorded += bytes

@@ -15,8 +15,10 @@ const (
 	handshakeIdleTimeout = 5 * time.Second // without an answer; a handshake may take twice that
 
 	// The initial windows hold a few disk requests, so that a transfer does not
-	// begin with a wait for a window update. The largest windows suffice for
-	// 1 Gbit/s at 250 ms.
+	// begin with a wait for a window update. The engine widens them while the peer
+	// fills them, up to the largest, which suffice for 1 Gbit/s at 250 ms. A window
+	// reserves no memory: it bounds what the peer may send before it is read, so a
+	// link holds at most maxConnWindow, and an idle link nothing.
 	streamWindow    = 2 << 20
 	connWindow      = 4 << 20
 	maxStreamWindow = 32 << 20
