@@ -201,7 +201,9 @@ func (c *Controller) endRound(now Time) {
 	loss, lost := r.lossRate(), r.lost/c.packet
 	overflow := c.path.judgeLoss(r, c.packet)
 	if c.phase == probe && (overflow || loss > severeLoss && lost >= 2*minWindow) {
-		c.cubic.congestion(now, max(r.inFlight, minWindow*c.packet), c.packet, c.path.queue)
+		// The path and its queue hold no more; after startup the rest is lost.
+		held := min(r.inFlight, int(c.path.bandwidth()*c.path.top.Seconds()))
+		c.cubic.congestion(now, max(held, minWindow*c.packet), c.packet, c.path.queue)
 	}
 	if c.phase == startup && c.path.queue > c.path.rtt()/2+c.path.queueTarget() {
 		c.phase, c.since = drain, now // the link is full, whatever the rate does
