@@ -55,6 +55,9 @@
 // each lane at the number that the receiver expects, as its Hello or a later Ack says. So the receiver never sees a gap
 // within a link.
 //
+// On a link that loses packets, a [Copy] may follow a frame whose delay a person would notice, if the receiver has
+// [FeatureCopies]. The receiver delivers whichever arrives first.
+//
 // Goodbye closes a link on purpose. With the reason [GoodbyeStopping] it ends the whole session: both agents drop
 // their state at once.
 //

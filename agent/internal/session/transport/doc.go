@@ -22,6 +22,10 @@
 //	│ states, watches the budget, calls the Handler                  │
 //	└────────────────────────────────────────────────────────────────┘
 //
+// The active link is the ready one of the highest rank, unless measurements show that another one carries more; see
+// choice. Where a link over UDP loses packets, a copy of each interactive frame follows it; see copies. A group and the
+// transport may have limits, in bits per second, for which all but interactive frames wait.
+//
 // A lane that is not interactive waits for its turn before it writes a part of a frame; see turns. So interactive lanes
 // come before isochronous ones, those before serial ones, and those before bulk.
 //
