@@ -5,11 +5,11 @@ import "time"
 const (
 	microframe = 125 * time.Microsecond
 
-	// A clock is set forward by at most 1/slew of the time that passes, and faster if it is
-	// behind by more than farBehind.
-	slew      = 200
-	fastSlew  = 10
-	farBehind = 10 * time.Millisecond
+	// A clock is moved by at most 1/slew of the time that passes, and faster if it is wrong by
+	// more than farOff.
+	slew     = 200
+	fastSlew = 10
+	farOff   = 10 * time.Millisecond
 )
 
 // clock is the packet clock of an endpoint as this agent follows it. Slot n, the place
@@ -48,19 +48,23 @@ func (c *clock) offset(slot uint64, t time.Time) time.Duration {
 // steer changes the lead towards a target. A clock that is fast is set back at once:
 // that is a pause. A clock that is slow runs faster for a while.
 func (c *clock) steer(target time.Duration, now time.Time) {
-	most := now.Sub(c.steered) / slew
-	if c.lead-target > farBehind {
-		most = now.Sub(c.steered) / fastSlew
-	}
-	c.steered = now
-	c.lead = max(target, c.lead-most)
+	c.lead = max(target, c.lead-c.step(target, now))
 }
 
 // drift changes the lead towards a target, by a small part of the time that passes.
 func (c *clock) drift(target time.Duration, now time.Time) {
-	most := now.Sub(c.steered) / slew
+	step := c.step(target, now)
+	c.lead = min(max(target, c.lead-step), c.lead+step)
+}
+
+// step returns by how much the lead may be changed now.
+func (c *clock) step(target time.Duration, now time.Time) time.Duration {
+	since := now.Sub(c.steered)
 	c.steered = now
-	c.lead = min(max(target, c.lead-most), c.lead+most)
+	if off := target - c.lead; off > farOff || off < -farOff {
+		return since / fastSlew
+	}
+	return since / slew
 }
 
 // extremes holds the lowest and the highest of the values of the last one to two

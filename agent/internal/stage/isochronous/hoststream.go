@@ -27,7 +27,7 @@ const (
 	// The device may lose time, and the packets in the buffer become more and more. If they
 	// are never fewer than for surplusDepth in surplusReports reports, the oldest are dropped.
 	surplusDepth   = 120 * time.Millisecond
-	surplusReports = 20
+	surplusReports = 6
 )
 
 // hostStream is the host's half of a stream. The mu of the Host guards it.

@@ -35,8 +35,9 @@ type network struct {
 	mu     sync.Mutex
 	random *rand.Rand
 	down   bool
-	sent   int64        // bytes
-	last   [2]time.Time // of the last frame to each side
+	extra  time.Duration // delay in addition to that of cfg
+	sent   int64         // bytes
+	last   [2]time.Time  // of the last frame to each side
 }
 
 func newNetwork(dev usb.Device, cfg pathConfig) *network {
@@ -72,7 +73,7 @@ func (n *network) send(side int, endpoint uint8, kind tunnel.Kind, body []byte) 
 	if n.down || n.loses(f) {
 		return
 	}
-	delay := n.cfg.delay
+	delay := n.cfg.delay + n.extra
 	if n.cfg.jitter > 0 {
 		delay += time.Duration(n.random.Int64N(int64(n.cfg.jitter)))
 	}
@@ -94,6 +95,13 @@ func (n *network) loses(f tunnel.Frame) bool {
 	hash := fnv.New64a()
 	_, _ = hash.Write(f.Body[:head])
 	return rand.New(rand.NewPCG(hash.Sum64(), 1)).Float64() < n.cfg.loss
+}
+
+// setExtra makes the path longer for lossy frames.
+func (n *network) setExtra(delay time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.extra = delay
 }
 
 func (n *network) setDown(down bool) {
