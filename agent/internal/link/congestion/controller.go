@@ -165,15 +165,7 @@ func (c *Controller) OnAck(a Ack) {
 		c.round.measure(a.RTT)
 	}
 	full := c.phase == probe && c.path.queueIsFull(a.RTT)
-	for _, p := range a.Lost {
-		if c.sample.lost(p) {
-			c.counts.lost++
-			c.round.lost += p.Bytes
-			if full {
-				c.round.lostInQueue += p.Bytes
-			}
-		}
-	}
+	c.lose(a.Lost, full)
 	delivery, ok := c.sample.acked(a.Now, a.Acked)
 	if ok {
 		c.counts.add(len(a.Acked))
@@ -193,13 +185,31 @@ func (c *Controller) OnAck(a Ack) {
 	c.advance(a.Now)
 }
 
+// lose counts lost packets. full reports whether they met a full queue.
+func (c *Controller) lose(packets []Packet, full bool) {
+	last := int64(-2)
+	for _, p := range packets {
+		if !c.sample.lost(p) {
+			continue
+		}
+		c.counts.lost++
+		c.round.lost += p.Bytes
+		if full {
+			c.round.lostInQueue += p.Bytes
+		} else if p.Number != last+1 {
+			c.round.bursts++
+		}
+		last = p.Number
+	}
+}
+
 // endRound evaluates a round trip.
 func (c *Controller) endRound(now Time) {
 	r := c.round
 	c.round = round{end: c.sample.delivered, inFlight: c.sample.inFlight}
 	c.path.endRound(now, r)
 	loss, lost := r.lossRate(), r.lost/c.packet
-	overflow := c.path.judgeLoss(r, c.packet)
+	overflow := c.phase == probe && c.path.judgeLoss(r, c.packet)
 	if c.phase == probe && (overflow || loss > severeLoss && lost >= 2*minWindow) {
 		// The path and its queue hold no more; after startup the rest is lost.
 		held := min(r.inFlight, int(c.path.bandwidth()*c.path.top.Seconds()))

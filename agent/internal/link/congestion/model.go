@@ -11,8 +11,10 @@ const (
 	rttPeriods      = 3 // periods that the least round-trip time remembers
 	queueRounds     = 4 // round trips whose least queue counts, so that jitter is no queue
 	lossMemory      = 16
+	burstMemory     = 4
 
-	// The queue overflows when it has lost this many packets more than random loss explains.
+	// The queue overflows when it has lost this many packets more than random loss explains, or
+	// this many times a usual run of losses, as radio links have.
 	// The usual loss rate is an estimate, so it is multiplied by usualFactor.
 	overflowLoss = 6
 	usualFactor  = 1.5
@@ -25,6 +27,7 @@ type round struct {
 	least, most               time.Duration
 	acked, lost               int // bytes
 	lostInQueue, ackedInQueue int // bytes, while the queue was full
+	bursts                    int // runs of lost packets that met no full queue
 	inFlight                  int // the most bytes in flight
 	busy                      bool
 }
@@ -68,6 +71,7 @@ type model struct {
 	emptiedAt Time // when the queue was last empty
 
 	usualLoss float64 // loss rate of packets that meet no full queue
+	burst     float64 // mean length of the runs of such losses, in packets
 	excess    float64 // packets lost beyond it in a full queue
 }
 
@@ -133,10 +137,13 @@ func (m *model) judgeLoss(r round, packet int) bool {
 		share := float64(lost) / float64(lost+acked)
 		weight := min(1, float64(lost+acked)/float64(r.lost+r.acked)) / lossMemory
 		m.usualLoss += (min(share, severeLoss) - m.usualLoss) * weight
+		if r.bursts > 0 {
+			m.burst += (float64(lost)/float64(r.bursts*packet) - m.burst) / burstMemory
+		}
 	}
 	usual := usualFactor * m.usualLoss * float64(r.lostInQueue+r.ackedInQueue)
 	m.excess = max(0, m.excess+(float64(r.lostInQueue)-usual)/float64(packet))
-	if m.excess < overflowLoss {
+	if m.excess < overflowLoss*max(1, m.burst) {
 		return false
 	}
 	m.excess = 0
