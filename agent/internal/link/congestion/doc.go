@@ -33,8 +33,8 @@
 // The flows of a link share it evenly because a probe gains more for a small flow than for
 // a large one, and because all of them slow down alike for a queue above the target. The
 // queue at which they do is 10 ms, an eighth of the round trip, or half of a shallow queue.
-// A flow with a longer round trip probes less often and gets less: a third or more at twice
-// the round trip, and as little as a tenth at four times.
+// A flow with a longer round trip probes less often and gets less: a quarter or more at
+// twice the round trip, a tenth or more at four times.
 //
 // A flow that began while there was a queue takes it for a part of the path. So every flow
 // slows down briefly, in a dip, when the queue has not been empty for long, and otherwise
