@@ -18,7 +18,7 @@ var (
 	benchTime   = flag.Duration("bench-time", 14*time.Minute, "start no cell that would end later")
 	benchRounds = flag.Int("bench-rounds", 1, "measurements of each cell")
 	benchWays   = flag.String("bench-ways", "usbip quic tls", "how the devices travel")
-	benchParts  = flag.String("bench-parts", "disk files mouse serial audio", "what to measure")
+	benchParts  = flag.String("bench-parts", "disk files mouse serial", "what to measure; audio can be added")
 	benchCells  = flag.String(
 		"bench-cells",
 		"50/0/0 50/1/0 0/0/0 100/0/0 20/0/0 50/0/50 200/0/0",
