@@ -73,10 +73,10 @@ bench-link: setup-test ## measure QUIC links over emulated links, with TCP in th
 	@$(GO) test -count=1 -timeout 30m -run TestBenchLink -v ./agent/internal/link/quiclink -bench-link $(BENCHFLAGS)
 
 bench-isochronous: setup-test ## count the gaps of audio and video over emulated links (root)
-	@$(GO) test -count=1 -timeout 30m -run '^TestBenchIsochronous$$' ./agent -bench-isochronous $(BENCHFLAGS)
+	@$(GO) test -count=1 -timeout 30m -run '^TestBenchIsochronous$$' -v ./agent -bench-isochronous $(BENCHFLAGS)
 
 bench-priority: setup-test ## measure key presses next to a disk that fills an emulated link (root)
-	@$(GO) test -count=1 -timeout 10m -run '^TestBenchPriority$$' ./agent -bench-priority $(BENCHFLAGS)
+	@$(GO) test -count=1 -timeout 10m -run '^TestBenchPriority$$' -v ./agent -bench-priority $(BENCHFLAGS)
 
 soak-storage: setup-test ## compare a disk with what was written to it, for SOAKTIME (10m)
 	@$(GO) test -count=1 -timeout 24h -run '^TestSoakStorage$$' -v ./agent/internal/stage/storage -soak $(SOAKTIME)
