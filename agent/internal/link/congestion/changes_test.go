@@ -1,6 +1,7 @@
 package congestion
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -142,6 +143,31 @@ func TestRequestsAfterPausesUseLink(t *testing.T) {
 		}
 		if took := time.Duration(s.now - began); took > 300*ms || f.lostTotal-lost > 40 {
 			t.Errorf("1 MiB took %v and lost %d packets, want about 195 ms and few", took, f.lostTotal-lost)
+		}
+	}
+}
+
+// Requests of 120 KB, one after the other, as a disk is written: each is sent at once, and the
+// waits between them do not count as a low rate of the path.
+func TestShortRequestsDoNotLowerRate(t *testing.T) {
+	const packets = 100
+	for _, rate := range []float64{50, 500} {
+		for _, loss := range []float64{0, 0.01} {
+			s := newSimulation(path{rate, 50 * ms, 0, loss, 1, 50 * ms, 0}, 1)
+			f := s.start(ours(), 0)
+			var times []time.Duration
+			for range 100 {
+				began := s.now
+				f.last = f.next + packets
+				for f.pump(); (f.next < f.last || f.inFlight > 0) && s.now < Time(time.Minute); {
+					s.runUntil(s.now + Time(ms))
+				}
+				times = append(times, time.Duration(s.now-began))
+			}
+			slices.Sort(times)
+			if median := times[len(times)/2]; median > 85*ms {
+				t.Errorf("a request took %v at %v Mbit/s and %v loss, want at most 85 ms", median, rate, loss)
+			}
 		}
 	}
 }

@@ -41,7 +41,7 @@ type sampler struct {
 	delivered   int64 // bytes, since the beginning
 	deliveredAt Time
 	firstSentAt Time  // when the packet was sent that was acknowledged last
-	limitedTo   int64 // samples are limited until this number of bytes is delivered
+	limitedTo   int64 // samples are limited until more bytes than before this number are delivered
 	usedAt      Time  // when many packets were last in flight
 }
 
@@ -60,7 +60,7 @@ func (s *sampler) sent(now Time, number int64, bytes, inFlight int, limited bool
 		s.usedAt = now
 	}
 	if limited {
-		s.limitedTo = max(1, s.delivered+int64(inFlight))
+		s.limitedTo = s.delivered + int64(inFlight) + 1
 	}
 	s.inFlight = inFlight + bytes
 	if s.records == nil {

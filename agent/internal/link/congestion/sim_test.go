@@ -197,7 +197,8 @@ type flow struct {
 	lastAcked Time
 	lossTimer bool
 	lostTotal int
-	paused    bool // the application has nothing to send
+	paused    bool  // the application has nothing to send
+	last      int64 // the application has no packets from this number on; 0: it always has
 
 	sender, receiver process
 	farther          Time // how much longer its round trip is
@@ -231,8 +232,8 @@ func (f *flow) pump() {
 			}
 			return
 		}
-		if f.paused {
-			return
+		if f.paused || f.last > 0 && f.next >= f.last {
+			break
 		}
 		f.sendOne()
 	}
