@@ -44,6 +44,40 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// TestControlRequestFollowsCancelledURBs cancels URBs without a link, then submits a control request, such as one that
+// clears a halt. The URBs must not reach the device after the request.
+func TestControlRequestFollowsCancelledURBs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc := newScene(t, 0)
+		sent, sentDone := sc.submit(1, epBulkIn, 100)
+		synctest.Wait()
+		sc.cable.cut(false)
+		synctest.Wait()
+		kept, keptDone := sc.submit(2, epBulkIn, 100)
+		sc.dev.Cancel(sent)
+		sc.dev.Cancel(kept)
+		wantStatus(t, sentDone, 0, usb.StatusReset)
+		wantStatus(t, keptDone, 0, usb.StatusReset)
+		request, requestDone := sc.submit(3, 0, 0)
+		d := sc.dev.(*remoteDevice)
+		d.mu.Lock()
+		if n := d.waiting.Len(); n != 1 {
+			t.Errorf("%d URBs wait, want the control request", n)
+		}
+		d.mu.Unlock()
+		sc.connect(newRand(2), true, link.RankHost, -1)
+		time.Sleep(time.Second)
+		sc.model.mu.Lock()
+		if bulk, control := len(sc.model.queues[epBulkIn]), len(sc.model.queues[0]); bulk != 0 || control != 1 {
+			t.Errorf("the device has %d cancelled URBs and %d control requests, want 0 and 1", bulk, control)
+		}
+		sc.model.mu.Unlock()
+		sc.dev.Cancel(request)
+		wantStatus(t, requestDone, time.Second, usb.StatusReset)
+		sc.end()
+	})
+}
+
 // TestBackpressure submits many more URBs than may be in flight, first on a link that takes nothing and then on one
 // that works.
 func TestBackpressure(t *testing.T) {

@@ -46,6 +46,7 @@ type remoteDevice struct {
 	// Guarded by mu.
 	waiting     fifo.Queue[*usb.URB] // submitted here, not sent: too many are in flight
 	flow        flow
+	abandoned   int // pending URBs that were completed here, cancelled and without a link
 	endpoints   [endpointSlots]remoteEndpoint
 	packets     []tunnel.Packet // for a Submit that is being encoded
 	traffic     traffic
@@ -177,6 +178,7 @@ func (d *remoteDevice) takeURBs(match func(*pendingURB) bool) []*usb.URB {
 func (d *remoteDevice) abandonCancelled() {
 	d.mu.Lock()
 	urbs := d.takeURBs(func(p *pendingURB) bool { return p.cancelled })
+	d.abandoned += len(urbs)
 	d.mu.Unlock()
 	for _, u := range urbs {
 		u.Finish(usb.StatusReset)

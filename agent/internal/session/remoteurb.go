@@ -42,6 +42,7 @@ func (f *flow) fits(cost int) bool {
 }
 
 // Submit sends u to the host. While as many URBs are in flight as the protocol allows, u waits; the caller does not.
+// A control request also waits until the URBs that were cancelled without a link have ended at the host.
 func (d *remoteDevice) Submit(u *usb.URB) {
 	if status := u.Check(); status != usb.StatusOK {
 		u.Finish(status)
@@ -67,6 +68,11 @@ func (d *remoteDevice) sendWaiting() {
 
 // send sends an URB if there is room for it. mu must be held.
 func (d *remoteDevice) send(u *usb.URB) bool {
+	if u.Endpoint.Number() == 0 && d.abandoned > 0 {
+		// A control request may be for an endpoint whose cancelled URBs have yet to reach
+		// the device and end there. They have other lanes, so it could overtake them.
+		return false
+	}
 	m := tunnel.Submit{
 		Flags: uint32(u.Flags), Interval: u.Interval, StartFrame: u.StartFrame,
 		Length: uint32(len(u.Data)), Packets: d.packets[:0],
@@ -138,6 +144,7 @@ func (d *remoteDevice) cancel(u *usb.URB) bool {
 		return false // if the link is lost now, abandonCancelled completes u
 	}
 	p.urb = nil
+	d.abandoned++
 	return true
 }
 
@@ -210,7 +217,9 @@ func (d *remoteDevice) complete(lane tunnel.Lane, m *tunnel.Complete) (*usb.URB,
 		return nil, malformed("the completion of URB %d, which is not pending", m.URB)
 	}
 	p := *e.pending.At(i)
-	if p.urb != nil {
+	if p.urb == nil {
+		d.abandoned--
+	} else {
 		if err := checkComplete(m, p.urb); err != nil {
 			return nil, err
 		}
