@@ -206,17 +206,6 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestPairAcceptsSloppyAddress types an address in lower case and without dashes.
-func TestPairAcceptsSloppyAddress(t *testing.T) {
-	address, err := ident.NewAddress(strings.NewReader("abcdefgh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	typed := strings.ToLower(strings.ReplaceAll(string(address), "-", ""))
-	request := localapi.JoinRequest{Address: address, PIN: "4821-9930"}
-	testCommand(t, []string{"pair", typed, "48219930"}, commandTest{"JoinPairing", request, nil})
-}
-
 // testCommand runs a command for a person and with --json.
 func testCommand(t *testing.T, args []string, c commandTest) {
 	t.Helper()

@@ -18,6 +18,17 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
+// TestPairAcceptsSloppyAddress types an address in lower case and without dashes.
+func TestPairAcceptsSloppyAddress(t *testing.T) {
+	address, err := ident.NewAddress(strings.NewReader("abcdefgh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	typed := strings.ToLower(strings.ReplaceAll(string(address), "-", ""))
+	request := localapi.JoinRequest{Address: address, PIN: "4821-9930"}
+	testCommand(t, []string{"pair", typed, "48219930"}, commandTest{"JoinPairing", request, nil})
+}
+
 // offeringBackend returns a backend that offers an address and waits until paired is
 // closed.
 func offeringBackend() (b *localapitest.Backend, paired chan struct{}) {

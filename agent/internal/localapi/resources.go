@@ -129,7 +129,7 @@ type Use struct {
 // Stage is an acceleration of a used device, which hides the distance to it.
 type Stage struct {
 	Name      string `json:"name"`
-	Unit      string `json:"unit"`            // what is counted: "commands" of a disk, "reports", "transfers"
+	Unit      string `json:"unit"`            // of the counts: "commands" of a disk, "reports", "transfers"
 	Off       string `json:"off,omitempty"`   // why it is off; empty: it is on
 	Commands  int64  `json:"commands"`        // units handled
 	Hits      int64  `json:"hits"`            // units answered without a round trip of their own

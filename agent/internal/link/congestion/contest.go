@@ -21,7 +21,7 @@ const (
 // flow fills the queue, usually TCP with CUBIC: a rival.
 type contest struct {
 	rival  bool    // another flow fills the queue
-	slow   float64 // gain during a dip or a check for the rival; 0 if there is none
+	slow   float64 // gain during a dip or a check for the rival; 0 outside of both
 	least  Time    // earliest end of the dip ...
 	limit  Time    // ... and latest end of it, or of the check
 	learn  Time    // beginning of the next dip in any case

@@ -57,7 +57,7 @@ type model struct {
 	marks  [64]mark
 	index  int // of the current round trip, in best and marks
 
-	least  [rttPeriods]time.Duration // least round-trip time of each period; 0 is none
+	least  [rttPeriods]time.Duration // least round-trip time of each period; 0: nothing was measured
 	floor  time.Duration             // the least of them; at first a guess
 	period Time                      // beginning of the current period
 	top    time.Duration             // round-trip time with the longest queue, slowly forgotten

@@ -95,7 +95,7 @@ func (r *receiver) begin() {
 func (r *receiver) take(to *ipv4.Message) {
 	from := &r.reads[r.unread]
 	packet := r.data[:min(r.segment, len(r.data))]
-	to.N = copy(to.Buffers[0], packet) // what does not fit is longer than the engine accepts
+	to.N = copy(to.Buffers[0], packet) // a packet that does not fit is longer than the engine accepts
 	to.NN = copy(to.OOB, r.control)
 	to.Addr, to.Flags = from.Addr, from.Flags
 	if r.data = r.data[len(packet):]; len(r.data) == 0 {

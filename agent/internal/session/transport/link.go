@@ -33,11 +33,11 @@ type linkRunner struct {
 	link      link.Link
 	info      link.Info
 	began     time.Time
-	post      linkPost        // what the writer of lane 0 has to send
+	post      linkPost        // frames that the writer of lane 0 has to send
 	turns     turns           // of the writers of the other lanes
 	ready     chan struct{}   // closed by Run when the link is ready
 	ended     chan struct{}   // closed by Run when the link has ended
-	lossy     chan lossyBatch // what writeLossy has to send
+	lossy     chan lossyBatch // frames that writeLossy has to send
 	copies    copies
 	state     atomic.Pointer[State] // that the link carries; set before ready is closed
 	heard     atomic.Int64          // see noteFrame; in nanoseconds since 1970

@@ -71,7 +71,7 @@ type damage uint8
 
 const (
 	harmless    damage = iota
-	anInterface        // what belongs to the interface in wIndex
+	anInterface        // the descriptors of the interface in wIndex
 	aDevice            // all descriptors
 )
 

@@ -41,7 +41,7 @@ const (
 )
 
 const (
-	manyReports = 192 // what a round trip of 125 ms takes at 1000 Hz
+	manyReports = 192 // enough for a round trip of 125 ms at 1000 Hz
 	// reportTTL is the time that a report stays in the stage when its driver has cancelled
 	// its URBs. A driver that comes back later wants the current state.
 	reportTTL = time.Second

@@ -19,7 +19,7 @@ const (
 // The jitter buffer of an OUT.
 const (
 	fillDepth   = 64 * time.Millisecond // that it must hold before the device gets packets, those of aheadTime at once
-	refillDepth = 8 * time.Millisecond  // and again, after it was empty: what was missing is on its way
+	refillDepth = 8 * time.Millisecond  // and again, after it was empty: the missing packets are on their way
 
 	// drainTimeout bounds the time for which the end of a stream waits for the device.
 	drainTimeout = 300 * time.Millisecond

@@ -12,7 +12,7 @@ import (
 const (
 	firstDepth   = 40 * time.Millisecond // while little is known about the path
 	lowestDepth  = 15 * time.Millisecond
-	highestDepth = 80 * time.Millisecond // what is later is lost
+	highestDepth = 80 * time.Millisecond // later packets count as lost
 	depthPeriod  = 8 * time.Second       // for which the slowest packet counts
 	depthReserve = 8 * time.Millisecond  // in addition to what the slowest packet needed
 

@@ -60,7 +60,7 @@ type outcome struct {
 // reader is a driver that submits and cancels URBs by number.
 type reader struct {
 	dev  usb.Device
-	path *Path // nil: there is none
+	path *Path // nil: the device has no path
 
 	mu     sync.Mutex
 	urbs   map[int]*usb.URB // that are not complete

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	manyTransfers = 192 // what a round trip of 125 ms takes
+	manyTransfers = 192 // enough for a round trip of 125 ms
 	// packetInterval is the shortest time between two short packets, each of which ends a
 	// transfer: adapters send what the line has received once in a frame.
 	packetInterval = time.Millisecond
