@@ -171,12 +171,13 @@ func (u Uses) Release(_ context.Context, name string) error {
 // release ends a use and waits until the device has been given back, even if the
 // caller no longer waits.
 func (u Uses) release(key using.Key) error {
+	await := u.Using.Released(key)
 	if err := u.Store.RemoveUse(key.Peer, key.Device); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), attachTimeout)
 	defer cancel()
-	return u.Using.AwaitReleased(ctx, key)
+	return await(ctx)
 }
 
 // List returns the uses as the status shows them.

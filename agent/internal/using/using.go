@@ -252,21 +252,25 @@ func (m *Manager) AwaitAttached(ctx context.Context, stored state.Use) (Use, err
 	}
 }
 
-// AwaitReleased waits until a device that the store no longer lists has been given
-// back. Its error wraps stage.ErrLost if a disk does not have what was written to it.
-func (m *Manager) AwaitReleased(ctx context.Context, key Key) error {
+// Released returns a function that waits until the device of a use has been given back. It
+// must be called before the use is removed from the store: a use that is not attached ends
+// at once. The function's error wraps stage.ErrLost if a disk does not have what was written
+// to it.
+func (m *Manager) Released(key Key) func(context.Context) error {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	a := m.all[key]
-	m.mu.Unlock()
 	if a == nil {
-		return nil
+		return func(context.Context) error { return nil }
 	}
-	select {
-	case <-a.ended:
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return a.lost
-	case <-ctx.Done():
-		return ctx.Err()
+	return func(ctx context.Context) error {
+		select {
+		case <-a.ended:
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return a.lost
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }

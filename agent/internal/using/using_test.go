@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/easyfind-usb/easyfind/agent/internal/stage"
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
@@ -26,7 +27,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // scriptedHost is a session with a host whose devices are made of software. Attach
 // returns refusal while it is set.
 type scriptedHost struct {
-	bus *virtual.Bus
+	bus   *virtual.Bus
+	lossy bool // its devices are lossyDevices
 
 	mu      sync.Mutex
 	refusal error
@@ -39,7 +41,11 @@ func (h *scriptedHost) Attach(_ context.Context, a tunnel.Attach) (usb.Device, e
 	if h.refusal != nil {
 		return nil, h.refusal
 	}
-	return h.bus.Open(a.Device, usb.OpenOptions{})
+	dev, err := h.bus.Open(a.Device, usb.OpenOptions{})
+	if err == nil && h.lossy {
+		return lossyDevice{dev}, nil
+	}
+	return dev, err
 }
 
 func (h *scriptedHost) refuse(err error) {
@@ -120,6 +126,17 @@ func (m *machine) use(t *testing.T, device string) state.Use {
 	return use
 }
 
+// release removes a use from the store. It returns what its end reports.
+func (m *machine) release(t *testing.T, device string) error {
+	t.Helper()
+	await := m.Released(using.Key{Peer: m.workshop, Device: device})
+	if err := m.store.RemoveUse(m.workshop, device); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait() // a use that is not attached has ended now
+	return await(t.Context())
+}
+
 // run runs a machine in virtual time. In the end no session must be wanted.
 func run(t *testing.T, f func(t *testing.T, m *machine)) {
 	synctest.Test(t, func(t *testing.T) {
@@ -170,10 +187,7 @@ func TestExportedDeviceHasOneClientAtATime(t *testing.T) {
 		if _, err := m.Import("9-9"); !errors.Is(err, usb.ErrNotFound) {
 			t.Errorf("a client imports an unknown device: %v", err)
 		}
-		if err := m.store.RemoveUse(m.workshop, "v-disk"); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.AwaitReleased(t.Context(), using.Key{Peer: m.workshop, Device: "v-disk"}); err != nil {
+		if err := m.release(t, "v-disk"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -274,6 +288,29 @@ func TestReplacedDeviceIsAttachedAgain(t *testing.T) {
 		synctest.Wait()
 		if list := m.List(); list[0].Phase != using.Attached {
 			t.Errorf("after the device was plugged in again: %+v", list)
+		}
+	})
+}
+
+// lossyDevice is a device that reports at its end that it lacks data.
+type lossyDevice struct{ usb.Device }
+
+func (d lossyDevice) Close() error { return errors.Join(d.Device.Close(), stage.ErrLost) }
+
+func TestReleaseReportsAnEarlierLoss(t *testing.T) {
+	run(t, func(t *testing.T, m *machine) {
+		m.host.lossy = true
+		use := m.use(t, "v-disk")
+		if _, err := m.AwaitAttached(t.Context(), use); err != nil {
+			t.Fatal(err)
+		}
+		m.host.refuse(usb.ErrNotFound)
+		if err := m.host.bus.Unplug("v-disk"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := m.release(t, "v-disk"); !errors.Is(err, stage.ErrLost) {
+			t.Errorf("the release of the waiting use: %v, want %v", err, stage.ErrLost)
 		}
 	})
 }
