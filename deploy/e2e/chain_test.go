@@ -45,6 +45,12 @@ func startChain(t *testing.T, n network, flags ...string) *chain {
 	k.client = newAgent(t, "laptop", k.c, guestProgram, guestDir)
 	k.host.up(t, append(flags, "--rendezvous", k.rendezvous.link)...)
 	k.client.up(t, append(flags, "--rendezvous", k.rendezvous.link)...)
+	t.Cleanup(func() {
+		if t.Failed() { // the agents still run
+			k.s.describe(t, "s")
+			k.c.describe(t, "c")
+		}
+	})
 	pair(t, k.host, k.client)
 	return k
 }

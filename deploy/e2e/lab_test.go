@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -100,6 +101,25 @@ func (m *machine) endWith(t *testing.T, name string) {
 		}
 	})
 	t.Logf("guest %s is up after %v", name, m.Boot.Round(100*time.Millisecond))
+}
+
+// describe logs what a guest is doing: whether it answers at all, whether its network and
+// its agent do, and how much memory and processor time the agent has used.
+func (m *machine) describe(t *testing.T, name string) {
+	t.Helper()
+	const script = `
+		uptime
+		free -m | sed -n 2p
+		ping -c 1 -W 5 198.51.100.10 | tail -n 1
+		pid=$(cat "$0/pid")
+		grep -E '^(State|VmRSS|Threads)' "/proc/$pid/status"
+		cut -d ' ' -f 14,15 "/proc/$pid/stat"
+		timeout 20 "$1" status --socket "$0/socket" --json | head -c 1500`
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	defer cancel()
+	var said bytes.Buffer
+	code, err := m.Stream(ctx, nil, &said, &said, "sh", "-c", script, guestDir, guestProgram)
+	t.Logf("guest %s: exit %d, %v\n%s", name, code, err, &said)
 }
 
 // hostGuest returns the guest that has the devices.
