@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
+	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
@@ -237,6 +239,15 @@ func TestJoinLinkOfOpenServerHasNoInvite(t *testing.T) {
 		t.Error("the link has an invite")
 	}
 	newPeer(t, i.link, 1).connect()
+}
+
+// TestAnnouncedServerIsReady: whoever has seen the join link need not wait, and a reverse
+// proxy that checks the health does not turn the server off again.
+func TestAnnouncedServerIsReady(t *testing.T) {
+	p, _ := follow(t, start(t, local(t)).link)
+	if status, answer := p.asks(http.MethodGet, api.PathReady, nil); status != http.StatusOK {
+		t.Errorf("%s: %d: %s", api.PathReady, status, answer)
+	}
 }
 
 func TestStopIsLogged(t *testing.T) {

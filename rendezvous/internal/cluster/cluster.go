@@ -84,7 +84,7 @@ func New(c Config) (*Cluster, error) {
 	}
 	k := &Cluster{
 		clock:   &storeClock{store: c.Leases, local: c.Now, log: c.Logger},
-		lease:   &lease{name: c.Name},
+		lease:   &lease{name: c.Name, first: make(chan struct{})},
 		changes: newChanges(),
 		reports: newReports(),
 		tasks:   &tasks{},
@@ -133,6 +133,9 @@ func (k *Cluster) Run(ctx context.Context, local Local) error {
 	k.keeper.release()
 	return nil
 }
+
+// Joined returns a channel that is closed when this instance has its first lease.
+func (k *Cluster) Joined() <-chan struct{} { return k.lease.first }
 
 // Ready returns nil if this instance has its lease, so that the others find it.
 func (k *Cluster) Ready() error {

@@ -19,7 +19,8 @@ const (
 
 // lease holds which lease this instance has.
 type lease struct {
-	name string // of this instance
+	name  string        // of this instance
+	first chan struct{} // closed when the first lease has been taken
 
 	// Guarded by mu.
 	mu         sync.Mutex
@@ -43,6 +44,7 @@ func (l *lease) taken(epoch int64) {
 	l.epoch, l.held = epoch, true
 	if l.firstEpoch == 0 {
 		l.firstEpoch = epoch
+		close(l.first)
 	}
 }
 

@@ -49,7 +49,8 @@ type Config struct {
 	Region string `placeholder:"NAME" help:"Location of this instance, for administrators and peers."`
 
 	Logger *slog.Logger `kong:"-"`
-	// OnReady is called with the join link once the server answers. It may be nil.
+	// OnReady is called with the join link once this instance is ready (/readyz) and has a
+	// certificate. It may be nil.
 	OnReady func(joinLink string) `kong:"-"`
 }
 

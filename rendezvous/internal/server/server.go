@@ -88,17 +88,20 @@ func (p *parts) runners() []func(context.Context) error {
 	return all
 }
 
-// announce reports the join link as soon as there is a certificate with which agents can
-// join.
+// announce reports the join link as soon as this instance is ready and there is a
+// certificate with which agents can join.
 func (s *Server) announce(ctx context.Context, p *parts) {
 	if s.settings.OnReady == nil {
 		return
 	}
-	select {
-	case <-p.certs.Ready():
-		s.settings.OnReady(p.joinLink)
-	case <-ctx.Done():
+	for _, ready := range []<-chan struct{}{p.certs.Ready(), p.cluster.Joined()} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return
+		}
 	}
+	s.settings.OnReady(p.joinLink)
 }
 
 // Reload makes the server read the files of the certificate now. It does not block.
