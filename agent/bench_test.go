@@ -17,6 +17,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
@@ -72,25 +73,7 @@ func softwareDisk(b testing.TB) usb.Device {
 
 func softwareDiskOf(b testing.TB, size int64) usb.Device {
 	b.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: size})
-	if err != nil {
-		b.Fatal(err)
-	}
-	disk, err := virtual.NewDisk(virtual.DiskConfig{
-		ID: "v-disk", Speed: usb.SpeedSuper, Store: image, Size: image.Size(),
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{disk}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	dev, err := bus.Open("v-disk", usb.OpenOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { dev.Close() })
+	dev, _ := virtualtest.OpenDisk(b, virtual.SampleConfig{Size: size}, virtual.DiskConfig{Speed: usb.SpeedSuper})
 	return dev
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/proto/tunnel"
 )
@@ -71,18 +72,8 @@ type machine struct {
 
 func newMachine(t *testing.T, share func(ann ident.PeerID) state.Share) *machine {
 	t.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	disk, err := virtual.NewDisk(virtual.DiskConfig{Store: image, Size: image.Size()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{disk}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk, _ := virtualtest.Disk(t, virtual.SampleConfig{Size: 4 << 20}, virtual.DiskConfig{})
+	bus := virtualtest.Bus(t, disk)
 	store, err := state.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 )
 
 // guardedPath is a path to a device with a guard.
@@ -51,26 +52,13 @@ func TestDiskIsReadableSoon(t *testing.T) {
 func attachDisk(t *testing.T, speed usb.Speed, rtt, delayUse time.Duration, off bool) (trips int, took time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		gadget, err := virtual.NewDisk(virtual.DiskConfig{Speed: speed, Store: image, Size: image.Size()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{gadget}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		disk, err := bus.Open("v-disk", usb.OpenOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		sample := virtual.SampleConfig{Size: 8 << 20, Seed: 1}
+		disk, image := virtualtest.OpenDisk(t, sample, virtual.DiskConfig{Speed: speed})
 		path := stagetest.NewPath(guard.New(disk), stagetest.PathConfig{Delay: rtt / 2})
 		d := stage.Wrap(guardedPath{path}, stage.Config{Off: off})
 		defer d.Close()
 		kernel := linux{device: d, delayUse: delayUse}
+		var err error
 		if took, err = kernel.attach(t.Context()); err != nil {
 			t.Fatal(err)
 		}

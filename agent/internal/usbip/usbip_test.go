@@ -16,6 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	wire "github.com/easyfind-usb/easyfind/proto/usbip"
@@ -46,17 +47,9 @@ type testServer struct {
 func newTestServer(t *testing.T) *testServer {
 	t.Helper()
 	b := &testServer{keys: virtual.NewKeyboard(virtual.KeyboardConfig{})}
-	var err error
-	if b.image, err = virtual.NewSample(virtual.SampleConfig{Size: 4 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	disk, err := virtual.NewDisk(virtual.DiskConfig{Store: b.image, Size: b.image.Size()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b.bus, err = virtual.New(virtual.Config{Gadgets: []virtual.Gadget{disk, b.keys}}); err != nil {
-		t.Fatal(err)
-	}
+	var disk *virtual.Disk
+	disk, b.image = virtualtest.Disk(t, virtual.SampleConfig{Size: 4 << 20}, virtual.DiskConfig{})
+	b.bus = virtualtest.Bus(t, disk, b.keys)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

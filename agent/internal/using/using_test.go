@@ -16,6 +16,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/state"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 	"github.com/easyfind-usb/easyfind/agent/internal/using"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -77,10 +78,7 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	disk := newDisk(t)
 	keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{})
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{disk, keyboard}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	bus := virtualtest.Bus(t, disk, keyboard)
 	store, err := state.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -105,14 +103,7 @@ func newMachine(t *testing.T) *machine {
 
 func newDisk(t *testing.T) *virtual.Disk {
 	t.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	disk, err := virtual.NewDisk(virtual.DiskConfig{Store: image, Size: image.Size()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk, _ := virtualtest.Disk(t, virtual.SampleConfig{Size: 4 << 20}, virtual.DiskConfig{})
 	return disk
 }
 

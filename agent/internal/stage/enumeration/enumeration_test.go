@@ -10,6 +10,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"go.uber.org/goleak"
 )
 
@@ -25,30 +26,21 @@ func newStage(t *testing.T, dev usb.Device, report func(string)) *enumeration.St
 	return s
 }
 
+func openDisk(t *testing.T, speed usb.Speed) usb.Device {
+	t.Helper()
+	disk, _ := virtualtest.Disk(t, virtual.SampleConfig{Size: 8 << 20, Seed: 1}, virtual.DiskConfig{Speed: speed})
+	return openVirtual(t, "v-disk", disk)
+}
+
+// openVirtual opens a device. The caller closes it, because it may run in virtual time that
+// ends before t does.
 func openVirtual(t *testing.T, id string, g virtual.Gadget) usb.Device {
 	t.Helper()
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{g}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dev, err := bus.Open(id, usb.OpenOptions{})
+	dev, err := virtualtest.Bus(t, g).Open(id, usb.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dev
-}
-
-func openDisk(t *testing.T, speed usb.Speed) usb.Device {
-	t.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := virtual.NewDisk(virtual.DiskConfig{Speed: speed, Store: image, Size: image.Size()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return openVirtual(t, "v-disk", g)
 }
 
 func TestDriverSeesNoDifference(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 )
 
 // scene is a driver above the stage of a disk at 50 ms, in virtual time.
@@ -169,22 +170,8 @@ func TestUnpluggedDiskEndsEverything(t *testing.T) {
 
 func TestVirtualDiskIsReadAndWritten(t *testing.T) {
 	for _, speed := range []usb.Speed{usb.SpeedHigh, usb.SpeedSuper} {
-		image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		gadget, err := virtual.NewDisk(virtual.DiskConfig{Speed: speed, Store: image, Size: image.Size()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{gadget}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		dev, err := bus.Open("v-disk", usb.OpenOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		sample := virtual.SampleConfig{Size: 8 << 20, Seed: 1}
+		dev, image := virtualtest.OpenDisk(t, sample, virtual.DiskConfig{Speed: speed})
 		s, reason := storage.New(guard.New(dev), storage.Config{})
 		if s == nil {
 			t.Fatal(reason)

@@ -10,6 +10,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"go.uber.org/goleak"
 )
 
@@ -20,25 +21,8 @@ func openDisk(
 	t *testing.T, speed usb.Speed, table virtual.Table, readOnly bool,
 ) (*massstorage.Disk, *virtual.Image) {
 	t.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 1, Table: table})
-	if err != nil {
-		t.Fatal(err)
-	}
-	gadget, err := virtual.NewDisk(virtual.DiskConfig{
-		Speed: speed, Store: image, Size: image.Size(), ReadOnly: readOnly,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{gadget}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	device, err := bus.Open("v-disk", usb.OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
+	sample := virtual.SampleConfig{Size: 8 << 20, Seed: 1, Table: table}
+	device, image := virtualtest.OpenDisk(t, sample, virtual.DiskConfig{Speed: speed, ReadOnly: readOnly})
 	disk, err := massstorage.New(massstorage.Config{Device: device})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	imported "github.com/easyfind-usb/easyfind/agent/internal/usb/usbip"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbtest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usbip"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
@@ -46,19 +47,8 @@ type server struct {
 
 func newServer(t *testing.T, speed usb.Speed) *server {
 	t.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	disk, err := virtual.NewDisk(virtual.DiskConfig{Store: image, Size: image.Size(), Speed: speed})
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{})
-	s := &server{}
-	if s.bus, err = virtual.New(virtual.Config{Gadgets: []virtual.Gadget{disk, keyboard}}); err != nil {
-		t.Fatal(err)
-	}
+	disk, _ := virtualtest.Disk(t, virtual.SampleConfig{Size: 4 << 20}, virtual.DiskConfig{Speed: speed})
+	s := &server{bus: virtualtest.Bus(t, disk, virtual.NewKeyboard(virtual.KeyboardConfig{}))}
 	s.start(t, "127.0.0.1:0")
 	return s
 }

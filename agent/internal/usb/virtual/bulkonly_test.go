@@ -7,6 +7,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 )
 
 const (
@@ -89,7 +90,7 @@ func TestThirteenCases(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bus, _, _ := newBus(t, virtual.DiskConfig{})
-			d := open(t, bus, "v-disk")
+			d := virtualtest.Open(t, bus, "v-disk")
 			if u := send(d, wrapper(c.length, c.flags, c.block)); u.Status != usb.StatusOK || u.Actual != 31 {
 				t.Fatalf("command: status %d, %d bytes", u.Status, u.Actual)
 			}
@@ -139,7 +140,7 @@ func TestInvalidWrapperRequiresReset(t *testing.T) {
 		"unit": broken(13, 0x10), "flags": broken(12, 1),
 	} {
 		bus, _, _ := newBus(t, virtual.DiskConfig{})
-		d := open(t, bus, "v-disk")
+		d := virtualtest.Open(t, bus, "v-disk")
 		if u := send(d, b); u.Status != usb.StatusStall {
 			t.Errorf("%s: status %d", name, u.Status)
 		}
@@ -161,7 +162,7 @@ func TestInvalidWrapperRequiresReset(t *testing.T) {
 
 func TestWrittenBlocksAreRead(t *testing.T) {
 	bus, image, _ := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-disk")
+	d := virtualtest.Open(t, bus, "v-disk")
 	const count = 256 // blocks, in URBs of unequal length
 	data := bytes.Repeat([]byte("every block is different"), count*512/24+1)[:count*512]
 	block := []byte{0x2a, 0, 0, 0, 16, 0, 0, count >> 8, count & 0xff, 0}
@@ -182,7 +183,7 @@ func TestWrittenBlocksAreRead(t *testing.T) {
 
 func TestSmallBufferIsBabble(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-disk")
+	d := virtualtest.Open(t, bus, "v-disk")
 	send(d, wrapper(512, toHost, readOne))
 	if u := fetch(d, 100); u.Status != usb.StatusOverflow {
 		t.Errorf("a buffer of 100 bytes for a packet of 512: status %d", u.Status)
@@ -191,7 +192,7 @@ func TestSmallBufferIsBabble(t *testing.T) {
 
 func TestControlRequests(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-disk")
+	d := virtualtest.Open(t, bus, "v-disk")
 	u := do(d, &usb.URB{Setup: usb.Setup{Type: 0xa1, Request: 0xfe, Length: 1}.Bytes(), Data: []byte{9}})
 	if u.Status != usb.StatusOK || u.Actual != 1 || u.Data[0] != 0 {
 		t.Errorf("GET MAX LUN: status %d, % x", u.Status, u.Data)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 )
 
 // nextReport waits for the keyboard's next report.
@@ -26,14 +27,14 @@ func TestGreetingRestartsAtEachOpening(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := open(t, bus, "v-keyboard")
+	first := virtualtest.Open(t, bus, "v-keyboard")
 	if got, want := nextReport(t, first), ([8]byte{virtual.ModShift, 0, 0x0b}); got != want {
 		t.Errorf("first report % x, want shift and H", got)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	second := open(t, bus, "v-keyboard")
+	second := virtualtest.Open(t, bus, "v-keyboard")
 	get := usb.Setup{Type: 0xa1, Request: 1, Value: 0x0100, Length: 8}
 	u := do(second, &usb.URB{Setup: get.Bytes(), Data: make([]byte, 8)})
 	if u.Status != usb.StatusOK || [8]byte(u.Data) != [8]byte{} {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 )
 
 func report(d usb.Device) []byte {
@@ -20,7 +21,7 @@ func report(d usb.Device) []byte {
 
 func TestTypedTextIsReported(t *testing.T) {
 	bus, _, keyboard := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-keyboard")
+	d := virtualtest.Open(t, bus, "v-keyboard")
 	typed := make(chan error, 1)
 	go func() { typed <- keyboard.Type(t.Context(), "aZ1!/\n") }()
 	for _, want := range [][2]byte{{4, 0}, {0x1d, 2}, {0x1e, 0}, {0x1e, 2}, {0x38, 0}, {0x28, 0}} {
@@ -51,7 +52,7 @@ func TestCancelledKeyIsNotReported(t *testing.T) {
 	if err := keyboard.Press(ctx, virtual.Key{Usage: 4}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Press while the keyboard is not open: %v", err)
 	}
-	d := open(t, bus, "v-keyboard")
+	d := virtualtest.Open(t, bus, "v-keyboard")
 	pressed := make(chan error, 1)
 	go func() { pressed <- keyboard.Press(t.Context(), virtual.Key{Usage: tab}) }()
 	if got := report(d); got[2] != tab {
@@ -65,7 +66,7 @@ func TestCancelledKeyIsNotReported(t *testing.T) {
 
 func TestKeyboardRequests(t *testing.T) {
 	bus, _, keyboard := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-keyboard")
+	d := virtualtest.Open(t, bus, "v-keyboard")
 	u := do(d, &usb.URB{Setup: usb.Setup{Type: 0x21, Request: 9, Value: 0x200, Length: 1}.Bytes(), Data: []byte{3}})
 	if u.Status != usb.StatusOK || keyboard.LEDs() != 3 {
 		t.Errorf("SET_REPORT: status %d, LEDs %d", u.Status, keyboard.LEDs())
@@ -93,7 +94,7 @@ func TestKeyboardRequests(t *testing.T) {
 func TestReportRepeatsAtIdleRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus, _, _ := newBus(t, virtual.DiskConfig{})
-		d := open(t, bus, "v-keyboard")
+		d := virtualtest.Open(t, bus, "v-keyboard")
 		if s := request(d, usb.Setup{Type: 0x21, Request: 10, Value: 125 << 8}); s != usb.StatusOK {
 			t.Fatalf("SET_IDLE: status %d", s)
 		}
@@ -108,7 +109,7 @@ func TestReportRepeatsAtIdleRate(t *testing.T) {
 
 func TestUnplugEndsURBs(t *testing.T) {
 	bus, _, keyboard := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-keyboard")
+	d := virtualtest.Open(t, bus, "v-keyboard")
 	pending := &usb.URB{Endpoint: 0x81, Data: make([]byte, 8)}
 	done := usb.Start(d, pending)
 	if err := bus.Unplug("v-keyboard"); err != nil {
@@ -141,7 +142,7 @@ func TestUnplugEndsURBs(t *testing.T) {
 
 func TestTooManyPendingURBsAreRefused(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-keyboard")
+	d := virtualtest.Open(t, bus, "v-keyboard")
 	results := make(chan usb.Status, usb.MaxPending+1)
 	for range usb.MaxPending + 1 {
 		d.Submit(&usb.URB{Endpoint: 0x81, Data: make([]byte, 8), Done: func(u *usb.URB) { results <- u.Status }})

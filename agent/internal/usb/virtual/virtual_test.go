@@ -7,6 +7,7 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/usbtest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual"
+	"github.com/easyfind-usb/easyfind/agent/internal/usb/virtual/virtualtest"
 	"go.uber.org/goleak"
 )
 
@@ -16,35 +17,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // the keyboard.
 func newBus(t *testing.T, c virtual.DiskConfig) (*virtual.Bus, *virtual.Image, *virtual.Keyboard) {
 	t.Helper()
-	image, err := virtual.NewSample(virtual.SampleConfig{Size: 8 << 20, Seed: 7})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Store, c.Size = image, image.Size()
-	disk, err := virtual.NewDisk(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk, image := virtualtest.Disk(t, virtual.SampleConfig{Size: 8 << 20, Seed: 7}, c)
 	keyboard := virtual.NewKeyboard(virtual.KeyboardConfig{})
-	bus, err := virtual.New(virtual.Config{Gadgets: []virtual.Gadget{keyboard, disk}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bus, image, keyboard
-}
-
-func open(t *testing.T, bus usb.Bus, id string) usb.Device {
-	t.Helper()
-	d, err := bus.Open(id, usb.OpenOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
+	return virtualtest.Bus(t, keyboard, disk), image, keyboard
 }
 
 // do submits an URB and waits until it is complete.
@@ -58,7 +33,7 @@ func do(d usb.Device, u *usb.URB) *usb.URB {
 
 func TestOpenedDeviceHasDescriptor(t *testing.T) {
 	bus, _, _ := newBus(t, virtual.DiskConfig{})
-	d := open(t, bus, "v-disk")
+	d := virtualtest.Open(t, bus, "v-disk")
 	get := usb.Setup{Type: 0x80, Request: 6, Value: 0x0100, Length: 64}
 	u := do(d, &usb.URB{Setup: get.Bytes(), Data: make([]byte, 64)})
 	if u.Status != usb.StatusOK || u.Actual != 18 {
