@@ -44,19 +44,15 @@ func (f *flow) fits(cost int) bool {
 // Submit sends u to the host. While as many URBs are in flight as the protocol allows, u waits; the caller does not.
 // A control request also waits until the URBs that were cancelled without a link have ended at the host.
 func (d *remoteDevice) Submit(u *usb.URB) {
-	if status := u.Check(); status != usb.StatusOK {
-		u.Finish(status)
-		return
-	}
-	d.mu.Lock()
-	status := d.over
-	if status == 0 && (d.waiting.Len() > 0 || !d.send(u)) {
-		d.waiting.Push(u)
-	}
-	d.mu.Unlock()
-	if status != 0 {
-		u.Finish(status)
-	}
+	u.Begin(func(u *usb.URB) usb.Status {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		over := d.over
+		if over == usb.StatusOK && (d.waiting.Len() > 0 || !d.send(u)) {
+			d.waiting.Push(u)
+		}
+		return over
+	})
 }
 
 // sendWaiting sends the URBs that wait, in their order, while there is room. mu must be held.

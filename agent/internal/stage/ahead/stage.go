@@ -84,12 +84,10 @@ func (s *Stage) Stats() (off string, work counts.Counts) {
 }
 
 // Submit implements [usb.Device].
-func (s *Stage) Submit(u *usb.URB) {
-	u.Actual, u.ErrorCount = 0, 0
-	if status := u.Check(); status != usb.StatusOK {
-		u.Finish(status)
-		return
-	}
+func (s *Stage) Submit(u *usb.URB) { u.Begin(s.enqueue) }
+
+// enqueue accepts an URB of the driver.
+func (s *Stage) enqueue(u *usb.URB) usb.Status {
 	s.mu.Lock()
 	p, o := s.pipes[u.Endpoint], s.outs[u.Endpoint]
 	switch {
@@ -106,6 +104,7 @@ func (s *Stage) Submit(u *usb.URB) {
 	}
 	s.mu.Unlock()
 	s.box.Run()
+	return usb.StatusOK
 }
 
 // Cancel implements [usb.Device].

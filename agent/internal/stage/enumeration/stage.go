@@ -94,11 +94,11 @@ func (s *Stage) Submit(u *usb.URB) {
 		s.Device.Submit(u)
 		return
 	}
-	u.Actual, u.ErrorCount = 0, 0
-	if status := u.Check(); status != usb.StatusOK {
-		u.Finish(status)
-		return
-	}
+	u.Begin(s.enqueue)
+}
+
+// enqueue accepts a control URB of the driver.
+func (s *Stage) enqueue(u *usb.URB) usb.Status {
 	s.mu.Lock()
 	if s.closed {
 		s.box.Finish(u, usb.StatusShutdown)
@@ -108,6 +108,7 @@ func (s *Stage) Submit(u *usb.URB) {
 	}
 	s.mu.Unlock()
 	s.box.Run()
+	return usb.StatusOK
 }
 
 // advance answers the transfers that wait, or passes them to the device. mu must be

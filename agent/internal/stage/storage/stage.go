@@ -137,17 +137,16 @@ func (s *Stage) Stats() (off string, work counts.Counts) {
 }
 
 // Submit implements [usb.Device].
-func (s *Stage) Submit(u *usb.URB) {
-	u.Actual, u.ErrorCount = 0, 0
+func (s *Stage) Submit(u *usb.URB) { u.Begin(s.enqueue) }
+
+// enqueue accepts an URB of the driver.
+func (s *Stage) enqueue(u *usb.URB) usb.Status {
 	guard.Clear(u)
-	if status := u.Check(); status != usb.StatusOK {
-		u.Finish(status)
-		return
-	}
 	s.mu.Lock()
 	s.submit(u)
 	s.mu.Unlock()
 	s.box.Run()
+	return usb.StatusOK
 }
 
 // submit handles an URB of the driver. mu must be held.
