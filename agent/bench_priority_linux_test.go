@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -241,14 +240,7 @@ func measurePresses(
 ) (late []time.Duration, rate float64) {
 	t.Helper()
 	dev := newBusyDevice()
-	var keys [2]ident.Key
-	for i := range keys {
-		var err error
-		if keys[i], err = ident.NewKey(rand.Reader); err != nil {
-			t.Fatal(err)
-		}
-	}
-	remote, _ := attachThroughEither(t, dev, keys, labDialer(t, l, transport), labDialer(t, l, "tls"))
+	remote, _ := attachThroughEither(t, dev, labDialer(t, l, transport), labDialer(t, l, "tls"))
 	var count atomic.Int64
 	resubmit := func(e usb.Endpoint, size int, note func(*usb.URB)) {
 		u := &usb.URB{Endpoint: e, Data: make([]byte, size)}

@@ -128,6 +128,23 @@ type dialer func(b testing.TB, from, to ident.Key, accept func(link.Link)) link.
 // throughSession attaches a device through two sessions and a link.
 func throughSession(b testing.TB, dev usb.Device, dial dialer) usb.Device {
 	b.Helper()
+	remote, _ := attachThroughSession(b, dev, dial)
+	return remote
+}
+
+// attachThroughSession attaches a device through two sessions and a link. It returns
+// a function that replaces the link by a new one.
+func attachThroughSession(b testing.TB, dev usb.Device, dial dialer) (remote usb.Device, relink func()) {
+	b.Helper()
+	return attachThroughEither(b, dev, dial, nil)
+}
+
+// attachThroughEither also gives the host the link of dialTCP, unless that is nil, if the
+// host seeks a link over TCP.
+func attachThroughEither(
+	b testing.TB, dev usb.Device, dial, dialTCP dialer,
+) (remote usb.Device, relink func()) {
+	b.Helper()
 	var keys [2]ident.Key
 	for i := range keys {
 		var err error
@@ -135,25 +152,6 @@ func throughSession(b testing.TB, dev usb.Device, dial dialer) usb.Device {
 			b.Fatal(err)
 		}
 	}
-	remote, _ := attachThroughSession(b, dev, keys, dial)
-	return remote
-}
-
-// attachThroughSession attaches a device through two sessions and a link. It returns
-// a function that replaces the link by a new one.
-func attachThroughSession(
-	b testing.TB, dev usb.Device, keys [2]ident.Key, dial dialer,
-) (remote usb.Device, relink func()) {
-	b.Helper()
-	return attachThroughEither(b, dev, keys, dial, nil)
-}
-
-// attachThroughEither also gives the host the link of dialTCP, unless that is nil, if the
-// host seeks a link over TCP.
-func attachThroughEither(
-	b testing.TB, dev usb.Device, keys [2]ident.Key, dial, dialTCP dialer,
-) (remote usb.Device, relink func()) {
-	b.Helper()
 	var sessions [2]*session.Session
 	for i := range sessions {
 		cfg := session.Config{Local: keys[i].ID(), Remote: keys[1-i].ID(), Logger: slog.New(slog.DiscardHandler)}

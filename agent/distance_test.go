@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/stage/stagetest"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
-	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 // guardedPath is a path to a device with a guard.
@@ -93,15 +91,8 @@ func benchmarkDisk(b *testing.B, dev usb.Device) {
 // TestStagedDiskSurvivesLinkLoss reads a disk through the storage stage and a session
 // whose link is replaced again and again.
 func TestStagedDiskSurvivesLinkLoss(t *testing.T) {
-	var keys [2]ident.Key
-	for i := range keys {
-		var err error
-		if keys[i], err = ident.NewKey(rand.Reader); err != nil {
-			t.Fatal(err)
-		}
-	}
 	local := softwareDisk(t)
-	remote, relink := attachThroughSession(t, local, keys, dialTCP(tcplink.TLS))
+	remote, relink := attachThroughSession(t, local, dialTCP(tcplink.TLS))
 	dev := stage.Wrap(remote, stage.Config{})
 	defer dev.Close()
 	disk, err := massstorage.New(massstorage.Config{Device: dev})

@@ -1,7 +1,6 @@
 package agent_test
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"slices"
 	"sync"
@@ -118,15 +117,8 @@ func TestReportsOfADistantMouse(t *testing.T) {
 // TestReportsSurviveLinkLoss replaces the link again and again while a mouse moves.
 func TestReportsSurviveLinkLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var keys [2]ident.Key
-		for i := range keys {
-			var err error
-			if keys[i], err = ident.NewKey(rand.Reader); err != nil {
-				t.Fatal(err)
-			}
-		}
 		mouse := newMouse(8)
-		remote, relink := attachThroughSession(t, mouse, keys, dialDistant)
+		remote, relink := attachThroughSession(t, mouse, dialDistant)
 		dev := stage.Wrap(remote, stage.Config{})
 		defer dev.Close()
 		log := &reportLog{}

@@ -13,7 +13,6 @@ import (
 	"github.com/easyfind-usb/easyfind/agent/internal/stage"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb"
 	"github.com/easyfind-usb/easyfind/agent/internal/usb/massstorage"
-	"github.com/easyfind-usb/easyfind/proto/ident"
 )
 
 // TestReleaseWritesTheCache writes to a disk with a write cache, without SYNCHRONIZE
@@ -119,15 +118,8 @@ func TestCacheWithoutAccelerationIsRefused(t *testing.T) {
 // TestCachedDiskSurvivesLinkLoss writes to a disk with a write cache through a session
 // whose link is replaced again and again.
 func TestCachedDiskSurvivesLinkLoss(t *testing.T) {
-	var keys [2]ident.Key
-	for i := range keys {
-		var err error
-		if keys[i], err = ident.NewKey(rand.Reader); err != nil {
-			t.Fatal(err)
-		}
-	}
 	local := softwareDisk(t)
-	remote, relink := attachThroughSession(t, local, keys, dialTCP(tcplink.TLS))
+	remote, relink := attachThroughSession(t, local, dialTCP(tcplink.TLS))
 	dev := stage.Wrap(remote, stage.Config{WriteCache: true})
 	defer dev.Close()
 	disk := knowingDriver(t, dev)
