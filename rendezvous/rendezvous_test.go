@@ -241,8 +241,8 @@ func TestJoinLinkOfOpenServerHasNoInvite(t *testing.T) {
 	newPeer(t, i.link, 1).connect()
 }
 
-// TestAnnouncedServerIsReady: whoever has seen the join link need not wait, and a reverse
-// proxy that checks the health does not turn the server off again.
+// TestAnnouncedServerIsReady checks the health as soon as the server has printed its join
+// link. A reverse proxy that starts then must not find the server unavailable.
 func TestAnnouncedServerIsReady(t *testing.T) {
 	p, _ := follow(t, start(t, local(t)).link)
 	if status, answer := p.asks(http.MethodGet, api.PathReady, nil); status != http.StatusOK {
