@@ -31,7 +31,10 @@ step() { echo "== $*"; }
 fail() {
   echo "FAIL: $*" >&2
   tail -n 5 "$run/dockerd.log" >&2
-  compose logs --tail 30 2>/dev/null >&2 || true
+  for agent in host client; do
+    docker logs --tail 30 try-$agent >&2 || true
+  done
+  compose logs --tail 30 >&2 || true
   exit 1
 }
 # within SECONDS COMMAND... repeats the command until it succeeds.
@@ -86,8 +89,8 @@ done
 step "up"
 up() { compose up -d --no-build >"$run/up.log" 2>&1 || fail "compose up: $(tail -n 5 "$run/up.log")"; }
 up
-balanced() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q balancer)")" = healthy ]; }
-within 60 balanced
+healthy() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$(compose ps -q "$1")")" = healthy ]; }
+within 60 healthy balancer
 link=$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)
 [ "$link" = "$(compose exec -T rendezvous-2 easyfind-rendezvous join-link)" ] ||
   fail "the instances have different join links"
@@ -104,6 +107,9 @@ agent() {
   shift
   docker exec "try-$which" easyfind "$@"
 }
+# returned AGENT waits for an agent after an outage. An agent waits up to a minute
+# between two attempts, and an attempt takes up to 25 s.
+returned() { within 90 connected "$1"; }
 using() { agent client status | grep -q 'device .*used here'; }
 connected() { agent "$1" status | grep -q 'rendezvous .*connected to'; }
 within 20 connected host
@@ -122,31 +128,31 @@ agent client status
 step "kill one instance"
 docker kill "$(compose ps -q rendezvous-1)" >/dev/null
 sleep 1
-within 20 connected host
-within 20 connected client
+returned host
+returned client
 within 10 agent client ls host
 using || fail "the device is no longer attached"
 
 step "start it again, then restart the other instance"
 docker start "$(compose ps -q rendezvous-1)" >/dev/null
-sleep 3
+within 60 healthy rendezvous-1
 compose restart -t 20 rendezvous-2 >/dev/null 2>&1
-within 20 connected host
-within 20 connected client
+returned host
+returned client
 
 step "restart Postgres"
 compose restart -t 30 postgres >/dev/null 2>&1
-within 60 balanced
-within 20 connected host
+within 60 healthy balancer
+returned host
 using || fail "the device is no longer attached"
 
 step "stop and start everything"
 compose down >/dev/null 2>&1
 up
-within 60 balanced
+within 60 healthy balancer
 [ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)" ] || fail "the join link has changed"
-within 40 connected host
-within 40 connected client
+returned host
+returned client
 
 step "back up, delete everything, restore"
 compose exec -T rendezvous-1 easyfind-rendezvous backup - >"$run/rendezvous.bak"
@@ -154,10 +160,10 @@ compose down -v >/dev/null 2>&1
 compose run --rm -T rendezvous-1 restore - <"$run/rendezvous.bak" >"$run/restore.log" 2>&1 ||
   fail "restore: $(tail -n 5 "$run/restore.log")"
 up
-within 60 balanced
+within 60 healthy balancer
 [ "$link" = "$(compose exec -T rendezvous-1 easyfind-rendezvous join-link)" ] || fail "the join link has changed"
-within 40 connected host
-within 40 connected client
+returned host
+returned client
 within 20 agent client ls host
 compose ps
 echo ok
