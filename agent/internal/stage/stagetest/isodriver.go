@@ -43,14 +43,14 @@ func (d *IsoDriver) done(u *usb.URB) {
 	if !ok {
 		d.ended = append(d.ended, u.Status)
 	}
-	again := ok && !d.stopping
 	d.mu.Unlock()
-	if ok && d.Done != nil {
+	if !ok {
+		return
+	}
+	if d.Done != nil {
 		d.Done(u)
 	}
-	if again {
-		d.submit(u)
-	}
+	d.submit(u)
 }
 
 func (d *IsoDriver) submit(u *usb.URB) {
@@ -66,10 +66,27 @@ func (d *IsoDriver) submit(u *usb.URB) {
 		}
 		u.Packets = append(u.Packets, p)
 	}
-	d.mu.Lock()
-	d.pending[u] = true
-	d.mu.Unlock()
+	if !d.begin(u) {
+		return
+	}
 	d.Device.Submit(u)
+	d.mu.Lock()
+	stopped := d.stopping
+	d.mu.Unlock()
+	if stopped {
+		d.Device.Cancel(u) // Stop may have done so before the device had it
+	}
+}
+
+// begin notes an URB as pending. It returns false if the driver has been stopped: as with
+// usb_kill_urb (drivers/usb/core/urb.c), an URB that completes then is not submitted again.
+func (d *IsoDriver) begin(u *usb.URB) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.stopping {
+		d.pending[u] = true
+	}
+	return !d.stopping
 }
 
 // Stop cancels the URBs. It does not wait until they have ended.
