@@ -282,7 +282,7 @@ var inTests = []string{"go.uber.org/goleak", "github.com/google/go-cmp/cmp", "pg
 // testOnly lists packages of this module that exist for tests. Only tests and packages
 // in this list may import them.
 var testOnly = []string{
-	"internal/waittest", "internal/logging/logtest", "rendezvous/internal/web/webtest",
+	"internal/waittest", "internal/loopbacktest", "internal/logging/logtest", "rendezvous/internal/web/webtest",
 	"internal/settings/settingstest", "rendezvous/internal/registry/storetest", "rendezvous/internal/pgstore/pgtest",
 	"rendezvous/internal/certs/pebbletest", "rendezvous/internal/relay/relaytest", "agent/internal/link/linktest",
 	"agent/internal/usb/usbtest", "agent/internal/usb/virtual/virtualtest", "agent/internal/stage/stagetest",

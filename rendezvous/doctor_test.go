@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/easyfind-usb/easyfind/internal/doctor"
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
 
@@ -81,7 +82,7 @@ func TestDoctorOfHealthyServer(t *testing.T) {
 	}
 
 	changed := c
-	changed.MetricsListen = freePort(t)
+	changed.MetricsListen = loopbacktest.Address().String()
 	expect(t, Doctor(t.Context(), changed, ""), "port", doctor.Wrong, "free, although the server runs")
 	i.stop()
 	found = Doctor(t.Context(), c, "")

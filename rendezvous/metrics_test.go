@@ -15,17 +15,6 @@ import (
 	"github.com/easyfind-usb/easyfind/proto/signal"
 )
 
-// freePort returns a TCP address of the loopback interface that is free now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // scrape returns the metrics of an instance.
 func scrape(t *testing.T, address string) string {
 	t.Helper()

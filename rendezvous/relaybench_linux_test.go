@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/rendezvous/internal/relay/relayload"
@@ -118,16 +119,9 @@ func startOurs(t *testing.T) *turnServer {
 func startCoturn(t *testing.T) *turnServer {
 	t.Helper()
 	installed(t, "turnserver")
-	probe, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &turnServer{name: "coturn", address: probe.LocalAddr().(*net.UDPAddr).AddrPort()}
-	if err := probe.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s := &turnServer{name: "coturn", address: loopbacktest.Address()}
 	dir := t.TempDir()
-	cmd := exec.Command("turnserver", "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1",
+	cmd := exec.Command("turnserver", "-n", "--listening-ip", s.address.Addr().String(), "--relay-ip", "127.0.0.1",
 		"--listening-port", strconv.Itoa(int(s.address.Port())),
 		"--lt-cred-mech", "--user", "bench:secret", "--realm", "ef", "--allow-loopback-peers", "--no-cli", "--no-tls",
 		"--no-dtls", "--log-file", "stdout",

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 )
@@ -80,10 +81,10 @@ var (
 func TestCoturnClientLosesNoMessages(t *testing.T) {
 	installed(t, "turnutils_uclient")
 	const messages, clients = 100, 2
+	echoHost, echoPort := startEcho(t)
 	c := local(t)
-	c.RelayAllow = []string{"127.0.0.2/32"}
+	c.RelayAllow = []string{echoHost + "/32"}
 	link := start(t, c).link
-	echo := startEcho(t)
 	for n, way := range []struct {
 		name string
 		args []string
@@ -109,7 +110,7 @@ func TestCoturnClientLosesNoMessages(t *testing.T) {
 				port = tlsPort
 			}
 			if way.echo {
-				args = append(args, "-e", "127.0.0.2", "-r", echo)
+				args = append(args, "-e", echoHost, "-r", echoPort)
 			} else {
 				args = append(args, "-y")
 			}
@@ -128,20 +129,13 @@ func TestCoturnClientLosesNoMessages(t *testing.T) {
 	}
 }
 
-// startEcho runs coturn's echo peer and returns its port. The peer cannot report a port
-// that the system chose.
-func startEcho(t *testing.T) string {
+// startEcho runs coturn's echo peer, which cannot report a port that the system chose.
+func startEcho(t *testing.T) (host, port string) {
 	t.Helper()
 	installed(t, "turnutils_peer")
-	probe, err := net.ListenPacket("udp4", "127.0.0.2:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(probe.LocalAddr().String())
-	if err := errors.Join(err, probe.Close()); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("turnutils_peer", "-L", "127.0.0.2", "-p", port)
+	address := loopbacktest.Address().String()
+	host, port, _ = net.SplitHostPort(address)
+	cmd := exec.Command("turnutils_peer", "-L", host, "-p", port)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +144,7 @@ func startEcho(t *testing.T) string {
 		cmd.Wait()
 	})
 	waittest.Until(t, "the peer echoes", func() bool {
-		conn, err := net.Dial("udp4", "127.0.0.2:"+port)
+		conn, err := net.Dial("udp4", address)
 		if err != nil {
 			return false
 		}
@@ -160,7 +154,7 @@ func startEcho(t *testing.T) string {
 		n, err := conn.Read(make([]byte, 10))
 		return err == nil && n == 5
 	})
-	return port
+	return host, port
 }
 
 // TestOtherProgramsDetectNAT lets other STUN clients query a server with two addresses.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -87,7 +88,7 @@ func (o *operator) sees(path string) {
 }
 
 func TestOperatorSeesLinkReports(t *testing.T) {
-	data, address := t.TempDir(), ownAddress()
+	data, address := t.TempDir(), loopbacktest.Address().String()
 	s := serve(t, rendezvous.Config{Data: data, Listen: address})
 	o := administer(t, data)
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
@@ -123,7 +124,7 @@ func TestOperatorSeesLinkReports(t *testing.T) {
 }
 
 func TestRendezvousCanDeclineLinkReports(t *testing.T) {
-	data, address := t.TempDir(), ownAddress()
+	data, address := t.TempDir(), loopbacktest.Address().String()
 	s := serve(t, rendezvous.Config{Data: data, Listen: address, NoPathReports: true})
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)

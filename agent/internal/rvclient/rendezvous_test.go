@@ -10,13 +10,13 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/easyfind-usb/easyfind/agent/internal/rvclient"
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/proto/api"
 	"github.com/easyfind-usb/easyfind/proto/ident"
@@ -260,7 +260,7 @@ func TestAgentsSurviveRestoredRendezvous(t *testing.T) {
 // newData returns. Two agents must be able to continue.
 func testRestart(t *testing.T, newData func(data string) string) {
 	t.Helper()
-	data, address := t.TempDir(), ownAddress()
+	data, address := t.TempDir(), loopbacktest.Address().String()
 	s := serve(t, rendezvous.Config{Data: data, Listen: address})
 	a, b := join(t, s.link, 1).connected(t), join(t, s.link, 2).connected(t)
 	allow(t, a, b)
@@ -282,17 +282,6 @@ func testRestart(t *testing.T, newData func(data string) string) {
 		t.Fatal(err)
 	}
 	b.expect(t, a.id.Short()+" again")
-}
-
-var addresses atomic.Uint32 // number of calls of ownAddress
-
-// ownAddress returns an address that a server can listen on several times, for
-// tests that restart a server or must know its address before it starts. Each call
-// returns another IP address on loopback, which also differs from those of other
-// processes. Therefore no other program takes the port meanwhile.
-func ownAddress() string {
-	pid := os.Getpid()
-	return fmt.Sprintf("127.%d.%d.%d:16000", 64+pid>>8%128, pid%256, 1+addresses.Add(1)%254)
 }
 
 func TestProbeReplacesDeadConnection(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/proto/ident"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
@@ -13,7 +14,7 @@ import (
 // all agents reconnect at the same time. A server with another key must still be
 // detected.
 func TestReconnectResumesTLSSession(t *testing.T) {
-	c := rendezvous.Config{Listen: ownAddress(), Data: t.TempDir()}
+	c := rendezvous.Config{Listen: loopbacktest.Address().String(), Data: t.TempDir()}
 	s := serve(t, c)
 	a := join(t, s.link, 1).connected(t)
 	resumed := func(when string) {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 	"github.com/easyfind-usb/easyfind/rendezvous"
 )
@@ -123,13 +124,16 @@ func (p reverseProxy) start(t *testing.T, change func(*rendezvous.Config)) *prox
 		unable(t, "%s is not installed: %v", p.program, err)
 	}
 	dir := t.TempDir()
-	s := &proxiedServer{t: t, data: t.TempDir(), direct: ownAddress(), public: ownAddress()}
+	s := &proxiedServer{
+		t: t, data: t.TempDir(),
+		direct: loopbacktest.Address().String(), public: loopbacktest.Address().String(),
+	}
 	certificate := filepath.Join(dir, "rendezvous.pem")
 	write(t, certificate, selfSigned(t, s.public))
 	c := rendezvous.Config{Listen: s.direct, Data: s.data, PublicURL: "https://" + s.public}
 	replacements := map[string]string{"127.0.0.1:8443": s.direct}
 	if p.tls {
-		s.plain = ownAddress()
+		s.plain = loopbacktest.Address().String()
 		c.HTTPListen, c.TrustedProxies, c.PublicCert = s.plain, []string{"127.0.0.1"}, certificate
 		replacements = map[string]string{"127.0.0.1:8080": s.plain, "/etc/ssl/private/rendezvous.pem": certificate}
 	} else {

@@ -256,17 +256,22 @@ func TestNewDeviceListEndsTheWait(t *testing.T) {
 	})
 }
 
+// loseDisk uses the host's disk and unplugs it.
+func (m *machine) loseDisk(t *testing.T) {
+	t.Helper()
+	if _, err := m.AwaitAttached(t.Context(), m.use(t, "v-disk")); err != nil {
+		t.Fatal(err)
+	}
+	m.host.refuse(usb.ErrNotFound)
+	if err := m.host.bus.Unplug("v-disk"); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
 func TestReplacedDeviceIsAttachedAgain(t *testing.T) {
 	run(t, func(t *testing.T, m *machine) {
-		use := m.use(t, "v-disk")
-		if _, err := m.AwaitAttached(t.Context(), use); err != nil {
-			t.Fatal(err)
-		}
-		m.host.refuse(usb.ErrNotFound)
-		if err := m.host.bus.Unplug("v-disk"); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
+		m.loseDisk(t)
 		list := m.List()
 		if len(list) != 1 || list[0].Phase != using.Waiting || list[0].BusID != "" || len(m.Exports()) != 0 {
 			t.Errorf("after the device was unplugged: %+v", list)
@@ -291,15 +296,7 @@ func (d lossyDevice) Close() error { return errors.Join(d.Device.Close(), stage.
 func TestReleaseReportsAnEarlierLoss(t *testing.T) {
 	run(t, func(t *testing.T, m *machine) {
 		m.host.lossy = true
-		use := m.use(t, "v-disk")
-		if _, err := m.AwaitAttached(t.Context(), use); err != nil {
-			t.Fatal(err)
-		}
-		m.host.refuse(usb.ErrNotFound)
-		if err := m.host.bus.Unplug("v-disk"); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
+		m.loseDisk(t)
 		if err := m.release(t, "v-disk"); !errors.Is(err, stage.ErrLost) {
 			t.Errorf("the release of the waiting use: %v, want %v", err, stage.ErrLost)
 		}

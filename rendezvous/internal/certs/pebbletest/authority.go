@@ -24,13 +24,13 @@ import (
 	"time"
 
 	"github.com/easyfind-usb/easyfind/internal/logging/logtest"
+	"github.com/easyfind-usb/easyfind/internal/loopbacktest"
 	"github.com/easyfind-usb/easyfind/internal/waittest"
 )
 
 const (
 	buildTimeout   = 5 * time.Minute
 	requestTimeout = 30 * time.Second
-	maxStarts      = 5 // attempts; one fails if another program takes a port first
 )
 
 // Options configures an authority.
@@ -69,30 +69,24 @@ func Start(t testing.TB, o Options) *Authority {
 		}
 	}
 	dns := serveDNS(t)
-	for range maxStarts {
-		if a := start(t, program, dns, o); a != nil {
-			return a
-		}
-	}
-	t.Fatalf("pebble has not started in %d attempts", maxStarts)
-	return nil
+	return start(t, program, dns, o)
 }
 
-// start runs pebble at two ports of the loopback interface. It returns nil if
-// pebble exits: pebble cannot report a port that the system chose, so the ports
-// are chosen here, and another program may take one in between.
+// start runs pebble, which cannot report a port that the system chose.
 func start(t testing.TB, program, dns string, o Options) *Authority {
 	t.Helper()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key.pem")
-	a := &Authority{CA: filepath.Join(dir, "cert.pem")}
-	if err := certificate(a.CA, key); err != nil {
+	listen, manage := loopbacktest.Address(), loopbacktest.Address()
+	a := &Authority{
+		CA:        filepath.Join(dir, "cert.pem"),
+		Directory: fmt.Sprintf("https://%s/dir", listen), management: fmt.Sprintf("https://%s", manage),
+	}
+	if err := certificate(a.CA, key, listen, manage); err != nil {
 		t.Fatal(err)
 	}
-	listen, manage := freeAddress(t), freeAddress(t)
-	a.Directory, a.management = "https://"+listen+"/dir", "https://"+manage
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
-		"listenAddress": listen, "managementListenAddress": manage,
+		"listenAddress": listen.String(), "managementListenAddress": manage.String(),
 		"certificate": a.CA, "privateKey": key,
 		"tlsPort": o.TLSPort, "httpPort": o.HTTPPort, "keyAlgorithm": "ecdsa",
 		"externalAccountBindingRequired": o.Accounts != nil, "externalAccountMACKeys": o.Accounts,
@@ -124,9 +118,7 @@ func start(t testing.TB, program, dns string, o Options) *Authority {
 		cmd.Process.Kill()
 		<-exited
 	})
-	if !a.await(t, exited) {
-		return nil
-	}
+	a.await(t, exited)
 	return a
 }
 
@@ -147,21 +139,18 @@ var build = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 })
 
-// await waits until the authority answers, and reports false if it exits before.
-func (a *Authority) await(t testing.TB, exited <-chan struct{}) (answers bool) {
+// await waits until the authority answers.
+func (a *Authority) await(t testing.TB, exited <-chan struct{}) {
 	t.Helper()
 	waittest.Until(t, "pebble answers", func() bool {
 		select {
 		case <-exited:
-			t.Logf("pebble has exited: %s", a.Log())
-			return true
+			t.Fatalf("pebble has exited: %s", a.Log())
 		default:
 		}
 		_, err := a.get(a.Directory)
-		answers = err == nil
-		return answers
+		return err == nil
 	})
-	return answers
 }
 
 // get requests a resource of the authority.
@@ -211,17 +200,6 @@ func (a *Authority) Orders() int { return len(orderLine.FindAllString(a.Log(), -
 
 // Accounts returns the number of accounts that were created.
 func (a *Authority) Accounts() int { return len(accountLine.FindAllString(a.Log(), -1)) }
-
-// freeAddress returns a TCP address of the loopback interface that is free now.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // deadPort returns a TCP port of the loopback interface where every connection is
 // closed at once, until the test ends.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -91,16 +92,19 @@ func answer(query []byte) []byte {
 	return reply
 }
 
-// certificate writes a certificate of the authority's web server and its key.
-func certificate(certFile, keyFile string) error {
+// certificate writes a certificate of the authority's web servers and its key.
+func certificate(certFile, keyFile string, servers ...netip.AddrPort) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	for _, server := range servers {
+		template.IPAddresses = append(template.IPAddresses, server.Addr().AsSlice())
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
